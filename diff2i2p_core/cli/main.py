@@ -1,0 +1,28 @@
+"""Entry point of `diff2i2p`: registers the sub-commands and turns bad input into one line and status 2."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from diff2i2p_core.errors import InputError
+
+app = typer.Typer(
+    name="diff2i2p",
+    help="Find a camera's 6-DoF pose in a 3D point cloud map from one image.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def run() -> None:
+    """Console entry point. Exit status: 0 done, 2 bad arguments or input, 3 no pose."""
+    try:
+        app()
+    except InputError as error:
+        print(f"diff2i2p: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

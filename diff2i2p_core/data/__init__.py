@@ -1,0 +1,1 @@
+"""Datasets, training pairs, the point pyramid and augmentation."""

@@ -1,0 +1,124 @@
+"""Pinhole camera with optional lens distortion. Pixels are (u, v) with centres at integers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import yaml
+from numpy.typing import ArrayLike, NDArray
+
+from diff2i2p_core.errors import InputError
+
+DISTORTION_MODELS = ("none", "plumb_bob", "rational_polynomial", "equidistant")
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Intrinsics in pixels for an image of `width` x `height`; distortion in ROS's models and order."""
+
+    width: int
+    height: int
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    distortion_model: str = "none"
+    distortion: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.width <= 0 or self.height <= 0:
+            raise InputError(f"camera: size {self.width}x{self.height} is not positive; set width and height")
+        values = (self.fx, self.fy, self.cx, self.cy, *self.distortion)
+        if not all(np.isfinite(values)):
+            raise InputError("camera: an intrinsic is NaN or infinite; calibrate the camera again")
+        if self.fx <= 0 or self.fy <= 0:
+            raise InputError(f"camera: focal lengths {self.fx}, {self.fy} must be positive (is it uncalibrated?)")
+        if self.distortion_model not in DISTORTION_MODELS:
+            known = ", ".join(DISTORTION_MODELS)
+            raise InputError(f"camera: distortion model '{self.distortion_model}' is unknown; use one of {known}")
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """The (3, 3) intrinsic matrix K."""
+        return np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
+
+    @property
+    def is_distorted(self) -> bool:
+        return self.distortion_model != "none" and any(self.distortion)
+
+    @classmethod
+    def from_matrix(cls, matrix: ArrayLike, width: int, height: int) -> Camera:
+        k = np.asarray(matrix, float)
+        return cls(width, height, float(k[0, 0]), float(k[1, 1]), float(k[0, 2]), float(k[1, 2]))
+
+    @classmethod
+    def from_text(cls, text: str, width: int, height: int) -> Camera:
+        """`fx,fy,cx,cy` for an image of known size."""
+        try:
+            fx, fy, cx, cy = (float(value) for value in text.split(","))
+        except ValueError:
+            raise InputError(f"--camera '{text}': expected fx,fy,cx,cy or a camera_info YAML file") from None
+        return cls(width, height, fx, fy, cx, cy)
+
+    @classmethod
+    def from_yaml(cls, path: Path | str) -> Camera:
+        """ROS's camera_info YAML, as camera_calibration writes it."""
+        try:
+            content: Any = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+            k = np.asarray(content["camera_matrix"]["data"], float).reshape(3, 3)
+            model = str(content.get("distortion_model", "none") or "none")
+            coefficients = content.get("distortion_coefficients", {}).get("data", [])
+            size = int(content["image_width"]), int(content["image_height"])
+            distortion = tuple(float(value) for value in coefficients)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror}); give a camera_info YAML") from None
+        except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+            what = type(error).__name__ if isinstance(error, yaml.YAMLError) else error
+            raise InputError(
+                f"{path}: not a camera_info YAML ({what}); it needs image_width, image_height, camera_matrix"
+            ) from None
+        camera = cls.from_matrix(k, *size)
+        return replace(camera, distortion_model=model, distortion=distortion)
+
+    def scaled_to(self, width: int, height: int) -> Camera:
+        """The camera of the same view resampled to another size (pixel centres at integers)."""
+        sx, sy = width / self.width, height / self.height
+        return replace(
+            self,
+            width=width,
+            height=height,
+            fx=self.fx * sx,
+            fy=self.fy * sy,
+            cx=(self.cx + 0.5) * sx - 0.5,
+            cy=(self.cy + 0.5) * sy - 0.5,
+        )
+
+    def undistorted(self) -> Camera:
+        """The pinhole camera of the rectified image, with the same matrix."""
+        return replace(self, distortion_model="none", distortion=())
+
+    def rectify(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Remove lens distortion from an image; the result belongs to `undistorted()`."""
+        if not self.is_distorted:
+            return image
+        coefficients = np.asarray(self.distortion, float)
+        if self.distortion_model == "equidistant":
+            return np.asarray(cv2.fisheye.undistortImage(image, self.matrix, coefficients[:4], Knew=self.matrix))
+        return np.asarray(cv2.undistort(image, self.matrix, coefficients))
+
+    def project(self, points: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Points (N, 3) in the camera frame to pixels (N, 2) and depths (N,). Depths may be <= 0: mask them."""
+        p = np.asarray(points, float)
+        z = p[:, 2]
+        safe = np.where(np.abs(z) < 1e-9, 1e-9, z)
+        return np.stack([self.fx * p[:, 0] / safe + self.cx, self.fy * p[:, 1] / safe + self.cy], axis=1), z
+
+    def contains(self, pixels: NDArray[np.float64], depth: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which projections (N, 2) with depths (N,) fall into the image, in front of the camera."""
+        u, v = pixels[:, 0], pixels[:, 1]
+        inside = (u > -0.5) & (u < self.width - 0.5) & (v > -0.5) & (v < self.height - 0.5)
+        return np.asarray(inside & (depth > 0))
