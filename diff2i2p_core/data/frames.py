@@ -63,7 +63,9 @@ class PosedFrames:
         name = f"frame-{number:06d}.pose.txt"
         pose = self._matrix(name, (4, 4))
         if not is_rigid(pose):
-            raise InputError(f"{self.folder / name}: not a finite rigid 4x4 transform; mend or remove the frame")
+            raise InputError(
+                f"{self.folder / name}: not a finite rigid 4x4 transform; mend or remove the frame"
+            )
         return pose if self.color_from_depth is None else pose @ invert(self.color_from_depth)
 
     def registered_depth(self, frame: Frame) -> NDArray[np.float32]:
@@ -73,7 +75,7 @@ class PosedFrames:
         return register_depth(frame.depth, self.depth_camera, self.camera, self.color_from_depth)
 
     def points(self, frame: Frame) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        """Points (N, 3) in the colour camera's frame and their colours (N, 3), from all valid depth pixels."""
+        """Points (N, 3) in the colour camera's frame and their colours (N, 3), from every valid depth."""
         points = back_project(frame.depth, self.depth_camera).reshape(-1, 3)
         points = points[points[:, 2] > 0]
         if self.color_from_depth is not None:
@@ -111,7 +113,9 @@ class PosedFrames:
             path = self.folder / f"frame-{number:06d}.color.{suffix}"
             if path.exists():
                 return read_image(path)
-        raise InputError(f"{self.folder}: frame-{number:06d}.color.jpg or .png is missing; add it or drop its pose")
+        raise InputError(
+            f"{self.folder}: frame-{number:06d}.color.jpg or .png is missing; add it or drop its pose"
+        )
 
     def _read_depth(self, number: int) -> NDArray[np.float32]:
         return read_depth(self.folder / f"frame-{number:06d}.depth.png")
@@ -130,6 +134,7 @@ def read_depth(path: Path | str, max_depth: float = MAX_DEPTH) -> NDArray[np.flo
     raw = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if Path(path).is_file() else None
     if raw is None or raw.dtype != np.uint16 or raw.ndim != 2:
         raise InputError(f"{path}: cannot be read as a 16-bit depth image; give a whole PNG in millimetres")
-    depth = raw.astype(np.float32) / 1000
+    depth = raw.astype(np.float32)
+    depth /= 1000
     depth[depth > max_depth] = 0
     return depth

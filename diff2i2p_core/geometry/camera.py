@@ -36,10 +36,14 @@ class Camera:
         if not all(np.isfinite(values)):
             raise InputError("camera: an intrinsic is NaN or infinite; calibrate the camera again")
         if self.fx <= 0 or self.fy <= 0:
-            raise InputError(f"camera: focal lengths {self.fx}, {self.fy} must be positive (is it uncalibrated?)")
+            raise InputError(
+                f"camera: focal lengths {self.fx}, {self.fy} must be positive (is it uncalibrated?)"
+            )
         if self.distortion_model not in DISTORTION_MODELS:
             known = ", ".join(DISTORTION_MODELS)
-            raise InputError(f"camera: distortion model '{self.distortion_model}' is unknown; use one of {known}")
+            raise InputError(
+                f"camera: distortion model '{self.distortion_model}' is unknown; use one of {known}"
+            )
 
     @property
     def matrix(self) -> NDArray[np.float64]:
@@ -107,11 +111,13 @@ class Camera:
             return image
         coefficients = np.asarray(self.distortion, float)
         if self.distortion_model == "equidistant":
-            return np.asarray(cv2.fisheye.undistortImage(image, self.matrix, coefficients[:4], Knew=self.matrix))
+            return np.asarray(
+                cv2.fisheye.undistortImage(image, self.matrix, coefficients[:4], Knew=self.matrix)
+            )
         return np.asarray(cv2.undistort(image, self.matrix, coefficients))
 
     def project(self, points: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Points (N, 3) in the camera frame to pixels (N, 2) and depths (N,). Depths may be <= 0: mask them."""
+        """Points (N, 3) in the camera frame to pixels (N, 2) and depths (N,), which may be <= 0."""
         p = np.asarray(points, float)
         z = p[:, 2]
         safe = np.where(np.abs(z) < 1e-9, 1e-9, z)
