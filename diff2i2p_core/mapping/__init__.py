@@ -1,0 +1,1 @@
+"""Clouds, fused maps, submaps and map files."""

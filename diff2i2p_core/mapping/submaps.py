@@ -1,0 +1,147 @@
+"""Submaps: the map as one virtual view sees it. Training and mapping cut their clouds with the same code."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.se3 import transform_points
+from diff2i2p_core.geometry.voxels import voxel_downsample
+
+_BUFFER_LONG_SIDE = 160
+_MAX_LEVEL = 5
+
+
+@dataclass(frozen=True)
+class SubmapSettings:
+    """What a submap is. The network is trained on views cut with these numbers; a map records its own."""
+
+    voxel: float = 0.05
+    """Metres between the points of a submap."""
+    min_depth: float = 0.15
+    max_depth: float = 5.0
+    """Metres; farther points are left out."""
+    horizontal_fov_deg: float = 75.0
+    vertical_fov_deg: float = 60.0
+    margin: float = 0.1
+    """Part of the view's width and height added on each side."""
+
+    def camera(self) -> Camera:
+        """The virtual pinhole camera of the view (without the margin)."""
+        width, height = 640, 480
+        return Camera(
+            width,
+            height,
+            fx=width / 2 / math.tan(math.radians(self.horizontal_fov_deg) / 2),
+            fy=height / 2 / math.tan(math.radians(self.vertical_fov_deg) / 2),
+            cx=(width - 1) / 2,
+            cy=(height - 1) / 2,
+        )
+
+
+def cut_submap(
+    points: NDArray[np.float32],
+    colors: NDArray[np.uint8] | None,
+    view_from_map: ArrayLike,
+    settings: SubmapSettings | None = None,
+    camera: Camera | None = None,
+) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
+    """What a view sees of the map's points (N, 3) and colours: points (M, 3) in its optical frame, colours.
+
+    `points` should be a map of about `settings.voxel` spacing or finer; the view's points are brought to that
+    spacing. `camera` replaces the settings' virtual camera.
+    """
+    settings = settings or SubmapSettings()
+    seen = visible_points(
+        points,
+        view_from_map,
+        camera or settings.camera(),
+        min_depth=settings.min_depth,
+        max_depth=settings.max_depth,
+        voxel=settings.voxel,
+        margin=settings.margin,
+    )
+    in_view = transform_points(view_from_map, points[seen]).astype(np.float32)
+    return voxel_downsample(in_view, None if colors is None else colors[seen], settings.voxel)
+
+
+def visible_points(
+    points: NDArray[np.float32],
+    camera_from_map: ArrayLike,
+    camera: Camera,
+    *,
+    max_depth: float = 5.0,
+    voxel: float = 0.05,
+    margin: float = 0.1,
+    min_depth: float = 0.15,
+) -> NDArray[np.int64]:
+    """Indices, ascending, of the map's points (N, 3) that a camera sees: in its frustum and not hidden.
+
+    The frustum reaches `margin` of the image's size beyond each border and from `min_depth` to `max_depth`
+    metres. A coarse z-buffer finds the front surface; a point whose spacing (`voxel`) covers several buffer
+    pixels is drawn into a coarser one, so that near surfaces have no holes. Points more than a voxel and 3 %
+    of the depth, and the local slope of the surface, behind the front are hidden.
+    """
+    matrix = np.asarray(camera_from_map, np.float32)
+    depth = points @ matrix[2, :3] + matrix[2, 3]
+    kept = np.flatnonzero((depth > min_depth) & (depth < max_depth))
+    z = depth[kept]
+    scale = np.float32(_BUFFER_LONG_SIDE / (max(camera.width, camera.height) * (1 + 2 * margin)))
+    width = math.ceil(camera.width * (1 + 2 * margin) * scale)
+    height = math.ceil(camera.height * (1 + 2 * margin) * scale)
+    x, y = (points[kept] @ matrix[:2, :3].T + matrix[:2, 3]).T
+    u = (np.float32(camera.fx) * x / z + np.float32(camera.cx + 0.5 + margin * camera.width)) * scale
+    v = (np.float32(camera.fy) * y / z + np.float32(camera.cy + 0.5 + margin * camera.height)) * scale
+    inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
+    kept, z = kept[inside], z[inside]
+    columns, rows = u[inside].astype(np.int64), v[inside].astype(np.int64)
+    limit = _front_limit(
+        z, columns, rows, (height, width), 1.5 * voxel * max(camera.fx, camera.fy) * scale, voxel
+    )
+    return kept[z <= limit[rows, columns]]
+
+
+def _front_limit(
+    z: NDArray[np.float32],
+    columns: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    shape: tuple[int, int],
+    footprint_at_1m: float,
+    voxel: float,
+) -> NDArray[np.float32]:
+    """The greatest visible depth at each pixel (H, W) of the buffer; inf where no surface is in front."""
+    height, width = shape
+    level = np.clip(np.ceil(np.log2(footprint_at_1m / z)), 0, _MAX_LEVEL).astype(np.int64)
+    limit = np.full(shape, np.inf, np.float32)
+    for n in np.unique(level):
+        step = 1 << int(n)
+        mine = level == n
+        h, w = -(-height // step), -(-width // step)
+        nearest = np.full(h * w, np.inf, np.float32)
+        np.minimum.at(nearest, (rows[mine] >> n) * w + (columns[mine] >> n), z[mine])
+        front = nearest.reshape(h, w)
+        tolerated = front * np.float32(1.03) + np.float32(voxel) + _slope(front)
+        full = tolerated.repeat(step, axis=0).repeat(step, axis=1)[:height, :width]
+        np.minimum(limit, full, out=limit)
+    return limit
+
+
+def _slope(front: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How much the front depth (H, W) changes within a cell: the smaller step to either side, in both axes.
+
+    The smaller step, since the larger one may be an occlusion edge.
+    """
+    total = np.zeros_like(front)
+    padded = np.pad(front, 1, constant_values=np.inf)
+    with np.errstate(invalid="ignore"):
+        for before, after in (
+            (padded[:-2, 1:-1], padded[2:, 1:-1]),
+            (padded[1:-1, :-2], padded[1:-1, 2:]),
+        ):
+            step = np.fmin(np.abs(front - before), np.abs(front - after))
+            total += np.where(np.isfinite(step), step, 0)
+    return np.minimum(total, np.float32(0.25))
