@@ -1,0 +1,66 @@
+"""Uncertainty of a camera pose from reprojection errors.
+
+The 6-vector of a pose is ROS's (PoseWithCovariance): x, y, z, rotX, rotY, rotZ of map_from_camera, where the
+rotations are small ones about the fixed axes of the map frame and leave the camera's centre where it is.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.se3 import compose, exp
+
+Array = NDArray[np.float64]
+
+
+def perturb(map_from_camera: Array, delta: Array) -> Array:
+    """The pose moved by a 6-vector in ROS order (see the module)."""
+    return compose(
+        exp([*delta[3:], 0, 0, 0])[:3, :3] @ map_from_camera[:3, :3], map_from_camera[:3, 3] + delta[:3]
+    )
+
+
+def reprojection(map_from_camera: Array, points: Array, camera: Camera) -> tuple[Array, Array, Array]:
+    """Pixels (N, 2) and depths (N,) of map points (N, 3), and the derivative (N, 2, 6) of the pixels."""
+    rotation = map_from_camera[:3, :3]
+    offset = points - map_from_camera[:3, 3]
+    x, y, z = (offset @ rotation).T
+    safe = np.where(np.abs(z) < 1e-9, 1e-9, z)
+    pixels = np.stack([camera.fx * x / safe + camera.cx, camera.fy * y / safe + camera.cy], axis=1)
+    zero = np.zeros_like(safe)
+    by_camera_point = np.stack(
+        [
+            np.stack([camera.fx / safe, zero, -camera.fx * x / safe**2], axis=1),
+            np.stack([zero, camera.fy / safe, -camera.fy * y / safe**2], axis=1),
+        ],
+        axis=1,
+    )
+    by_map_point = by_camera_point @ rotation.T
+    # A pose moved by (dt, dw) acts on a point as the point moved by -dt - dw x offset.
+    jacobian = np.concatenate([-by_map_point, np.cross(by_map_point, offset[:, None])], axis=2)
+    return pixels, z, jacobian
+
+
+def pose_covariance(
+    map_from_camera: Array, pixels: Array, points: Array, camera: Camera, *, min_sigma_px: float = 0.0
+) -> Array | None:
+    """6x6 covariance (metres, radians, ROS order) of a pose fitted to inliers: pixels (N, 2), points (N, 3).
+
+    The inverse Gauss-Newton Hessian times the variance of the residuals (two a correspondence, six degrees of
+    freedom spent), which is at least `min_sigma_px` squared. None where the inliers do not fix the pose.
+    """
+    projected, _, jacobian = reprojection(map_from_camera, points, camera)
+    flat = jacobian.reshape(-1, 6)
+    scale = np.linalg.norm(flat, axis=0)
+    if len(points) < 4 or not np.isfinite(flat).all() or (scale == 0).any():
+        return None
+    normalised = flat / scale
+    hessian = normalised.T @ normalised
+    eigenvalues = np.linalg.eigvalsh(hessian)
+    if eigenvalues[0] < 1e-9 * eigenvalues[-1]:
+        return None
+    variance = float(((projected - pixels) ** 2).sum()) / max(2 * len(points) - 6, 1)
+    covariance = np.linalg.inv(hessian) / np.outer(scale, scale) * max(variance, min_sigma_px**2)
+    return np.asarray((covariance + covariance.T) / 2)

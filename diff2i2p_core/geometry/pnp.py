@@ -1,0 +1,230 @@
+"""A camera's pose from pixel-to-point correspondences, most of which may be wrong."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.covariance import perturb, pose_covariance, reprojection
+from diff2i2p_core.geometry.se3 import compose, invert
+
+Array = NDArray[np.float64]
+SOLVERS = ("auto", "poselib", "opencv")
+
+
+@dataclass(frozen=True)
+class PnpSettings:
+    solver: str = "auto"
+    """`poselib`, `opencv`, or `auto`: poselib where it is installed."""
+    max_error_px: float = 8.0
+    """Reprojection error of an inlier."""
+    max_iterations: int = 1000
+    confidence: float = 0.9999
+    max_correspondences: int = 2048
+    """The best so many by score take part."""
+    min_inliers: int = 4
+    min_sigma_px: float = 0.3
+    """Floor of the pixel noise in the covariance: pixels of matches are quantised."""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class PoseEstimate:
+    camera_from_points: Array
+    """(4, 4)."""
+    inliers: NDArray[np.bool_]
+    """(N,) over the correspondences given."""
+    num_inliers: int
+    reprojection_error_px: float
+    """Root mean square over the inliers."""
+    covariance: Array
+    """(6, 6) of points_from_camera, ROS order; see `geometry.covariance`."""
+
+
+@dataclass(frozen=True)
+class NoPose:
+    reason: str
+    """One phrase."""
+
+
+def solve_pnp(
+    pixels: ArrayLike,
+    points: ArrayLike,
+    camera: Camera,
+    scores: ArrayLike | None = None,
+    settings: PnpSettings | None = None,
+) -> PoseEstimate | NoPose:
+    """Pose from pixels (N, 2), (u, v) of an undistorted image, points (N, 3) and scores (N,), high is good.
+
+    Robust estimation that tries high scores first (LO-RANSAC with PROSAC sampling), then Levenberg-Marquardt
+    with a Cauchy loss on the inliers. Deterministic. `NoPose` where the data do not fix a pose.
+    """
+    settings = settings or PnpSettings()
+    uv, xyz = np.asarray(pixels, np.float64), np.asarray(points, np.float64)
+    if uv.ndim != 2 or uv.shape[1:] != (2,) or xyz.shape != (len(uv), 3):
+        raise ValueError(f"expected pixels (N, 2) and points (N, 3), got {uv.shape} and {xyz.shape}")
+    order = _best(
+        uv, xyz, None if scores is None else np.asarray(scores, np.float64), settings.max_correspondences
+    )
+    if len(order) < max(4, settings.min_inliers):
+        return NoPose(f"too few correspondences ({len(order)})")
+    center = xyz[order].mean(axis=0)  # map coordinates may be large (UTM); the solvers like small numbers
+    local = xyz[order] - center
+    if _is_collinear(local):
+        return NoPose("degenerate points (on one line)")
+    start = _ransac(uv[order], local, camera, settings)
+    if start is None:
+        return NoPose("no consistent pose")
+    points_from_camera = _refine(invert(start), uv[order], local, camera, settings.max_error_px)
+    points_from_camera[:3, 3] += center
+    inliers = np.zeros(len(uv), bool)
+    finite = np.isfinite(uv).all(axis=1) & np.isfinite(xyz).all(axis=1)
+    inliers[finite] = _inliers(points_from_camera, uv[finite], xyz[finite], camera, settings.max_error_px)[0]
+    count = int(inliers.sum())
+    if count < settings.min_inliers:
+        return NoPose(f"too few inliers ({count})")
+    covariance = pose_covariance(
+        points_from_camera, uv[inliers], xyz[inliers], camera, min_sigma_px=settings.min_sigma_px
+    )
+    if covariance is None or _is_collinear(xyz[inliers] - xyz[inliers].mean(axis=0)):
+        return NoPose("degenerate inliers (they do not fix the pose)")
+    projected, _, _ = reprojection(points_from_camera, xyz[inliers], camera)
+    error = float(np.sqrt(((projected - uv[inliers]) ** 2).sum(axis=1).mean()))
+    return PoseEstimate(invert(points_from_camera), inliers, count, error, covariance)
+
+
+def _best(uv: Array, xyz: Array, scores: Array | None, limit: int) -> NDArray[np.int64]:
+    """Indices of the finite correspondences, best score first, at most `limit`."""
+    finite = np.isfinite(uv).all(axis=1) & np.isfinite(xyz).all(axis=1)
+    if scores is None:
+        kept = np.flatnonzero(finite)
+        step = max(1, -(-len(kept) // limit))
+        return kept[::step]
+    kept = np.flatnonzero(finite & np.isfinite(scores))
+    return kept[np.argsort(-scores[kept], kind="stable")][:limit]
+
+
+def _is_collinear(centered: Array) -> bool:
+    spread = np.linalg.svd(centered, compute_uv=False)
+    return bool(spread[1] <= 1e-4 * spread[0])
+
+
+def _ransac(uv: Array, xyz: Array, camera: Camera, settings: PnpSettings) -> Array | None:
+    """camera_from_points from correspondences sorted by score."""
+    if settings.solver not in SOLVERS:
+        raise InputError(f"PnP solver '{settings.solver}' is unknown; use one of {', '.join(SOLVERS)}")
+    has_poselib = importlib.util.find_spec("poselib") is not None
+    if settings.solver == "poselib" and not has_poselib:
+        raise InputError("PnP solver 'poselib' is not installed; pip install poselib, or use opencv")
+    if settings.solver == "opencv" or not has_poselib:
+        return _opencv(uv, xyz, camera, settings)
+    return _poselib(uv, xyz, camera, settings)
+
+
+def _poselib(uv: Array, xyz: Array, camera: Camera, settings: PnpSettings) -> Array | None:
+    import poselib
+
+    pose, info = poselib.estimate_absolute_pose(
+        uv,
+        xyz,
+        {
+            "model": "PINHOLE",
+            "width": camera.width,
+            "height": camera.height,
+            "params": [camera.fx, camera.fy, camera.cx, camera.cy],
+        },
+        {
+            "max_reproj_error": settings.max_error_px,
+            "max_iterations": settings.max_iterations,
+            "min_iterations": min(100, settings.max_iterations),
+            "success_prob": settings.confidence,
+            "progressive_sampling": True,
+            "max_prosac_iterations": settings.max_iterations,
+            "seed": settings.seed,
+        },
+        {"loss_type": "CAUCHY", "loss_scale": settings.max_error_px / 4, "max_iterations": 25},
+    )
+    if info["num_inliers"] < 4:
+        return None
+    camera_from_points = compose(pose.R, pose.t)
+    return camera_from_points if np.isfinite(camera_from_points).all() else None
+
+
+def _opencv(uv: Array, xyz: Array, camera: Camera, settings: PnpSettings) -> Array | None:
+    params = cv2.UsacParams()
+    params.sampler = cv2.SAMPLING_PROSAC
+    params.score = cv2.SCORE_METHOD_MSAC
+    params.loMethod = cv2.LOCAL_OPTIM_INNER_AND_ITER_LO
+    params.threshold = settings.max_error_px
+    params.maxIterations = settings.max_iterations
+    params.confidence = settings.confidence
+    params.randomGeneratorState = settings.seed
+    try:
+        found, _, rotation, translation, inliers = cv2.solvePnPRansac(
+            xyz, uv, camera.matrix, None, params=params
+        )
+    except cv2.error:
+        return None
+    if not found or inliers is None or len(inliers) < 4:
+        return None
+    camera_from_points = compose(cv2.Rodrigues(rotation)[0], translation.ravel())
+    return camera_from_points if np.isfinite(camera_from_points).all() else None
+
+
+def _inliers(
+    points_from_camera: Array, uv: Array, xyz: Array, camera: Camera, max_error_px: float
+) -> tuple[NDArray[np.bool_], Array, Array]:
+    """Inlier mask (N,), residuals (N, 2) and their Jacobian (N, 2, 6)."""
+    projected, z, jacobian = reprojection(points_from_camera, xyz, camera)
+    residual = projected - uv
+    with np.errstate(over="ignore"):
+        close = (residual**2).sum(axis=1) < max_error_px**2
+    return close & (z > 0), residual, jacobian
+
+
+def _refine(
+    points_from_camera: Array, uv: Array, xyz: Array, camera: Camera, max_error_px: float, steps: int = 20
+) -> Array:
+    """Levenberg-Marquardt on a Cauchy loss cut off at `max_error_px`; each step chooses the inliers anew."""
+    scale2 = (max_error_px / 4) ** 2
+    limit = np.log1p(max_error_px**2 / scale2)
+
+    def cost_of(inliers: NDArray[np.bool_], residual: Array) -> float:
+        squared = (residual[inliers] ** 2).sum(axis=1) / scale2
+        return float(np.log1p(squared).sum() + limit * (len(inliers) - inliers.sum()))
+
+    pose = np.array(points_from_camera)
+    inliers, residual, jacobian = _inliers(pose, uv, xyz, camera, max_error_px)
+    cost, damping = cost_of(inliers, residual), 1e-4
+    for _ in range(steps):
+        if inliers.sum() < 4:
+            break
+        r = residual[inliers]
+        weight = 1 / (1 + (r**2).sum(axis=1) / scale2)
+        j = jacobian[inliers]
+        hessian = np.einsum("n,nki,nkj->ij", weight, j, j)
+        gradient = np.einsum("n,nki,nk->i", weight, j, r)
+        try:
+            step = -np.linalg.solve(hessian + damping * np.diag(hessian.diagonal() + 1e-12), gradient)
+        except np.linalg.LinAlgError:
+            break
+        trial = perturb(pose, step)
+        trial_inliers, trial_residual, trial_jacobian = _inliers(trial, uv, xyz, camera, max_error_px)
+        trial_cost = cost_of(trial_inliers, trial_residual)
+        if trial_cost >= cost:
+            damping *= 10
+            if damping > 1e4:
+                break
+            continue
+        converged = cost - trial_cost < 1e-9 * cost
+        pose, cost, damping = trial, trial_cost, max(damping / 10, 1e-10)
+        inliers, residual, jacobian = trial_inliers, trial_residual, trial_jacobian
+        if converged:
+            break
+    return pose
