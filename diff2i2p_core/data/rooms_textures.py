@@ -1,0 +1,345 @@
+"""Procedural surface textures of the synthetic rooms: (rng, width, height) in metres to RGB."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Texture = NDArray[np.uint8]
+Material = Callable[[np.random.Generator, float, float], Texture]
+Float = NDArray[np.float32]
+
+TEXEL = 0.005
+"""Metres a texel of large surfaces; about a pixel's footprint at 2.6 m."""
+
+
+def size_of(width: float, height: float) -> tuple[int, int]:
+    """Texels (rows, columns) of a surface; small things get finer texels."""
+    texel = TEXEL if max(width, height) > 1.0 else TEXEL / 2
+    return max(8, round(height / texel)), max(8, round(width / texel))
+
+
+def random_color(rng: np.random.Generator, low: float = 25, high: float = 235) -> Float:
+    """A colour with a random hue; saturations as in furnished rooms, from grey to strong."""
+    hue, saturation = rng.uniform(0, 180), 255 * rng.beta(1.6, 2.0)
+    hsv = np.array([[[hue, saturation, rng.uniform(low, high)]]], np.uint8)
+    return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0], np.float32)
+
+
+def noise(rng: np.random.Generator, rows: int, columns: int, cells: float, stretch: float = 1.0) -> Float:
+    """Smooth noise (rows, columns) in [-1, 1] with about `cells` cells along the longer side."""
+    cell = max(rows, columns) / cells
+    grid = rng.uniform(-1, 1, (int(rows / cell * stretch) + 3, int(columns / cell) + 3)).astype(np.float32)
+    return np.asarray(cv2.resize(grid, (columns, rows), interpolation=cv2.INTER_CUBIC))
+
+
+def clouds(rng: np.random.Generator, rows: int, columns: int, cells: float = 3) -> Float:
+    """Several octaves of noise (rows, columns), about within [-1, 1]."""
+    total = np.zeros((rows, columns), np.float32)
+    for octave in range(5):
+        total += noise(rng, rows, columns, min(cells * 2**octave, max(rows, columns) / 2)) * 0.6**octave
+    return total / 1.6
+
+
+def finish(rng: np.random.Generator, image: Any, spots: float = 0.5) -> Texture:
+    """Wear on a float image (H, W, 3): stains of all sizes, grain, scuffs; clipped to uint8."""
+    rows, columns = image.shape[:2]
+    wear = 12 * clouds(rng, rows, columns, rng.uniform(2, 6))
+    wear += rng.normal(0, 2.5, (rows, columns)).astype(np.float32)
+    image = np.ascontiguousarray(image + wear[..., None], np.float32)
+    for _ in range(rng.poisson(spots * rows * columns * 2e-4)):
+        center = int(rng.integers(columns)), int(rng.integers(rows))
+        tone = float(rng.uniform(-40, 30))
+        axes = int(rng.uniform(1, 8)), int(rng.uniform(1, 4))
+        color = np.clip(image[center[1], center[0]] + tone, 0, 255)
+        cv2.ellipse(image, center, axes, float(rng.uniform(0, 180)), 0, 360, color.tolist(), -1)
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+def _flat(rows: int, columns: int, color: Float) -> Float:
+    return np.full((rows, columns, 3), color, np.float32)
+
+
+def plaster(rng: np.random.Generator, width: float, height: float) -> Texture:
+    rows, columns = size_of(width, height)
+    base = _flat(rows, columns, 0.3 * random_color(rng) + rng.uniform(120, 165))
+    return finish(rng, base + 14 * clouds(rng, rows, columns, 4)[..., None], 0.6)
+
+
+def painted(rng: np.random.Generator, width: float, height: float) -> Texture:
+    rows, columns = size_of(width, height)
+    return finish(rng, _flat(rows, columns, random_color(rng, 60)), 0.6)
+
+
+def paint(rng: np.random.Generator) -> Material:
+    """A material of one colour, the same on every surface it is used for."""
+    color = random_color(rng, 60)
+
+    def material(rng: np.random.Generator, width: float, height: float) -> Texture:
+        rows, columns = size_of(width, height)
+        return finish(rng, _flat(rows, columns, color * rng.uniform(0.85, 1.1)), 0.6)
+
+    return material
+
+
+def wood(rng: np.random.Generator, width: float, height: float) -> Texture:
+    """Boards along the longer side, each with its own tone and grain."""
+    rows, columns = size_of(width, height)
+    if rows > columns:
+        return np.ascontiguousarray(wood(rng, height, width).transpose(1, 0, 2))
+    base = np.array([rng.uniform(70, 200), 0, 0], np.float32)
+    base[1] = base[0] * rng.uniform(0.62, 0.8)
+    base[2] = base[0] * rng.uniform(0.3, 0.6)
+    board = max(6, int(rng.uniform(0.09, 0.2) / TEXEL))
+    count = rows // board + 1
+    tone = np.repeat(rng.uniform(0.72, 1.2, count), board)[:rows].astype(np.float32)
+    warp = noise(rng, rows, columns, 6) * 2.5 + np.linspace(0, rows / 4, rows, dtype=np.float32)[:, None]
+    grain = 0.09 * np.sin(warp * rng.uniform(1.5, 4)) + 0.1 * noise(rng, rows, columns, columns / 40, 14)
+    image = base * (tone[:, None] * (1 + grain))[..., None]
+    image[board - 1 :: board] *= 0.55
+    for row in range(0, rows, board):
+        for column in rng.integers(0, columns, rng.poisson(columns * TEXEL / 1.5)):
+            image[row : row + board, column : column + 1] *= 0.55
+    return finish(rng, image, 0.4)
+
+
+def stripes(rng: np.random.Generator, width: float, height: float) -> Texture:
+    rows, columns = size_of(width, height)
+    along = columns if rng.random() < 0.7 else rows
+    edges = np.cumsum(rng.integers(6, 40, along // 6 + 2))
+    colors = np.stack([random_color(rng) for _ in range(int(rng.integers(2, 6)))])
+    line = colors[np.searchsorted(edges, np.arange(along)) % len(colors)]
+    image = np.broadcast_to(line[None] if along == columns else line[:, None], (rows, columns, 3))
+    return finish(rng, image, 0.4)
+
+
+def tiles(rng: np.random.Generator, width: float, height: float) -> Texture:
+    """Checker or tiles with grout; every tile has its own tone, some carry a motif."""
+    rows, columns = size_of(width, height)
+    side = max(6, int(rng.uniform(0.1, 0.45) / TEXEL))
+    across = max(6, int(side * rng.choice([1.0, 1.0, 2.0])))
+    grid = rows // side + 1, columns // across + 1
+    first, second = random_color(rng, 60), random_color(rng, 60)
+    parity = np.indices(grid).sum(0) % 2 if rng.random() < 0.5 else (rng.random(grid) < 0.15).astype(int)
+    tone = rng.uniform(0.82, 1.12, grid)[..., None]
+    cells = (np.where(parity[..., None] == 1, second, first) * tone).astype(np.float32)
+    image = np.repeat(np.repeat(cells, side, 0), across, 1)[:rows, :columns].copy()
+    if rng.random() < 0.5:
+        motif = random_color(rng).tolist()
+        for row, column in np.argwhere(rng.random(grid) < 0.35):
+            center = int((column + 0.5) * across), int((row + 0.5) * side)
+            cv2.circle(image, center, int(side * rng.uniform(0.15, 0.4)), motif, int(rng.choice([-1, 2, 3])))
+    image[::side] *= 0.6
+    image[:, ::across] *= 0.6
+    return finish(rng, image, 0.4)
+
+
+def carpet(rng: np.random.Generator, width: float, height: float) -> Texture:
+    """Nested borders around a field of random shapes, as on a rug."""
+    rows, columns = size_of(width, height)
+    image = _flat(rows, columns, random_color(rng))
+    shapes(rng, image, int(rng.integers(15, 45)))
+    inset = 0
+    for _ in range(int(rng.integers(1, 4))):
+        thick = int(rng.uniform(0.02, 0.08) / TEXEL)
+        box = (inset, inset), (columns - 1 - inset, rows - 1 - inset)
+        cv2.rectangle(image, *box, random_color(rng).tolist(), 2 * thick)
+        inset += 2 * thick
+    return finish(rng, image * (1 + 0.1 * noise(rng, rows, columns, max(rows, columns) / 3))[..., None], 0.3)
+
+
+def fabric(rng: np.random.Generator, width: float, height: float) -> Texture:
+    """Cloth with a weave and, often, dots or plaid."""
+    rows, columns = size_of(width, height)
+    image = _flat(rows, columns, random_color(rng))
+    kind = rng.integers(3)
+    if kind == 0:
+        for axis in range(2):
+            band = (np.sin(np.arange(image.shape[axis]) * rng.uniform(0.1, 0.5)) > rng.uniform(0, 0.8)) * 1.0
+            shape = (-1, 1, 1) if axis == 0 else (1, -1, 1)
+            image += band.reshape(shape).astype(np.float32) * (random_color(rng) - 128) * 0.5
+    elif kind == 1:
+        color = random_color(rng).tolist()
+        for _ in range(rows * columns // 350):
+            center = int(rng.integers(columns)), int(rng.integers(rows))
+            cv2.circle(image, center, int(rng.integers(2, 7)), color, -1)
+    image += 14 * noise(rng, rows, columns, max(rows, columns) / 2.5)[..., None]
+    return finish(rng, image + 16 * clouds(rng, rows, columns, 3)[..., None], 0.2)
+
+
+def shapes(rng: np.random.Generator, image: Float, count: int) -> None:
+    """Draw `count` random filled or outlined shapes into a float image, large ones first."""
+    rows, columns = image.shape[:2]
+    for index in range(count):
+        center = rng.integers(0, [columns, rows])
+        reach = min(rows, columns) * rng.uniform(0.04, 0.1 + 0.35 * (1 - index / count))
+        color = random_color(rng, 10, 250).tolist()
+        thick = int(rng.choice([-1, -1, 2, 4]))
+        kind = rng.integers(4)
+        if kind == 0:
+            cv2.circle(image, center.tolist(), int(reach), color, thick)
+        elif kind == 1:
+            axes = int(reach), int(reach * rng.uniform(0.2, 0.8))
+            cv2.ellipse(image, center.tolist(), axes, float(rng.uniform(0, 180)), 0, 360, color, thick)
+        else:
+            angles = np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(3, 7))))
+            corners = center + reach * np.stack([np.cos(angles), np.sin(angles)], 1)
+            if kind == 2 or thick > 0:
+                cv2.polylines(image, [corners.astype(np.int32)], True, color, max(2, thick))
+            else:
+                cv2.fillPoly(image, [corners.astype(np.int32)], color)
+
+
+def writing(rng: np.random.Generator, image: Float, lines: int) -> None:
+    """Lines of random letters in random sizes."""
+    rows, columns = image.shape[:2]
+    letters = np.array(list("ABCDEFGHKLMNPRSTUVXYZ0123456789aeghkmnrst"))
+    for _ in range(lines):
+        text = "".join(rng.choice(letters, int(rng.integers(3, 14))))
+        scale = float(min(columns / (len(text) * 20), rows / 60) * rng.uniform(0.5, 1.6))
+        place = int(rng.uniform(0, 0.5) * columns), int(rng.uniform(0.12, 0.98) * rows)
+        thick = max(1, round(2 * scale))
+        ink = np.zeros((rows, columns), np.uint8)
+        cv2.putText(ink, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, 1, thick)
+        image[ink > 0] = random_color(rng, 5, 250)
+
+
+def poster(rng: np.random.Generator, width: float, height: float) -> Texture:
+    """A picture or a poster: a colourful gradient, shapes, writing and a frame."""
+    rows, columns = size_of(width, height)
+    field = [clouds(rng, rows, columns, rng.uniform(1.5, 5)) for _ in range(3)]
+    image = random_color(rng, 80) + np.stack(field, -1) * rng.uniform(30, 90)
+    image = np.ascontiguousarray(image, np.float32)
+    shapes(rng, image, int(rng.integers(4, 22)))
+    writing(rng, image, int(rng.integers(0, 5)))
+    if rng.random() < 0.8:
+        frame = max(2, int(min(rows, columns) * rng.uniform(0.02, 0.08)))
+        cv2.rectangle(image, (0, 0), (columns - 1, rows - 1), random_color(rng).tolist(), 2 * frame)
+    return finish(rng, image, 0.1)
+
+
+def label(rng: np.random.Generator, width: float, height: float) -> Texture:
+    """A package, bottle or tin: bands of colour, a sign and letters."""
+    rows, columns = size_of(width, height)
+    image = _flat(rows, columns, random_color(rng))
+    for _ in range(int(rng.integers(1, 4))):
+        top = int(rng.integers(rows))
+        image[top : top + int(rows * rng.uniform(0.08, 0.4)) + 1] = random_color(rng)
+    shapes(rng, image, int(rng.integers(1, 5)))
+    writing(rng, image, int(rng.integers(1, 3)))
+    return finish(rng, image, 0.1)
+
+
+def books(rng: np.random.Generator, width: float, height: float) -> Texture:
+    """Spines side by side."""
+    rows, columns = size_of(width, height)
+    image = np.full((rows, columns, 3), 30, np.float32)
+    left = 0
+    while left < columns:
+        thick, top = int(rng.integers(5, 20)), int(rows * rng.uniform(0, 0.3))
+        spine = image[top:, left : left + thick]
+        spine[:] = random_color(rng)
+        for _ in range(int(rng.integers(1, 4))):
+            band = int(rng.integers(max(1, rows - top)))
+            spine[band : band + int(rng.integers(2, 14)), 1:-1] = random_color(rng)
+        spine[:, :1] *= 0.5
+        left += thick
+    return finish(rng, image, 0.1)
+
+
+def fronts(rng: np.random.Generator, width: float, height: float) -> Texture:
+    """The front of a cabinet: doors and drawers with gaps and handles over wood or paint."""
+    image = (wood if rng.random() < 0.5 else painted)(rng, width, height).astype(np.float32, order="C")
+    rows, columns = image.shape[:2]
+    across, down = (
+        max(1, round(width / rng.uniform(0.35, 0.6))),
+        max(1, round(height / rng.uniform(0.25, 0.8))),
+    )
+    handle = random_color(rng).tolist()
+    for i in range(across):
+        for j in range(down):
+            x0, x1 = columns * i // across, columns * (i + 1) // across - 1
+            y0, y1 = rows * j // down, rows * (j + 1) // down - 1
+            image[y0 : y1 + 1, x0 : x1 + 1] *= rng.uniform(0.85, 1.1)
+            cv2.rectangle(image, (x0, y0), (x1, y1), (25, 25, 25), 2)
+            middle = (x0 + x1) // 2, y0 + max(4, (y1 - y0) // 6)
+            half = max(3, (x1 - x0) // 8)
+            cv2.line(image, (middle[0] - half, middle[1]), (middle[0] + half, middle[1]), handle, 3)
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+def door(rng: np.random.Generator, width: float, height: float) -> Texture:
+    image = (wood if rng.random() < 0.5 else painted)(rng, width, height).astype(np.float32, order="C")
+    rows, columns = image.shape[:2]
+    for top in (0.06, 0.54):
+        corners = (columns // 6, int(rows * top)), (columns * 5 // 6, int(rows * (top + 0.4)))
+        cv2.rectangle(image, *corners, (image.mean((0, 1)) * rng.uniform(0.5, 0.8)).tolist(), 4)
+    cv2.circle(image, (columns * 9 // 10, rows // 2), 6, random_color(rng, 120).tolist(), -1)
+    cv2.rectangle(image, (0, 0), (columns - 1, rows - 1), (60, 55, 50), 12)
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+def window(rng: np.random.Generator, width: float, height: float) -> Texture:
+    """A bright sky over hills and houses behind a frame with bars."""
+    rows, columns = size_of(width, height)
+    sky = np.linspace(255, 200, rows, dtype=np.float32)[:, None, None] * np.array(
+        [0.8, 0.92, 1.0], np.float32
+    )
+    image = np.broadcast_to(sky, (rows, columns, 3)) + 18 * clouds(rng, rows, columns, 3)[..., None]
+    image = np.ascontiguousarray(image, np.float32)
+    for depth in range(3):
+        skyline = rows * (0.5 + 0.12 * depth) + rows * 0.1 * noise(rng, 8, columns, rng.uniform(4, 20))[0]
+        below = np.arange(rows)[:, None] > skyline
+        image[below] = random_color(rng, 60, 190) * 0.6 + np.array([40, 60, 40], np.float32)
+    for _ in range(int(rng.integers(1, 6))):
+        corner = rng.integers(0, [columns, rows])
+        end = corner + rng.integers(8, 50, 2)
+        cv2.rectangle(image, corner.tolist(), end.tolist(), random_color(rng, 60).tolist(), -1)
+    frame = rng.uniform(150, 250)
+    for i in range(int(rng.integers(2, 4)) + 1):
+        column = int(columns * i / 2)
+        cv2.line(image, (column, 0), (column, rows), (frame, frame, frame * 0.95), 10)
+    cv2.rectangle(image, (0, 0), (columns - 1, rows - 1), (frame, frame, frame * 0.95), 18)
+    return finish(rng, image, 0.0)
+
+
+def screen(rng: np.random.Generator, width: float, height: float) -> Texture:
+    """A monitor with windows on it."""
+    rows, columns = size_of(width, height)
+    image = _flat(rows, columns, random_color(rng, 40, 160))
+    for _ in range(int(rng.integers(2, 6))):
+        corner = rng.integers(0, [columns * 2 // 3, rows * 2 // 3])
+        end = corner + rng.integers(10, [columns // 2 + 11, rows // 2 + 11])
+        cv2.rectangle(image, corner.tolist(), end.tolist(), random_color(rng, 120, 250).tolist(), -1)
+        for row in range(int(corner[1]) + 4, int(end[1]) - 3, 5):
+            stop = int(rng.integers(corner[0] + 3, end[0]))
+            cv2.line(image, (int(corner[0]) + 3, row), (stop, row), (40, 40, 50), 1)
+    cv2.rectangle(image, (0, 0), (columns - 1, rows - 1), (20, 20, 20), 8)
+    return finish(rng, image, 0.0)
+
+
+def leaves(rng: np.random.Generator, width: float, height: float) -> tuple[Texture, NDArray[np.bool_]]:
+    """A plant's foliage and the mask of where it is."""
+    rows, columns = size_of(width, height)
+    image = np.zeros((rows, columns, 3), np.float32)
+    mask = np.zeros((rows, columns), np.uint8)
+    root = np.array([columns / 2, rows - 1.0])
+    for _ in range(int(rng.integers(25, 60))):
+        tip = root + np.array([rng.uniform(-0.48, 0.48) * columns, -rng.uniform(0.2, 0.95) * rows])
+        color = (np.array([rng.uniform(20, 110), rng.uniform(80, 190), rng.uniform(10, 80)])).tolist()
+        angle = float(np.degrees(np.arctan2(tip[1] - root[1], tip[0] - root[0])) + rng.normal(0, 30))
+        axes = int(columns * rng.uniform(0.06, 0.14)) + 2, int(columns * rng.uniform(0.02, 0.06)) + 2
+        cv2.line(image, root.astype(int).tolist(), tip.astype(int).tolist(), color, 2)
+        cv2.line(mask, root.astype(int).tolist(), tip.astype(int).tolist(), 1, 2)
+        cv2.ellipse(image, tip.astype(int).tolist(), axes, angle, 0, 360, color, -1)
+        cv2.ellipse(mask, tip.astype(int).tolist(), axes, angle, 0, 360, 1, -1)
+    return np.clip(image, 0, 255).astype(np.uint8), mask.astype(bool)
+
+
+WALLS: tuple[Material, ...] = (plaster, plaster, painted, stripes, tiles)
+FLOORS: tuple[Material, ...] = (wood, wood, tiles, fabric)
+SOLIDS: tuple[Material, ...] = (wood, wood, stripes, fabric)
