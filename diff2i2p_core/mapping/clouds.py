@@ -1,0 +1,156 @@
+"""Point clouds from files: ply, pcd, las, laz, npz (points, colors) and npy."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.mapping.pcd import read_pcd
+from diff2i2p_core.mapping.ply import read_ply
+
+SUFFIXES = (".ply", ".pcd", ".las", ".laz", ".npz", ".npy")
+_MAX_COORDINATE = 50_000.0
+"""Metres from the origin beyond which float32 is coarser than a few millimetres."""
+
+
+@dataclass(frozen=True)
+class Cloud:
+    points: NDArray[np.float32]
+    """(N, 3) metres, finite, N > 0."""
+    colors: NDArray[np.uint8] | None
+    """(N, 3) RGB."""
+    num_dropped: int = 0
+    """Points that were NaN or infinite (the invalid points of organised clouds)."""
+
+
+def read_cloud(path: Path | str) -> Cloud:
+    """Read a cloud by its suffix. `InputError` where the file is missing, broken, or has no finite point."""
+    path = Path(path)
+    readers = {
+        ".ply": _structured,
+        ".pcd": _structured,
+        ".las": _las,
+        ".laz": _las,
+        ".npz": _numpy,
+        ".npy": _numpy,
+    }
+    if path.suffix.lower() not in readers:
+        raise InputError(f"{path}: unknown kind of cloud '{path.suffix}'; give one of {', '.join(SUFFIXES)}")
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give a point cloud")
+    try:
+        points, colors = readers[path.suffix.lower()](path)
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror or error}); give a whole cloud file"
+        ) from None
+    return make_cloud(points, colors, str(path))
+
+
+def make_cloud(points: NDArray[Any], colors: NDArray[Any] | None, name: str) -> Cloud:
+    """Check arrays and drop points that are not finite; `name` is what error messages call the cloud."""
+    if points.ndim != 2 or points.shape[1] != 3:
+        raise InputError(f"{name}: points have shape {points.shape}, expected (N, 3)")
+    if colors is not None and colors.shape != points.shape:
+        raise InputError(f"{name}: colors have shape {colors.shape}, expected {points.shape} like the points")
+    if len(points) == 0:
+        raise InputError(f"{name}: holds no points; give a cloud with points")
+    finite = np.isfinite(points).all(axis=1)
+    if not finite.any():
+        raise InputError(
+            f"{name}: all {len(points)} points are NaN or infinite; give a cloud with valid points"
+        )
+    points = points[finite]
+    reach = float(np.abs(points).max())
+    if reach > _MAX_COORDINATE:
+        raise InputError(
+            f"{name}: coordinates reach {reach:.0f}, too far for a map in metres; subtract an origin "
+            "(and see that the unit is the metre)"
+        )
+    return Cloud(
+        np.ascontiguousarray(points, np.float32),
+        None if colors is None else _to_uint8(colors[finite]),
+        int(len(finite) - finite.sum()),
+    )
+
+
+def _to_uint8(colors: NDArray[Any]) -> NDArray[np.uint8]:
+    """RGB as uint8: floats are taken as 0-1 (0-255 where any is above 1), uint16 as full range."""
+    if colors.dtype == np.uint8:
+        return np.ascontiguousarray(colors)
+    values = np.nan_to_num(np.asarray(colors, np.float64))
+    top = values.max(initial=0)
+    if np.issubdtype(colors.dtype, np.floating):
+        values = values * 255 if top <= 1 else values
+    elif top > 255:  # LAS says 16 bit, many writers use 8
+        values = values / 257
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def _structured(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    table = read_ply(path) if path.suffix.lower() == ".ply" else read_pcd(path)
+    names = table.dtype.names or ()
+    if not {"x", "y", "z"} <= set(names):
+        raise InputError(f"{path}: its points have no x, y, z (only {', '.join(names)}); give a point cloud")
+    points = np.stack([table[name].astype(np.float64) for name in "xyz"], axis=1)
+    for triple in (
+        ("red", "green", "blue"),
+        ("diffuse_red", "diffuse_green", "diffuse_blue"),
+        ("r", "g", "b"),
+    ):
+        if set(triple) <= set(names):
+            return points, np.stack([table[name] for name in triple], axis=1)
+    for name in ("rgb", "rgba"):
+        if name in names and table[name].dtype.itemsize == 4:
+            packed = np.ascontiguousarray(table[name]).view("<u4")
+            return points, np.stack([(packed >> shift) & 255 for shift in (16, 8, 0)], axis=1).astype(
+                np.uint8
+            )
+    return points, None
+
+
+def _las(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    import laspy
+
+    try:
+        las = laspy.read(path)
+        points = np.asarray(las.xyz, np.float64)
+        has_color = {"red", "green", "blue"} <= set(las.point_format.dimension_names)
+        colors = (
+            np.stack([np.asarray(las[name]) for name in ("red", "green", "blue")], axis=1)
+            if has_color
+            else None
+        )
+    except OSError:
+        raise
+    except Exception as error:  # laspy and its decompressors raise many kinds on broken files
+        what = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path}: not a whole LAS/LAZ file ({what}); copy it again") from None
+    return points, colors if colors is not None and colors.any() else None
+
+
+def _numpy(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    try:
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                points, colors = loaded, None
+            else:
+                points, colors = loaded["points"], loaded.get("colors")
+    except KeyError:
+        raise InputError(
+            f"{path}: has no array 'points'; save the cloud as points (N, 3) and colors (N, 3)"
+        ) from None
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        raise InputError(f"{path}: not a whole NumPy file of numbers; save it again") from None
+    for array in (points, colors):
+        if array is not None and array.dtype.kind not in "fiu":
+            raise InputError(f"{path}: holds {array.dtype} instead of numbers; save points as floats")
+    return points, colors
