@@ -1,0 +1,114 @@
+"""What the node knows of its own state, and the diagnostic level that follows (table in docs/ros2.md)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+
+from diff2i2p.parameters import Parameters
+
+LOG_PERIOD = 5.0
+"""Seconds between two log lines about the same kind of fault."""
+
+
+@dataclass
+class Health:
+    """Written by the executor's and the worker's thread; times are of the monotonic clock."""
+
+    parameters: Parameters | None = None
+    state: str = "unconfigured"
+    failure: str = ""
+    """Why the node cannot work at all; empty if it can."""
+    map: str = ""
+    """Where the map came from; empty while there is none."""
+    map_trouble: str = ""
+    """What is wrong with the cloud that should become the map."""
+    outcome: tuple[bytes, str] = (DiagnosticStatus.OK, "")
+    """Level and words about the last image."""
+    since: float = field(default_factory=time.monotonic)
+    seen: dict[str, float] = field(default_factory=dict)
+    """When the last good message of a topic came."""
+    counts: Counter[str] = field(default_factory=Counter)
+    values: dict[str, str] = field(default_factory=dict)
+    _logged: dict[str, float] = field(default_factory=dict)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def enter(self, state: str) -> None:
+        with self._lock:
+            self.state = state
+            self.since = time.monotonic()
+            self.seen.clear()
+            self.outcome = (DiagnosticStatus.OK, "")
+
+    def saw(self, topic: str) -> None:
+        with self._lock:
+            self.seen[topic] = time.monotonic()
+
+    def count(self, name: str) -> None:
+        with self._lock:
+            self.counts[name] += 1
+
+    def fault(self, topic: str, message: str) -> bool:
+        """Count a fault of a message on `topic`; True if it should be logged now."""
+        with self._lock:
+            self.counts[f"{topic}_faults"] += 1
+            self.values["last_fault"] = message
+            if topic in ("image", "camera_info", "tf"):
+                self.outcome = (DiagnosticStatus.ERROR, message)
+            if topic == "map_cloud":
+                self.map_trouble = message
+            now = time.monotonic()
+            due = now - self._logged.get(topic, -LOG_PERIOD) >= LOG_PERIOD
+            if due:
+                self._logged[topic] = now
+            return due
+
+    def judge(self) -> tuple[bytes, str]:
+        """The level and the words for /diagnostics, the most basic trouble first."""
+        with self._lock:
+            if self.failure:
+                return DiagnosticStatus.ERROR, self.failure
+            if self.state != "active" or self.parameters is None:
+                return DiagnosticStatus.OK, self.state
+            waited = time.monotonic() - self.since
+            if not self.map and self.map_trouble:
+                return DiagnosticStatus.ERROR, self.map_trouble
+            if not self.map:
+                late = waited > self.parameters.map_timeout
+                words = f"no map for {self.parameters.map_timeout:g} s" if late else "waiting for the map"
+                return (DiagnosticStatus.ERROR if late else DiagnosticStatus.WARN), words
+            if self.outcome[0] == DiagnosticStatus.ERROR:
+                return self.outcome
+            for topic in ("camera_info", "image"):
+                if time.monotonic() - self.seen.get(topic, self.since) > self.parameters.image_timeout:
+                    return DiagnosticStatus.WARN, f"no {topic} for {self.parameters.image_timeout:g} s"
+            if not self.outcome[1]:
+                return DiagnosticStatus.WARN, "waiting for the first image"
+            return self.outcome
+
+    def status(self, name: str, extra: dict[str, Any]) -> DiagnosticStatus:
+        """The whole message, `extra` values after the node's own."""
+        level, words = self.judge()
+        with self._lock:
+            values: dict[str, Any] = {"state": self.state, "map": self.map or "none"}
+            values |= {name: self.counts[name] for name in COUNTERS} | self.values | extra
+        rows = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
+        return DiagnosticStatus(level=level, name=name, message=words, hardware_id="diff2i2p", values=rows)
+
+
+COUNTERS = (
+    "images_received",
+    "images_localized",
+    "images_not_localized",
+    "image_faults",
+    "camera_info_faults",
+    "map_cloud_faults",
+    "initialpose_faults",
+    "tf_faults",
+)
+"""Counts since the node started, always in the message."""

@@ -1,0 +1,36 @@
+"""Executable `localization_node`: also `python -m diff2i2p.localization_node --ros-args ...`."""
+
+from __future__ import annotations
+
+import sys
+
+import rclpy
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+
+from diff2i2p.node import LocalizationNode
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Spin the node until it is interrupted. Exit status 2 where a parameter has a wrong type or range."""
+    rclpy.init(args=arguments)
+    try:
+        node = LocalizationNode()
+    except ParameterException as error:
+        print(f"localization_node: {error}", file=sys.stderr)
+        rclpy.try_shutdown()
+        return 2
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

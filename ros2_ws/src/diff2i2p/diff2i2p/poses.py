@@ -1,0 +1,88 @@
+"""Transforms, poses, covariances and stamps between ROS messages and 4x4 matrices."""
+
+from __future__ import annotations
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import (
+    Pose,
+    PoseWithCovarianceStamped,
+    Quaternion,
+    Transform,
+    TransformStamped,
+    Vector3,
+)
+from numpy.typing import NDArray
+
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.geometry.se3 import from_quaternion, to_quaternion
+
+Matrix = NDArray[np.float64]
+
+
+def nanoseconds(stamp: Time) -> int:
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
+def stamp_from(total: int) -> Time:
+    """A stamp of `total` nanoseconds."""
+    return Time(sec=total // 1_000_000_000, nanosec=total % 1_000_000_000)
+
+
+def transform_from_matrix(a_from_b: Matrix) -> Transform:
+    x, y, z = (float(value) for value in a_from_b[:3, 3])
+    qx, qy, qz, qw = (float(value) for value in to_quaternion(a_from_b))
+    return Transform(translation=Vector3(x=x, y=y, z=z), rotation=Quaternion(x=qx, y=qy, z=qz, w=qw))
+
+
+def matrix_from_transform(transform: Transform) -> Matrix:
+    """(4, 4) of a transform message; the caller vouches for its quaternion."""
+    t, q = transform.translation, transform.rotation
+    return from_quaternion([t.x, t.y, t.z], [q.x, q.y, q.z, q.w])
+
+
+def stamped_transform(parent: str, child: str, stamp: Time, parent_from_child: Matrix) -> TransformStamped:
+    message = TransformStamped(child_frame_id=child, transform=transform_from_matrix(parent_from_child))
+    message.header.frame_id = parent
+    message.header.stamp = stamp
+    return message
+
+
+def stamped_pose(
+    frame: str, stamp: Time, frame_from_body: Matrix, covariance: Matrix
+) -> PoseWithCovarianceStamped:
+    """The body's pose in `frame`; covariance (6, 6) in ROS order x y z rotX rotY rotZ."""
+    message = PoseWithCovarianceStamped()
+    message.header.frame_id = frame
+    message.header.stamp = stamp
+    transform = transform_from_matrix(frame_from_body)
+    t = transform.translation
+    position = message.pose.pose.position
+    position.x, position.y, position.z = t.x, t.y, t.z
+    message.pose.pose.orientation = transform.rotation
+    message.pose.covariance = np.ascontiguousarray(covariance, dtype=np.float64).ravel()
+    return message
+
+
+def matrix_from_pose(pose: Pose, what: str) -> Matrix:
+    """(4, 4) frame_from_body; InputError naming `what` for values that are no pose."""
+    p, q = pose.position, pose.orientation
+    quaternion = [q.x, q.y, q.z, q.w]
+    if not np.isfinite([p.x, p.y, p.z, *quaternion]).all():
+        raise InputError(f"{what}: the pose holds NaN or infinite values; send a finite pose")
+    norm = float(np.linalg.norm(quaternion))
+    if abs(norm - 1) > 0.01:
+        raise InputError(f"{what}: the quaternion has norm {norm:.3g}; send a unit quaternion")
+    return from_quaternion([p.x, p.y, p.z], quaternion)
+
+
+def covariance_at(covariance: Matrix, lever: NDArray[np.float64]) -> Matrix:
+    """The covariance (6, 6) of a body's pose at another point fixed to it.
+
+    `lever` (3,) leads from the first point to the other, in the axes of the fixed frame; rotations there
+    turn about fixed axes, so the other point moves by dt + dr x lever.
+    """
+    x, y, z = lever
+    jacobian = np.eye(6)
+    jacobian[:3, 3:] = [[0, z, -y], [-z, 0, x], [y, -x, 0]]
+    return np.asarray(jacobian @ covariance @ jacobian.T)

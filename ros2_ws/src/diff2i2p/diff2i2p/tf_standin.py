@@ -1,0 +1,234 @@
+"""The part of tf2_ros that the node uses, for installations without it (PyPI has no tf2_ros).
+
+Names, arguments and behaviour follow tf2_ros: tree of transforms received on /tf and /tf_static, ten seconds
+of history, linear and spherical interpolation between stamps, no extrapolation, time 0 means the newest
+time common to the whole chain.
+"""
+
+from __future__ import annotations
+
+import bisect
+import threading
+import time as wall
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from geometry_msgs.msg import TransformStamped
+from numpy.typing import NDArray
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile
+from rclpy.time import Time
+from scipy.spatial.transform import Rotation, Slerp
+from tf2_msgs.msg import TFMessage
+
+from diff2i2p.poses import matrix_from_transform, nanoseconds, stamp_from, stamped_transform
+from diff2i2p_core.geometry.se3 import compose, invert
+
+Matrix = NDArray[np.float64]
+
+DYNAMIC_QOS = QoSProfile(depth=100, history=HistoryPolicy.KEEP_LAST)
+STATIC_QOS = QoSProfile(
+    depth=100, history=HistoryPolicy.KEEP_LAST, durability=DurabilityPolicy.TRANSIENT_LOCAL
+)
+STATIC_BROADCAST_QOS = QoSProfile(
+    depth=1, history=HistoryPolicy.KEEP_LAST, durability=DurabilityPolicy.TRANSIENT_LOCAL
+)
+
+
+class TransformException(Exception):
+    """A transform cannot be had: base class, as in tf2_ros."""
+
+
+class LookupException(TransformException):
+    """A frame is unknown."""
+
+
+class ConnectivityException(TransformException):
+    """Two frames are in different trees."""
+
+
+class ExtrapolationException(TransformException):
+    """The time is outside the history."""
+
+
+class History:
+    """The transforms of one child frame in its parent over time; static ones hold at any time."""
+
+    def __init__(self, parent: str, is_static: bool) -> None:
+        self.parent = parent
+        self.is_static = is_static
+        self.stamps: list[int] = []
+        self.matrices: list[Matrix] = []
+
+    def insert(self, stamp: int, parent_from_child: Matrix, cache_ns: int) -> None:
+        if self.is_static:
+            self.stamps, self.matrices = [stamp], [parent_from_child]
+            return
+        if self.stamps and stamp <= self.stamps[-1] - cache_ns:
+            return
+        place = bisect.bisect_left(self.stamps, stamp)
+        if place < len(self.stamps) and self.stamps[place] == stamp:
+            self.matrices[place] = parent_from_child
+        else:
+            self.stamps.insert(place, stamp)
+            self.matrices.insert(place, parent_from_child)
+        expired = bisect.bisect_left(self.stamps, self.stamps[-1] - cache_ns)
+        del self.stamps[:expired], self.matrices[:expired]
+
+    def at(self, stamp: int, child: str) -> Matrix:
+        """parent_from_child at a time in nanoseconds."""
+        if self.is_static:
+            return self.matrices[0]
+        place = bisect.bisect_left(self.stamps, stamp)
+        if place < len(self.stamps) and self.stamps[place] == stamp:
+            return self.matrices[place]
+        if place in (0, len(self.stamps)):
+            where = "past" if place == 0 else "future"
+            raise ExtrapolationException(
+                f"'{self.parent}' from '{child}' at {stamp / 1e9:.3f} s lies in the {where}; "
+                f"known is {self.stamps[0] / 1e9:.3f} to {self.stamps[-1] / 1e9:.3f} s"
+            )
+        before, after = self.matrices[place - 1], self.matrices[place]
+        share = (stamp - self.stamps[place - 1]) / (self.stamps[place] - self.stamps[place - 1])
+        rotations = Rotation.from_matrix(np.stack([before[:3, :3], after[:3, :3]]))
+        translation = (1 - share) * before[:3, 3] + share * after[:3, 3]
+        return compose(Slerp([0.0, 1.0], rotations)(share).as_matrix(), translation)
+
+
+class Buffer:
+    """Transforms by frame and time. Safe to use from several threads."""
+
+    def __init__(self, cache_time: Duration | None = None, node: Node | None = None) -> None:
+        self._cache_ns = 10_000_000_000 if cache_time is None else cache_time.nanoseconds
+        self._frames: dict[str, History] = {}
+        self._changed = threading.Condition()
+
+    def set_transform(self, transform: TransformStamped, authority: str) -> None:
+        self._set(transform, is_static=False)
+
+    def set_transform_static(self, transform: TransformStamped, authority: str) -> None:
+        self._set(transform, is_static=True)
+
+    def clear(self) -> None:
+        """Forget the moving transforms; static ones stay true at any time."""
+        with self._changed:
+            self._frames = {name: history for name, history in self._frames.items() if history.is_static}
+
+    def lookup_transform(
+        self, target_frame: str, source_frame: str, time: Time, timeout: Duration | None = None
+    ) -> TransformStamped:
+        """target_from_source at `time`, waited for up to `timeout` of wall time."""
+        until = wall.monotonic() + (0.0 if timeout is None else timeout.nanoseconds / 1e9)
+        target, source = target_frame.removeprefix("/"), source_frame.removeprefix("/")
+        with self._changed:
+            while True:
+                try:
+                    stamp, matrix = self._lookup(target, source, time.nanoseconds)
+                    return stamped_transform(target, source, stamp_from(stamp), matrix)
+                except TransformException:
+                    remaining = until - wall.monotonic()
+                    if remaining <= 0:
+                        raise
+                    self._changed.wait(remaining)
+
+    def _set(self, message: TransformStamped, is_static: bool) -> None:
+        parent, child = message.header.frame_id.removeprefix("/"), message.child_frame_id.removeprefix("/")
+        t, q = message.transform.translation, message.transform.rotation
+        numbers = [t.x, t.y, t.z, q.x, q.y, q.z, q.w]
+        # tf2 refuses the same: no names, a frame in itself, NaN, no unit quaternion.
+        if not parent or not child or parent == child or not np.isfinite(numbers).all():
+            return
+        if abs(float(np.linalg.norm(numbers[3:])) - 1) > 0.01:
+            return
+        with self._changed:
+            history = self._frames.get(child)
+            if history is None or (history.parent, history.is_static) != (parent, is_static):
+                history = self._frames[child] = History(parent, is_static)
+            stamp = nanoseconds(message.header.stamp)
+            history.insert(stamp, matrix_from_transform(message.transform), self._cache_ns)
+            self._changed.notify_all()
+
+    def _lookup(self, target: str, source: str, stamp: int) -> tuple[int, Matrix]:
+        parents = {history.parent for history in self._frames.values()}
+        for frame in (target, source):
+            if frame not in self._frames and frame not in parents:
+                raise LookupException(f"frame '{frame}' does not exist in TF")
+        up_target, up_source = self._ancestors(target), self._ancestors(source)
+        common = next((frame for frame in up_source if frame in up_target), None)
+        if common is None:
+            raise ConnectivityException(f"'{target}' and '{source}' are in unconnected TF trees")
+        down = up_target[: up_target.index(common)]
+        up = up_source[: up_source.index(common)]
+        if stamp == 0:
+            newest = [
+                self._frames[frame].stamps[-1] for frame in down + up if not self._frames[frame].is_static
+            ]
+            stamp = min(newest, default=0)
+        return stamp, invert(self._chain(down, stamp)) @ self._chain(up, stamp)
+
+    def _ancestors(self, frame: str) -> list[str]:
+        chain = [frame]
+        while (history := self._frames.get(chain[-1])) is not None and history.parent not in chain:
+            chain.append(history.parent)
+        return chain
+
+    def _chain(self, frames: Iterable[str], stamp: int) -> Matrix:
+        """common_from_first for frames listed upwards from the first."""
+        matrix = np.eye(4)
+        for frame in frames:
+            matrix = self._frames[frame].at(stamp, frame) @ matrix
+        return matrix
+
+
+class TransformListener:
+    """Fills a buffer from /tf and /tf_static through the node's executor."""
+
+    def __init__(self, buffer: Buffer, node: Node) -> None:
+        self.buffer = buffer
+        self.node = node
+        group = ReentrantCallbackGroup()
+        self.tf_sub = node.create_subscription(
+            TFMessage, "/tf", self._moving, DYNAMIC_QOS, callback_group=group
+        )
+        self.tf_static_sub = node.create_subscription(
+            TFMessage, "/tf_static", self._static, STATIC_QOS, callback_group=group
+        )
+
+    def unregister(self) -> None:
+        self.node.destroy_subscription(self.tf_sub)
+        self.node.destroy_subscription(self.tf_static_sub)
+
+    def _moving(self, message: Any) -> None:
+        for transform in message.transforms:
+            self.buffer.set_transform(transform, "")
+
+    def _static(self, message: Any) -> None:
+        for transform in message.transforms:
+            self.buffer.set_transform_static(transform, "")
+
+
+class TransformBroadcaster:
+    """Publishes transforms on /tf."""
+
+    def __init__(self, node: Node) -> None:
+        self._publisher = node.create_publisher(TFMessage, "/tf", DYNAMIC_QOS)
+
+    def sendTransform(self, transform: TransformStamped | Iterable[TransformStamped]) -> None:
+        transforms = [transform] if isinstance(transform, TransformStamped) else list(transform)
+        self._publisher.publish(TFMessage(transforms=transforms))
+
+
+class StaticTransformBroadcaster:
+    """Publishes transforms that never change on /tf_static, all of them again with each new one."""
+
+    def __init__(self, node: Node) -> None:
+        self._transforms: dict[str, TransformStamped] = {}
+        self._publisher = node.create_publisher(TFMessage, "/tf_static", STATIC_BROADCAST_QOS)
+
+    def sendTransform(self, transform: TransformStamped | Iterable[TransformStamped]) -> None:
+        transforms = [transform] if isinstance(transform, TransformStamped) else list(transform)
+        self._transforms |= {one.child_frame_id: one for one in transforms}
+        self._publisher.publish(TFMessage(transforms=list(self._transforms.values())))

@@ -1,0 +1,28 @@
+"""TF from tf2_ros where the installation has it, else from the stand-in of the same names."""
+
+from __future__ import annotations
+
+try:
+    from tf2_ros import (
+        Buffer,
+        StaticTransformBroadcaster,
+        TransformBroadcaster,
+        TransformException,
+        TransformListener,
+    )
+except ImportError:
+    from diff2i2p.tf_standin import (
+        Buffer,
+        StaticTransformBroadcaster,
+        TransformBroadcaster,
+        TransformException,
+        TransformListener,
+    )
+
+__all__ = [
+    "Buffer",
+    "StaticTransformBroadcaster",
+    "TransformBroadcaster",
+    "TransformException",
+    "TransformListener",
+]

@@ -1,0 +1,68 @@
+"""One thread for the slow work, fed through slots that hold the newest item only."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+
+class Worker:
+    """Runs `handlers[slot](item)` for items put into slots, earlier slots first, one at a time.
+
+    An item that comes before the last one of its slot was taken replaces it: so nothing queues up, and work
+    always starts on the newest. A handler's exception goes to `on_error(slot, error)`; the thread lives on.
+    """
+
+    def __init__(
+        self, handlers: dict[str, Callable[[Any], None]], on_error: Callable[[str, Exception], None]
+    ) -> None:
+        self._handlers = handlers
+        self._on_error = on_error
+        self._pending: dict[str, Any] = {}
+        self._changed = threading.Condition()
+        self._stopped = False
+        self._dropped = dict.fromkeys(handlers, 0)
+        self._thread = threading.Thread(target=self._run, name="diff2i2p worker", daemon=True)
+        self._thread.start()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` was called: a handler that is still at work should publish nothing more."""
+        return self._stopped
+
+    def dropped(self, slot: str) -> int:
+        """How many items were replaced before they were taken."""
+        return self._dropped[slot]
+
+    def put(self, slot: str, item: Any) -> None:
+        with self._changed:
+            self._dropped[slot] += slot in self._pending
+            self._pending[slot] = item
+            self._changed.notify()
+
+    def discard(self, slot: str) -> None:
+        """Forget a waiting item."""
+        with self._changed:
+            self._pending.pop(slot, None)
+
+    def stop(self, timeout: float) -> None:
+        """Take nothing more; wait up to `timeout` seconds for the work in hand."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._stopped and not self._pending:
+                    self._changed.wait()
+                if self._stopped:
+                    return
+                slot = next(name for name in self._handlers if name in self._pending)
+                item = self._pending.pop(slot)
+            try:
+                self._handlers[slot](item)
+            except Exception as error:
+                self._on_error(slot, error)
