@@ -17,12 +17,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.pnp import PnpSettings, PoseEstimate, solve_pnp
+
 MIN_CORRESPONDENCES = 4
 MIN_DEPTH = 1e-3
 """Metres in front of the camera below which a point has no usable projection."""
 MIN_EIGENVALUE_RATIO = 1e-9
 """Of the Hessian in metres: below it the pose is not determined (collinear or coincident points)."""
-START_SAMPLE = 512
+START_SAMPLE = 256
 MAX_ITERATIONS = 50
 STEP_TOLERANCE = 1e-11
 
@@ -132,30 +135,20 @@ def differentiable_pnp(
 def robust_start(
     pixels: Tensor, points: Tensor, intrinsics: Tensor, usable: Tensor, threshold: float
 ) -> tuple[Tensor, Tensor]:
-    """RANSAC pose of every sample of pixels (B, 2, N) and points (B, 3, N): camera_from_cloud (B, 4, 4),
+    """Robust pose of every sample of pixels (B, 2, N) and points (B, 3, N): camera_from_cloud (B, 4, 4),
     identity where none, and found (B,). A subset of `START_SAMPLE` correspondences is enough for a start."""
-    import numpy as np
-    import poselib
-
     poses = torch.eye(4, dtype=torch.float64).repeat(len(points), 1, 1)
     found = torch.zeros(len(points), dtype=torch.bool)
-    for i in range(len(points)):
-        keep = usable[i].nonzero()[:, 0]
+    settings = PnpSettings(max_error_px=threshold)
+    for i, mask in enumerate(usable):
+        keep = mask.nonzero()[:, 0]
         keep = keep[:: max(1, -(-len(keep) // START_SAMPLE))]
-        if len(keep) < MIN_CORRESPONDENCES:
+        uv, xyz, k = (t.cpu().numpy() for t in (pixels[i, :, keep].T, points[i, :, keep].T, intrinsics[i]))
+        if not (k[0, 0] > 0 and k[1, 1] > 0):
             continue
-        k = intrinsics[i].cpu().numpy()
-        camera = {"model": "PINHOLE", "width": 0, "height": 0, "params": [k[0, 0], k[1, 1], k[0, 2], k[1, 2]]}
-        pose, info = poselib.estimate_absolute_pose(
-            pixels[i, :, keep].T.cpu().numpy(),
-            points[i, :, keep].T.cpu().numpy(),
-            camera,
-            {"max_reproj_error": threshold, "max_iterations": 1000, "min_iterations": 100},
-            {},
-        )
-        matrix = np.asarray(pose.Rt)
-        if info["num_inliers"] >= MIN_CORRESPONDENCES and np.isfinite(matrix).all():
-            poses[i, :3] = torch.from_numpy(matrix)
+        estimate = solve_pnp(uv, xyz, Camera.from_matrix(k, 1, 1), settings=settings)
+        if isinstance(estimate, PoseEstimate):
+            poses[i] = torch.from_numpy(estimate.camera_from_points)
             found[i] = True
     return poses.to(points.device), found.to(points.device)
 
