@@ -1,0 +1,1 @@
+"""How good poses are: errors against the truth, trajectories, overlays, a report."""
