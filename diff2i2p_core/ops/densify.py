@@ -1,0 +1,149 @@
+"""Fill a sparse rendered depth map (after Ku et al., "In Defense of Classical Image Processing", CRV 2018).
+
+Dilation, closing, hole filling and median only ever choose one of the depths that are there. They run
+without recording on the depths' ranks (nearest highest, empty 0), which order like the depths themselves;
+the rank that arrives at a pixel names the sparse pixel its depth came from. So depth = sparse[source] is one
+gather: gradients flow to exactly the chosen sparse pixels, whatever filters chose them. The closing Gaussian
+blur is linear and differentiates as usual. What is chosen, and where the map stays empty, passes no gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+RELEASED_MAX_DEPTH = 15.0
+RELEASED_MIN_DEPTH = 0.1
+
+
+def densify(depth: Tensor, *, blur_sigma: float = 1.0, released: bool = False) -> Tensor:
+    """Dense depth (B, H, W) of a sparse one, 0 where it is empty; far regions without points stay empty.
+
+    7x7 diamond dilation, 5x5 closing, 7x7 filling of holes, 5x5 median, 5x5 Gaussian blur over the filled
+    pixels. `released` follows the released code instead: an opening (3x3, 5x5, zero border) where the closing
+    should be, a blur that mixes in empty pixels, and depths inverted about 15 m. `depth` is not changed.
+    """
+    batch, height, width = depth.shape
+    flat = depth.reshape(-1)
+    filters: _Filters = _OpenCv() if depth.device.type == "cpu" else _Torch()
+    with torch.no_grad():
+        used = (flat > (RELEASED_MIN_DEPTH if released else 0.0)).nonzero()[:, 0]
+        values, order = flat[used].sort(descending=True, stable=True)
+        source_of_rank = torch.cat([used.new_zeros(1), used[order]])
+        ranks = torch.zeros(flat.shape, dtype=torch.float32, device=depth.device)
+        ranks[source_of_rank[1:]] = torch.arange(1, len(used) + 1, dtype=torch.float32, device=depth.device)
+        ranks = ranks.reshape(batch, height, width)
+        # Inverted depths below the threshold count as empty in the released code although they are filtered.
+        too_far = int((RELEASED_MAX_DEPTH - values < RELEASED_MIN_DEPTH).sum()) if released else 0
+        ranks = filters.diamond(ranks)
+        if released:
+            ranks = filters.largest(filters.smallest(ranks, 3, zero_border=True), 5)
+        else:
+            ranks = filters.smallest(filters.largest(ranks, 5), 5)
+        ranks = torch.where(ranks <= too_far, filters.largest(ranks, 7), ranks)
+        ranks = filters.median(ranks, zero_border=released)
+        source = source_of_rank[ranks.reshape(-1).long()]
+        filled = ranks > 0
+        blurred = ranks > too_far
+    chosen = flat.index_select(0, source).reshape(depth.shape)
+    if released:
+        inverted = torch.where(filled, RELEASED_MAX_DEPTH - chosen, 0.0)
+        inverted = torch.where(blurred, _gaussian(inverted, blur_sigma, "reflect"), inverted)
+        return torch.where(inverted > RELEASED_MIN_DEPTH, RELEASED_MAX_DEPTH - inverted, inverted)
+    weight = filled.to(depth.dtype)
+    share = weight / _gaussian(weight, blur_sigma, "constant").clamp(min=1e-6)
+    return _gaussian(chosen * weight, blur_sigma, "constant") * share
+
+
+def _gaussian(images: Tensor, sigma: float, border: str) -> Tensor:
+    """5x5 Gaussian blur of (B, H, W), one axis after the other."""
+    offsets = torch.arange(-2, 3, dtype=torch.float64)
+    taps = torch.exp(-0.5 * (offsets / sigma) ** 2)
+    weights: list[float] = (taps / taps.sum()).tolist()
+    height, width = images.shape[1:]
+    padded = F.pad(images[:, None], (2, 2, 2, 2), mode=border)[:, 0]
+    rows = sum(weight * padded[:, i : i + height] for i, weight in enumerate(weights))
+    assert isinstance(rows, Tensor)
+    columns = sum(weight * rows[:, :, i : i + width] for i, weight in enumerate(weights))
+    assert isinstance(columns, Tensor)
+    return columns
+
+
+class _Filters(Protocol):
+    """Rank filters of non-negative (B, H, W) float32 images. Pixels outside never win, unless said."""
+
+    def diamond(self, ranks: Tensor) -> Tensor:
+        """Maximum over the 25 pixels within an L1 distance of 3."""
+        ...
+
+    def largest(self, ranks: Tensor, size: int) -> Tensor: ...
+
+    def smallest(self, ranks: Tensor, size: int, *, zero_border: bool = False) -> Tensor: ...
+
+    def median(self, ranks: Tensor, *, zero_border: bool) -> Tensor:
+        """5x5; beyond the border lie zeros or copies of the border."""
+        ...
+
+
+class _OpenCv:
+    """On the CPU: OpenCV's filters are vectorised; its 5x5 median alone is 50 times faster than a sort."""
+
+    _DIAMOND = (np.abs(np.arange(-3, 4))[:, None] + np.abs(np.arange(-3, 4)) <= 3).astype(np.uint8)
+
+    def diamond(self, ranks: Tensor) -> Tensor:
+        return _stacked(cv2.dilate(image, self._DIAMOND) for image in ranks.numpy())
+
+    def largest(self, ranks: Tensor, size: int) -> Tensor:
+        return _stacked(cv2.dilate(image, np.ones((size, size), np.uint8)) for image in ranks.numpy())
+
+    def smallest(self, ranks: Tensor, size: int, *, zero_border: bool = False) -> Tensor:
+        kernel = np.ones((size, size), np.uint8)
+        if zero_border:
+            return _stacked(
+                cv2.erode(image, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0.0)
+                for image in ranks.numpy()
+            )
+        return _stacked(cv2.erode(image, kernel) for image in ranks.numpy())
+
+    def median(self, ranks: Tensor, *, zero_border: bool) -> Tensor:
+        if not zero_border:
+            return _stacked(cv2.medianBlur(image, 5) for image in ranks.numpy())
+        padded = F.pad(ranks, (2, 2, 2, 2)).numpy()
+        return _stacked(cv2.medianBlur(image, 5)[2:-2, 2:-2] for image in padded)
+
+
+class _Torch:
+    """On any device."""
+
+    def diamond(self, ranks: Tensor) -> Tensor:
+        for _ in range(3):  # three steps of radius 1 reach an L1 distance of 3
+            x = ranks[:, None]
+            across, along = F.max_pool2d(x, (1, 3), 1, (0, 1)), F.max_pool2d(x, (3, 1), 1, (1, 0))
+            ranks = torch.maximum(across, along)[:, 0]
+        return ranks
+
+    def largest(self, ranks: Tensor, size: int) -> Tensor:
+        x = F.max_pool2d(ranks[:, None], (1, size), 1, (0, size // 2))
+        return F.max_pool2d(x, (size, 1), 1, (size // 2, 0))[:, 0]
+
+    def smallest(self, ranks: Tensor, size: int, *, zero_border: bool = False) -> Tensor:
+        if zero_border:
+            margin = size // 2
+            padded = self.smallest(F.pad(ranks, (margin,) * 4), size)
+            return padded[:, margin:-margin, margin:-margin]
+        return -self.largest(-ranks, size)
+
+    def median(self, ranks: Tensor, *, zero_border: bool) -> Tensor:
+        padded = F.pad(ranks[:, None], (2, 2, 2, 2), mode="constant" if zero_border else "replicate")
+        windows = padded[:, 0].unfold(1, 5, 1).unfold(2, 5, 1)
+        return windows.reshape(*ranks.shape, 25).median(-1).values
+
+
+def _stacked(images: Iterable[Any]) -> Tensor:
+    return torch.from_numpy(np.stack(list(images)))
