@@ -15,6 +15,8 @@ from diff2i2p.parameters import Parameters
 LOG_PERIOD = 5.0
 """Seconds between two log lines about the same kind of fault."""
 
+NOTHING_YET = (DiagnosticStatus.WARN, "no image processed yet")
+
 
 @dataclass
 class Health:
@@ -26,10 +28,10 @@ class Health:
     """Why the node cannot work at all; empty if it can."""
     map: str = ""
     """Where the map came from; empty while there is none."""
-    map_trouble: str = ""
-    """What is wrong with the cloud that should become the map."""
-    outcome: tuple[bytes, str] = (DiagnosticStatus.OK, "")
-    """Level and words about the last image."""
+    troubles: dict[str, str] = field(default_factory=dict)
+    """The last fault of a topic, until something good comes from it."""
+    outcome: tuple[bytes, str] = NOTHING_YET
+    """Level and words about the last image that was worked on."""
     since: float = field(default_factory=time.monotonic)
     seen: dict[str, float] = field(default_factory=dict)
     """When the last good message of a topic came."""
@@ -43,11 +45,17 @@ class Health:
             self.state = state
             self.since = time.monotonic()
             self.seen.clear()
-            self.outcome = (DiagnosticStatus.OK, "")
+            self.troubles.clear()
+            self.outcome = NOTHING_YET
 
     def saw(self, topic: str) -> None:
         with self._lock:
             self.seen[topic] = time.monotonic()
+
+    def mended(self, *topics: str) -> None:
+        with self._lock:
+            for topic in topics:
+                self.troubles.pop(topic, None)
 
     def count(self, name: str) -> None:
         with self._lock:
@@ -58,10 +66,7 @@ class Health:
         with self._lock:
             self.counts[f"{topic}_faults"] += 1
             self.values["last_fault"] = message
-            if topic in ("image", "camera_info", "tf"):
-                self.outcome = (DiagnosticStatus.ERROR, message)
-            if topic == "map_cloud":
-                self.map_trouble = message
+            self.troubles[topic] = message
             now = time.monotonic()
             due = now - self._logged.get(topic, -LOG_PERIOD) >= LOG_PERIOD
             if due:
@@ -76,19 +81,19 @@ class Health:
             if self.state != "active" or self.parameters is None:
                 return DiagnosticStatus.OK, self.state
             waited = time.monotonic() - self.since
-            if not self.map and self.map_trouble:
-                return DiagnosticStatus.ERROR, self.map_trouble
+            blocking = ("camera_info", "image", "tf") if self.map else ("map_cloud",)
+            for topic in blocking:
+                if topic in self.troubles:
+                    return DiagnosticStatus.ERROR, self.troubles[topic]
             if not self.map:
                 late = waited > self.parameters.map_timeout
                 words = f"no map for {self.parameters.map_timeout:g} s" if late else "waiting for the map"
                 return (DiagnosticStatus.ERROR if late else DiagnosticStatus.WARN), words
-            if self.outcome[0] == DiagnosticStatus.ERROR:
-                return self.outcome
             for topic in ("camera_info", "image"):
-                if time.monotonic() - self.seen.get(topic, self.since) > self.parameters.image_timeout:
-                    return DiagnosticStatus.WARN, f"no {topic} for {self.parameters.image_timeout:g} s"
-            if not self.outcome[1]:
-                return DiagnosticStatus.WARN, "waiting for the first image"
+                if topic not in self.seen:
+                    return DiagnosticStatus.WARN, f"no {topic} yet"
+            if time.monotonic() - self.seen["image"] > self.parameters.image_timeout:
+                return DiagnosticStatus.WARN, f"no image for {self.parameters.image_timeout:g} s"
             return self.outcome
 
     def status(self, name: str, extra: dict[str, Any]) -> DiagnosticStatus:

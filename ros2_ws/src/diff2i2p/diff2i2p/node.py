@@ -82,10 +82,12 @@ class LocalizationNode(LifecycleNode):
         """Read the parameters and take the map file, or start to wait for a map cloud."""
         try:
             self._set_up()
-        except InputError as error:
+        except Exception as error:  # rclpy would swallow it without a word
+            if not isinstance(error, InputError):
+                self.get_logger().error(traceback.format_exc())
             self._release()
-            self._health.failure = str(error)
-            self.get_logger().error(f"not configured: {error}")
+            self._health.failure = _words("configure", error)
+            self.get_logger().error(f"not configured: {self._health.failure}")
             self._publish_diagnostics()
             return FAILURE
         self._enter("inactive")
@@ -193,6 +195,8 @@ class LocalizationNode(LifecycleNode):
         try:
             self._camera = camera_from_info(message, rectified=self._health.parameters.image_is_rectified)
             self._health.saw("camera_info")
+            self._health.mended("camera_info")
+            self._publish_change()
         except InputError as error:
             self._camera = None
             self._complain("camera_info", error)
@@ -234,7 +238,10 @@ class LocalizationNode(LifecycleNode):
             )
             self._complain("map_cloud", InputError(fault))
             return
-        content = hash((message.width, message.height, message.point_step, bytes(message.data)))
+        layout = str(
+            (message.fields, message.width, message.height, message.point_step, message.is_bigendian)
+        )
+        content = hash((layout, bytes(message.data)))
         if content != self._last_cloud:  # some publishers repeat a cloud instead of latching it
             self._last_cloud = content
             self._worker.put("map_cloud", message)
@@ -284,12 +291,14 @@ class LocalizationNode(LifecycleNode):
     def _on_worker_error(self, slot: str, error: Exception) -> None:
         if not isinstance(error, InputError):
             self.get_logger().error("".join(traceback.format_exception(error)))
+        if slot == "map_cloud":
+            self._last_cloud = 0
         self._complain(slot, error)
 
     # Out
 
     def _complain(self, topic: str, error: Exception) -> None:
-        words = str(error) if isinstance(error, InputError) else f"{topic}: {type(error).__name__}: {error}"
+        words = _words(topic, error)
         if self._health.fault(topic, words):
             self.get_logger().error(words)
         self._publish_change()
@@ -317,3 +326,8 @@ class LocalizationNode(LifecycleNode):
         """Stop the worker before its publishers go."""
         self._release()
         super().destroy_node()
+
+
+def _words(where: str, error: Exception) -> str:
+    """An InputError speaks for itself; anything else is a fault of the program."""
+    return str(error) if isinstance(error, InputError) else f"{where}: {type(error).__name__}: {error}"

@@ -53,7 +53,7 @@ class Parameters:
         10.0, "Seconds without a map cloud until /diagnostics says ERROR", at_most=3600
     )
     image_timeout: float = parameter(
-        2.0, "Seconds without image or camera_info until /diagnostics says WARN", at_most=3600
+        2.0, "Seconds without an image until /diagnostics says WARN", at_most=3600
     )
     autostart: bool = parameter(True, "Configure and activate at start, without a lifecycle manager")
 

@@ -150,6 +150,7 @@ class Pipeline:
         values |= {f"latency_{name}_ms": f"{ms:.0f}" for name, ms in found.latency_ms.items()}
         values["latency_total_ms"] = f"{1000 * (time.monotonic() - job.received):.0f}"
         self._health.values |= values
+        self._health.mended("image", "tf")
         self._health.count("images_localized" if found.localized else "images_not_localized")
         if found.localized:
             self._health.outcome = (DiagnosticStatus.OK, "localized")
@@ -159,5 +160,6 @@ class Pipeline:
     def _use(self, localizer: Localizing, source: str) -> None:
         self.localizer = localizer
         self.prior.reset()
-        self._health.map, self._health.map_trouble = source, ""
+        self._health.map = source
+        self._health.mended("map_cloud")
         self._health.values["map_points"] = str(len(localizer.map_points))

@@ -1,0 +1,50 @@
+"""A robot and localization nodes on real DDS, confined to this host."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from ros_harness import Robot, Spinning
+
+PACKAGE = Path(__file__).resolve().parents[2] / "ros2_ws/src/diff2i2p"
+os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] = str(PACKAGE / "config/fastdds.xml")
+
+if importlib.util.find_spec("rclpy"):
+
+    @pytest.fixture(scope="session")
+    def ros_context() -> Iterator[Any]:
+        from ros_harness import new_context
+
+        context = new_context()
+        yield context
+        context.try_shutdown()
+
+    @pytest.fixture
+    def robot(ros_context: Any) -> Iterator[Robot]:
+        from ros_harness import Robot, Spinning
+
+        spinning = Spinning(Robot(ros_context), ros_context)
+        yield spinning.node
+        spinning.close()
+
+    @pytest.fixture
+    def launch_node(ros_context: Any, robot: Robot) -> Iterator[Callable[..., Spinning]]:
+        """Starts a node with the scripted localizer; the robot is there already."""
+        from ros_harness import start_node
+
+        started: list[Spinning] = []
+
+        def launch(**parameters: Any) -> Spinning:
+            started.append(start_node(ros_context, **parameters))
+            return started[-1]
+
+        yield launch
+        for spinning in started:
+            spinning.close()

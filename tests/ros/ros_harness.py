@@ -1,0 +1,216 @@
+"""A localization node, a robot that plays to it over DDS, and a localizer whose answers are known."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from std_msgs.msg import Header
+
+from diff2i2p.clouds import cloud_message
+from diff2i2p.node import LocalizationNode
+from diff2i2p.poses import stamp_from, stamped_transform
+from diff2i2p.transforms import Buffer, StaticTransformBroadcaster, TransformBroadcaster, TransformListener
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.se3 import exp
+
+WIDTH, HEIGHT = 64, 48
+CAMERA_FRAME = "camera_optical"
+
+
+def truth(number: int) -> np.ndarray:
+    """map_from_camera that the scripted localizer finds in image `number`."""
+    return exp([0.3, -0.02 * number, 0.5, 0.1 * number, 2.0, 1.5])
+
+
+class ScriptedLocalizer:
+    """Stands in for the network where only the node's mechanics are tested: reads the image's number off its
+    middle and answers `truth(number)`; number 0 is "not localized". Remembers what it was asked."""
+
+    delay = 0.0
+
+    def __init__(self, points: np.ndarray, colors: np.ndarray | None) -> None:
+        self.map_points, self.map_colors = points, colors
+        self.calls: list[SimpleNamespace] = []
+
+    @classmethod
+    def open(cls, map_path: Any, weights: str | None = None, *, device: str = "cpu") -> ScriptedLocalizer:
+        if not map_path.exists():
+            raise InputError(f"{map_path}: no such map; build one with `diff2i2p map build`")
+        return cls(np.ones((7, 3), np.float32), None)
+
+    @classmethod
+    def from_cloud(
+        cls, points: np.ndarray, colors: np.ndarray | None, weights: str | None = None, *, device: str = "cpu"
+    ) -> ScriptedLocalizer:
+        return cls(points, colors)
+
+    def localize(self, image: np.ndarray, camera: Camera, *, prior: np.ndarray | None = None) -> Any:
+        number = int(image[HEIGHT // 2, WIDTH // 2, 0])
+        self.calls.append(SimpleNamespace(number=number, image=image, camera=camera, prior=prior))
+        time.sleep(self.delay)
+        found = number > 0
+        return SimpleNamespace(
+            localized=found,
+            reason="" if found else "too few inliers",
+            map_from_camera=truth(number) if found else None,
+            covariance=np.diag([1.0, 2.0, 3.0, 0.1, 0.2, 0.3]) if found else None,
+            num_correspondences=100,
+            num_inliers=80 if found else 3,
+            inlier_ratio=0.8 if found else 0.03,
+            reprojection_error_px=1.5,
+            submap=0,
+            latency_ms={"image": 1.0, "match": 2.0, "pose": 3.0},
+            inlier_pixels=np.zeros((0, 2)),
+            inlier_points=np.zeros((0, 3)),
+        )
+
+
+class Spinning:
+    """A node with an executor of its own in a thread."""
+
+    def __init__(self, node: Node, context: Context) -> None:
+        self.node = node
+        self._executor = SingleThreadedExecutor(context=context)
+        self._executor.add_node(node)
+        self._thread = threading.Thread(target=self._executor.spin, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._executor.shutdown()
+        self._thread.join(10)
+        self.node.destroy_node()
+
+
+def wait_for(condition: Callable[[], Any], what: str, timeout: float = 10.0) -> Any:
+    """Poll until the condition is true; its value."""
+    until = time.monotonic() + timeout
+    while not (value := condition()):
+        assert time.monotonic() < until, f"waited {timeout} s for {what}"
+        time.sleep(0.005)
+    return value
+
+
+class Robot(Node):
+    """Publishes camera, map and odometry; records poses, transforms and diagnostics."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__("robot", context=context)
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        sensor = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self.poses: list[PoseWithCovarianceStamped] = []
+        self.diagnostics: list[Any] = []
+        self.maps: list[PointCloud2] = []
+        self.transforms: list[TransformStamped] = []
+        self.image = self.create_publisher(Image, "image", sensor)
+        self.compressed = self.create_publisher(CompressedImage, "image/compressed", sensor)
+        self.camera_info = self.create_publisher(CameraInfo, "camera_info", sensor)
+        self.cloud = self.create_publisher(PointCloud2, "map_cloud", latched)
+        self.initialpose = self.create_publisher(PoseWithCovarianceStamped, "initialpose", 10)
+        self.broadcaster = TransformBroadcaster(self)
+        self.static_broadcaster = StaticTransformBroadcaster(self)
+        self.buffer = _RecordingBuffer(self.transforms)
+        self.listener = TransformListener(self.buffer, self)
+        self.create_subscription(PoseWithCovarianceStamped, "pose", self.poses.append, 10)
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        self.create_subscription(PointCloud2, "diff2i2p/map", self.maps.append, latched)
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        self.diagnostics.extend(message.status)
+
+    @property
+    def status(self) -> tuple[int, str, dict[str, str]]:
+        """Level, words and values of the newest diagnostics."""
+        if not self.diagnostics:
+            return -1, "", {}
+        last = self.diagnostics[-1]
+        return last.level[0], last.message, {row.key: row.value for row in last.values}
+
+    def wait_status(self, level: int, words: str, timeout: float = 10.0) -> dict[str, str]:
+        def reached() -> bool:
+            return self.status[0] == level and words in self.status[1]
+
+        try:
+            wait_for(reached, "diagnostics", timeout)
+        except AssertionError:
+            raise AssertionError(f"diagnostics never said {level} {words!r}; last: {self.status}") from None
+        return self.status[2]
+
+    def wait_value(self, key: str, value: str) -> None:
+        """Until the diagnostics carry the value; they come at 1 Hz and on change of level or words."""
+        wait_for(lambda: self.status[2].get(key) == value, f"{key} {value}; last: {self.status}")
+
+    def wait_camera_matched(self) -> None:
+        """Until the node subscribes to the camera and both ends know of each other."""
+        publishers = (self.image, self.camera_info)
+        wait_for(lambda: all(p.get_subscription_count() for p in publishers), "the node's subscriptions")
+        wait_for(
+            lambda: self.count_publishers("/tf") and self.count_publishers("pose"), "the node's publishers"
+        )
+
+    def send_camera_info(self, width: int = WIDTH, height: int = HEIGHT, focal: float = 60.0) -> None:
+        k = [focal, 0.0, width / 2, 0.0, focal, height / 2, 0.0, 0.0, 1.0]
+        self.camera_info.publish(CameraInfo(width=width, height=height, k=k))
+
+    def send_image(self, number: int, stamp_ns: int) -> None:
+        self.image.publish(image_message(number, stamp_ns))
+
+    def send_cloud(self, points: np.ndarray, frame: str = "map") -> None:
+        self.cloud.publish(cloud_message(points, None, Header(frame_id=frame)))
+
+    def send_transform(self, parent: str, child: str, stamp_ns: int, matrix: np.ndarray) -> None:
+        self.broadcaster.sendTransform(stamped_transform(parent, child, stamp_from(stamp_ns), matrix))
+
+    def localize(self, number: int, stamp_ns: int) -> PoseWithCovarianceStamped:
+        """Send an image and wait for its pose."""
+        self.send_image(number, stamp_ns)
+        wait_for(lambda: [p for p in self.poses if stamp_of(p) == stamp_ns], f"the pose of image {number}")
+        return next(p for p in self.poses if stamp_of(p) == stamp_ns)
+
+
+class _RecordingBuffer(Buffer):
+    def __init__(self, record: list[TransformStamped]) -> None:
+        super().__init__()
+        self._record = record
+
+    def set_transform(self, transform: TransformStamped, authority: str) -> None:
+        self._record.append(transform)
+        super().set_transform(transform, authority)
+
+
+def image_message(number: int, stamp_ns: int) -> Image:
+    pixels = np.full((HEIGHT, WIDTH, 3), number, np.uint8)
+    message = Image(height=HEIGHT, width=WIDTH, encoding="rgb8", step=3 * WIDTH, data=pixels.tobytes())
+    message.header.frame_id = CAMERA_FRAME
+    message.header.stamp = stamp_from(stamp_ns)
+    return message
+
+
+def stamp_of(message: Any) -> int:
+    return int(message.header.stamp.sec) * 10**9 + int(message.header.stamp.nanosec)
+
+
+def start_node(context: Context, **parameters: Any) -> Spinning:
+    overrides = [Parameter(name, value=value) for name, value in parameters.items()]
+    node = LocalizationNode(ScriptedLocalizer, context=context, parameter_overrides=overrides)
+    return Spinning(node, context)
+
+
+def new_context() -> Context:
+    context = Context()
+    rclpy.init(context=context)
+    return context
