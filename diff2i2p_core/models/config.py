@@ -1,0 +1,131 @@
+"""The configuration of a network: everything a checkpoint must record to be rebuilt and used."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Mode = Literal["mono", "rgbd"]
+PointFeatures = Literal["geometry", "rgb", "intensity"]
+
+
+class Section(BaseModel):
+    """A frozen group of settings that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ImageConfig(Section):
+    """Image branch (ResNet-FPN). Strides are in pixels of the network's input image."""
+
+    color: Literal["gray", "rgb"] = "gray"
+    height: int | None = None
+    """Images are resampled to this height before the network; None keeps their size."""
+    channels: tuple[int, ...] = (128, 256, 512)
+    """Channels of the stages, at strides 2, 4, 8, ..."""
+    blocks: tuple[int, ...] = (2, 2, 2)
+    fine_stride: int = 1
+    """Stride of the fine feature map: 1 (full resolution) or the stride of a stage."""
+    node_stride: int = 20
+    """Side of the finest image node; two coarser levels double it."""
+    patch_step: int = 2
+    """Every n-th row and column of fine features takes part in fine matching."""
+
+
+class PointConfig(Section):
+    """Point branch (KPConv FPN). Level i has voxel `voxel * 2^i`, radius 2.5 and influence 2 voxels."""
+
+    voxel: float = 0.025
+    """Metres; spacing of the clouds at the network's input (level 0)."""
+    levels: int = 4
+    width: int = 64
+    """Channels of the first convolution; level i has `width * 2^(i+1)`."""
+    blocks: int = 2
+    """Residual blocks of a level beside the strided one (level 0: one)."""
+    neighbor_limits: tuple[int, ...] = (51, 42, 41, 40)
+    normalization: Literal["neighbors", "positive_sum"] = "neighbors"
+    """KPConv divides by the number of real neighbours, or as the released code does (METHOD D11)."""
+
+
+class FusionConfig(Section):
+    """Cross-modal transformer: pairs of self- and cross-attention layers shared by both modalities."""
+
+    dim: int = 256
+    heads: int = 4
+    layers: int = 6
+    octaves: int = 10
+
+
+class MatchingConfig(Section):
+    """Coarse-to-fine matching (2D3D-MATR)."""
+
+    coarse_top_k: int = 3
+    coarse_distance: float = 0.75
+    """Pairs of nodes closer than this in feature space are kept, and at least `coarse_pairs`."""
+    coarse_pairs: int = 96
+    coarse_limit: int | None = None
+    """No more than this many best pairs, to bound the time of fine matching; None: no limit."""
+    fine_top_k: int = 1
+    fine_similarity: float = 0.75
+    """Threshold on (cosine + 1) / 2 of fine features."""
+    patch_points: int = 128
+    patch_min_points: int = 6
+    """Superpoints with fewer points of their own are ignored."""
+
+
+class ModelConfig(Section):
+    """A whole network. The defaults are the released architecture (METHOD 2)."""
+
+    name: str = "released"
+    mode: Mode = "mono"
+    point_features: PointFeatures = "geometry"
+    fine_dim: int = 128
+    tuning: bool = True
+    """Deformable Correspondence Tuning of the matched points."""
+    image: ImageConfig = ImageConfig()
+    points: PointConfig = PointConfig()
+    fusion: FusionConfig = FusionConfig()
+    matching: MatchingConfig = MatchingConfig()
+
+    @property
+    def image_channels(self) -> int:
+        return (1 if self.image.color == "gray" else 3) + (3 if self.mode == "rgbd" else 0)
+
+    @property
+    def point_channels(self) -> int:
+        """In `rgbd` mode the cloud's coordinates, else ones; then colour or intensity."""
+        geometry = 3 if self.mode == "rgbd" else 1
+        return geometry + {"geometry": 0, "rgb": 3, "intensity": 1}[self.point_features]
+
+
+def released_config(dataset: Literal["7scenes", "rgbd_scenes_v2"] = "7scenes") -> ModelConfig:
+    """The configuration of the published checkpoints: query depth and the released normalisation."""
+    points = PointConfig(normalization="positive_sum")
+    matching = MatchingConfig()
+    if dataset == "rgbd_scenes_v2":
+        matching = MatchingConfig(coarse_top_k=5, coarse_distance=0.85, fine_top_k=2)
+    return ModelConfig(name=f"released-{dataset}", mode="rgbd", points=points, matching=matching)
+
+
+def lite_config(point_features: PointFeatures = "rgb", mode: Mode = "mono") -> ModelConfig:
+    """The same design for two CPU cores: 320x240 colour images, a 5 cm cloud, fewer channels."""
+    return ModelConfig(
+        name=f"lite-{point_features}" + ("" if mode == "mono" else f"-{mode}"),
+        mode=mode,
+        point_features=point_features,
+        fine_dim=64,
+        tuning=False,
+        image=ImageConfig(
+            color="rgb",
+            height=240,
+            channels=(32, 64, 128, 192),
+            blocks=(1, 2, 2, 2),
+            fine_stride=4,
+            node_stride=16,
+            patch_step=1,
+        ),
+        points=PointConfig(voxel=0.05, levels=3, width=32, neighbor_limits=(20, 24, 24)),
+        fusion=FusionConfig(dim=128, heads=4, layers=4, octaves=8),
+        matching=MatchingConfig(coarse_limit=256, patch_points=48, patch_min_points=2),
+    )

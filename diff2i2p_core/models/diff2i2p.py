@@ -1,0 +1,187 @@
+"""The network, split where the work can be cached: image, cloud, and the matching of the two."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from diff2i2p_core.models.config import ModelConfig
+from diff2i2p_core.models.features import Correspondences, FusedNodes, ImageFeatures, SubmapFeatures
+from diff2i2p_core.models.fusion import FusionTransformer
+from diff2i2p_core.models.image_backbone import NODE_LEVELS, ImageBackbone, NodePyramid
+from diff2i2p_core.models.matching import match_nodes, match_patches
+from diff2i2p_core.models.patches import image_patches, point_patches
+from diff2i2p_core.models.point_backbone import PointBackbone
+from diff2i2p_core.models.tuning import CorrespondenceTuning, offset_scale
+from diff2i2p_core.ops.pyramid import PointPyramid
+
+
+class Diff2I2P(nn.Module):
+    """Image-to-point-cloud registration network (Diff2I2P, ICCV 2025).
+
+    `encode_image` and `encode_cloud` are independent; `match` joins one image and one cloud. None of them
+    needs ground truth. Inputs are made by `diff2i2p_core.models.inputs`.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        dim = config.fusion.dim
+        self.image_backbone = ImageBackbone(config.image, config.image_channels, config.fine_dim)
+        self.point_backbone = PointBackbone(config.points, config.point_channels, config.fine_dim)
+        self.fusion = FusionTransformer(config.fusion, config.image.channels[-1], self.point_backbone.coarse_dim)
+        self.node_pyramid = NodePyramid(dim)
+        self.tuning = CorrespondenceTuning(config.fine_dim, config.mode == "rgbd") if config.tuning else None
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def encode_image(self, images: Tensor, points: Tensor | None = None) -> list[ImageFeatures]:
+        """Encode images of any size; they are padded to a multiple of the coarsest node.
+
+        Args:
+            images: (B, 1 or 3, H, W) as `inputs.image_tensor` makes them.
+            points: (B, 3, H, W) back-projected query depth in the camera frame, (0, 0, 0) where unknown;
+                needed in `rgbd` mode.
+        """
+        settings = self.config.image
+        if self.config.mode == "rgbd":
+            if points is None:
+                raise ValueError("this model works in rgbd mode and needs the query's depth")
+            images = torch.cat([images, points], dim=1)
+        height, width = images.shape[-2:]
+        multiple = settings.node_stride * 2 ** (NODE_LEVELS - 1)
+        bottom, right = -height % multiple, -width % multiple
+        padded = F.pad(images, (0, right, 0, bottom))
+        grid = (padded.shape[-2] // settings.node_stride, padded.shape[-1] // settings.node_stride)
+
+        fine, top = self.image_backbone(padded)
+        if top.shape[-2:] != grid:
+            top = F.interpolate(top, size=grid, mode="bilinear", align_corners=True)
+        tokens = self.fusion.image_input(top.flatten(2).transpose(1, 2))
+        nodes = self.node_pyramid(tokens.transpose(1, 2).unflatten(2, grid))
+        fine_size = (fine.shape[-2], fine.shape[-1])
+        fine = F.normalize(fine.flatten(2).transpose(1, 2), dim=-1)
+
+        stride = settings.fine_stride
+        rows, columns = torch.meshgrid(*(torch.arange(n, device=images.device) for n in fine_size), indexing="ij")
+        pixels = (torch.stack([columns, rows], dim=-1).flatten(0, 1) + 0.5) * stride - 0.5
+        inside = (pixels[:, 0] < width) & (pixels[:, 1] < height)
+        token_rows, token_columns = torch.meshgrid(
+            *(torch.arange(n, device=images.device) * settings.node_stride for n in grid), indexing="ij"
+        )
+        token_valid = ((token_rows < height) & (token_columns < width)).flatten()
+        fine_points = None if points is None else self._fine_points(points, fine_size)
+
+        features = []
+        for b in range(len(images)):
+            cloud = None if fine_points is None else fine_points[b]
+            known = inside if cloud is None else inside & (cloud[:, 2] > 0)
+            patches = image_patches(grid, fine_size, settings.patch_step)
+            node_valid = torch.cat([known[level.to(known.device)].any(dim=1) for level in patches])
+            features.append(
+                ImageFeatures(
+                    fine=fine[b],
+                    fine_size=fine_size,
+                    fine_valid=inside,
+                    pixels=pixels,
+                    tokens=tokens[b],
+                    grid=grid,
+                    token_valid=token_valid,
+                    nodes=nodes[b],
+                    node_valid=node_valid,
+                    points=cloud,
+                )
+            )
+        return features
+
+    def _fine_points(self, points: Tensor, fine_size: tuple[int, int]) -> Tensor:
+        """(B, 3, H, W) to (B, P, 3): the depth nearest to each fine pixel's centre, zero on padding."""
+        stride = self.config.image.fine_stride
+        sampled = points[..., stride // 2 :: stride, stride // 2 :: stride]
+        missing = (0, fine_size[1] - sampled.shape[-1], 0, fine_size[0] - sampled.shape[-2])
+        return F.pad(sampled, missing).flatten(2).transpose(1, 2)
+
+    def encode_cloud(self, pyramid: PointPyramid, features: Tensor) -> list[SubmapFeatures]:
+        """Encode packed clouds.
+
+        Args:
+            pyramid: levels and neighbours of the packed clouds.
+            features: (N_0, C) input features as `inputs.point_tensor` makes them.
+        """
+        fine, coarse = self.point_backbone(pyramid, features)
+        tokens = self.fusion.point_input(coarse)
+        matching = self.config.matching
+        fine_parts = F.normalize(fine, dim=-1).split(pyramid.lengths[0])
+        point_parts = pyramid.points[0].split(pyramid.lengths[0])
+        superpoint_parts = pyramid.points[-1].split(pyramid.lengths[-1])
+        token_parts = tokens.split(pyramid.lengths[-1])
+        submaps = []
+        for points, cloud, superpoints, part in zip(
+            point_parts, fine_parts, superpoint_parts, token_parts, strict=True
+        ):
+            patches, valid = point_patches(points, superpoints, matching.patch_points, matching.patch_min_points)
+            submaps.append(
+                SubmapFeatures(
+                    points=points,
+                    fine=cloud,
+                    superpoints=superpoints,
+                    tokens=part,
+                    nodes=F.normalize(part, dim=-1),
+                    node_valid=valid,
+                    patches=patches,
+                )
+            )
+        return submaps
+
+    def fuse(self, image: ImageFeatures, submap: SubmapFeatures) -> FusedNodes:
+        """Both modalities' nodes after the fusion transformer."""
+        rows, columns = (torch.linspace(0, 1, n, device=image.tokens.device) for n in image.grid)
+        pixels = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1).flatten(0, 1)
+        positions = submap.superpoints - submap.superpoints.mean(0)
+        mask = None if bool(image.token_valid.all()) else image.token_valid.unsqueeze(0)
+        image_tokens, point_tokens = self.fusion(
+            image.tokens.unsqueeze(0), pixels, submap.tokens.unsqueeze(0), positions.unsqueeze(0), mask
+        )
+        nodes = self.node_pyramid(image_tokens.transpose(1, 2).unflatten(2, image.grid))
+        return FusedNodes(image=nodes[0], points=F.normalize(point_tokens[0], dim=-1))
+
+    def match(
+        self, image: ImageFeatures, submap: SubmapFeatures, nodes: FusedNodes | None = None
+    ) -> Correspondences:
+        """Correspondences of one image and one submap; `nodes` if `fuse` has already run."""
+        if nodes is None:
+            nodes = self.fuse(image, submap)
+        config = self.config
+        with torch.no_grad():
+            image_nodes, point_nodes, _ = match_nodes(nodes, image.node_valid, submap.node_valid, config.matching)
+            rows, columns = match_patches(
+                image, submap, image_nodes, point_nodes, config.matching, config.image.patch_step
+            )
+        image_fine, point_fine = image.fine[rows], submap.fine[columns]
+        points = submap.points[columns]
+        offsets = None
+        if self.tuning is not None:
+            pixel_points = None if image.points is None else image.points[rows]
+            offsets = self.tuning(image_fine, point_fine, points, pixel_points)
+            patch_extent = config.points.voxel * 2 ** (config.points.levels - 1)
+            points = points + offsets * offset_scale(image.points, patch_extent, points)
+        return Correspondences(
+            pixels=image.pixels[rows],
+            points=points,
+            scores=(image_fine * point_fine).sum(1),
+            pixel_indices=rows,
+            point_indices=columns,
+            image_nodes=image_nodes,
+            point_nodes=point_nodes,
+            offsets=offsets,
+        )
+
+    def forward(
+        self, images: Tensor, pyramid: PointPyramid, features: Tensor, points: Tensor | None = None
+    ) -> list[Correspondences]:
+        """Match image b with cloud b of the pack; arguments as of `encode_image` and `encode_cloud`."""
+        pairs = zip(self.encode_image(images, points), self.encode_cloud(pyramid, features), strict=True)
+        return [self.match(image, submap) for image, submap in pairs]

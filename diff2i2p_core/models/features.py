@@ -1,0 +1,100 @@
+"""What the two branches hand to matching, and what matching hands on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+Self = TypeVar("Self", bound="_Tensors")
+
+
+@dataclass(frozen=True)
+class _Tensors:
+    def to(self: Self, device: torch.device | str) -> Self:
+        """A copy with every tensor on `device`."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{k: v.to(device) for k, v in values.items() if isinstance(v, Tensor)})
+
+
+@dataclass(frozen=True)
+class ImageFeatures(_Tensors):
+    """One encoded image. Fine pixels are the cells of the fine map, row by row."""
+
+    fine: Tensor
+    """(P, C) L2-normalised fine features."""
+    fine_size: tuple[int, int]
+    """Rows and columns of the fine map; P is their product."""
+    fine_valid: Tensor
+    """(P,) False on padding."""
+    pixels: Tensor
+    """(P, 2) centres (u, v) in pixels of the network's input image."""
+    tokens: Tensor
+    """(T, D) input of the fusion transformer."""
+    grid: tuple[int, int]
+    """Rows and columns of the token grid."""
+    token_valid: Tensor
+    """(T,) False on padding."""
+    nodes: Tensor
+    """(M, D) L2-normalised nodes of all three levels before fusion: for retrieval and the multi-scale loss."""
+    node_valid: Tensor
+    """(M,) False where nothing in the node can be matched."""
+    points: Tensor | None = None
+    """(P, 3) back-projected query depth, (0, 0, 0) where unknown; `rgbd` mode only."""
+
+
+@dataclass(frozen=True)
+class SubmapFeatures(_Tensors):
+    """One encoded cloud; depends on the map alone, so it is cached with it."""
+
+    points: Tensor
+    """(N, 3) finest points in the submap frame, metres."""
+    fine: Tensor
+    """(N, C) L2-normalised fine features."""
+    superpoints: Tensor
+    """(S, 3) coarsest points."""
+    tokens: Tensor
+    """(S, D) input of the fusion transformer."""
+    nodes: Tensor
+    """(S, D) L2-normalised nodes before fusion."""
+    node_valid: Tensor
+    """(S,) False for superpoints with too few points of their own."""
+    patches: Tensor
+    """(S, K) rows of `points` that belong to each superpoint, nearest first; N stands for none."""
+
+
+@dataclass(frozen=True)
+class FusedNodes(_Tensors):
+    """L2-normalised nodes of both modalities after fusion."""
+
+    image: Tensor
+    """(M, D)."""
+    points: Tensor
+    """(S, D)."""
+
+
+@dataclass(frozen=True)
+class Correspondences(_Tensors):
+    """Matches between an image and a submap, sorted by pixel, then point."""
+
+    pixels: Tensor
+    """(C, 2) (u, v) in pixels of the network's input image."""
+    points: Tensor
+    """(C, 3) metres in the submap frame, after correspondence tuning where the model has it."""
+    scores: Tensor
+    """(C,) cosine similarity of the fine features."""
+    pixel_indices: Tensor
+    """(C,) rows of the image's fine features."""
+    point_indices: Tensor
+    """(C,) rows of the submap's points."""
+    image_nodes: Tensor
+    """(Q,) coarse pairs that were searched: rows of the image nodes."""
+    point_nodes: Tensor
+    """(Q,) and of the superpoints."""
+    offsets: Tensor | None = None
+    """(C, 3) tuning offsets as predicted (before scaling); None without tuning."""
+
+    def __len__(self) -> int:
+        return len(self.scores)

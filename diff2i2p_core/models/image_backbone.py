@@ -1,0 +1,90 @@
+"""Image branch: a ResNet with a feature pyramid, and the multi-level image nodes on top of the fusion."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from diff2i2p_core.models.config import ImageConfig
+from diff2i2p_core.models.layers import BasicBlock, ConvBlock
+
+NODE_LEVELS = 3
+
+
+def _upsample(x: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=True)
+
+
+class ImageBackbone(nn.Module):
+    """ResNet-FPN (METHOD 2.2): (B, C, H, W) to a fine map and the coarsest map.
+
+    Stage i runs at stride 2^(i+1); the decoder climbs back to the stage of `fine_stride`, or through the
+    stem's features to full resolution for `fine_stride` 1.
+    """
+
+    def __init__(self, config: ImageConfig, inputs: int, fine_dim: int) -> None:
+        super().__init__()
+        channels = config.channels
+        strides = [2 ** (i + 1) for i in range(len(channels))]
+        if config.fine_stride not in (1, *strides):
+            raise ValueError(f"fine_stride must be one of {(1, *strides)}")
+        self.full_resolution = config.fine_stride == 1
+        self.fine_stage = 0 if self.full_resolution else strides.index(config.fine_stride)
+
+        self.stem = ConvBlock(inputs, channels[0], 7, stride=2)
+        self.stages = nn.ModuleList()
+        previous = channels[0]
+        for i, (width, count) in enumerate(zip(channels, config.blocks, strict=True)):
+            blocks = [BasicBlock(previous, width, 1 if i == 0 else 2)]
+            blocks += [BasicBlock(width, width) for _ in range(count - 1)]
+            self.stages.append(nn.Sequential(*blocks))
+            previous = width
+
+        self.top = nn.Conv2d(channels[-1], channels[-1], 1)
+        # Finest first: laterals[0] belongs to stage `fine_stage`.
+        pairs = list(zip(channels[self.fine_stage : -1], channels[self.fine_stage + 1 :], strict=True))
+        self.laterals = nn.ModuleList(nn.Conv2d(fine, coarse, 1) for fine, coarse in pairs)
+        self.merges = nn.ModuleList(self._head(coarse, fine) for fine, coarse in pairs)
+        width = channels[self.fine_stage]
+        if self.full_resolution:
+            self.stem_lateral = nn.Conv2d(width, width, 1)
+            self.stem_merge = self._head(width, width)
+        self.project = nn.Conv2d(width, fine_dim, 1)
+
+    @staticmethod
+    def _head(inputs: int, outputs: int) -> nn.Sequential:
+        return nn.Sequential(ConvBlock(inputs, inputs, 3), nn.Conv2d(inputs, outputs, 3, padding=1))
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Fine map (B, fine_dim, H / fine_stride, W / fine_stride) and coarsest map (B, C, H/2^n, W/2^n)."""
+        stem = self.stem(image)
+        features = []
+        x = stem
+        for stage in self.stages:
+            x = stage(x)
+            features.append(x)
+        top = latent = self.top(features[-1])
+        skips = features[self.fine_stage : -1]
+        for skip, lateral, merge in reversed(list(zip(skips, self.laterals, self.merges, strict=True))):
+            latent = merge(lateral(skip) + _upsample(latent, skip))
+        if self.full_resolution:
+            latent = self.stem_merge(_upsample(self.stem_lateral(stem) + latent, image))
+        return self.project(latent), top
+
+
+class NodePyramid(nn.Module):
+    """Three levels of image nodes from the finest grid of tokens (METHOD 2.5)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.downsamples = nn.ModuleList(BasicBlock(dim, dim, stride=2) for _ in range(NODE_LEVELS - 1))
+        self.outputs = nn.ModuleList(nn.Conv2d(dim, dim, 1) for _ in range(NODE_LEVELS))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, D, h, w) to L2-normalised nodes (B, M, D): all of the finest level row by row, then the next."""
+        levels = [tokens]
+        for downsample in self.downsamples:
+            levels.append(downsample(levels[-1]))
+        nodes = [output(level).flatten(2) for output, level in zip(self.outputs, levels, strict=True)]
+        return F.normalize(torch.cat(nodes, dim=-1).transpose(1, 2), dim=-1)

@@ -1,0 +1,75 @@
+"""From images, depth and clouds to the network's input tensors."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.depth import back_project
+from diff2i2p_core.models.config import ModelConfig
+
+LUMINANCE = (0.2125, 0.7154, 0.0721)
+"""Weights of red, green and blue in a grey value (Rec. 709, as the released code reads images)."""
+COLOR_SCALE = 4.0
+"""Colours in [0, 1] minus their mean have a deviation near 0.25; this brings them to about 1."""
+
+
+def input_camera(camera: Camera, config: ModelConfig) -> Camera:
+    """The camera of the network's input image: resampled to the configured height, aspect kept."""
+    height = config.image.height
+    if height is None or height == camera.height:
+        return camera
+    return camera.scaled_to(max(1, round(camera.width * height / camera.height)), height)
+
+
+def image_tensor(image: NDArray[np.uint8], camera: Camera, config: ModelConfig) -> Tensor:
+    """(H, W, 3) uint8 RGB of `camera` to (1, C, H', W'), resampled and with the mean removed."""
+    if image.shape[:2] != (camera.height, camera.width):
+        raise InputError(
+            f"image is {image.shape[1]}x{image.shape[0]}, the camera says {camera.width}x{camera.height}; "
+            "give the calibration of this image"
+        )
+    target = input_camera(camera, config)
+    if (target.width, target.height) != (camera.width, camera.height):
+        image = np.asarray(cv2.resize(image, (target.width, target.height), interpolation=cv2.INTER_AREA), np.uint8)
+    colors = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 255
+    if config.image.color == "gray":
+        gray = (colors * torch.tensor(LUMINANCE).view(3, 1, 1)).sum(0, keepdim=True)
+        return (gray - gray.mean()).unsqueeze(0)
+    return ((colors - colors.mean((1, 2), keepdim=True)) * COLOR_SCALE).unsqueeze(0)
+
+
+def depth_tensor(depth: NDArray[np.float32], camera: Camera, config: ModelConfig) -> Tensor:
+    """(H, W) metres registered to the image to back-projected points (1, 3, H', W') of the input image."""
+    target = input_camera(camera, config)
+    if depth.shape != (camera.height, camera.width):
+        raise InputError(
+            f"depth is {depth.shape[1]}x{depth.shape[0]}, the image {camera.width}x{camera.height}; register it"
+        )
+    if target is not camera:
+        # Nearest: averaging across depth edges would invent points.
+        size = (target.width, target.height)
+        depth = np.asarray(cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST), np.float32)
+    return torch.from_numpy(back_project(depth, target)).permute(2, 0, 1).unsqueeze(0)
+
+
+def point_tensor(
+    points: NDArray[np.float32], config: ModelConfig, colors: NDArray[np.uint8] | None = None
+) -> Tensor:
+    """Input features (N, C) of a cloud: coordinates or ones, then centred colours or intensity."""
+    parts = [torch.from_numpy(points).float() if config.mode == "rgbd" else torch.ones(len(points), 1)]
+    if config.point_features != "geometry":
+        channels = 3 if config.point_features == "rgb" else 1
+        if colors is None or colors.reshape(len(points), -1).shape[1] != channels:
+            raise InputError(
+                f"the weights need a cloud with {config.point_features}, this one has none; "
+                "give such a cloud or geometry weights"
+            )
+        values = torch.from_numpy(np.ascontiguousarray(colors)).reshape(len(points), channels).float() / 255
+        parts.append((values - 0.5) * COLOR_SCALE)
+    return torch.cat(parts, dim=1)

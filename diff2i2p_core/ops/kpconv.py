@@ -1,0 +1,60 @@
+"""Kernel point convolution (Thomas et al., ICCV 2019), rigid kernels with linear influence."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from diff2i2p_core.ops.gather import gather_padded
+
+KERNEL_SIZE = 15
+
+
+@torch.no_grad()
+def kernel_influence(
+    queries: Tensor, supports: Tensor, neighbors: Tensor, kernel_points: Tensor, sigma: float
+) -> Tensor:
+    """Weights max(0, 1 - |p_j - q - k| / sigma) of each neighbour under each kernel point: (M, 15, K)."""
+    relative = gather_padded(supports, neighbors, padding=1e6) - queries.unsqueeze(1)
+    # |r - k|^2 by its parts: one small matrix product instead of an (M, K, 15, 3) difference.
+    squared = (
+        relative.square().sum(-1).unsqueeze(1)
+        - 2 * (kernel_points @ relative.transpose(1, 2))
+        + kernel_points.square().sum(-1)[:, None]
+    )
+    return squared.clamp_(min=0).sqrt_().div_(-sigma).add_(1).clamp_(min=0)
+
+
+def kpconv(features: Tensor, neighbors: Tensor, influence: Tensor, weights: Tensor, normalization: str) -> Tensor:
+    """features (N, C), neighbors (M, K), influence (M, 15, K), weights (15, C, D) to (M, D).
+
+    Sums over kernel points of (influence-weighted neighbour features) x weights, divided by the number of
+    real neighbours, or of those with a positive feature sum (`positive_sum`, the released rule, METHOD D11).
+    """
+    gathered = gather_padded(features, neighbors)
+    per_kernel_point = torch.bmm(influence, gathered)
+    output = per_kernel_point.flatten(1) @ weights.flatten(0, 1)
+    if normalization == "positive_sum":
+        count = (gathered.sum(-1) > 0).sum(1)
+    else:
+        count = (neighbors < len(features)).sum(1)
+    return output / count.clamp(min=1).unsqueeze(1)
+
+
+@lru_cache(maxsize=1)
+def kernel_disposition() -> NDArray[np.float64]:
+    """(15, 3) points in the unit ball: one in the centre, the rest spread out by mutual repulsion."""
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(KERNEL_SIZE, 3))
+    points *= 0.66 / np.linalg.norm(points, axis=1, keepdims=True)
+    points[0] = 0
+    for step in range(2000):
+        difference = points[:, None] - points[None]
+        squared = (difference**2).sum(-1) + np.eye(KERNEL_SIZE)
+        force = (difference / squared[..., None] ** 1.5).sum(1) - 10 * points
+        points[1:] += 0.01 * 0.999**step * force[1:]
+    return np.asarray(points * (0.66 / np.linalg.norm(points[1:], axis=1).mean()))

@@ -1,0 +1,93 @@
+"""The point pyramid: levels of grid-averaged points with tables of neighbours (METHOD 1.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from diff2i2p_core.geometry.voxels import voxel_average
+
+
+@dataclass(frozen=True)
+class PointPyramid:
+    """Packed clouds at L levels. Index tables hold rows of their support level; its size stands for none."""
+
+    points: list[Tensor]
+    """L times (N_i, 3) metres."""
+    neighbors: list[Tensor]
+    """L times (N_i, K_i): level i in level i."""
+    subsampling: list[Tensor]
+    """L-1 times (N_{i+1}, K_i): level i+1 in level i."""
+    upsampling: list[Tensor]
+    """L-1 times (N_i, K_{i+1}): level i in level i+1."""
+    lengths: list[list[int]]
+    """L times the sizes of the packed clouds."""
+
+    def to(self, device: torch.device | str) -> PointPyramid:
+        moved = {
+            name: [table.to(device) for table in getattr(self, name)]
+            for name in ("points", "neighbors", "subsampling", "upsampling")
+        }
+        return replace(self, **moved)
+
+    @property
+    def num_clouds(self) -> int:
+        return len(self.lengths[0])
+
+
+def build_pyramid(points: NDArray[np.float32], voxel: float, limits: Sequence[int]) -> PointPyramid:
+    """The pyramid of one cloud (N, 3) that is already sampled at `voxel`; `limits` neighbours, one a level.
+
+    Level i > 0 averages level i-1 in voxels of `voxel * 2^i`; radii are 2.5 voxels, doubled for upsampling.
+    """
+    levels = [np.ascontiguousarray(points, dtype=np.float32)]
+    for i in range(1, len(limits)):
+        levels.append(voxel_average(levels[-1], voxel * 2**i))
+    trees = [cKDTree(level) for level in levels]
+
+    def table(queries: int, supports: int, radius: float) -> Tensor:
+        limit = max(2, min(limits[supports], len(levels[supports])))
+        _, indices = trees[supports].query(levels[queries], k=limit, distance_upper_bound=radius)
+        return torch.from_numpy(indices.astype(np.int64))
+
+    radii = [2.5 * voxel * 2**i for i in range(len(levels))]
+    return PointPyramid(
+        points=[torch.from_numpy(level) for level in levels],
+        neighbors=[table(i, i, radii[i]) for i in range(len(levels))],
+        subsampling=[table(i + 1, i, radii[i]) for i in range(len(levels) - 1)],
+        upsampling=[table(i, i + 1, 2 * radii[i]) for i in range(len(levels) - 1)],
+        lengths=[[len(level)] for level in levels],
+    )
+
+
+def pack_pyramids(pyramids: Sequence[PointPyramid]) -> PointPyramid:
+    """Several pyramids of the same number of levels as one pack, tables shifted and padded."""
+    if len(pyramids) == 1:
+        return pyramids[0]
+    levels = len(pyramids[0].points)
+    sizes = [[len(p.points[i]) for p in pyramids] for i in range(levels)]
+
+    def pack(name: str, i: int, support: int) -> Tensor:
+        tables = [getattr(p, name)[i] for p in pyramids]
+        width = max(table.shape[1] for table in tables)
+        total = sum(sizes[support])
+        packed, offset = [], 0
+        for table, size in zip(tables, sizes[support], strict=True):
+            shifted = torch.where(table < size, table + offset, total)
+            packed.append(torch.nn.functional.pad(shifted, (0, width - table.shape[1]), value=total))
+            offset += size
+        return torch.cat(packed)
+
+    return PointPyramid(
+        points=[torch.cat([p.points[i] for p in pyramids]) for i in range(levels)],
+        neighbors=[pack("neighbors", i, i) for i in range(levels)],
+        subsampling=[pack("subsampling", i, i) for i in range(levels - 1)],
+        upsampling=[pack("upsampling", i, i + 1) for i in range(levels - 1)],
+        lengths=sizes,
+    )
