@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from diff2i2p_core.geometry.voxels import voxel_average
+from diff2i2p_core.geometry.voxels import voxel_downsample
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def build_pyramid(points: NDArray[np.float32], voxel: float, limits: Sequence[in
     """
     levels = [np.ascontiguousarray(points, dtype=np.float32)]
     for i in range(1, len(limits)):
-        levels.append(voxel_average(levels[-1], voxel * 2**i))
+        levels.append(voxel_downsample(levels[-1], None, voxel * 2**i)[0])
     trees = [cKDTree(level) for level in levels]
 
     def table(queries: int, supports: int, radius: float) -> Tensor:
