@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from diff2i2p_core.cli.train import train
 from diff2i2p_core.errors import InputError
 
 app = typer.Typer(
@@ -15,6 +16,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.command()(train)
 
 
 def run() -> None:
@@ -26,3 +29,7 @@ def run() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+if __name__ == "__main__":
+    run()

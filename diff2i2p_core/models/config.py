@@ -109,7 +109,7 @@ def released_config(dataset: Literal["7scenes", "rgbd_scenes_v2"] = "7scenes") -
 
 
 def lite_config(point_features: PointFeatures = "rgb", mode: Mode = "mono") -> ModelConfig:
-    """The same design for two CPU cores: 320x240 colour images, a 5 cm cloud, fewer channels."""
+    """The same design for two CPU cores: 320x240 colour images, a 6 cm cloud, fewer channels."""
     return ModelConfig(
         name=f"lite-{point_features}" + ("" if mode == "mono" else f"-{mode}"),
         mode=mode,
@@ -125,7 +125,7 @@ def lite_config(point_features: PointFeatures = "rgb", mode: Mode = "mono") -> M
             node_stride=16,
             patch_step=1,
         ),
-        points=PointConfig(voxel=0.05, levels=3, width=32, neighbor_limits=(20, 24, 24)),
+        points=PointConfig(voxel=0.06, levels=3, width=32, neighbor_limits=(20, 24, 24)),
         fusion=FusionConfig(dim=128, heads=4, layers=4, octaves=8),
         matching=MatchingConfig(coarse_limit=256, patch_points=48, patch_min_points=2),
     )

@@ -38,6 +38,15 @@ class Diff2I2P(nn.Module):
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
+    def _exact(self, x: Tensor) -> Tensor:
+        """Features leave the network in the parameters' precision, also under autocast."""
+        return x.to(self.fusion.output.weight.dtype)
+
+    def _nodes(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        """(B, T, D) tokens of a grid to L2-normalised nodes (B, M, D) of all levels."""
+        nodes = self.node_pyramid(tokens.transpose(1, 2).unflatten(2, grid))
+        return F.normalize(self._exact(nodes), dim=-1)
+
     def encode_image(self, images: Tensor, points: Tensor | None = None) -> list[ImageFeatures]:
         """Encode images of any size; they are padded to a multiple of the coarsest node.
 
@@ -60,10 +69,10 @@ class Diff2I2P(nn.Module):
         fine, top = self.image_backbone(padded)
         if top.shape[-2:] != grid:
             top = F.interpolate(top, size=grid, mode="bilinear", align_corners=True)
-        tokens = self.fusion.image_input(top.flatten(2).transpose(1, 2))
-        nodes = self.node_pyramid(tokens.transpose(1, 2).unflatten(2, grid))
+        tokens = self._exact(self.fusion.image_input(top.flatten(2).transpose(1, 2)))
+        nodes = self._nodes(tokens, grid)
         fine_size = (fine.shape[-2], fine.shape[-1])
-        fine = F.normalize(fine.flatten(2).transpose(1, 2), dim=-1)
+        fine = F.normalize(self._exact(fine).flatten(2).transpose(1, 2), dim=-1)
 
         stride = settings.fine_stride
         rows, columns = torch.meshgrid(*(torch.arange(n, device=images.device) for n in fine_size), indexing="ij")
@@ -112,9 +121,9 @@ class Diff2I2P(nn.Module):
             features: (N_0, C) input features as `inputs.point_tensor` makes them.
         """
         fine, coarse = self.point_backbone(pyramid, features)
-        tokens = self.fusion.point_input(coarse)
+        tokens = self._exact(self.fusion.point_input(coarse))
         matching = self.config.matching
-        fine_parts = F.normalize(fine, dim=-1).split(pyramid.lengths[0])
+        fine_parts = F.normalize(self._exact(fine), dim=-1).split(pyramid.lengths[0])
         point_parts = pyramid.points[0].split(pyramid.lengths[0])
         superpoint_parts = pyramid.points[-1].split(pyramid.lengths[-1])
         token_parts = tokens.split(pyramid.lengths[-1])
@@ -145,8 +154,10 @@ class Diff2I2P(nn.Module):
         image_tokens, point_tokens = self.fusion(
             image.tokens.unsqueeze(0), pixels, submap.tokens.unsqueeze(0), positions.unsqueeze(0), mask
         )
-        nodes = self.node_pyramid(image_tokens.transpose(1, 2).unflatten(2, image.grid))
-        return FusedNodes(image=nodes[0], points=F.normalize(point_tokens[0], dim=-1))
+        return FusedNodes(
+            image=self._nodes(image_tokens, image.grid)[0],
+            points=F.normalize(self._exact(point_tokens[0]), dim=-1),
+        )
 
     def match(
         self, image: ImageFeatures, submap: SubmapFeatures, nodes: FusedNodes | None = None

@@ -82,9 +82,9 @@ class NodePyramid(nn.Module):
         self.outputs = nn.ModuleList(nn.Conv2d(dim, dim, 1) for _ in range(NODE_LEVELS))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(B, D, h, w) to L2-normalised nodes (B, M, D): all of the finest level row by row, then the next."""
+        """(B, D, h, w) to nodes (B, M, D): all of the finest level row by row, then the next."""
         levels = [tokens]
         for downsample in self.downsamples:
             levels.append(downsample(levels[-1]))
         nodes = [output(level).flatten(2) for output, level in zip(self.outputs, levels, strict=True)]
-        return F.normalize(torch.cat(nodes, dim=-1).transpose(1, 2), dim=-1)
+        return torch.cat(nodes, dim=-1).transpose(1, 2)

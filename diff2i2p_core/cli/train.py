@@ -1,0 +1,21 @@
+"""`diff2i2p train`: run an experiment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML of the experiment, see training/configs")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, as optimizer.lr=0.001")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on from the run's last checkpoint")] = False,
+) -> None:
+    """Train a network; the run's folder holds checkpoint, weights, log and TensorBoard files."""
+    from diff2i2p_core.engine.config import load_config
+    from diff2i2p_core.engine.trainer import Trainer
+
+    weights = Trainer(load_config(config, overrides or ())).run(resume=resume)
+    typer.echo(f"weights: {weights}")

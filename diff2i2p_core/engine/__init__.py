@@ -1,0 +1,1 @@
+"""Configuration of experiments and the trainer."""

@@ -1,0 +1,103 @@
+"""The training objective of one pair: coarse and fine losses with their weights."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from diff2i2p_core.data.pairs import Pair, true_points
+from diff2i2p_core.data.targets import node_overlaps, positive_pixels, positive_radius
+from diff2i2p_core.losses.coarse import NodeOverlaps, coarse_loss
+from diff2i2p_core.losses.fine import fine_circle_loss, soft_contrastive_loss
+from diff2i2p_core.models.diff2i2p import Diff2I2P
+from diff2i2p_core.models.features import FusedNodes, ImageFeatures, SubmapFeatures
+from diff2i2p_core.models.patches import image_patches
+
+
+class LossSettings(BaseModel):
+    """Weights and rules of the losses."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    coarse: float = 1.0
+    multi_scale: float = 0.5
+    """Weight, within the coarse loss, of the same loss on the nodes before fusion."""
+    fine: float = 1.0
+    fine_kind: Literal["circle", "contrastive"] = "circle"
+    fine_samples: int = 256
+    temperature: float = 0.05
+    """Of the contrastive loss."""
+    released_negatives: bool = False
+
+
+def sample_correspondences(pair: Pair, count: int, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Up to `count` true pixel-point pairs: each drawn pixel with its closest point."""
+    targets = pair.targets
+    order = np.argsort(targets.close_distances, kind="stable")
+    pixels, first = np.unique(targets.close_pixels[order], return_index=True)
+    chosen = generator.permutation(len(pixels))[:count]
+    rows = order[first[chosen]]
+    return torch.from_numpy(targets.close_pixels[rows]), torch.from_numpy(targets.close_points[rows])
+
+
+def pair_loss(
+    model: Diff2I2P,
+    pair: Pair,
+    image: ImageFeatures,
+    submap: SubmapFeatures,
+    nodes: FusedNodes,
+    settings: LossSettings,
+    generator: np.random.Generator,
+) -> dict[str, Tensor]:
+    """The losses of one pair by name; `loss` is their weighted sum."""
+    config = model.config
+    patches = image_patches(image.grid, image.fine_size, config.image.patch_step)
+    overlaps = NodeOverlaps(*node_overlaps(pair.targets, patches, submap.patches, len(submap.points)))
+    known = torch.from_numpy(pair.targets.pixel_points[:, 2] > 0).to(image.fine.device)
+    # A node without any known depth has no truth: neither positive nor negative.
+    image_valid = image.node_valid & torch.cat([known[level.to(known.device)].any(1) for level in patches])
+    rule = settings.released_negatives
+    coarse = coarse_loss(nodes.image, nodes.points, image_valid, submap.node_valid, overlaps, rule)
+    early = coarse_loss(image.nodes, submap.nodes, image_valid, submap.node_valid, overlaps, rule)
+    fine = _fine_loss(pair, image, submap, settings, config.points.voxel, generator, model)
+    total = settings.coarse * (coarse + settings.multi_scale * early) + settings.fine * fine
+    return {"loss": total, "coarse": coarse, "multi_scale": early, "fine": fine}
+
+
+def _fine_loss(
+    pair: Pair,
+    image: ImageFeatures,
+    submap: SubmapFeatures,
+    settings: LossSettings,
+    voxel: float,
+    generator: np.random.Generator,
+    model: Diff2I2P,
+) -> Tensor:
+    device = image.fine.device
+    pixels, points = (index.to(device) for index in sample_correspondences(pair, settings.fine_samples, generator))
+    if not len(pixels):
+        return image.fine.sum() * 0
+    truth = torch.from_numpy(true_points(pair.targets, pair.camera_from_cloud)).float().to(device)
+    projected = torch.from_numpy(pair.targets.point_pixels).to(device)
+    pixel_features, point_features = image.fine[pixels], submap.fine[points]
+    if settings.fine_kind == "circle":
+        radius, radius_px = positive_radius(model.config), positive_pixels(model.config)
+        return fine_circle_loss(
+            pixel_features,
+            point_features,
+            torch.cdist(truth[pixels], submap.points[points]),
+            torch.cdist(image.pixels[pixels], projected[points]),
+            positive=(radius, radius_px),
+            negative=(4 * voxel, 1.5 * radius_px),
+        )
+    to_points = torch.cdist(truth[pixels], submap.points).square()
+    to_pixels = torch.cdist(projected[points], image.pixels).square()
+    to_pixels = to_pixels.masked_fill(~image.fine_valid, torch.inf)
+    stride = float(model.config.image.fine_stride)
+    forward = soft_contrastive_loss(pixel_features, submap.fine, to_points, 0.5 * voxel, settings.temperature)
+    backward = soft_contrastive_loss(point_features, image.fine, to_pixels, 0.7 * stride, settings.temperature)
+    return 0.5 * (forward + backward)
