@@ -1,4 +1,4 @@
-"""Train a network: `python training/train.py CONFIG [key=value ...] [--resume]` (the same as `diff2i2p train`)."""
+"""`python training/train.py CONFIG [key=value ...] [--resume]`: the same as `diff2i2p train`."""
 
 import sys
 

@@ -17,6 +17,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+
+@app.callback()
+def _commands() -> None:
+    """Keeps `diff2i2p NAME` spelled out even while there is a single command."""
+
+
 app.command()(train)
 
 

@@ -89,7 +89,7 @@ def collate(pairs: Sequence[Pair]) -> Batch:
 
 
 class ScenePairs(torch.utils.data.Dataset[Pair]):
-    """Endless random pairs: item i is drawn with the generator of (seed, i), so a run can be resumed exactly."""
+    """Endless random pairs; item i depends on (seed, i) alone, so a run can be resumed exactly."""
 
     def __init__(
         self,
@@ -149,7 +149,9 @@ class ScenePairs(torch.utils.data.Dataset[Pair]):
         if targets.overlap < self.settings.min_overlap:
             return None
         points_config = self.config.points
-        features = point_tensor(cloud, self.config, None if self.config.point_features == "geometry" else cloud_colors)
+        features = point_tensor(
+            cloud, self.config, None if self.config.point_features == "geometry" else cloud_colors
+        )
         return Pair(
             image=image_tensor(image, camera, self.config),
             image_points=depth_tensor(depth, camera, self.config) if self.config.mode == "rgbd" else None,
@@ -185,9 +187,7 @@ class ScenePairs(torch.utils.data.Dataset[Pair]):
         roll = np.radians(rng.uniform(-1, 1) * self.settings.roll_deg)
         zoom = float(np.exp(rng.uniform(*np.log(self.settings.zoom))))
         camera_from_rolled = compose(Rotation.from_euler("z", roll).as_matrix(), np.zeros(3))
-        zoomed = Camera(
-            camera.width, camera.height, camera.fx * zoom, camera.fy * zoom, camera.cx, camera.cy
-        )
+        zoomed = Camera(camera.width, camera.height, camera.fx * zoom, camera.fy * zoom, camera.cx, camera.cy)
         source_from_target = camera.matrix @ camera_from_rolled[:3, :3] @ np.linalg.inv(zoomed.matrix)
         size = (camera.width, camera.height)
         flags = cv2.WARP_INVERSE_MAP

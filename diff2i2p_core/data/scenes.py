@@ -54,7 +54,9 @@ def load_scene(
     first, last = frame_range or (frames.numbers[0], frames.numbers[-1])
     numbers = [number for number in frames.numbers if first <= number <= last]
     if not numbers:
-        raise InputError(f"{folder}: no frames in the range {first}..{last}; it has {frames.numbers[0]} and up")
+        raise InputError(
+            f"{folder}: no frames in the range {first}..{last}; it has {frames.numbers[0]} and up"
+        )
     name = f"{Path(folder).name}-{first}-{last}"
     key = json.dumps([_CACHE_VERSION, str(Path(folder).resolve()), numbers, height])
     file = None if cache is None else cache / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.npz"

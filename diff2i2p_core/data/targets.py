@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from diff2i2p_core.geometry.camera import Camera
-from diff2i2p_core.geometry.se3 import invert, transform_points
+from diff2i2p_core.geometry.se3 import transform_points
 from diff2i2p_core.models.config import ModelConfig
 from diff2i2p_core.models.image_backbone import NODE_LEVELS
 
@@ -79,7 +79,7 @@ def build_targets(
 
 
 def fine_pixel_points(depth: NDArray[np.float32], camera: Camera, config: ModelConfig) -> NDArray[np.float32]:
-    """(P, 3) points of the fine pixels' centres in the camera frame (padding included), z = 0 without depth."""
+    """(P, 3) points at the fine pixels' centres in the camera frame (padding too), z = 0 without depth."""
     stride = config.image.fine_stride
     multiple = config.image.node_stride * 2 ** (NODE_LEVELS - 1)
     rows, columns = (-(-size // multiple) * multiple // stride for size in depth.shape)

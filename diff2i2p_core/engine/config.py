@@ -26,7 +26,7 @@ class SceneConfig(Section):
     folder: Path
     frames: tuple[int, int] | None = None
     """First and last frame number that is used."""
-    weight: float = Field(1.0, ge=0)
+    weight: float = Field(default=1.0, ge=0)
     """Share of the pairs drawn from it; a folder of folders divides it among them."""
 
 
@@ -43,18 +43,20 @@ class ModelChoice(Section):
         if self.preset == "lite":
             config = lite_config(self.point_features, self.mode)
         else:
-            config = released_config().model_copy(update={"mode": self.mode, "point_features": self.point_features})
+            config = released_config().model_copy(
+                update={"mode": self.mode, "point_features": self.point_features}
+            )
         return ModelConfig.model_validate(_merge(config.model_dump(), self.replace))
 
 
 class OptimizerConfig(Section):
     """AdamW with linear warm-up and a cosine decay to `final_lr` over all steps."""
 
-    lr: float = Field(6e-4, gt=0)
-    final_lr: float = Field(1e-5, ge=0)
-    warmup: int = Field(200, ge=0)
-    weight_decay: float = Field(1e-4, ge=0)
-    clip: float = Field(1.0, gt=0)
+    lr: float = Field(default=6e-4, gt=0)
+    final_lr: float = Field(default=1e-5, ge=0)
+    warmup: int = Field(default=200, ge=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    clip: float = Field(default=1.0, gt=0)
     """Largest norm of the gradient."""
 
 
@@ -63,9 +65,9 @@ class TrainConfig(Section):
 
     name: str = "lite-rgb"
     seed: int = 7351
-    steps: int = Field(10_000, gt=0)
-    batch_size: int = Field(1, gt=0)
-    workers: int = Field(1, ge=0)
+    steps: int = Field(default=10_000, gt=0)
+    batch_size: int = Field(default=1, gt=0)
+    workers: int = Field(default=1, ge=0)
     threads: int | None = None
     """CPU threads of the main process; None leaves torch's choice."""
     device: str = "auto"
@@ -80,9 +82,9 @@ class TrainConfig(Section):
     scenes: tuple[SceneConfig, ...]
     validation: tuple[SceneConfig, ...] = ()
     validation_pairs: int = 24
-    validate_every: int = Field(1000, gt=0)
-    log_every: int = Field(20, gt=0)
-    save_every: int = Field(500, gt=0)
+    validate_every: int = Field(default=1000, gt=0)
+    log_every: int = Field(default=20, gt=0)
+    save_every: int = Field(default=500, gt=0)
     cache: Path | None = Path("~/.cache/diff2i2p/scenes")
     """Where prepared scenes are kept; null keeps none."""
     output: Path = Path("runs")
@@ -126,7 +128,9 @@ def _explain(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         known = sorted({name for model in _sections() for name in model.model_fields})
         near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
-        return f"unknown key '{where}'" + (f"; did you mean '{near[0]}'?" if near else "; see `diff2i2p config dump`")
+        return f"unknown key '{where}'" + (
+            f"; did you mean '{near[0]}'?" if near else "; see `diff2i2p config dump`"
+        )
     return f"'{where}': {first['msg'].lower()}; mend the value"
 
 

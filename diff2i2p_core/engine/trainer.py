@@ -11,7 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from torch.utils.data import DataLoader, Subset
 
 from diff2i2p_core.data.pairs import Batch, ScenePairs, collate
@@ -59,11 +66,13 @@ class Trainer:
         if resume:
             self._resume()
         elif (self.folder / "checkpoint.pt").exists():
-            raise InputError(f"{self.folder}: holds a run already; use --resume, or name=... for another run")
+            raise InputError(f"{self.folder}: holds a run already; use --resume, or another name=...")
         self.folder.mkdir(parents=True, exist_ok=True)
         write_text(self.folder / "config.json", config.model_dump_json(indent=2))
         pairs = self._pairs(config.scenes, config.seed, augment=True)
-        validation = self._pairs(config.validation, config.seed + 1, augment=False) if config.validation else None
+        validation = (
+            self._pairs(config.validation, config.seed + 1, augment=False) if config.validation else None
+        )
         rest = Subset(pairs, range(self.step * config.batch_size, config.steps * config.batch_size))
         loader: DataLoader[Any] = DataLoader(
             rest,
@@ -102,7 +111,7 @@ class Trainer:
         return self.folder / "last.safetensors"
 
     def train_step(self, batch: Batch) -> dict[str, float]:
-        """One optimizer step; the losses by name. Raises FloatingPointError if the loss is not finite."""
+        """One optimizer step; the losses by name. FloatingPointError if the loss is not finite."""
         self.model.train()
         lr = self._learning_rate()
         for group in self.optimizer.param_groups:
@@ -111,7 +120,7 @@ class Trainer:
         if not torch.isfinite(losses["loss"]):
             values = ", ".join(f"{name} {value.item():.4g}" for name, value in losses.items())
             raise FloatingPointError(
-                f"the loss is not finite at step {self.step} ({values}); lower optimizer.lr or look at the data"
+                f"not finite at step {self.step}: {values}; lower optimizer.lr or look at the data"
             )
         self.optimizer.zero_grad(set_to_none=True)
         losses["loss"].backward()

@@ -33,7 +33,9 @@ def register_pair(model: Diff2I2P, pair: Pair) -> PairResult:
     batch = collate([pair])
     device = model.device
     points = None if batch.image_points is None else batch.image_points.to(device)
-    match = model(batch.images.to(device), batch.pyramid.to(device), batch.features.to(device), points)[0].to("cpu")
+    match = model(batch.images.to(device), batch.pyramid.to(device), batch.features.to(device), points)[0].to(
+        "cpu"
+    )
     rows = match.pixel_indices.numpy()
     known = pair.targets.pixel_points[rows, 2] > 0
     matched = match.points.numpy()

@@ -11,7 +11,11 @@ NEGATIVE_MARGIN = 1.4
 
 
 def circle_loss(
-    distances: Tensor, positives: Tensor, negatives: Tensor, scale: float, positive_weights: Tensor | None = None
+    distances: Tensor,
+    positives: Tensor,
+    negatives: Tensor,
+    scale: float,
+    positive_weights: Tensor | None = None,
 ) -> Tensor:
     """Mean over rows and columns that have both a positive and a negative; zero if none has.
 
@@ -25,7 +29,11 @@ def circle_loss(
     if positive_weights is not None:
         weight = weight * positive_weights
     positive = scale * (distances - POSITIVE_MARGIN) * weight
-    negative = scale * (NEGATIVE_MARGIN - distances) * ((NEGATIVE_MARGIN - distances.detach()).clamp(min=0) * negatives)
+    negative = (
+        scale
+        * (NEGATIVE_MARGIN - distances)
+        * ((NEGATIVE_MARGIN - distances.detach()).clamp(min=0) * negatives)
+    )
     losses = []
     for axis in (1, 0):
         used = positives.any(axis) & negatives.any(axis)

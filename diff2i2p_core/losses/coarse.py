@@ -19,7 +19,7 @@ NEGATIVE_OVERLAP = 0.2
 
 @dataclass(frozen=True)
 class NodeOverlaps:
-    """Overlapping pairs of nodes: rows of image nodes and superpoints, and the overlap seen from each side."""
+    """Overlapping pairs: rows of image nodes and superpoints, and the overlap seen from each side."""
 
     image_nodes: NDArray[np.int64]
     point_nodes: NDArray[np.int64]
@@ -43,7 +43,9 @@ def coarse_loss(
     rows = torch.as_tensor(overlaps.image_nodes, device=image_nodes.device)
     columns = torch.as_tensor(overlaps.point_nodes, device=image_nodes.device)
     both = torch.as_tensor(
-        np.stack([overlaps.image_overlaps, overlaps.point_overlaps]), device=image_nodes.device, dtype=image_nodes.dtype
+        np.stack([overlaps.image_overlaps, overlaps.point_overlaps]),
+        device=image_nodes.device,
+        dtype=image_nodes.dtype,
     )
     smaller = image_nodes.new_zeros(len(image_nodes), len(point_nodes))
     smaller[rows, columns] = both.amin(0)
@@ -53,4 +55,6 @@ def coarse_loss(
         larger[rows, columns] = both.amax(0)
     used = image_valid.unsqueeze(1) & point_valid.unsqueeze(0)
     positives, negatives = (smaller > POSITIVE_OVERLAP) & used, (larger < NEGATIVE_OVERLAP) & used
-    return circle_loss(feature_distance(image_nodes, point_nodes), positives, negatives, SCALE, smaller.sqrt())
+    return circle_loss(
+        feature_distance(image_nodes, point_nodes), positives, negatives, SCALE, smaller.sqrt()
+    )

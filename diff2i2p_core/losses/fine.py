@@ -37,7 +37,7 @@ def fine_circle_loss(
 def soft_contrastive_loss(
     queries: Tensor, keys: Tensor, squared_distances: Tensor, sigma: float, temperature: float
 ) -> Tensor:
-    """Cross-entropy of the similarities of Q queries to all K keys against a Gaussian target around the truth.
+    """Cross-entropy of Q queries' similarities to all K keys against a Gaussian around the truth.
 
     The circle loss sees only the sampled correspondences as negatives; here every other point (pixel) of
     the pair is one, which is what matching meets. A soft target lets neighbours share the peak.

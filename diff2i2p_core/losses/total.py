@@ -78,7 +78,9 @@ def _fine_loss(
     model: Diff2I2P,
 ) -> Tensor:
     device = image.fine.device
-    pixels, points = (index.to(device) for index in sample_correspondences(pair, settings.fine_samples, generator))
+    pixels, points = (
+        index.to(device) for index in sample_correspondences(pair, settings.fine_samples, generator)
+    )
     if not len(pixels):
         return image.fine.sum() * 0
     truth = torch.from_numpy(true_points(pair.targets, pair.camera_from_cloud)).float().to(device)
@@ -99,5 +101,7 @@ def _fine_loss(
     to_pixels = to_pixels.masked_fill(~image.fine_valid, torch.inf)
     stride = float(model.config.image.fine_stride)
     forward = soft_contrastive_loss(pixel_features, submap.fine, to_points, 0.5 * voxel, settings.temperature)
-    backward = soft_contrastive_loss(point_features, image.fine, to_pixels, 0.7 * stride, settings.temperature)
+    backward = soft_contrastive_loss(
+        point_features, image.fine, to_pixels, 0.7 * stride, settings.temperature
+    )
     return 0.5 * (forward + backward)

@@ -57,11 +57,19 @@ def weights_id(path: Path | str) -> str:
     return digest.hexdigest()
 
 
-def save_model(model: Diff2I2P, path: Path | str, notes: Mapping[str, str] | None = None, half: bool = False) -> None:
+def save_model(
+    model: Diff2I2P, path: Path | str, notes: Mapping[str, str] | None = None, half: bool = False
+) -> None:
     """Write weights as safetensors with the whole model configuration in the metadata; `half` as float16."""
-    metadata = {"format": FORMAT, "config": model.config.model_dump_json(), "notes": json.dumps(dict(notes or {}))}
+    metadata = {
+        "format": FORMAT,
+        "config": model.config.model_dump_json(),
+        "notes": json.dumps(dict(notes or {})),
+    }
     state = {
-        name: (tensor.half() if half and name.split(".")[-1] != "kernel_points" else tensor).contiguous().cpu()
+        name: (tensor.half() if half and name.split(".")[-1] != "kernel_points" else tensor)
+        .contiguous()
+        .cpu()
         for name, tensor in model.state_dict().items()
     }
     with atomic_path(path) as temporary:
@@ -75,7 +83,9 @@ def read_config(path: Path | str) -> tuple[ModelConfig, dict[str, str]]:
 
 
 def load_model(
-    weights: Path | str | None = None, device: torch.device | str = "cpu", dataset: ReleasedDataset = "7scenes"
+    weights: Path | str | None = None,
+    device: torch.device | str = "cpu",
+    dataset: ReleasedDataset = "7scenes",
 ) -> Diff2I2P:
     """A network in evaluation mode from weights of either format (a path, or a shipped name).
 
@@ -114,16 +124,16 @@ def read_released(path: Path | str) -> dict[str, Tensor]:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give a weights file") from None
     except Exception as error:
         reason = str(error).splitlines()[0][:120]
-        raise InputError(
-            f"{path}: not a checkpoint of plain tensors ({reason}); download it again, or convert it where it was made"
-        ) from None
+        raise InputError(f"{path}: not a checkpoint of plain tensors ({reason}); download it again") from None
     state = content.get("model", content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()) or not state:
         raise InputError(f"{path}: holds no model state; give a released .pth checkpoint")
     return translate_state(state)
 
 
-def _read_safetensors(path: Path, tensors: bool = True) -> tuple[ModelConfig, dict[str, str], dict[str, Tensor]]:
+def _read_safetensors(
+    path: Path, tensors: bool = True
+) -> tuple[ModelConfig, dict[str, str], dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -137,5 +147,7 @@ def _read_safetensors(path: Path, tensors: bool = True) -> tuple[ModelConfig, di
     try:
         config = ModelConfig.model_validate_json(metadata["config"])
     except (KeyError, ValidationError):
-        raise InputError(f"{path}: its model configuration is not understood; it needs another version") from None
+        raise InputError(
+            f"{path}: its model configuration is not understood; it needs another version"
+        ) from None
     return config, json.loads(metadata.get("notes", "{}")), state

@@ -30,7 +30,9 @@ class Diff2I2P(nn.Module):
         dim = config.fusion.dim
         self.image_backbone = ImageBackbone(config.image, config.image_channels, config.fine_dim)
         self.point_backbone = PointBackbone(config.points, config.point_channels, config.fine_dim)
-        self.fusion = FusionTransformer(config.fusion, config.image.channels[-1], self.point_backbone.coarse_dim)
+        self.fusion = FusionTransformer(
+            config.fusion, config.image.channels[-1], self.point_backbone.coarse_dim
+        )
         self.node_pyramid = NodePyramid(dim)
         self.tuning = CorrespondenceTuning(config.fine_dim, config.mode == "rgbd") if config.tuning else None
 
@@ -75,7 +77,9 @@ class Diff2I2P(nn.Module):
         fine = F.normalize(self._exact(fine).flatten(2).transpose(1, 2), dim=-1)
 
         stride = settings.fine_stride
-        rows, columns = torch.meshgrid(*(torch.arange(n, device=images.device) for n in fine_size), indexing="ij")
+        rows, columns = torch.meshgrid(
+            *(torch.arange(n, device=images.device) for n in fine_size), indexing="ij"
+        )
         pixels = (torch.stack([columns, rows], dim=-1).flatten(0, 1) + 0.5) * stride - 0.5
         inside = (pixels[:, 0] < width) & (pixels[:, 1] < height)
         token_rows, token_columns = torch.meshgrid(
@@ -131,7 +135,9 @@ class Diff2I2P(nn.Module):
         for points, cloud, superpoints, part in zip(
             point_parts, fine_parts, superpoint_parts, token_parts, strict=True
         ):
-            patches, valid = point_patches(points, superpoints, matching.patch_points, matching.patch_min_points)
+            patches, valid = point_patches(
+                points, superpoints, matching.patch_points, matching.patch_min_points
+            )
             submaps.append(
                 SubmapFeatures(
                     points=points,
@@ -167,7 +173,9 @@ class Diff2I2P(nn.Module):
             nodes = self.fuse(image, submap)
         config = self.config
         with torch.no_grad():
-            image_nodes, point_nodes, _ = match_nodes(nodes, image.node_valid, submap.node_valid, config.matching)
+            image_nodes, point_nodes, _ = match_nodes(
+                nodes, image.node_valid, submap.node_valid, config.matching
+            )
             rows, columns = match_patches(
                 image, submap, image_nodes, point_nodes, config.matching, config.image.patch_step
             )

@@ -38,7 +38,7 @@ class ImageFeatures(_Tensors):
     token_valid: Tensor
     """(T,) False on padding."""
     nodes: Tensor
-    """(M, D) L2-normalised nodes of all three levels before fusion: for retrieval and the multi-scale loss."""
+    """(M, D) L2-normalised nodes of all levels before fusion: for retrieval and the multi-scale loss."""
     node_valid: Tensor
     """(M,) False where nothing in the node can be matched."""
     points: Tensor | None = None

@@ -10,7 +10,7 @@ from diff2i2p_core.models.config import FusionConfig
 
 
 def fourier_embedding(x: Tensor, octaves: int) -> Tensor:
-    """(..., C) to (..., C * (1 + 2 * octaves)): x, then sin(2^k x) and cos(2^k x) of all coordinates, k by k."""
+    """(..., C) to (..., C * (1 + 2 * octaves)): x, then all sin(2^k x) and all cos(2^k x), k by k."""
     parts = [x]
     for k in range(octaves):
         parts += [torch.sin(2**k * x), torch.cos(2**k * x)]

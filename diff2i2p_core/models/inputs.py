@@ -36,7 +36,9 @@ def image_tensor(image: NDArray[np.uint8], camera: Camera, config: ModelConfig) 
         )
     target = input_camera(camera, config)
     if (target.width, target.height) != (camera.width, camera.height):
-        image = np.asarray(cv2.resize(image, (target.width, target.height), interpolation=cv2.INTER_AREA), np.uint8)
+        image = np.asarray(
+            cv2.resize(image, (target.width, target.height), interpolation=cv2.INTER_AREA), np.uint8
+        )
     colors = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 255
     if config.image.color == "gray":
         gray = (colors * torch.tensor(LUMINANCE).view(3, 1, 1)).sum(0, keepdim=True)
@@ -49,7 +51,8 @@ def depth_tensor(depth: NDArray[np.float32], camera: Camera, config: ModelConfig
     target = input_camera(camera, config)
     if depth.shape != (camera.height, camera.width):
         raise InputError(
-            f"depth is {depth.shape[1]}x{depth.shape[0]}, the image {camera.width}x{camera.height}; register it"
+            f"depth is {depth.shape[1]}x{depth.shape[0]}, the image {camera.width}x{camera.height}; "
+            "register it"
         )
     if target is not camera:
         # Nearest: averaging across depth edges would invent points.

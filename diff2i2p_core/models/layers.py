@@ -24,7 +24,9 @@ def leaky_relu(x: Tensor) -> Tensor:
 class ConvBlock(nn.Module):
     """Convolution, group norm and (by choice) leaky ReLU on (B, C, H, W)."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, activate: bool = True) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int = 1, activate: bool = True
+    ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2)
         self.norm = nn.GroupNorm(num_groups(outputs), outputs)
@@ -43,7 +45,9 @@ class BasicBlock(nn.Module):
         self.conv1 = ConvBlock(inputs, outputs, 3, stride)
         self.conv2 = ConvBlock(outputs, outputs, 3, activate=False)
         needs_projection = stride != 1 or inputs != outputs
-        self.shortcut = ConvBlock(inputs, outputs, 3, stride, activate=False) if needs_projection else nn.Identity()
+        self.shortcut = (
+            ConvBlock(inputs, outputs, 3, stride, activate=False) if needs_projection else nn.Identity()
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return leaky_relu(self.conv2(self.conv1(x)) + self.shortcut(x))
@@ -55,7 +59,7 @@ class PackedGroupNorm(nn.GroupNorm):
     def __init__(self, channels: int) -> None:
         super().__init__(num_groups(channels), channels)
 
-    def forward(self, x: Tensor, lengths: list[int] | None = None) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, lengths: list[int] | None = None) -> Tensor:
         """(N, C) to (N, C). `lengths` are the clouds' sizes; None for a single cloud."""
         if lengths is None or len(lengths) == 1:
             return super().forward(x.t().unsqueeze(0)).squeeze(0).t()

@@ -25,7 +25,7 @@ def level_offsets(grid: tuple[int, int]) -> list[int]:
 
 @lru_cache(maxsize=16)
 def image_patches(grid: tuple[int, int], fine_size: tuple[int, int], step: int) -> tuple[Tensor, ...]:
-    """For each level (nodes, pixels a node): rows of the fine map in each node, every `step`-th row and column."""
+    """For each level (nodes, pixels a node): fine pixels of each node, every `step`-th row and column."""
     patches = []
     indices = torch.arange(fine_size[0] * fine_size[1]).view(fine_size)[::step, ::step]
     for rows, columns in level_sizes(grid):
@@ -48,7 +48,7 @@ def nearest_superpoint(points: Tensor, superpoints: Tensor, chunk: int = 8192) -
 
 @torch.no_grad()
 def point_patches(points: Tensor, superpoints: Tensor, limit: int, min_points: int) -> tuple[Tensor, Tensor]:
-    """Each superpoint's own points, nearest first: patches (S, K) padded with N, and which nodes are valid (S,).
+    """Each superpoint's own points, nearest first: (S, K) padded with N, and which nodes are valid (S,).
 
     A point belongs to its nearest superpoint; K is the smaller of `limit` and the largest patch.
     """

@@ -41,10 +41,14 @@ class KPConvBlock(nn.Module):
         self.bias = nn.Parameter(torch.zeros(outputs))
         bound = math.sqrt(2 / (KERNEL_SIZE * inputs))
         nn.init.uniform_(self.weight, -bound, bound)
-        self.register_buffer("kernel_points", torch.tensor(kernel_disposition() * radius, dtype=torch.float32))
+        self.register_buffer(
+            "kernel_points", torch.tensor(kernel_disposition() * radius, dtype=torch.float32)
+        )
         self.norm = PackedGroupNorm(outputs)
 
-    def forward(self, x: Tensor, queries: Tensor, supports: Tensor, neighbors: Tensor, lengths: list[int]) -> Tensor:
+    def forward(
+        self, x: Tensor, queries: Tensor, supports: Tensor, neighbors: Tensor, lengths: list[int]
+    ) -> Tensor:
         influence = kernel_influence(queries, supports, neighbors, self.kernel_points, self.sigma)
         x = kpconv(x, neighbors, influence.to(x.dtype), self.weight, self.normalization) + self.bias
         return leaky_relu(self.norm(x, lengths))
@@ -54,7 +58,13 @@ class ResidualBlock(nn.Module):
     """Bottleneck of a kernel point convolution with a (max-pooled, if strided) shortcut."""
 
     def __init__(
-        self, inputs: int, outputs: int, radius: float, sigma: float, normalization: str, strided: bool = False
+        self,
+        inputs: int,
+        outputs: int,
+        radius: float,
+        sigma: float,
+        normalization: str,
+        strided: bool = False,
     ) -> None:
         super().__init__()
         middle = outputs // 4
@@ -98,7 +108,9 @@ class PointBackbone(nn.Module):
                 blocks.append(ResidualBlock(widths[i - 1] if j == 0 else widths[i], widths[i], *kernel(i)))
             self.levels.append(nn.ModuleList(blocks))
         # Finest first: decoders[i] produces the features of level i.
-        self.decoders = nn.ModuleList(Unary(widths[i + 1] + widths[i], widths[i]) for i in range(config.levels - 1))
+        self.decoders = nn.ModuleList(
+            Unary(widths[i + 1] + widths[i], widths[i]) for i in range(config.levels - 1)
+        )
         self.project = nn.Linear(widths[0], fine_dim)
         self.coarse_dim = widths[-1]
 

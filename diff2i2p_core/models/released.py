@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from torch import Tensor
 
-_RULES = [
+_QKV = {"q": "query", "k": "key", "v": "value"}
+_RULES: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
     (r"^img_backbone\.encoder1\.", "image_backbone.stem."),
     (r"^img_backbone\.encoder([234])\.", lambda m: f"image_backbone.stages.{int(m[1]) - 2}."),
     (r"^img_backbone\.decoder4_1\.conv\.", "image_backbone.top."),
@@ -22,7 +24,10 @@ _RULES = [
     (r"\.identity\.", ".shortcut."),
     (r"^pcd_backbone\.encoder1_1\.", "point_backbone.stem."),
     (r"^pcd_backbone\.encoder1_2\.", "point_backbone.levels.0.0."),
-    (r"^pcd_backbone\.encoder([234])_([123])\.", lambda m: f"point_backbone.levels.{int(m[1]) - 1}.{int(m[2]) - 1}."),
+    (
+        r"^pcd_backbone\.encoder([234])_([123])\.",
+        lambda m: f"point_backbone.levels.{int(m[1]) - 1}.{int(m[2]) - 1}.",
+    ),
     (r"^pcd_backbone\.decoder([123])\.", lambda m: f"point_backbone.decoders.{int(m[1]) - 1}."),
     (r"^pcd_backbone\.out_proj\.", "point_backbone.project."),
     (r"\.unary1\.", ".reduce."),
@@ -47,13 +52,12 @@ _RULES = [
     (r"(layers\.\d)\.output\.norm\.", r"\1.output_norm."),
     (r"^coord_offset_net\.", "tuning.net."),
 ]
-_QKV = {"q": "query", "k": "key", "v": "value"}
 
 
 def translate_name(name: str) -> str:
     """The name in this implementation of a tensor of the released checkpoint."""
     for pattern, replacement in _RULES:
-        name = re.sub(pattern, replacement, name)  # type: ignore[arg-type,call-overload]
+        name = re.sub(pattern, replacement, name)
     return name
 
 

@@ -7,12 +7,14 @@ from torch import Tensor, nn
 
 
 class CorrespondenceTuning(nn.Module):
-    """Offsets of matched points from both fine features, the point, and (with query depth) the pixel's point."""
+    """Offsets of matched points from both features, the point, and (with query depth) the pixel's point."""
 
     def __init__(self, fine_dim: int, with_depth: bool) -> None:
         super().__init__()
         self.with_depth = with_depth
-        self.net = nn.Sequential(nn.Linear(2 * fine_dim + (6 if with_depth else 3), 128), nn.ReLU(), nn.Linear(128, 3))
+        self.net = nn.Sequential(
+            nn.Linear(2 * fine_dim + (6 if with_depth else 3), 128), nn.ReLU(), nn.Linear(128, 3)
+        )
 
     def forward(
         self, image_fine: Tensor, point_fine: Tensor, points: Tensor, pixel_points: Tensor | None = None
@@ -23,11 +25,11 @@ class CorrespondenceTuning(nn.Module):
             if pixel_points is None:
                 raise ValueError("this model tunes correspondences with the query's depth")
             inputs.append(pixel_points)
-        return self.net(torch.cat(inputs, dim=1))  # type: ignore[no-any-return]
+        return self.net(torch.cat(inputs, dim=1))
 
 
 def offset_scale(image_points: Tensor | None, patch_extent: float, like: Tensor) -> Tensor:
-    """Metres (3,) that an offset of 1 means: the extent of the back-projected image, else of a point patch."""
+    """Metres (3,) that an offset of 1 means: extent of the back-projected image, else of a patch."""
     if image_points is None:
         return like.new_full((3,), patch_extent)
     return image_points.amax(0) - image_points.amin(0)

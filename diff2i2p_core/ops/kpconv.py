@@ -29,7 +29,9 @@ def kernel_influence(
     return squared.clamp_(min=0).sqrt_().div_(-sigma).add_(1).clamp_(min=0)
 
 
-def kpconv(features: Tensor, neighbors: Tensor, influence: Tensor, weights: Tensor, normalization: str) -> Tensor:
+def kpconv(
+    features: Tensor, neighbors: Tensor, influence: Tensor, weights: Tensor, normalization: str
+) -> Tensor:
     """features (N, C), neighbors (M, K), influence (M, 15, K), weights (15, C, D) to (M, D).
 
     Sums over kernel points of (influence-weighted neighbour features) x weights, divided by the number of
