@@ -162,6 +162,11 @@ class Robot(Node):
             lambda: self.count_publishers("/tf") and self.count_publishers("pose"), "the node's publishers"
         )
 
+    @property
+    def map_transforms(self) -> list[TransformStamped]:
+        """The node's transforms: those out of the map."""
+        return [transform for transform in self.transforms if transform.header.frame_id == "map"]
+
     def send_camera_info(self, width: int = WIDTH, height: int = HEIGHT, focal: float = 60.0) -> None:
         k = [focal, 0.0, width / 2, 0.0, focal, height / 2, 0.0, 0.0, 1.0]
         self.camera_info.publish(CameraInfo(width=width, height=height, k=k))

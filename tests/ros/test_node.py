@@ -94,7 +94,7 @@ def test_map_to_odom_with_a_moving_base(robot: Robot, launch_node: Callable[...,
     pose = robot.localize(6, stamp)
     map_from_base = truth(6) @ invert(base_from_camera)
     np.testing.assert_allclose(matrix_from_pose(pose.pose.pose, "pose"), map_from_base, atol=1e-6)
-    found = wait_for(lambda: [t for t in robot.transforms if t.header.frame_id == "map"], "map -> odom")[-1]
+    found = wait_for(lambda: robot.map_transforms, "map -> odom")[-1]
     assert found.child_frame_id == "odom"
     assert stamp_of(found) == stamp + SECOND // 4
     expected = map_from_base @ invert(odom_from_base(1.23456789))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import rclpy
@@ -27,6 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a launch file's Ctrl-C arrives twice
         node.destroy_node()
         rclpy.try_shutdown()
     return 0

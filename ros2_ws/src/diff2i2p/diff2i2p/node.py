@@ -8,7 +8,7 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
-from rclpy.clock import JumpThreshold, TimeJump
+from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
@@ -61,14 +61,15 @@ class LocalizationNode(LifecycleNode):
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._map_publisher = self.create_publisher(PointCloud2, "~/map", LATCHED_QOS)
         self._pose_publisher = self.create_publisher(PoseWithCovarianceStamped, "pose", 10)
-        self._diagnostics_timer = self.create_timer(1.0, self._publish_diagnostics)
+        wall = Clock(clock_type=ClockType.STEADY_TIME)  # runs also while a simulation is paused
+        self._diagnostics_timer = self.create_timer(1.0, self._publish_diagnostics, clock=wall)
         backwards = JumpThreshold(
             min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True
         )
         self._jump_handle = self.get_clock().create_jump_callback(backwards, post_callback=self._on_time_jump)
         self._autostart_timer: Timer | None = None
         if self.get_parameter("autostart").value:
-            self._autostart_timer = self.create_timer(0.0, self._autostart)
+            self._autostart_timer = self.create_timer(0.0, self._autostart, clock=wall)
 
     # Lifecycle
 

@@ -1,0 +1,91 @@
+"""ros2 launch diff2i2p localize.launch.py map:=room.map image:=/camera/image_raw [rviz:=true]
+
+`--show-args` lists the arguments. Those left empty leave the value to the parameter file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ament_index_python.packages import get_package_share_directory
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.conditions import IfCondition
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import LifecycleNode, Node
+
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
+
+SHARE = Path(get_package_share_directory("diff2i2p"))
+
+PARAMETERS = {
+    "map": "map file of `diff2i2p map build`; empty: wait for a cloud on the topic map_cloud",
+    "weights": "weights file or name of shipped weights; empty: the map's",
+    "device": "cpu, cuda or cuda:N",
+    "odom_frame": "odometry's frame: map -> odom_frame is published then",
+    "base_frame": "robot's frame: the pose is this frame's then, else the camera's",
+}
+"""Arguments that are parameters of the node, too."""
+
+TOPICS = {
+    "image": ("/camera/image_raw", "image topic; its sibling <image>/compressed is read as well"),
+    "camera_info": ("", "calibration topic; empty: camera_info beside the image topic"),
+    "map_cloud": (
+        "/map_cloud",
+        "PointCloud2 topic of the map (reliable, transient local), without a map file",
+    ),
+}
+
+
+def generate_launch_description() -> LaunchDescription:
+    empty = {name: ("", text) for name, text in PARAMETERS.items()}
+    arguments = [
+        DeclareLaunchArgument(name, default_value=default, description=text)
+        for name, (default, text) in (empty | TOPICS).items()
+    ]
+    arguments += [
+        DeclareLaunchArgument(
+            "params_file",
+            default_value=str(SHARE / "config" / "localize.yaml"),
+            description="YAML file of the node's parameters; the arguments above win over it",
+        ),
+        DeclareLaunchArgument(
+            "use_sim_time", default_value="false", description="take the time from /clock (bags, simulation)"
+        ),
+        DeclareLaunchArgument(
+            "rviz", default_value="false", description="start RViz with the package's view"
+        ),
+    ]
+    rviz = Node(
+        package="rviz2",
+        executable="rviz2",
+        arguments=["-d", str(SHARE / "rviz" / "localize.rviz")],
+        parameters=[{"use_sim_time": LaunchConfiguration("use_sim_time")}],
+        condition=IfCondition(LaunchConfiguration("rviz")),
+    )
+    return LaunchDescription([*arguments, OpaqueFunction(function=_localization_node), rviz])
+
+
+def _localization_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    values = {name: LaunchConfiguration(name).perform(context) for name in (*PARAMETERS, *TOPICS)}
+    image = values["image"]
+    beside = f"{image.rpartition('/')[0]}/camera_info" if "/" in image else "camera_info"
+    given = {name: values[name] for name in PARAMETERS if values[name]}
+    return [
+        LifecycleNode(
+            package="diff2i2p",
+            executable="localization_node",
+            name="diff2i2p",
+            namespace="",
+            output="screen",
+            parameters=[
+                LaunchConfiguration("params_file"),
+                given | {"use_sim_time": LaunchConfiguration("use_sim_time")},
+            ],
+            remappings=[
+                ("image", image),
+                ("image/compressed", f"{image}/compressed"),
+                ("camera_info", values["camera_info"] or beside),
+                ("map_cloud", values["map_cloud"]),
+            ],
+        )
+    ]

@@ -1,0 +1,100 @@
+"""The ROS package builds with colcon, installs what its users look for, and its executable runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.ros
+pytest.importorskip("rclpy")
+
+from ros_harness import Robot
+
+REPO = Path(__file__).resolve().parents[2]
+PACKAGE = REPO / "ros2_ws/src/diff2i2p"
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package, built by colcon from a copy of the workspace."""
+    colcon = shutil.which("colcon", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if colcon is None:
+        pytest.skip("needs colcon: run `make setup`, or install colcon-common-extensions")
+    root = tmp_path_factory.mktemp("workspace")
+    ignored = shutil.ignore_patterns("build", "install", "log", "__pycache__", "*.egg-info")
+    shutil.copytree(PACKAGE, root / "ros2_ws/src/diff2i2p", ignore=ignored)
+    shutil.copytree(REPO / "launch", root / "launch", ignore=ignored)
+    environment = os.environ.copy()
+    environment.setdefault("AMENT_PREFIX_PATH", sys.prefix)
+    environment.setdefault("CMAKE_PREFIX_PATH", sys.prefix)
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    built = subprocess.run(
+        [colcon, "build"], cwd=root / "ros2_ws", env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+    return root / "ros2_ws/install/diff2i2p"
+
+
+@pytest.fixture
+def environment(installed: Path) -> dict[str, str]:
+    """As install/setup.bash sets it, with diff2i2p_core from this repository."""
+    site = next(installed.glob("lib/python*/site-packages"))
+    prefixes = [str(installed), os.environ.get("AMENT_PREFIX_PATH") or sys.prefix]
+    paths = [str(site), str(REPO), os.environ.get("PYTHONPATH", "")]
+    return os.environ | {
+        "AMENT_PREFIX_PATH": os.pathsep.join(prefixes),
+        "PYTHONPATH": os.pathsep.join(path for path in paths if path),
+    }
+
+
+@pytest.mark.slow
+def test_everything_is_installed(installed: Path) -> None:
+    share = installed / "share/diff2i2p"
+    for name in (
+        "launch/localize.launch.py",
+        "config/localize.yaml",
+        "config/fastdds.xml",
+        "rviz/localize.rviz",
+        "package.xml",
+    ):
+        assert (share / name).is_file(), name
+    assert (installed / "share/ament_index/resource_index/packages/diff2i2p").is_file()
+    sources = {path.name for path in (PACKAGE / "diff2i2p").glob("*.py")}
+    assert sources == {path.name for path in installed.glob("lib/python*/site-packages/diff2i2p/*.py")}
+
+
+@pytest.fixture
+def executable(installed: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    command = [str(installed / "lib/diff2i2p/localization_node"), "--ros-args", "-p", "odom_frame:=map"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        yield process
+        process.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_the_executable_names_a_bad_parameter_and_ends_cleanly(
+    robot: Robot, executable: subprocess.Popen[str], ending: signal.Signals
+) -> None:
+    robot.wait_status(2, "parameter map_frame: 'map' is also another frame's name", timeout=60)
+    executable.send_signal(ending)
+    assert executable.wait(20) == 0
+    assert executable.stderr is not None
+    log = executable.stderr.read()
+    assert "not configured: parameter map_frame" in log
+    assert "Traceback" not in log
+
+
+@pytest.mark.slow
+def test_a_parameter_of_the_wrong_type_is_one_line(installed: Path, environment: dict[str, str]) -> None:
+    command = [str(installed / "lib/diff2i2p/localization_node"), "--ros-args", "-p", "publish_tf:=maybe"]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2
+    assert "publish_tf" in ended.stderr and "Traceback" not in ended.stderr
