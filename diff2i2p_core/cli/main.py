@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from diff2i2p_core.cli.doctor import doctor
 from diff2i2p_core.cli.train import train
 from diff2i2p_core.errors import InputError
 
@@ -17,13 +18,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-
-@app.callback()
-def _commands() -> None:
-    """Keeps `diff2i2p NAME` spelled out even while there is a single command."""
-
-
-app.command()(train)
+app.command("train")(train)
+app.command("doctor")(doctor)
 
 
 def run() -> None:

@@ -1,0 +1,128 @@
+"""The house rules that a tool can check: layers of imports, packages, pins, file sizes."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parents[1]
+CORE = REPO / "diff2i2p_core"
+NODE = REPO / "ros2_ws/src/diff2i2p/diff2i2p"
+
+LAYERS = [
+    {"cli"},
+    {"demo"},
+    {"engine", "evaluation", "localization"},
+    {"mapping", "data", "losses"},
+    {"models"},
+    {"geometry", "ops"},
+    {"errors", "files"},
+]
+"""Top first. A part imports from its own layer and from those below."""
+
+ROS_MODULES = (
+    r"(rclpy|rosidl_\w+|ament_\w+|launch|launch_\w+|tf2_\w+|cv_bridge|message_filters|builtin_interfaces|diff2i2p"
+    r"|\w+_msgs|rcl_interfaces|rosbag2_py|tf_transformations)"
+)
+MAX_FILE = 50 * 2**20
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Full names of all modules that a file imports, also inside functions and for type checking."""
+    package = list(path.relative_to(CORE.parent).parent.parts) if path.is_relative_to(CORE) else []
+    for statement in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+        if isinstance(statement, ast.Import):
+            yield from (alias.name for alias in statement.names)
+        elif isinstance(statement, ast.ImportFrom):
+            base = package[: len(package) - statement.level + 1] if statement.level else []
+            module = ".".join([*base, *([statement.module] if statement.module else [])])
+            yield from (f"{module}.{alias.name}" for alias in statement.names)
+
+
+def sources(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.py"))
+
+
+def tracked() -> list[Path]:
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=REPO, capture_output=True, text=True, check=False)
+    if listing.returncode:
+        pytest.skip("not a git checkout")
+    return [REPO / name for name in listing.stdout.split("\0") if name and (REPO / name).is_file()]
+
+
+def layer(part: str) -> int:
+    return next((height for height, parts in enumerate(LAYERS) if part in parts), len(LAYERS))
+
+
+def test_every_part_of_the_core_has_a_layer() -> None:
+    parts = {path.stem for path in CORE.glob("*.py")} | {path.parent.name for path in CORE.glob("*/*.py")}
+    assert parts - {"__init__", "diff2i2p_core"} <= set.union(*LAYERS)
+
+
+def test_imports_run_downwards_only() -> None:
+    upwards = []
+    for path in sources(CORE):
+        part = path.relative_to(CORE).parts[0].removesuffix(".py")
+        if part == "__init__":
+            continue
+        for name in imports(path):
+            package, _, target = name.partition(".")
+            target = target.split(".")[0]
+            if package == "diff2i2p_core" and target and layer(target) < layer(part):
+                upwards.append(f"{path.relative_to(REPO)} imports {name}")
+    assert not upwards
+
+
+def test_the_core_imports_no_ros_module() -> None:
+    ros = re.compile(ROS_MODULES)
+    found = [
+        f"{path.relative_to(REPO)} imports {name}"
+        for path in sources(CORE)
+        for name in imports(path)
+        if ros.fullmatch(name.split(".")[0])
+    ]
+    assert not found
+
+
+def test_ros_modules_are_recognised() -> None:
+    """The rule above can fail: the node's own imports break it."""
+    ros = re.compile(ROS_MODULES)
+    names = {name.split(".")[0] for path in sources(NODE) for name in imports(path)}
+    assert {"rclpy", "sensor_msgs", "diff2i2p"} <= {name for name in names if ros.fullmatch(name)}
+    assert not {name for name in names & {"numpy", "torch", "cv2", "diff2i2p_core"} if ros.fullmatch(name)}
+
+
+def test_the_command_starts_without_heavy_imports() -> None:
+    code = "import sys, diff2i2p_core.cli.main; print(*sorted({'torch', 'cv2', 'scipy'} & set(sys.modules)))"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPO
+    )
+    assert loaded.stdout.split() == []
+
+
+def test_every_folder_of_the_core_is_a_package() -> None:
+    assert [str(p.parent) for p in sources(CORE) if not (p.parent / "__init__.py").is_file()] == []
+
+
+def test_every_dependency_is_pinned() -> None:
+    tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11")
+    project = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    listed = {re.split(r"[^\w.-]", text)[0].lower() for group in groups for text in group}
+    pinned = {
+        line.split("==")[0].lower()
+        for line in (REPO / "constraints.txt").read_text(encoding="utf-8").splitlines()
+        if "==" in line
+    }
+    assert "ros-jazzy-rclpy" in listed
+    assert listed - pinned == set()
+
+
+def test_no_tracked_file_is_large() -> None:
+    assert [str(path) for path in tracked() if path.stat().st_size > MAX_FILE] == []
