@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 REPO = Path(__file__).resolve().parents[1]
@@ -52,3 +53,48 @@ def data_dir() -> Path:
 def golden_dir() -> Path:
     """Inputs and outputs of the released network: $DIFF2I2P_GOLDEN, else ../shared/golden."""
     return _shared_folder("DIFF2I2P_GOLDEN", "golden")
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Untrained weights of a small network of the `lite-rgb` kind."""
+    import torch
+
+    from diff2i2p_core.models.checkpoint import save_model
+    from diff2i2p_core.models.config import FusionConfig, ImageConfig, PointConfig, lite_config
+    from diff2i2p_core.models.diff2i2p import Diff2I2P
+
+    config = lite_config("rgb").model_copy(
+        update={
+            "name": "tiny",
+            "fine_dim": 16,
+            "image": ImageConfig(
+                color="rgb", height=120, channels=(16, 16, 16), blocks=(1, 1, 1), fine_stride=4, node_stride=8
+            ),
+            "points": PointConfig(voxel=0.05, levels=3, width=8, blocks=1, neighbor_limits=(8, 8, 8)),
+            "fusion": FusionConfig(dim=32, heads=2, layers=2, octaves=4),
+        }
+    )
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_model(Diff2I2P(config), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def room_cloud() -> tuple[np.ndarray, np.ndarray]:
+    """Points (N, 3) and colours of a room of 4 x 5 x 2.5 m, z up, with a box in it."""
+    rng = np.random.default_rng(0)
+    sides = []
+    for low, high in (((0, 0, 0), (4, 5, 2.5)), ((1.5, 3.5, 0), (2.5, 4.5, 0.8))):
+        size = np.subtract(high, low)
+        for axis in range(3):
+            others = [k for k in range(3) if k != axis]
+            count = int(800 * size[others[0]] * size[others[1]])
+            for end in (0.0, 1.0):
+                unit = rng.uniform(0, 1, (count, 3))
+                unit[:, axis] = end
+                sides.append(np.array(low) + unit * size)
+    points = np.concatenate(sides).astype(np.float32)
+    colors = (127 + 120 * np.sin(3 * points)).astype(np.uint8)
+    return points, colors

@@ -6,7 +6,10 @@ import sys
 
 import typer
 
+from diff2i2p_core.cli import map as map_command
 from diff2i2p_core.cli.doctor import doctor
+from diff2i2p_core.cli.localize import localize
+from diff2i2p_core.cli.register import register
 from diff2i2p_core.cli.train import train
 from diff2i2p_core.errors import InputError
 
@@ -17,7 +20,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
+app.add_typer(map_command.app, name="map")
+app.command("localize")(localize)
+app.command("register")(register)
 app.command("train")(train)
 app.command("doctor")(doctor)
 

@@ -1,0 +1,34 @@
+"""`diff2i2p localize`: one image in a map."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diff2i2p_core.cli import options
+
+
+def localize(
+    map_path: Annotated[Path, typer.Option("--map", help="Map file of `diff2i2p map build`.")],
+    image: options.Image,
+    camera: options.CameraText,
+    depth: options.Depth = None,
+    prior: Annotated[
+        str | None, typer.Option(help="Where it should be: x,y,z,qx,qy,qz,qw of the camera.")
+    ] = None,
+    weights: options.Weights = None,
+    device: options.Device = "cpu",
+    as_json: options.AsJson = False,
+) -> None:
+    """The camera's pose in a map, from one image. Exit status 3: not localized."""
+    from diff2i2p_core.data.frames import read_depth, read_image
+    from diff2i2p_core.localization.localizer import Localizer
+
+    pixels = read_image(image)
+    model_camera = options.parse_camera(camera, pixels)
+    near = None if prior is None else options.parse_pose(prior, "--prior")
+    metres = None if depth is None else read_depth(depth)
+    localizer = Localizer.open(map_path, weights, device=options.check_device(device))
+    options.answer(localizer.localize(pixels, model_camera, prior=near, depth=metres), as_json)

@@ -1,0 +1,107 @@
+"""Options that several sub-commands share, and how a localization is printed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from diff2i2p_core.errors import InputError
+
+if TYPE_CHECKING:
+    from diff2i2p_core.geometry.camera import Camera
+    from diff2i2p_core.localization.result import Localization
+    from diff2i2p_core.mapping.clouds import Cloud
+
+Weights = Annotated[
+    str | None, typer.Option(help="Weights: a shipped name or a file (.safetensors, released .pth).")
+]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
+Image = Annotated[Path, typer.Option(help="The image, PNG or JPEG.")]
+CameraText = Annotated[str, typer.Option("--camera", help="camera_info YAML, or fx,fy,cx,cy in pixels.")]
+Depth = Annotated[
+    Path | None, typer.Option(help="Depth registered to the image, 16-bit PNG in mm; for rgbd weights.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+
+
+def parse_camera(text: str, image: NDArray[np.uint8]) -> Camera:
+    """The camera of `--camera`; four numbers take the size of the image, a YAML file must have it."""
+    from diff2i2p_core.geometry.camera import Camera
+
+    height, width = image.shape[:2]
+    if text.count(",") == 3 and not Path(text).exists():
+        return Camera.from_text(text, width, height)
+    camera = Camera.from_yaml(text)
+    if (camera.width, camera.height) != (width, height):
+        raise InputError(
+            f"{text}: is for {camera.width}x{camera.height} images, this one is {width}x{height}; "
+            "give the calibration of this image"
+        )
+    return camera
+
+
+def parse_pose(text: str, option: str) -> NDArray[np.float64]:
+    """`x,y,z,qx,qy,qz,qw` to a transform (4, 4)."""
+    from diff2i2p_core.geometry.se3 import from_quaternion
+
+    try:
+        values = [float(word) for word in text.split(",")]
+        if len(values) != 7 or not np.isfinite(values).all() or np.linalg.norm(values[3:]) < 1e-6:
+            raise ValueError
+    except ValueError:
+        raise InputError(f"{option} '{text}': expected x,y,z,qx,qy,qz,qw (metres, unit quaternion)") from None
+    return from_quaternion(values[:3], values[3:])
+
+
+def check_device(device: str) -> str:
+    """`device`, if torch can use it here."""
+    import torch
+
+    try:
+        kind = torch.device(device)
+    except RuntimeError:
+        raise InputError(f"--device '{device}': unknown; give cpu or cuda") from None
+    if kind.type not in ("cpu", "cuda") or (kind.type == "cuda" and not torch.cuda.is_available()):
+        raise InputError(f"--device '{device}': not available here; give cpu")
+    return device
+
+
+def answer(result: Localization, as_json: bool) -> None:
+    """Print a localization; exit with status 3 where there is no pose."""
+    if as_json:
+        typer.echo(json.dumps(result.as_dict()))
+    elif result.localized:
+        typer.echo(_in_words(result))
+    else:
+        typer.echo(f"not localized: {result.reason}")
+    if not result.localized:
+        raise typer.Exit(3)
+
+
+def _in_words(result: Localization) -> str:
+    from diff2i2p_core.geometry.se3 import to_quaternion
+
+    assert result.map_from_camera is not None and result.covariance is not None
+    sigma = np.sqrt(np.diag(result.covariance))
+    position = ", ".join(f"{value:.3f}" for value in result.map_from_camera[:3, 3])
+    quaternion = ", ".join(f"{value:.4f}" for value in to_quaternion(result.map_from_camera))
+    latency = ", ".join(f"{name} {value:.0f} ms" for name, value in result.latency_ms.items())
+    return (
+        f"localized in submap {result.submap}\n"
+        f"  position     {position} m (1 sigma {np.linalg.norm(sigma[:3]) * 100:.1f} cm)\n"
+        f"  quaternion   {quaternion} (x y z w; 1 sigma {np.degrees(np.linalg.norm(sigma[3:])):.2f} deg)\n"
+        f"  inliers      {result.num_inliers} of {result.num_correspondences} ({result.inlier_ratio:.0%}), "
+        f"reprojection error {result.reprojection_error_px:.1f} px\n"
+        f"  latency      {latency}"
+    )
+
+
+def note_dropped(cloud: Cloud, path: Path) -> None:
+    """Say on stderr if points of a cloud were not finite."""
+    if cloud.num_dropped:
+        typer.echo(f"{path}: {cloud.num_dropped} points are NaN or infinite, left out", err=True)

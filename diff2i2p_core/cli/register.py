@@ -1,0 +1,35 @@
+"""`diff2i2p register`: one image against one small cloud, as in the papers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diff2i2p_core.cli import options
+
+
+def register(
+    cloud: Annotated[Path, typer.Option(help="Cloud: ply, pcd, las, laz, npz or npy.")],
+    image: options.Image,
+    camera: options.CameraText,
+    depth: options.Depth = None,
+    weights: options.Weights = None,
+    device: options.Device = "cpu",
+    as_json: options.AsJson = False,
+) -> None:
+    """The camera's pose in a cloud ("map" is the cloud's frame), from one image. Exit status 3: no pose."""
+    from diff2i2p_core.data.frames import read_depth, read_image
+    from diff2i2p_core.localization.localizer import Localizer
+    from diff2i2p_core.mapping.clouds import read_cloud
+
+    pixels = read_image(image)
+    model_camera = options.parse_camera(camera, pixels)
+    metres = None if depth is None else read_depth(depth)
+    points = read_cloud(cloud)
+    options.note_dropped(points, cloud)
+    localizer = Localizer.for_single_cloud(
+        points, weights, device=options.check_device(device), name=str(cloud)
+    )
+    options.answer(localizer.localize(pixels, model_camera, depth=metres), as_json)

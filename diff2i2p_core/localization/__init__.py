@@ -1,0 +1,1 @@
+"""From an image to a pose in a map: relocalization, priors, gates."""

@@ -1,0 +1,237 @@
+"""The localizer: one image and a map to a pose, or to a reason why there is none."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.pnp import NoPose, PoseEstimate, solve_pnp
+from diff2i2p_core.geometry.se3 import invert, is_rigid, transform_points
+from diff2i2p_core.localization.gates import rejection
+from diff2i2p_core.localization.result import Array, Localization
+from diff2i2p_core.localization.retrieval import SubmapIndex, near_prior
+from diff2i2p_core.localization.settings import LocalizerSettings
+from diff2i2p_core.mapping.build import map_from_views, map_info, map_of_one_cloud, submap_settings
+from diff2i2p_core.mapping.clouds import Cloud, make_cloud
+from diff2i2p_core.mapping.map_file import PointMap, load_info, load_map
+from diff2i2p_core.mapping.viewpoints import sample_viewpoints
+from diff2i2p_core.models.checkpoint import load_model, resolve_weights, shipped_weights, weights_id
+from diff2i2p_core.models.diff2i2p import Diff2I2P
+from diff2i2p_core.models.features import ImageFeatures
+from diff2i2p_core.models.inputs import depth_tensor, image_tensor, input_camera
+
+
+@dataclass(frozen=True)
+class _Hypothesis:
+    """One submap's answer; pixels in the given image, points in the map frame."""
+
+    submap: int
+    pixels: Array
+    points: Array
+    estimate: PoseEstimate | NoPose
+
+    @property
+    def support(self) -> int:
+        return self.estimate.num_inliers if isinstance(self.estimate, PoseEstimate) else 0
+
+
+class Localizer:
+    """Finds the camera's pose in a map. Deterministic; holds no state between images."""
+
+    def __init__(
+        self, model: Diff2I2P, point_map: PointMap, settings: LocalizerSettings | None = None
+    ) -> None:
+        self.model = model
+        self.map = point_map
+        self.map_points = point_map.points
+        self.map_colors = point_map.colors
+        self.settings = settings or LocalizerSettings()
+        self._submaps = [submap.to(model.device) for submap in point_map.submaps]
+        self._index = SubmapIndex(self._submaps)
+
+    @classmethod
+    def open(
+        cls,
+        map_path: Path | str,
+        weights: str | Path | None = None,
+        *,
+        device: str = "cpu",
+        settings: LocalizerSettings | None = None,
+    ) -> Localizer:
+        """From a map file. Without `weights`, the shipped ones that the map was made with."""
+        info, _ = load_info(map_path)
+        if weights is None:
+            shipped = (resolve_weights(name) for name in shipped_weights())
+            path = next((p for p in shipped if weights_id(p) == info.weights_id), None) or resolve_weights()
+        else:
+            path = resolve_weights(weights)
+        info.check_weights(str(weights or path.stem), weights_id(path), str(map_path))
+        return cls(load_model(path, device), load_map(map_path), settings)
+
+    @classmethod
+    def from_cloud(
+        cls,
+        points: NDArray[np.floating],
+        colors: NDArray[np.uint8] | None,
+        weights: str | Path | None = None,
+        *,
+        device: str = "cpu",
+        up: str = "z",
+        views: Array | None = None,
+        settings: LocalizerSettings | None = None,
+    ) -> Localizer:
+        """Build the map in memory from points (N, 3) and RGB colours (N, 3).
+
+        Submaps are seen from `views` (V, 4, 4), camera poses in the map, else from sampled viewpoints in the
+        free space of a map whose `up` axis is one of x, y, z, -x, -y, -z.
+        """
+        cloud = make_cloud(np.asarray(points), colors, "the map cloud")
+        path = resolve_weights(weights)
+        model = load_model(path, device)
+        info = map_info(model.config, path, submap_settings(model.config), "the map cloud")
+        chosen = sample_viewpoints(cloud.points, up=up) if views is None else views
+        return cls(model, map_from_views(cloud, chosen, model, info), settings)
+
+    @classmethod
+    def for_single_cloud(
+        cls,
+        cloud: Cloud,
+        weights: str | Path | None = None,
+        *,
+        device: str = "cpu",
+        name: str = "the cloud",
+        settings: LocalizerSettings | None = None,
+    ) -> Localizer:
+        """Image-to-point-cloud registration as in the papers: the whole cloud is the one submap."""
+        path = resolve_weights(weights)
+        model = load_model(path, device)
+        info = map_info(model.config, path, submap_settings(model.config), name)
+        return cls(model, map_of_one_cloud(cloud, model, info), settings)
+
+    @torch.inference_mode()
+    def localize(
+        self,
+        image: NDArray[np.uint8],
+        camera: Camera,
+        *,
+        prior: Array | None = None,
+        depth: NDArray[np.float32] | None = None,
+    ) -> Localization:
+        """The pose of the camera that took `image` (H, W, 3) RGB.
+
+        `prior` is a map_from_camera that restricts the search to submaps near it. `depth` (H, W) in metres,
+        registered to the image, is needed by weights of the `rgbd` mode and ignored by others.
+        """
+        if prior is not None and not is_rigid(prior):
+            raise InputError("prior: not a finite rigid transform; give x,y,z,qx,qy,qz,qw")
+        started = time.perf_counter()
+        features, camera = self._encode(image, camera, depth)
+        encoded = time.perf_counter()
+        pose_seconds = 0.0
+        best: _Hypothesis | None = None
+        for submap in self._candidates(features, prior):
+            pixels, points, scores = self._match(features, submap, camera)
+            before = time.perf_counter()
+            estimate = self._solve(pixels, points, scores, camera)
+            pose_seconds += time.perf_counter() - before
+            hypothesis = _Hypothesis(submap, pixels, points, estimate)
+            if best is None or hypothesis.support > best.support:
+                best = hypothesis
+        total = time.perf_counter() - encoded
+        latency = {
+            "image": 1000 * (encoded - started),
+            "match": 1000 * (total - pose_seconds),
+            "pose": 1000 * pose_seconds,
+        }
+        assert best is not None  # a map has at least one submap
+        return self._decide(best, camera, latency)
+
+    def _encode(
+        self, image: NDArray[np.uint8], camera: Camera, depth: NDArray[np.float32] | None
+    ) -> tuple[ImageFeatures, Camera]:
+        """Features of the rectified image, and its camera."""
+        config = self.model.config
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise InputError(f"image: {image.dtype} of shape {image.shape}; give (H, W, 3) uint8 RGB")
+        pinhole = camera.undistorted()
+        tensor = image_tensor(camera.rectify(image), pinhole, config).to(self.model.device)
+        points = None
+        if config.mode == "rgbd":
+            if depth is None:
+                raise InputError(
+                    f"weights '{config.name}' need the query's depth; give a depth image, or mono weights"
+                )
+            points = depth_tensor(depth, pinhole, config).to(self.model.device)
+        return self.model.encode_image(tensor, points)[0], pinhole
+
+    def _candidates(self, features: ImageFeatures, prior: Array | None) -> list[int]:
+        """The submaps worth a full match, most promising first."""
+        count = self.settings.candidates
+        if prior is not None:
+            near = near_prior(
+                self.map.map_from_submap, prior, self.settings.prior_distance, self.settings.prior_angle_deg
+            )
+            if near:
+                return near[:count]
+        scores = self._index.scores(features)
+        return scores.argsort(descending=True, stable=True)[:count].tolist()
+
+    def _match(self, features: ImageFeatures, submap: int, camera: Camera) -> tuple[Array, Array, Array]:
+        """Pixels (C, 2) in the given image, points (C, 3) in the map, scores (C,)."""
+        found = self.model.match(features, self._submaps[submap])
+        network = input_camera(camera, self.model.config)
+        scale = np.array([camera.width / network.width, camera.height / network.height])
+        pixels = (found.pixels.cpu().numpy().astype(np.float64) + 0.5) * scale - 0.5
+        points = transform_points(self.map.map_from_submap[submap], found.points.cpu().numpy())
+        return pixels, points, found.scores.cpu().numpy().astype(np.float64)
+
+    def _solve(self, pixels: Array, points: Array, scores: Array, camera: Camera) -> PoseEstimate | NoPose:
+        settings = replace(self.settings.pnp, max_error_px=self.settings.max_error_px * camera.width / 640)
+        return solve_pnp(pixels, points, camera, scores, settings)
+
+    def _decide(self, best: _Hypothesis, camera: Camera, latency: dict[str, float]) -> Localization:
+        estimate, count = best.estimate, len(best.pixels)
+        gates = self.settings.gates
+        if isinstance(estimate, NoPose):
+            reason = (
+                rejection(count, gates.min_inliers, 0.0, gates) if count < gates.min_correspondences else ""
+            )
+            return Localization(
+                localized=False,
+                reason=reason or estimate.reason,
+                map_from_camera=None,
+                covariance=None,
+                num_correspondences=count,
+                num_inliers=0,
+                inlier_ratio=0.0,
+                reprojection_error_px=0.0,
+                submap=-1,
+                latency_ms=latency,
+                inlier_pixels=np.empty((0, 2)),
+                inlier_points=np.empty((0, 3)),
+            )
+        reason = rejection(
+            count, estimate.num_inliers, estimate.reprojection_error_px, gates, pixel_scale=camera.width / 640
+        )
+        localized = not reason
+        return Localization(
+            localized=localized,
+            reason=reason,
+            map_from_camera=invert(estimate.camera_from_points) if localized else None,
+            covariance=estimate.covariance if localized else None,
+            num_correspondences=count,
+            num_inliers=estimate.num_inliers,
+            inlier_ratio=estimate.num_inliers / count,
+            reprojection_error_px=estimate.reprojection_error_px,
+            submap=best.submap if localized else -1,
+            latency_ms=latency,
+            inlier_pixels=best.pixels[estimate.inliers],
+            inlier_points=best.points[estimate.inliers],
+        )

@@ -1,0 +1,50 @@
+"""What the localizer answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Localization:
+    localized: bool
+    reason: str
+    """"" if localized, else why not (one phrase)."""
+    map_from_camera: Array | None
+    """(4, 4); None if not localized."""
+    covariance: Array | None
+    """(6, 6), ROS order x y z rotX rotY rotZ about the fixed axes of the map frame."""
+    num_correspondences: int
+    num_inliers: int
+    inlier_ratio: float
+    reprojection_error_px: float
+    """Root mean square over the inliers; 0 where there is none."""
+    submap: int
+    """The submap the pose comes from; -1 if none."""
+    latency_ms: dict[str, float]
+    """"image", "match", "pose"."""
+    inlier_pixels: Array
+    """(K, 2) (u, v) in the given image (rectified, if its camera has distortion)."""
+    inlier_points: Array
+    """(K, 3) map frame."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON object of `diff2i2p localize --json`."""
+        return {
+            "localized": self.localized,
+            "reason": self.reason,
+            "map_from_camera": None if self.map_from_camera is None else self.map_from_camera.tolist(),
+            "covariance": None if self.covariance is None else self.covariance.tolist(),
+            "num_correspondences": self.num_correspondences,
+            "num_inliers": self.num_inliers,
+            "inlier_ratio": round(self.inlier_ratio, 4),
+            "reprojection_error_px": round(self.reprojection_error_px, 3),
+            "submap": self.submap,
+            "latency_ms": {name: round(value, 1) for name, value in self.latency_ms.items()},
+        }

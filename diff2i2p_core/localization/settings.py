@@ -1,0 +1,32 @@
+"""Settings of the localizer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from diff2i2p_core.geometry.pnp import PnpSettings
+
+
+@dataclass(frozen=True)
+class GateSettings:
+    """What a pose must show to be believed."""
+
+    min_correspondences: int = 20
+    min_inliers: int = 20
+    min_inlier_ratio: float = 0.1
+    max_reprojection_error_px: float = 10.0
+    """Root mean square over the inliers, in pixels of a 640 pixels wide image."""
+
+
+@dataclass(frozen=True)
+class LocalizerSettings:
+    candidates: int = 4
+    """Submaps that are fully matched: the best by retrieval, or the nearest to a prior."""
+    prior_distance: float = 2.0
+    """Metres, and degrees below: submaps whose view is farther from a prior are not near it."""
+    prior_angle_deg: float = 60.0
+    max_error_px: float = 12.0
+    """Reprojection error of an inlier, in pixels of a 640 pixels wide image."""
+    pnp: PnpSettings = field(default_factory=PnpSettings)
+    """`max_error_px` of it is replaced by the one above."""
+    gates: GateSettings = field(default_factory=GateSettings)

@@ -1,0 +1,163 @@
+"""The localizer's logic with a network whose matches are known; the real network is tested end to end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.se3 import (
+    compose,
+    invert,
+    rotation_error_deg,
+    transform_points,
+    translation_error,
+)
+from diff2i2p_core.localization.localizer import Localizer
+from diff2i2p_core.localization.retrieval import SubmapIndex, near_prior
+from diff2i2p_core.mapping.map_file import save_map
+from diff2i2p_core.mapping.viewpoints import looking
+from diff2i2p_core.models.features import Correspondences, ImageFeatures, SubmapFeatures
+from diff2i2p_core.models.inputs import input_camera
+
+CAMERA = Camera(320, 240, 260, 260, 159.5, 119.5)
+IMAGE = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
+TRUE = looking(np.array([2.1, 1.2, 1.3]), 1.4, 0.05)
+VIEWS = np.array([looking(np.array([2, 1.0, 1.2]), yaw, 0.1) for yaw in (-1.5, 0.0, 1.5, 3.0)])
+
+
+@pytest.fixture
+def localizer(tiny_weights: Path, room_cloud: tuple[np.ndarray, np.ndarray]) -> Localizer:
+    return Localizer.from_cloud(*room_cloud, weights=tiny_weights, views=VIEWS)
+
+
+def tell_the_truth(localizer: Localizer, monkeypatch: pytest.MonkeyPatch, outliers: float = 0.0) -> list[int]:
+    """Let `match` answer with true correspondences (in network pixels); returns the submaps asked for."""
+    asked: list[int] = []
+    camera = input_camera(CAMERA, localizer.model.config)
+
+    def match(image: ImageFeatures, submap: SubmapFeatures) -> Correspondences:
+        index = next(i for i, own in enumerate(localizer._submaps) if own is submap)
+        asked.append(index)
+        points = submap.points.numpy()
+        in_camera = transform_points(invert(TRUE) @ localizer.map.map_from_submap[index], points)
+        pixels, z = camera.project(in_camera)
+        kept = np.flatnonzero(camera.contains(pixels, z))[::7]
+        pixels = pixels[kept]
+        rng = np.random.default_rng(index)
+        wrong = rng.uniform(0, 1, len(kept)) < outliers
+        pixels[wrong] = rng.uniform(0, 100, (int(wrong.sum()), 2))
+        nothing = torch.zeros(0, dtype=torch.long)
+        return Correspondences(
+            pixels=torch.from_numpy(pixels).float(),
+            points=torch.from_numpy(points[kept]),
+            scores=torch.ones(len(kept)),
+            pixel_indices=nothing,
+            point_indices=nothing,
+            image_nodes=nothing,
+            point_nodes=nothing,
+        )
+
+    monkeypatch.setattr(localizer.model, "match", match)
+    return asked
+
+
+def test_true_matches_give_the_true_pose(localizer: Localizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    tell_the_truth(localizer, monkeypatch, outliers=0.5)
+    result = localizer.localize(IMAGE, CAMERA)
+    assert result.localized and result.reason == "" and result.map_from_camera is not None
+    assert translation_error(result.map_from_camera, TRUE) < 0.01
+    assert rotation_error_deg(result.map_from_camera, TRUE) < 0.2
+    assert result.submap == 2 and 0.4 < result.inlier_ratio < 0.65
+    assert result.covariance is not None and (np.linalg.eigvalsh(result.covariance) > 0).all()
+    assert set(result.latency_ms) == {"image", "match", "pose"}
+    # inliers are in the given image and in the map frame
+    pixels, _ = CAMERA.project(transform_points(invert(TRUE), result.inlier_points))
+    np.testing.assert_allclose(pixels, result.inlier_pixels, atol=15)
+    assert np.median(np.abs(pixels - result.inlier_pixels)) < 0.5
+
+
+def test_the_same_image_gives_the_same_answer(localizer: Localizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    tell_the_truth(localizer, monkeypatch, outliers=0.5)
+    first, again = localizer.localize(IMAGE, CAMERA), localizer.localize(IMAGE, CAMERA)
+    assert first.map_from_camera is not None and again.map_from_camera is not None
+    np.testing.assert_array_equal(first.map_from_camera, again.map_from_camera)
+
+
+def test_a_prior_restricts_the_search(localizer: Localizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = tell_the_truth(localizer, monkeypatch)
+    assert localizer.localize(IMAGE, CAMERA, prior=TRUE).localized
+    assert asked == [2]
+    asked.clear()
+    far = compose(np.eye(3), [50, 0, 0])
+    assert localizer.localize(
+        IMAGE, CAMERA, prior=far
+    ).localized  # nothing near it: all submaps are candidates
+    assert len(asked) == 4
+    with pytest.raises(InputError, match="prior"):
+        localizer.localize(IMAGE, CAMERA, prior=np.full((4, 4), np.nan))
+
+
+def test_wrong_matches_are_refused(localizer: Localizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    tell_the_truth(localizer, monkeypatch, outliers=1.0)
+    result = localizer.localize(IMAGE, CAMERA)
+    assert not result.localized and result.reason and result.map_from_camera is None and result.submap == -1
+
+
+def test_an_untrained_network_does_not_localize(localizer: Localizer) -> None:
+    result = localizer.localize(IMAGE, CAMERA)
+    assert not result.localized and result.reason
+    assert result.as_dict()["map_from_camera"] is None
+
+
+def test_a_map_file_gives_the_same_answer_and_knows_its_weights(
+    localizer: Localizer, monkeypatch: pytest.MonkeyPatch, tiny_weights: Path, tmp_path: Path
+) -> None:
+    save_map(localizer.map, tmp_path / "room.map")
+    opened = Localizer.open(tmp_path / "room.map", tiny_weights)
+    np.testing.assert_array_equal(opened.map_points, localizer.map_points)
+    tell_the_truth(opened, monkeypatch)
+    result = opened.localize(IMAGE, CAMERA)
+    assert result.map_from_camera is not None and translation_error(result.map_from_camera, TRUE) < 0.01
+    from diff2i2p_core.models.checkpoint import load_model, save_model
+
+    save_model(
+        load_model(tiny_weights), tmp_path / "other.safetensors", {"note": "same numbers, another file"}
+    )
+    with pytest.raises(InputError, match=r"room\.map: made with weights 'tiny'"):
+        Localizer.open(tmp_path / "room.map", tmp_path / "other.safetensors")
+
+
+def test_bad_images_are_refused(localizer: Localizer) -> None:
+    with pytest.raises(InputError, match="image is 160x120, the camera says 320x240"):
+        localizer.localize(IMAGE[::2, ::2], CAMERA)
+    with pytest.raises(InputError, match="uint8 RGB"):
+        localizer.localize(IMAGE[..., 0], CAMERA)
+
+
+def test_bad_clouds_are_refused(tiny_weights: Path, room_cloud: tuple[np.ndarray, np.ndarray]) -> None:
+    with pytest.raises(InputError, match="holds no points"):
+        Localizer.from_cloud(np.zeros((0, 3)), None, tiny_weights)
+    with pytest.raises(InputError, match="NaN"):
+        Localizer.from_cloud(np.full((9, 3), np.nan), None, tiny_weights)
+    with pytest.raises(InputError, match="rgb"):
+        Localizer.from_cloud(room_cloud[0], None, tiny_weights)
+
+
+def test_retrieval_prefers_the_submap_with_like_features(localizer: Localizer) -> None:
+    index = SubmapIndex(localizer._submaps)
+    features, _ = localizer._encode(IMAGE, CAMERA, None)
+    wanted = localizer._submaps[1].nodes[localizer._submaps[1].node_valid]
+    copied = wanted[torch.arange(len(features.nodes)) % len(wanted)]
+    scores = index.scores(type(features)(**{**vars(features), "nodes": copied}))
+    assert scores.shape == (4,) and int(scores.argmax()) == 1 and float(scores[1]) > 0.999
+
+
+def test_near_prior_orders_by_distance_and_angle() -> None:
+    assert near_prior(VIEWS, TRUE, 2.0, 60.0) == [2]
+    assert near_prior(VIEWS, TRUE, 2.0, 100.0) == [2, 1, 3]
+    assert near_prior(VIEWS, compose(np.eye(3), [9, 9, 9]), 2.0, 180.0) == []

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.geometry.se3 import compose
+from diff2i2p_core.mapping.build import map_from_views, map_info, submap_settings
+from diff2i2p_core.mapping.clouds import Cloud
+from diff2i2p_core.mapping.map_file import FORMAT, PointMap, load_info, load_map, save_map
+from diff2i2p_core.mapping.viewpoints import looking
+from diff2i2p_core.models.checkpoint import load_model
+
+
+@pytest.fixture(scope="module")
+def point_map(tiny_weights: Path, room_cloud: tuple[np.ndarray, np.ndarray]) -> PointMap:
+    model = load_model(tiny_weights)
+    views = np.array([looking(np.array([2, 1.0, 1.2]), yaw, 0.1) for yaw in (0.0, 1.5, 3.0)])
+    info = map_info(model.config, tiny_weights, submap_settings(model.config), "room")
+    return map_from_views(Cloud(*room_cloud), views, model, info)
+
+
+def test_what_is_saved_is_loaded(point_map: PointMap, tmp_path: Path) -> None:
+    save_map(point_map, tmp_path / "room.map")
+    loaded = load_map(tmp_path / "room.map")
+    assert loaded.info == point_map.info
+    np.testing.assert_array_equal(loaded.points, point_map.points)
+    assert loaded.colors is not None and point_map.colors is not None
+    np.testing.assert_array_equal(loaded.colors, point_map.colors)
+    np.testing.assert_array_equal(loaded.map_from_submap, point_map.map_from_submap)
+    assert len(loaded.submaps) == len(point_map.submaps) == 3
+    for a, b in zip(loaded.submaps, point_map.submaps, strict=True):
+        torch.testing.assert_close(a.points, b.points)
+        torch.testing.assert_close(a.fine, b.fine, atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(a.tokens, b.tokens, atol=1e-2, rtol=1e-3)
+        assert torch.equal(a.node_valid, b.node_valid)
+        width = b.patches.shape[1]
+        assert torch.equal(a.patches[:, :width], b.patches)
+        assert (a.patches[:, width:] == len(a.points)).all()
+    info, counts = load_info(tmp_path / "room.map")
+    assert info == point_map.info and counts["submaps"] == 3 and counts["points"] == len(point_map.points)
+
+
+def test_other_weights_are_refused_by_name(point_map: PointMap) -> None:
+    info = point_map.info
+    info.check_weights("tiny", info.weights_id, "room.map")
+    with pytest.raises(InputError, match=r"room\.map: made with weights 'tiny' .* given 'b' .*rebuild"):
+        info.check_weights("b", "0" * 64, "room.map")
+
+
+def test_files_that_are_no_maps_are_refused(point_map: PointMap, tiny_weights: Path, tmp_path: Path) -> None:
+    good = tmp_path / "good.map"
+    save_map(point_map, good)
+    (tmp_path / "cut.map").write_bytes(good.read_bytes()[:-100])
+    (tmp_path / "text.map").write_text("no map at all")
+    (tmp_path / "empty.map").write_bytes(b"")
+    (tmp_path / "weights.map").write_bytes(tiny_weights.read_bytes())
+    tensors = load_file(good)
+    save_file(tensors, tmp_path / "old.map", {"format": "diff2i2p-map-0", "info": "{}"})
+    save_file(tensors, tmp_path / "info.map", {"format": FORMAT, "info": "{}"})
+    parts = {
+        "missing.map": "no such map",
+        "cut.map": "not a whole map",
+        "text.map": "not a whole map",
+        "empty.map": "not a whole map",
+        "weights.map": f"expected '{FORMAT}'",
+        "old.map": "is 'diff2i2p-map-0'",
+        "info.map": "description is damaged",
+    }
+    for name, part in parts.items():
+        with pytest.raises(InputError, match=part) as caught:
+            load_map(tmp_path / name)
+        assert name in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_lengths_that_do_not_add_up_are_refused(point_map: PointMap, tmp_path: Path) -> None:
+    good = tmp_path / "good.map"
+    save_map(point_map, good)
+    from safetensors import safe_open
+
+    with safe_open(str(good), "pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(good)
+    tensors["num_points"] = tensors["num_points"] + 1
+    save_file(tensors, tmp_path / "bad.map", metadata)
+    with pytest.raises(InputError, match="does not add up"):
+        load_map(tmp_path / "bad.map")
+    tensors = load_file(good)
+    del tensors["submaps.fine"]
+    save_file(tensors, tmp_path / "less.map", metadata)
+    with pytest.raises(InputError, match="lacks"):
+        load_map(tmp_path / "less.map")
+
+
+def test_views_that_see_nothing_are_left_out(
+    tiny_weights: Path, room_cloud: tuple[np.ndarray, np.ndarray]
+) -> None:
+    model = load_model(tiny_weights)
+    info = map_info(model.config, tiny_weights, submap_settings(model.config), "room")
+    inside, away = looking(np.array([2, 1.0, 1.2]), 0.0, 0.1), compose(np.eye(3), [0, 0, 90])
+    assert len(map_from_views(Cloud(*room_cloud), np.array([away, inside]), model, info).submaps) == 1
+    with pytest.raises(InputError, match="room: none of 1 views"):
+        map_from_views(Cloud(*room_cloud), np.array([away]), model, info)
