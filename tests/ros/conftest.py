@@ -6,7 +6,7 @@ import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -31,7 +31,7 @@ if importlib.util.find_spec("rclpy"):
         from ros_harness import Robot, Spinning
 
         spinning = Spinning(Robot(ros_context), ros_context)
-        yield spinning.node
+        yield cast("Robot", spinning.node)
         spinning.close()
 
     @pytest.fixture

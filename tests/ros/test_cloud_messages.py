@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from diff2i2p_core.errors import InputError
 
@@ -34,8 +37,13 @@ def test_round_trip(cloud: tuple[np.ndarray, np.ndarray]) -> None:
 def test_organised_float64_with_padding(cloud: tuple[np.ndarray, np.ndarray], order: str) -> None:
     """Rows with padding, a foreign field first, doubles, either byte order."""
     points = cloud[0].astype(np.float64)
-    layout = {"names": list("xyz"), "formats": [order + "f8"] * 3, "offsets": [4, 12, 20], "itemsize": 32}
-    table = np.zeros((5, 10), np.dtype(layout))
+    layout: Any = {
+        "names": list("xyz"),
+        "formats": [order + "f8"] * 3,
+        "offsets": [4, 12, 20],
+        "itemsize": 32,
+    }
+    table: NDArray[Any] = np.zeros((5, 10), np.dtype(layout))
     for axis, name in enumerate("xyz"):
         table[name] = points[:, axis].reshape(5, 10)
     rows = np.pad(table.view(np.uint8).reshape(5, 320), ((0, 0), (0, 16)))

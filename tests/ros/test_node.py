@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def test_pose_and_transform_carry_the_image_stamp(
         np.testing.assert_allclose(
             np.reshape(pose.pose.covariance, (6, 6)), np.diag([1, 2, 3, 0.1, 0.2, 0.3]), atol=1e-12
         )
-        wait_for(lambda n=number: len(robot.transforms) == n, "the transform")
+        wait_for(partial(lambda n: len(robot.transforms) == n, number), "the transform")
         transform = robot.transforms[-1]
         assert (transform.header.frame_id, transform.child_frame_id) == ("map", CAMERA_FRAME)
         assert stamp_of(transform) == stamp
@@ -133,7 +134,7 @@ def test_the_newest_image_wins(robot: Robot, launch_node: Callable[..., Any], ma
     wait_for(lambda: node._pipeline.localizer.calls, "the first image")
     for number in range(2, 8):
         robot.send_image(number, number * SECOND)
-        wait_for(lambda n=number: node._health.counts["images_received"] == n, "the image", 0.3)
+        wait_for(partial(lambda n: node._health.counts["images_received"] == n, number), "the image", 0.3)
     wait_for(lambda: len(robot.poses) == 2, "two poses")
     assert [call.number for call in node._pipeline.localizer.calls] == [1, 7]
     assert [stamp_of(pose) for pose in robot.poses] == [1 * SECOND, 7 * SECOND]
