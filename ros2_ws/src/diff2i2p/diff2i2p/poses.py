@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import (
@@ -70,7 +72,7 @@ def matrix_from_pose(pose: Pose, what: str) -> Matrix:
     quaternion = [q.x, q.y, q.z, q.w]
     if not np.isfinite([p.x, p.y, p.z, *quaternion]).all():
         raise InputError(f"{what}: the pose holds NaN or infinite values; send a finite pose")
-    norm = float(np.linalg.norm(quaternion))
+    norm = math.hypot(*quaternion)
     if abs(norm - 1) > 0.01:
         raise InputError(f"{what}: the quaternion has norm {norm:.3g}; send a unit quaternion")
     return from_quaternion([p.x, p.y, p.z], quaternion)

@@ -8,6 +8,7 @@ time common to the whole chain.
 from __future__ import annotations
 
 import bisect
+import math
 import threading
 import time as wall
 from collections.abc import Iterable
@@ -138,10 +139,10 @@ class Buffer:
         parent, child = message.header.frame_id.removeprefix("/"), message.child_frame_id.removeprefix("/")
         t, q = message.transform.translation, message.transform.rotation
         numbers = [t.x, t.y, t.z, q.x, q.y, q.z, q.w]
-        # tf2 refuses the same: no names, a frame in itself, NaN, no unit quaternion.
+        # tf2 refuses the same: no names, a frame in itself, NaN, no rotation.
         if not parent or not child or parent == child or not np.isfinite(numbers).all():
             return
-        if abs(float(np.linalg.norm(numbers[3:])) - 1) > 0.01:
+        if math.hypot(*numbers[3:]) < 1e-9:
             return
         with self._changed:
             history = self._frames.get(child)
