@@ -1,0 +1,213 @@
+"""The frozen depth-conditioned diffusion model whose score CSD distils (Stable Diffusion 1.x or 2.x class).
+
+Loaded through diffusers and transformers from a local folder or a hub id; nothing in it is trained, and it
+belongs to no checkpoint. Only what training needs is kept: the VAE's decoder is dropped, the text encoder
+stays on the CPU (each prompt is encoded once) and the VAE's posterior of a training image is cached.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from diff2i2p_core.errors import InputError
+
+DEFAULT_BASE = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+"""The hub's copy of runwayml/stable-diffusion-v1-5, which is gone."""
+DEFAULT_CONTROLNET = "lllyasviel/control_v11f1p_sd15_depth"
+
+
+class DiffusionPrior:
+    """UNet, ControlNet, VAE encoder and text encoder with frozen weights, on one device in one dtype."""
+
+    def __init__(
+        self,
+        unet: nn.Module,
+        controlnet: nn.Module,
+        vae: nn.Module,
+        scheduler: Any,
+        text_encoder: nn.Module,
+        tokenizer: Any,
+        *,
+        image_size: int = 512,
+        checkpointing: bool = True,
+        cached_images: int = 4096,
+    ) -> None:
+        """`scheduler` gives alphas_cumprod and the prediction type. `image_size`: side of the square images
+        that the model was trained on. `checkpointing` recomputes activations in the backward pass: `control`
+        needs a quarter of the memory for a third more time. `cached_images`: bound of the latent cache, 128
+        kB of CPU memory each at 512 x 512."""
+        if getattr(unet.config, "addition_embed_type", None) is not None:
+            raise InputError(
+                "diffusion prior: SDXL-class models are not supported (two text encoders); "
+                "use Stable Diffusion 1.x or 2.x"
+            )
+        self.unet, self.controlnet, self.vae, self.text_encoder = unet, controlnet, vae, text_encoder
+        self.tokenizer = tokenizer
+        self.image_size = image_size
+        self.alphas_cumprod: Tensor = scheduler.alphas_cumprod.double()
+        self.prediction_type: str = scheduler.config.prediction_type
+        if self.prediction_type not in ("epsilon", "v_prediction"):
+            raise InputError(
+                f"diffusion prior: prediction type '{self.prediction_type}' is not supported; use epsilon"
+            )
+        for module in (unet, controlnet, vae, text_encoder):
+            module.requires_grad_(False).eval()
+        if checkpointing:
+            unet.enable_gradient_checkpointing()  # type: ignore[operator]
+            controlnet.enable_gradient_checkpointing()  # type: ignore[operator]
+        self.cached_images = cached_images
+        self._texts: dict[str, Tensor] = {}
+        self._posteriors: OrderedDict[str, Tensor] = OrderedDict()
+
+    @classmethod
+    def load(
+        cls,
+        base: str = DEFAULT_BASE,
+        controlnet: str = DEFAULT_CONTROLNET,
+        *,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        checkpointing: bool = True,
+        cached_images: int = 4096,
+    ) -> DiffusionPrior:
+        """`base` and `controlnet` are local diffusers folders or hub ids. float16 or bfloat16 on a GPU."""
+        try:
+            from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, UNet2DConditionModel
+            from transformers import CLIPTextModel, CLIPTokenizer
+        except ImportError as error:
+            raise InputError(
+                f"the diffusion prior needs {error.name}; pip install 'diff2i2p_core[train]'"
+            ) from None
+
+        def part(load: Callable[..., Any], source: str, folder: str, argument: str, **options: Any) -> Any:
+            try:
+                return load(source, **({"subfolder": folder} if folder else {}), **options)
+            except (OSError, ValueError) as error:
+                raise InputError(
+                    f"diffusion prior {argument}='{source}': no {folder or 'ControlNet'} there ("
+                    f"{str(error).splitlines()[0][:120]}); where there is internet run `hf download {source} "
+                    f"--local-dir FOLDER`, copy FOLDER to this machine and set {argument} to its path"
+                ) from None
+
+        safe = {"use_safetensors": True, "torch_dtype": dtype}
+        unet = part(UNet2DConditionModel.from_pretrained, base, "unet", "base", **safe)
+        vae = part(AutoencoderKL.from_pretrained, base, "vae", "base", **safe)
+        vae.decoder = None
+        prior = cls(
+            unet,
+            part(ControlNetModel.from_pretrained, controlnet, "", "controlnet", **safe),
+            vae,
+            part(DDIMScheduler.from_pretrained, base, "scheduler", "base"),
+            part(CLIPTextModel.from_pretrained, base, "text_encoder", "base", use_safetensors=True),
+            part(CLIPTokenizer.from_pretrained, base, "tokenizer", "base"),
+            image_size=8 * int(unet.config.sample_size),
+            checkpointing=checkpointing,
+            cached_images=cached_images,
+        )
+        return prior.to(device)
+
+    def to(self, device: str | torch.device) -> DiffusionPrior:
+        """Move what runs every step; the text encoder stays where it is."""
+        for module in (self.unet, self.controlnet, self.vae):
+            module.to(device)
+        self.alphas_cumprod = self.alphas_cumprod.to(device)
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.unet.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.unet.parameters()).dtype
+
+    @torch.no_grad()
+    def text(self, prompt: str) -> Tensor:
+        """The prompt's last hidden state (1, L, C), encoded once."""
+        if prompt not in self._texts:
+            tokens = self.tokenizer(
+                prompt, padding="max_length", max_length=self.tokenizer.model_max_length, truncation=True,
+                return_tensors="pt",
+            )  # fmt: skip
+            encoder = next(self.text_encoder.parameters()).device
+            self._texts[prompt] = self.text_encoder(tokens.input_ids.to(encoder))[0]
+        return self._texts[prompt].to(self.device, self.dtype)
+
+    @torch.no_grad()
+    def latents(
+        self, images: Tensor, keys: Sequence[str] | None = None, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Samples (B, 4, S, S), scaled, of the VAE's posterior for images (B, 3, H, W), RGB in [0, 1].
+
+        Images are stretched to the model's square. With `keys` naming the images, each is encoded once and
+        its posterior kept; the sample is drawn anew each time.
+        """
+        posteriors: list[Tensor] = []
+        for i in range(len(images)):
+            key = None if keys is None else keys[i]
+            posterior = None if key is None else self._posteriors.get(key)
+            if posterior is None:
+                size = (self.image_size, self.image_size)
+                square = F.interpolate(images[i : i + 1].float(), size, mode="bilinear", align_corners=False)
+                encoded = self.vae.encode((2 * square - 1).to(self.device, self.dtype)).latent_dist  # type: ignore[operator]
+                posterior = torch.stack([encoded.mean, encoded.std], dim=1)[0].float().cpu()
+            if key is not None:
+                self._posteriors[key] = posterior
+                self._posteriors.move_to_end(key)
+                if len(self._posteriors) > self.cached_images:
+                    self._posteriors.popitem(last=False)
+            posteriors.append(posterior)
+        mean, deviation = torch.stack(posteriors).unbind(1)
+        noise = torch.randn(mean.shape, generator=generator, device=generator.device if generator else None)
+        scale: float = self.vae.config.scaling_factor  # type: ignore[assignment, union-attr]
+        return ((mean + deviation * noise.cpu()) * scale).to(self.device)
+
+    def noised(self, latents: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
+        """Latents (B, C, S, S) after `timestep` (B,) steps of diffusion with this noise."""
+        alpha = self.alphas_cumprod[timestep].to(latents.dtype)[:, None, None, None]
+        return alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
+
+    def control_residuals(
+        self, latents: Tensor, timestep: Tensor, text: Tensor, control: Tensor, *, guess_mode: bool = False
+    ) -> list[Tensor]:
+        """ControlNet's residuals, those of the down blocks and last that of the middle block.
+
+        `control` (B, 3, image_size, image_size) in [0, 1]; `guess_mode` fades the early ones (diffusers).
+        """
+        down, middle = self.controlnet(
+            latents.to(self.dtype),
+            timestep,
+            encoder_hidden_states=text.expand(len(latents), -1, -1),
+            controlnet_cond=control.to(self.dtype),
+            guess_mode=guess_mode,
+            return_dict=False,
+        )
+        return [*down, middle]
+
+    def predicted_noise(
+        self, noisy: Tensor, timestep: Tensor, text: Tensor, residuals: list[Tensor] | None = None
+    ) -> Tensor:
+        """The UNet's estimate (B, C, S, S) of the noise in `noisy`, in noisy's dtype."""
+        control = {}
+        if residuals is not None:
+            control = {
+                "down_block_additional_residuals": tuple(residuals[:-1]),
+                "mid_block_additional_residual": residuals[-1],
+            }
+        output = self.unet(
+            noisy.to(self.dtype),
+            timestep,
+            encoder_hidden_states=text.expand(len(noisy), -1, -1),
+            return_dict=False,
+            **control,
+        )[0].to(noisy.dtype)
+        if self.prediction_type == "epsilon":
+            return output
+        alpha = self.alphas_cumprod[timestep].to(noisy.dtype)[:, None, None, None]
+        return alpha.sqrt() * output + (1 - alpha).sqrt() * noisy
