@@ -48,14 +48,23 @@ class ScriptedLocalizer:
         self.calls: list[SimpleNamespace] = []
 
     @classmethod
-    def open(cls, map_path: Any, weights: str | None = None, *, device: str = "cpu") -> ScriptedLocalizer:
+    def open(
+        cls, map_path: Any, weights: str | None = None, *, device: str = "cpu", settings: Any = None
+    ) -> ScriptedLocalizer:
         if not map_path.exists():
             raise InputError(f"{map_path}: no such map; build one with `diff2i2p map build`")
         return cls(np.ones((7, 3), np.float32), None)
 
     @classmethod
     def from_cloud(
-        cls, points: np.ndarray, colors: np.ndarray | None, weights: str | None = None, *, device: str = "cpu"
+        cls,
+        points: np.ndarray,
+        colors: np.ndarray | None,
+        weights: str | None = None,
+        *,
+        device: str = "cpu",
+        up: str = "z",
+        settings: Any = None,
     ) -> ScriptedLocalizer:
         return cls(points, colors)
 

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any
 
-from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.localization.settings import LocalizerSettings
+
+LOCALIZER = LocalizerSettings()
+"""The localizer's own defaults are the node's."""
 
 
 def parameter(
-    default: Any, description: str, *, at_most: float | None = None, choices: tuple[str, ...] = ()
+    default: Any,
+    description: str,
+    *,
+    at_least: float = 0,
+    at_most: float | None = None,
+    choices: tuple[str, ...] = (),
 ) -> Any:
-    """A table row. Numbers run from 0 to `at_most`; strings may be limited to `choices`."""
-    metadata = {"description": description, "at_most": at_most, "choices": choices}
+    """A table row. Numbers run from `at_least` to `at_most`; strings may be limited to `choices`."""
+    metadata = {"description": description, "at_least": at_least, "at_most": at_most, "choices": choices}
     return field(default=default, metadata=metadata)
 
 
@@ -39,7 +48,35 @@ class Parameters:
     image_is_rectified: bool = parameter(
         False, "The images are rectified already: use P of camera_info, not K and D"
     )
+    map_up: str = parameter(
+        "z",
+        "Which axis of a map cloud points up; for choosing viewpoints in it",
+        choices=("x", "y", "z", "-x", "-y", "-z"),
+    )
+    candidates: int = parameter(
+        LOCALIZER.candidates,
+        "Submaps that are fully matched with an image; more is surer and slower",
+        at_least=1,
+        at_most=100,
+    )
+    min_inliers: int = parameter(
+        LOCALIZER.gates.min_inliers, "Inliers that a pose needs to be published", at_most=10_000
+    )
+    min_inlier_ratio: float = parameter(
+        LOCALIZER.gates.min_inlier_ratio, "Share of inliers that a pose needs to be published", at_most=1
+    )
+    max_reprojection_error_px: float = parameter(
+        LOCALIZER.gates.max_reprojection_error_px,
+        "Root mean square error of the inliers, at most, in pixels of a 640 pixels wide image",
+        at_most=1000,
+    )
     use_prior: bool = parameter(True, "Search near the last pose or /initialpose first, not in the whole map")
+    prior_distance: float = parameter(
+        LOCALIZER.prior_distance, "Metres between a prior and the submaps searched first", at_most=1000
+    )
+    prior_angle_deg: float = parameter(
+        LOCALIZER.prior_angle_deg, "Degrees between a prior and the submaps searched first", at_most=180
+    )
     prior_timeout: float = parameter(
         2.0, "Seconds after which an old pose is no prior any more", at_most=3600
     )
@@ -56,6 +93,21 @@ class Parameters:
         2.0, "Seconds without an image until /diagnostics says WARN", at_most=3600
     )
     autostart: bool = parameter(True, "Configure and activate at start, without a lifecycle manager")
+
+    def localizer_settings(self) -> LocalizerSettings:
+        gates = replace(
+            LOCALIZER.gates,
+            min_inliers=self.min_inliers,
+            min_inlier_ratio=self.min_inlier_ratio,
+            max_reprojection_error_px=self.max_reprojection_error_px,
+        )
+        return replace(
+            LOCALIZER,
+            candidates=self.candidates,
+            prior_distance=self.prior_distance,
+            prior_angle_deg=self.prior_angle_deg,
+            gates=gates,
+        )
 
 
 def declare(node: Node) -> None:
@@ -86,7 +138,7 @@ def read(node: Node) -> Parameters:
 def markdown_table() -> str:
     """The table of docs/ros2.md."""
     lines = ["| parameter | type | default | range | meaning |", "|---|---|---|---|---|"]
-    names = {bool: "bool", str: "string", float: "double"}
+    names = {bool: "bool", str: "string", int: "integer", float: "double"}
     for row in fields(Parameters):
         default = str(row.default).lower() if isinstance(row.default, bool) else row.default
         shown = f"`{default}`" if default != "" else "empty"
@@ -98,8 +150,13 @@ def markdown_table() -> str:
 def _descriptor(row: Field[Any]) -> ParameterDescriptor:
     descriptor = ParameterDescriptor(description=row.metadata["description"])
     if row.metadata["at_most"] is not None:
-        limits = FloatingPointRange(from_value=0.0, to_value=float(row.metadata["at_most"]))
-        descriptor.floating_point_range = [limits]
+        low, high = row.metadata["at_least"], row.metadata["at_most"]
+        if isinstance(row.default, int):
+            descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
+        else:
+            descriptor.floating_point_range = [
+                FloatingPointRange(from_value=float(low), to_value=float(high))
+            ]
     if row.metadata["choices"]:
         descriptor.additional_constraints = _range(row)
     return descriptor
@@ -108,4 +165,5 @@ def _descriptor(row: Field[Any]) -> ParameterDescriptor:
 def _range(row: Field[Any]) -> str:
     if row.metadata["choices"]:
         return ", ".join(row.metadata["choices"])
-    return f"0 to {row.metadata['at_most']}" if row.metadata["at_most"] is not None else ""
+    low, high = row.metadata["at_least"], row.metadata["at_most"]
+    return "" if high is None else f"{low} to {high}"

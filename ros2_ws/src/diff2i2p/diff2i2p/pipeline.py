@@ -24,6 +24,7 @@ from diff2i2p_core.geometry.camera import Camera
 
 if TYPE_CHECKING:
     from diff2i2p_core.localization.localizer import Localization
+    from diff2i2p_core.localization.settings import LocalizerSettings
 
 
 class Localizing(Protocol):
@@ -41,7 +42,12 @@ class LocalizerClass(Protocol):
     """How a localizer is made: from a map file, or from a cloud in memory."""
 
     def open(
-        self, map_path: str | Path, weights: str | None = None, *, device: str = "cpu"
+        self,
+        map_path: str | Path,
+        weights: str | None = None,
+        *,
+        device: str = "cpu",
+        settings: LocalizerSettings | None = None,
     ) -> Localizing: ...
 
     def from_cloud(
@@ -51,6 +57,8 @@ class LocalizerClass(Protocol):
         weights: str | None = None,
         *,
         device: str = "cpu",
+        up: str = "z",
+        settings: LocalizerSettings | None = None,
     ) -> Localizing: ...
 
 
@@ -82,6 +90,7 @@ class Pipeline:
     ) -> None:
         self._parameters = parameters
         self._class = localizer_class
+        self._settings = parameters.localizer_settings()
         self._frames = frames
         self._health = health
         self.prior = PriorKeeper(parameters, frames)
@@ -91,13 +100,16 @@ class Pipeline:
         """Take the map file of the parameters. InputError if it, or the weights, cannot be used."""
         p = self._parameters
         path = Path(p.map).expanduser()
-        self._use(self._class.open(path, p.weights or None, device=p.device), str(path))
+        localizer = self._class.open(path, p.weights or None, device=p.device, settings=self._settings)
+        self._use(localizer, str(path))
 
     def build_map(self, message: PointCloud2) -> None:
         """Make the map from a cloud. The former map stays in use if the cloud is refused (InputError)."""
         p = self._parameters
         points, colors = cloud_from_message(message)
-        localizer = self._class.from_cloud(points, colors, p.weights or None, device=p.device)
+        localizer = self._class.from_cloud(
+            points, colors, p.weights or None, device=p.device, up=p.map_up, settings=self._settings
+        )
         self._use(localizer, f"cloud of {len(points)} points")
 
     def process(self, job: Job) -> Result:

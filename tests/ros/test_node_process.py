@@ -1,0 +1,143 @@
+"""The node as users run it: a process of its own with the real localizer, spoken to over DDS."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+pytestmark = [pytest.mark.ros, pytest.mark.slow]
+pytest.importorskip("rclpy")
+
+from ros_harness import Robot, stamp_of, wait_for
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
+
+from diff2i2p.clouds import cloud_message
+from diff2i2p.poses import matrix_from_transform, stamp_from
+from diff2i2p_core.data.frames import PosedFrames
+from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.se3 import rotation_error_deg, translation_error
+from diff2i2p_core.mapping.build import build_map
+from diff2i2p_core.models.checkpoint import shipped_weights
+
+REPO = Path(__file__).resolve().parents[2]
+OK, WARN, ERROR = 0, 1, 2
+SECOND = 10**9
+
+
+@pytest.fixture
+def run_node() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts `python -m diff2i2p.localization_node` with parameters; ends it with the test."""
+    paths = (str(REPO), str(REPO / "ros2_ws/src/diff2i2p"), os.environ.get("PYTHONPATH", ""))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
+    started: list[subprocess.Popen[str]] = []
+
+    def run(**parameters: Any) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "diff2i2p.localization_node", "--ros-args"]
+        for name, value in parameters.items():
+            command += ["-p", f"{name}:={value}"]
+        started.append(subprocess.Popen(command, env=environment, text=True))
+        return started[-1]
+
+    yield run
+    for process in started:
+        process.terminate()
+        assert process.wait(20) == 0
+
+
+def _info(camera: Camera) -> CameraInfo:
+    k = camera.matrix.ravel().tolist()
+    return CameraInfo(width=camera.width, height=camera.height, k=k)
+
+
+def _image(pixels: np.ndarray, stamp_ns: int) -> Image:
+    height, width = pixels.shape[:2]
+    message = Image(height=height, width=width, encoding="rgb8", step=3 * width, data=pixels.tobytes())
+    message.header.frame_id, message.header.stamp = "camera", stamp_from(stamp_ns)
+    return message
+
+
+def test_a_cloud_becomes_the_map_of_the_real_localizer(
+    robot: Robot,
+    run_node: Callable[..., subprocess.Popen[str]],
+    tiny_weights: Path,
+    room_cloud: tuple[np.ndarray, np.ndarray],
+) -> None:
+    """Untrained weights find no pose, but everything on the way to the answer runs."""
+    points, colors = room_cloud
+    corner = (points[:, 0] < 2) & (points[:, 1] < 2)  # few viewpoints, so that it takes seconds
+    robot.cloud.publish(cloud_message(points[corner], colors[corner], Header(frame_id="map")))
+    run_node(weights=tiny_weights, min_inliers=10_000)
+    wait_for(lambda: robot.maps, "the map", timeout=60)
+    assert 1000 < robot.maps[-1].width <= corner.sum()
+    robot.wait_camera_matched()
+    robot.camera_info.publish(_info(Camera(320, 240, 260, 260, 159.5, 119.5)))
+    robot.wait_status(WARN, "no image yet")
+    pixels = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
+    robot.image.publish(_image(pixels, SECOND))
+    values = robot.wait_status(WARN, "not localized: ", timeout=20)
+    assert values["images_not_localized"] == "1" and float(values["latency_match_ms"]) > 0
+    assert not robot.poses and not robot.transforms
+
+
+def test_weights_that_do_not_fit_are_named(
+    robot: Robot, run_node: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    map_file = tmp_path / "cut.map"
+    map_file.write_bytes(b"\x08\x00\x00\x00")
+    run_node(map=map_file)
+    values = robot.wait_status(ERROR, str(map_file), timeout=60)
+    assert values["state"] == "unconfigured"
+
+
+def test_real_images_in_a_real_map(
+    robot: Robot, run_node: Callable[..., subprocess.Popen[str]], data_dir: Path, tmp_path: Path
+) -> None:
+    """RedKitchen: map from the training frames, images of the other part of the sequence, poses from /tf."""
+    if "lite-rgb" not in shipped_weights():
+        pytest.skip("the weights lite-rgb are not in diff2i2p_core/assets/weights")
+    frames = PosedFrames(data_dir / "redkitchen")
+    for number in frames.numbers:
+        if number < 600 and number % 8 == 0:
+            for path in frames.folder.glob(f"frame-{number:06d}.*"):
+                (tmp_path / path.name).symlink_to(path)
+    for path in frames.folder.glob("*.txt"):
+        if not path.name.startswith("frame-"):
+            (tmp_path / path.name).symlink_to(path)
+    build_map(tmp_path, tmp_path / "kitchen.map", up="-y")
+    run_node(map=tmp_path / "kitchen.map", use_prior=False)
+    robot.wait_camera_matched()
+    robot.camera_info.publish(_info(frames.camera))
+    robot.wait_status(WARN, "no image yet")
+    queries = [index for index, number in enumerate(frames.numbers) if number >= 600][::10]
+    for count, index in enumerate(queries, start=1):
+        frame = frames[index]
+        if count % 2:
+            robot.image.publish(_image(frame.image, count * SECOND))
+        else:
+            data = cv2.imencode(".png", frame.image[..., ::-1])[1].tobytes()
+            message = CompressedImage(format="png", data=data)
+            message.header.frame_id, message.header.stamp = "camera", stamp_from(count * SECOND)
+            robot.compressed.publish(message)
+        wait_for(lambda n=count: _answered(robot) == n, f"the answer to image {count}", timeout=20)
+    near = 0
+    for transform in robot.transforms:
+        assert (transform.header.frame_id, transform.child_frame_id) == ("map", "camera")
+        truth = frames.pose(frames.numbers[queries[stamp_of(transform) // SECOND - 1]])
+        found = matrix_from_transform(transform.transform)
+        near += translation_error(found, truth) < 0.25 and rotation_error_deg(found, truth) < 10
+    assert near >= 0.6 * len(queries), f"{near} of {len(queries)} within 25 cm and 10 deg"
+    assert len(robot.transforms) - near <= 0.1 * len(queries)
+
+
+def _answered(robot: Robot) -> int:
+    values = robot.status[2]
+    return int(values.get("images_localized", 0)) + int(values.get("images_not_localized", 0))
