@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,8 @@ def test_real_images_in_a_real_map(
             message = CompressedImage(format="png", data=data)
             message.header.frame_id, message.header.stamp = "camera", stamp_from(count * SECOND)
             robot.compressed.publish(message)
-        wait_for(lambda n=count: _answered(robot) == n, f"the answer to image {count}", timeout=20)
+        answered = partial(lambda n: _answered(robot) == n, count)
+        wait_for(answered, f"the answer to image {count}", timeout=20)
     near = 0
     for transform in robot.transforms:
         assert (transform.header.frame_id, transform.child_frame_id) == ("map", "camera")
