@@ -6,7 +6,9 @@ import sys
 
 import typer
 
+from diff2i2p_core.cli import evaluate
 from diff2i2p_core.cli import map as map_command
+from diff2i2p_core.cli.demo import demo
 from diff2i2p_core.cli.doctor import doctor
 from diff2i2p_core.cli.localize import localize
 from diff2i2p_core.cli.register import register
@@ -20,7 +22,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command("demo")(demo)
 app.add_typer(map_command.app, name="map")
+app.add_typer(evaluate.app, name="evaluate")
 app.command("localize")(localize)
 app.command("register")(register)
 app.command("train")(train)

@@ -287,7 +287,7 @@ class LocalizationNode(LifecycleNode):
             self._pose_publisher.publish(result.pose)
         if result.tf_fault:
             self._complain("tf", InputError(result.tf_fault))
-        self._publish_change()
+        self._publish_diagnostics()
 
     def _on_worker_error(self, slot: str, error: Exception) -> None:
         if not isinstance(error, InputError):

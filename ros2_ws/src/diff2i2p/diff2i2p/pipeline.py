@@ -158,6 +158,7 @@ class Pipeline:
             "reprojection_error_px": f"{found.reprojection_error_px:.2f}",
             "submap": str(found.submap),
             "prior": "used" if had_prior else "none",
+            "last_stamp": f"{job.message.header.stamp.sec}.{job.message.header.stamp.nanosec:09d}",
         }
         values |= {f"latency_{name}_ms": f"{ms:.0f}" for name, ms in found.latency_ms.items()}
         values["latency_total_ms"] = f"{1000 * (time.monotonic() - job.received):.0f}"

@@ -1,0 +1,75 @@
+"""`diff2i2p evaluate localization`: images of one folder in a map of another, against the truth."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diff2i2p_core.cli import options
+
+app = typer.Typer(help="Measure against the truth.", no_args_is_help=True)
+
+
+@app.command("localization")
+def localization(
+    map_frames: Annotated[
+        Path, typer.Argument(help="Posed RGB-D folder that makes the map.", show_default=False)
+    ],
+    query_frames: Annotated[Path, typer.Argument(help="Posed RGB-D folder to localize.", show_default=False)],
+    weights: options.Weights = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many queries, evenly spread.")] = None,
+    map_range: Annotated[
+        str, typer.Option(metavar="A:B", help="Map frame numbers A to B, both included.")
+    ] = ":",
+    query_range: Annotated[str, typer.Option(metavar="A:B", help="Query frame numbers A to B.")] = ":",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for report, trajectory, summary and overlay.")
+    ] = None,
+    device: options.Device = "cpu",
+    as_json: options.AsJson = False,
+) -> None:
+    """Build a map of one folder and localize every image of another in it, without prior."""
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    from diff2i2p_core.data.frames import PosedFrames
+    from diff2i2p_core.evaluation.localization import (
+        evenly,
+        in_range,
+        localize_frames,
+        map_of_frames,
+        write_results,
+    )
+    from diff2i2p_core.evaluation.report import headline
+    from diff2i2p_core.evaluation.trajectory import summarize
+    from diff2i2p_core.localization.localizer import Localizer
+
+    device = options.check_device(device)
+    chosen = in_range(PosedFrames(map_frames), map_range, "--map-range")
+    queries = PosedFrames(query_frames)
+    numbers = evenly(in_range(queries, query_range, "--query-range"), limit)
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def progress(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total)
+            bar.update(tasks[what], completed=done)
+
+        model, point_map = map_of_frames(map_frames, chosen, weights, device=device, progress=progress)
+        localizer = Localizer(model, point_map)
+        results = localize_frames(
+            localizer, queries, numbers, lambda n: progress("localizing", n, len(numbers))
+        )
+    summary = summarize(results)
+    if out is not None:
+        about = {
+            "map": f"{map_frames}, {len(chosen)} frames, {len(point_map.submaps)} submaps",
+            "queries": f"{query_frames}, {len(numbers)} images, without prior",
+            "weights": f"{point_map.info.weights_name} ({point_map.info.weights_id[:12]})",
+        }
+        write_results(out, f"Localization of {query_frames}", about, queries, results, summary, point_map)
+    typer.echo(json.dumps(summary) if as_json else headline(summary))

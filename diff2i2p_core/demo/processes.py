@@ -1,0 +1,133 @@
+"""Child processes that never outlive their parent's work, with their output in log files."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+
+from diff2i2p_core.errors import InputError
+
+STOP_SECONDS = 6.0
+"""A process that does not end this long after SIGINT gets SIGTERM, then SIGKILL."""
+
+
+class Child:
+    """A running process. It leads a process group of its own, so that a Ctrl-C reaches it through us only."""
+
+    def __init__(self, name: str, command: Sequence[str], environment: dict[str, str], log: Path) -> None:
+        self.name = name
+        self.log = log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def status(self) -> int | None:
+        """The exit status, None while it runs."""
+        return self._process.poll()
+
+    def last_lines(self, count: int = 12) -> str:
+        """The end of its output."""
+        text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
+        return "\n".join(text.splitlines()[-count:])
+
+    def check(self) -> None:
+        """InputError with its last words if it has ended with a failure."""
+        status = self.status
+        if status not in (None, 0):
+            raise InputError(
+                f"the {self.name} process ended with status {status}; {self.log} ends:\n{self.last_lines()}"
+            )
+
+    def stop(self) -> None:
+        """End it and all it started."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+            if self.status is not None:
+                break
+            self._signal(number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(STOP_SECONDS)
+        self._signal(signal.SIGKILL)  # what it may have started itself
+        self._process.wait()
+
+    def _signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
+
+
+class Children:
+    """Starts processes; all of them are stopped when the `with` block ends, also by SIGTERM."""
+
+    def __init__(self, environment: dict[str, str], log_folder: Path) -> None:
+        self._environment = environment
+        self._log_folder = log_folder
+        self._children: list[Child] = []
+
+    def start(self, name: str, command: Sequence[str]) -> Child:
+        child = Child(name, command, self._environment, self._log_folder / f"{name}.log")
+        self._children.append(child)
+        return child
+
+    @property
+    def running(self) -> int:
+        """How many were started and not stopped yet."""
+        return len(self._children)
+
+    def check(self) -> None:
+        """InputError if one of them failed."""
+        for child in self._children:
+            child.check()
+
+    def stop(self) -> None:
+        """The last started first; an interrupt while stopping does not leave the others running."""
+        interrupted = False
+        while self._children:
+            child = self._children[-1]
+            try:
+                child.stop()
+            except KeyboardInterrupt:
+                interrupted = True
+                continue
+            self._children.pop()
+        if interrupted:
+            raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def children(environment: dict[str, str], log_folder: Path) -> Iterator[Children]:
+    """Processes for the length of a `with` block. SIGTERM and SIGHUP end the block like Ctrl-C."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    group = Children(environment, log_folder)
+    former = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield group
+    finally:
+        group.stop()
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def wait_until(condition: Callable[[], bool], group: Children, what: str, timeout: float) -> None:
+    """Poll until `condition()`; InputError if a child fails meanwhile, or after `timeout` seconds."""
+    until = time.monotonic() + timeout
+    while not condition():
+        group.check()
+        if time.monotonic() > until:
+            raise InputError(f"waited {timeout:.0f} s for {what} in vain; see the logs of the processes")
+        time.sleep(0.05)

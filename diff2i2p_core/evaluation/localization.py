@@ -1,0 +1,149 @@
+"""Localize every image of a posed RGB-D folder in a map of posed RGB-D frames, and write down how it went."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+
+from diff2i2p_core.data.frames import PosedFrames
+from diff2i2p_core.data.trajectories import write_trajectory
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.evaluation.overlay import Image, panel
+from diff2i2p_core.evaluation.report import frame_caption, pick_frames, write_report
+from diff2i2p_core.evaluation.trajectory import QueryResult
+from diff2i2p_core.files import atomic_path, write_text
+from diff2i2p_core.mapping.build import Progress, map_from_views, map_info, read_source, submap_settings
+from diff2i2p_core.mapping.map_file import PointMap
+from diff2i2p_core.models.checkpoint import load_model, resolve_weights
+
+if TYPE_CHECKING:
+    from diff2i2p_core.localization.localizer import Localizer
+    from diff2i2p_core.models.diff2i2p import Diff2I2P
+
+RATE = 30.0
+"""Frame numbers a second, for the stamps of frames that carry none."""
+
+
+def map_of_frames(
+    folder: Path | str,
+    numbers: list[int],
+    weights: str | Path | None = None,
+    *,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> tuple[Diff2I2P, PointMap]:
+    """The network and a map, in memory, of the frames `numbers` of a posed RGB-D folder."""
+    path = resolve_weights(weights)
+    model = load_model(path, device)
+    settings = submap_settings(model.config)
+    cloud, views = read_source(folder, settings, numbers=numbers, progress=progress)
+    return model, map_from_views(
+        cloud, views, model, map_info(model.config, path, settings, str(folder)), progress
+    )
+
+
+def in_range(frames: PosedFrames, text: str, option: str) -> list[int]:
+    """The folder's frame numbers within `A:B`; either end may be left out."""
+    try:
+        first, last = (int(word) if word else None for word in text.split(":"))
+    except ValueError:
+        raise InputError(f"{option} '{text}': expected A:B with frame numbers, as in 0:598 or 600:") from None
+    chosen = [n for n in frames.numbers if (first is None or n >= first) and (last is None or n <= last)]
+    if not chosen:
+        raise InputError(
+            f"{option} '{text}': {frames.folder} has no frame there, it has {frames.numbers[0]} to "
+            f"{frames.numbers[-1]}; choose another range"
+        )
+    return chosen
+
+
+def evenly(numbers: list[int], limit: int | None) -> list[int]:
+    """At most `limit` of the numbers, evenly spread."""
+    if limit is None or limit >= len(numbers):
+        return numbers
+    return [numbers[i * len(numbers) // limit] for i in range(limit)]
+
+
+def localize_frames(
+    localizer: Localizer,
+    frames: PosedFrames,
+    numbers: Sequence[int],
+    progress: Callable[[int], None] | None = None,
+) -> list[QueryResult]:
+    """Localize the images `numbers` without a prior; `progress` gets the count done."""
+    index_of = {number: index for index, number in enumerate(frames.numbers)}
+    needs_depth = localizer.model.config.mode == "rgbd"
+    results = []
+    for done, number in enumerate(numbers, start=1):
+        frame = frames[index_of[number]]
+        depth = frames.registered_depth(frame) if needs_depth else None
+        found = localizer.localize(frame.image, frames.camera, depth=depth)
+        results.append(
+            QueryResult(
+                number=number,
+                stamp=number / RATE,
+                true_map_from_camera=frame.world_from_camera,
+                map_from_camera=found.map_from_camera if found.localized else None,
+                reason=found.reason,
+                num_inliers=found.num_inliers,
+                inlier_ratio=found.inlier_ratio,
+                latency_ms=sum(found.latency_ms.values()),
+            )
+        )
+        if progress is not None:
+            progress(done)
+    return results
+
+
+def write_results(
+    folder: Path | str,
+    title: str,
+    about: dict[str, str],
+    frames: PosedFrames,
+    results: Sequence[QueryResult],
+    summary: dict[str, Any],
+    point_map: PointMap,
+) -> None:
+    """Write summary.json, trajectory.tum, report.html and, where an image was localized, overlay.png."""
+    folder = Path(folder)
+    localized = {r.stamp: r.map_from_camera for r in results if r.map_from_camera is not None}
+    panels = [
+        (word, frame_caption(word, result), _panel(frames, result, frame_caption(word, result), point_map))
+        for word, result in pick_frames(results)
+    ]
+    content = {**summary, "about": about, "frames": [r.as_dict() for r in results]}
+    write_text(folder / "summary.json", json.dumps(content, indent=1) + "\n")
+    write_trajectory(folder / "trajectory.tum", list(localized), list(localized.values()))
+    write_report(
+        folder / "report.html",
+        title,
+        about,
+        results,
+        summary,
+        point_map.points,
+        [(caption, picture) for _, caption, picture in panels],
+    )
+    overlay = folder / "overlay.png"
+    overlay.unlink(missing_ok=True)
+    for word, _, picture in panels:
+        if word == "median" or len(panels) == 1:
+            with atomic_path(overlay) as path:
+                cv2.imwrite(str(path), picture[..., ::-1])
+
+
+def _panel(frames: PosedFrames, result: QueryResult, caption: str, point_map: PointMap) -> Image:
+    assert result.map_from_camera is not None
+    image = frames[frames.numbers.index(result.number)].image
+    return panel(
+        frames.camera.rectify(image),
+        frames.camera.undistorted(),
+        result.map_from_camera,
+        point_map.points,
+        point_map.colors,
+        point_map.info.settings.voxel,
+        caption,
+    )
