@@ -161,3 +161,20 @@ def test_near_prior_orders_by_distance_and_angle() -> None:
     assert near_prior(VIEWS, TRUE, 2.0, 60.0) == [2]
     assert near_prior(VIEWS, TRUE, 2.0, 100.0) == [2, 1, 3]
     assert near_prior(VIEWS, compose(np.eye(3), [9, 9, 9]), 2.0, 180.0) == []
+
+
+def test_weights_of_rgbd_mode_need_the_depth(
+    tiny_weights: Path, room_cloud: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    from diff2i2p_core.models.checkpoint import read_config, save_model
+    from diff2i2p_core.models.diff2i2p import Diff2I2P
+
+    config = read_config(tiny_weights)[0].model_copy(update={"mode": "rgbd", "name": "tiny-rgbd"})
+    save_model(Diff2I2P(config), tmp_path / "rgbd.safetensors")
+    localizer = Localizer.from_cloud(*room_cloud, weights=tmp_path / "rgbd.safetensors", views=VIEWS[:1])
+    depth = np.full((240, 320), 2.0, np.float32)
+    assert localizer.localize(IMAGE, CAMERA, depth=depth).reason
+    with pytest.raises(InputError, match="'tiny-rgbd' need the query's depth"):
+        localizer.localize(IMAGE, CAMERA)
+    with pytest.raises(InputError, match="depth is 160x120"):
+        localizer.localize(IMAGE, CAMERA, depth=depth[::2, ::2])

@@ -193,3 +193,38 @@ def test_bad_clouds_are_refused_with_one_line_that_names_the_file(tmp_path: Path
             read_cloud(tmp_path / name)
         message = str(caught.value)
         assert part in message and name in message and "\n" not in message, (name, message)
+
+
+@pytest.mark.parametrize("suffix", [".ply", ".pcd", ".npz", ".npy", ".las"])
+def test_damaged_files_never_raise_anything_else(tmp_path: Path, suffix: str) -> None:
+    whole = tmp_path / f"whole{suffix}"
+    if suffix == ".ply":
+        write_ply(whole, POINTS, COLORS)
+    elif suffix == ".pcd":
+        plain = b"".join(np.ascontiguousarray(column, "<f4").tobytes() for column in pcd_columns())
+        packed = bytes([31]) + plain[:32] + bytes([15]) + plain[32:]
+        whole.write_bytes(pcd_header("binary_compressed") + struct.pack("<II", len(packed), 48) + packed)
+    elif suffix == ".npz":
+        np.savez(whole, points=POINTS, colors=COLORS)
+    elif suffix == ".npy":
+        np.save(whole, POINTS)
+    else:
+        laspy = pytest.importorskip("laspy")
+        las = laspy.create(point_format=2, file_version="1.2")
+        las.xyz = POINTS
+        las.write(str(whole))
+    check(whole, colored=suffix in (".ply", ".pcd", ".npz"))
+    content = whole.read_bytes()
+    rng = np.random.default_rng(0)
+    damaged = tmp_path / f"damaged{suffix}"
+    for _ in range(60):
+        data = bytearray(content)
+        for at in rng.integers(0, min(len(data), 400), rng.integers(1, 4)):
+            data[at] = rng.integers(0, 256)
+        damaged.write_bytes(data[: rng.integers(0, len(data) + 1)] if rng.random() < 0.3 else data)
+        try:
+            cloud = read_cloud(damaged)
+        except InputError as error:
+            assert "\n" not in str(error)
+        else:
+            assert np.isfinite(cloud.points).all() and len(cloud.points) > 0
