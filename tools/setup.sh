@@ -18,14 +18,19 @@ readonly NEEDED_MB=3000
 # What the finished set-up depends on; the stamp holds this text's checksum.
 fingerprint() {
   {
-    echo "$VENV ROS:${ROS_DISTRO:-none} PYTHON:${PYTHON:-}"
-    find pyproject.toml constraints.txt tools "$NODE" launch/* -type f \
+    echo "$VENV ROS:${ROS_DISTRO:-none}"
+    find pyproject.toml constraints.txt tools/setup.sh tools/tf2_msgs "$NODE" launch/* -type f \
       -not -path "$NODE/diff2i2p/*" -not -path '*.egg-info/*' -print0 | sort -z | xargs -0 cat
   } | sha256sum
 }
 
 up_to_date() {
-  [[ -x $VENV/bin/python && -f $STAMP && $(<"$STAMP") == "$(fingerprint)" ]]
+  [[ -x $VENV/bin/python && -f $STAMP && $(<"$STAMP") == "$(fingerprint)" ]] &&
+    [[ -z ${PYTHON:-} || $(version_of "$PYTHON") == $(version_of "$VENV/bin/python") ]]
+}
+
+version_of() { # INTERPRETER
+  "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null
 }
 
 fail() { # MESSAGE MEND
@@ -67,8 +72,14 @@ python_fits() { # INTERPRETER
 # Sets `ros` (system or wheels) and `python`, the interpreter to build on.
 choose_python() {
   local candidate
+  local -a candidates=(python3 python3.13 python3.12 python3.11 python3.10)
+  if [[ -n ${PYTHON:-} ]]; then
+    candidates=("$PYTHON")
+  elif [[ -x $VENV/bin/python ]]; then
+    candidates=("$(readlink -f "$VENV/bin/python")" "${candidates[@]}") # once chosen, the same again
+  fi
   if [[ -n ${ROS_DISTRO:-} ]]; then
-    for candidate in ${PYTHON:-} python3 /usr/bin/python3; do
+    for candidate in "${candidates[@]}" /usr/bin/python3; do
       if python_fits "$candidate" && "$candidate" -c 'import rclpy' >/dev/null 2>&1; then
         ros=system python=$candidate
         return
@@ -76,13 +87,13 @@ choose_python() {
     done
     echo "setup: ROS 2 $ROS_DISTRO is sourced, but no Python 3.10 to 3.13 here imports its rclpy; using ROS 2 from PyPI"
   fi
-  for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11 python3.10}; do
+  for candidate in "${candidates[@]}"; do
     if python_fits "$candidate"; then
       ros=wheels python=$candidate
       return
     fi
   done
-  fail "no Python 3.10 to 3.13 found (looked for: ${PYTHON:-python3, python3.13 ... python3.10})" \
+  fail "no Python 3.10 to 3.13 found (tried: ${candidates[*]})" \
     "Install one (Debian, Ubuntu: sudo apt install python3 python3-venv python3-dev) or name it with PYTHON=..."
 }
 
@@ -136,7 +147,7 @@ set_up() {
   unset _ROS_WHEELS_BOOTSTRAP_COMPLETE # left by a parent process of another environment
   choose_python
   check_machine
-  version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+  version=$(version_of "$python")
   if [[ $ros == wheels ]]; then
     extras+=,ros
   fi

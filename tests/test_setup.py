@@ -1,0 +1,150 @@
+"""tools/setup.sh with a stand-in for Python: what it does, in which order, and when it does so again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parents[1]
+
+# Notes its arguments, makes empty environments, fails or kills the set-up where told.
+PYTHON = r"""#!/usr/bin/env bash
+echo "$*" >>"$CALLS"
+[[ -z ${KILL_ON:-} || "$*" != *"$KILL_ON"* ]] || kill -KILL "$PPID"
+[[ -z ${FAIL_ON:-} || "$*" != *"$FAIL_ON"* ]] || { echo "ERROR: $FAIL_WITH"; exit 1; }
+case "$*" in
+  *print*) [[ $0 == *python3.12 ]] && echo 3.12 || echo 3.11 ;;
+  "-c import rclpy") [[ -n ${HAS_ROS:-} ]] ;;
+  "-m pip --version") echo "pip 26.3 (python 3.11)" ;;
+  "-m venv"*)
+    venv=${!#}
+    mkdir -p "$venv/bin" && ln -sf "$(realpath "$0")" "$venv/bin/python"
+    echo "VIRTUAL_ENV=$venv" >"$venv/bin/activate"
+    printf '#!/bin/sh\necho cmake "$@" >>"$CALLS"\n' >"$venv/bin/cmake" && chmod +x "$venv/bin/cmake"
+    [[ "$*" == *--system-site-packages* ]] && site=true || site=false
+    echo "include-system-site-packages = $site" >"$venv/pyvenv.cfg"
+    ;;
+esac
+"""
+
+
+@dataclass
+class Checkout:
+    """A copy of what the script reads, and the calls it made."""
+
+    folder: Path
+
+    def set_up(self, **environment: str) -> subprocess.CompletedProcess[str]:
+        (self.folder / "calls").write_text("")
+        keep = {key: os.environ[key] for key in ("HOME", "LANG") if key in os.environ}
+        path = f"{self.folder / 'bin'}:/usr/bin:/bin"
+        return subprocess.run(
+            [self.folder / "tools/setup.sh"],
+            env=keep | {"PATH": path, "CALLS": str(self.folder / "calls"), "CXX": "true", **environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def calls(self) -> list[str]:
+        return (self.folder / "calls").read_text().splitlines()
+
+    def installs(self) -> list[str]:
+        marker = "-m pip install --constraint constraints.txt "
+        return [call.removeprefix(marker) for call in self.calls() if call.startswith(marker)]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    folder = tmp_path / "a checkout"
+    (folder / "bin").mkdir(parents=True)
+    for name in ("tools", "ros2_ws/src/diff2i2p/config"):
+        shutil.copytree(REPO / name, folder / name)
+    for name in ("pyproject.toml", "constraints.txt"):
+        shutil.copy(REPO / name, folder)
+    python = folder / "bin/python3"
+    python.write_text(PYTHON)
+    python.chmod(0o755)
+    return Checkout(folder)
+
+
+def test_a_second_run_does_nothing(checkout: Checkout) -> None:
+    first = checkout.set_up()
+    assert first.returncode == 0, first.stderr
+    assert "Jazzy from PyPI" in first.stdout
+    assert checkout.installs() == [
+        "pip setuptools",
+        "torch",
+        "--no-build-isolation --editable .[train,viz,dev,ros]",
+        "--no-build-isolation --no-deps --editable ros2_ws/src/diff2i2p",
+    ]
+    assert sum(call.startswith("cmake --install") for call in checkout.calls()) == 1
+    second = checkout.set_up()
+    assert (second.returncode, second.stdout, second.stderr, checkout.calls()) == (0, "", "", [])
+
+
+@pytest.mark.parametrize("name", ["constraints.txt", "pyproject.toml", "tools/tf2_msgs/CMakeLists.txt"])
+def test_changed_inputs_are_installed_into_the_same_environment(checkout: Checkout, name: str) -> None:
+    checkout.set_up()
+    with (checkout.folder / name).open("a") as file:
+        file.write("# changed\n")
+    assert checkout.set_up().returncode == 0
+    assert len(checkout.installs()) == 4
+    assert not any(call.startswith("-m venv") for call in checkout.calls())
+    assert checkout.set_up().stdout == ""
+
+
+def test_a_failed_step_is_named_with_the_log_and_the_mend_and_tried_again(checkout: Checkout) -> None:
+    failed = checkout.set_up(FAIL_ON="txt torch", FAIL_WITH="OSError: [Errno 28] No space left on device")
+    assert failed.returncode == 1
+    assert "'PyTorch' failed" in failed.stderr
+    assert "build/setup.log" in failed.stderr
+    assert "No space left on device" in failed.stderr
+    assert "Free some disk space" in failed.stderr
+    assert checkout.installs()[-1] == "torch"
+    assert checkout.set_up().returncode == 0
+    assert len(checkout.installs()) == 4
+
+
+def test_a_killed_set_up_does_not_count(checkout: Checkout) -> None:
+    assert checkout.set_up(KILL_ON="--editable").returncode != 0
+    assert checkout.set_up().returncode == 0
+    assert len(checkout.installs()) == 4
+
+
+def test_an_environment_that_moved_is_made_again(checkout: Checkout) -> None:
+    checkout.set_up()
+    moved = Checkout(checkout.folder.rename(checkout.folder.with_name("elsewhere")))
+    assert moved.set_up().returncode == 0
+    assert any(call.startswith("-m venv --clear") for call in moved.calls())
+
+
+def test_a_sourced_ros_is_used(checkout: Checkout) -> None:
+    result = checkout.set_up(ROS_DISTRO="jazzy", HAS_ROS="1")
+    assert result.returncode == 0, result.stderr
+    assert "jazzy, sourced" in result.stdout
+    assert any("--system-site-packages" in call for call in checkout.calls())
+    assert "--no-build-isolation --editable .[train,viz,dev]" in checkout.installs()
+    assert not any(call.startswith("cmake") for call in checkout.calls())
+
+
+def test_a_chosen_python_stays(checkout: Checkout) -> None:
+    checkout.set_up()
+    other = checkout.folder / "bin/python3.12"
+    other.symlink_to("python3")
+    assert "Python 3.12" in checkout.set_up(PYTHON=str(other)).stdout
+    assert any(call.startswith("-m venv --clear") for call in checkout.calls())
+
+
+def test_without_a_fitting_python_one_line_says_so(checkout: Checkout) -> None:
+    result = checkout.set_up(PYTHON="false")
+    assert result.returncode == 1
+    assert "no Python 3.10 to 3.13 found" in result.stderr
+    assert "sudo apt install" in result.stderr
+    assert not (checkout.folder / ".venv").exists()
