@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.pnp import NoPose, PoseEstimate, solve_pnp
-from diff2i2p_core.geometry.se3 import invert, is_rigid, transform_points
+from diff2i2p_core.geometry.se3 import (
+    invert,
+    is_rigid,
+    rotation_error_deg,
+    transform_points,
+    translation_error,
+)
 from diff2i2p_core.localization.gates import rejection
 from diff2i2p_core.localization.result import Array, Localization
 from diff2i2p_core.localization.retrieval import SubmapIndex, near_prior
@@ -135,23 +141,20 @@ class Localizer:
         features, camera = self._encode(image, camera, depth)
         encoded = time.perf_counter()
         pose_seconds = 0.0
-        best: _Hypothesis | None = None
+        hypotheses: list[_Hypothesis] = []
         for submap in self._candidates(features, prior):
             pixels, points, scores = self._match(features, submap, camera)
             before = time.perf_counter()
             estimate = self._solve(pixels, points, scores, camera)
             pose_seconds += time.perf_counter() - before
-            hypothesis = _Hypothesis(submap, pixels, points, estimate)
-            if best is None or hypothesis.support > best.support:
-                best = hypothesis
+            hypotheses.append(_Hypothesis(submap, pixels, points, estimate))
         total = time.perf_counter() - encoded
         latency = {
             "image": 1000 * (encoded - started),
             "match": 1000 * (total - pose_seconds),
             "pose": 1000 * pose_seconds,
         }
-        assert best is not None  # a map has at least one submap
-        return self._decide(best, camera, latency)
+        return self._decide(hypotheses, camera, latency, has_prior=prior is not None)
 
     def _encode(
         self, image: NDArray[np.uint8], camera: Camera, depth: NDArray[np.float32] | None
@@ -196,7 +199,11 @@ class Localizer:
         settings = replace(self.settings.pnp, max_error_px=self.settings.max_error_px * camera.width / 640)
         return solve_pnp(pixels, points, camera, scores, settings)
 
-    def _decide(self, best: _Hypothesis, camera: Camera, latency: dict[str, float]) -> Localization:
+    def _decide(
+        self, hypotheses: list[_Hypothesis], camera: Camera, latency: dict[str, float], has_prior: bool
+    ) -> Localization:
+        """The hypothesis with the most inliers, if it passes the gates."""
+        best = max(hypotheses, key=lambda h: h.support)
         estimate, count = best.estimate, len(best.pixels)
         gates = self.settings.gates
         if isinstance(estimate, NoPose):
@@ -220,6 +227,8 @@ class Localizer:
         reason = rejection(
             count, estimate.num_inliers, estimate.reprojection_error_px, gates, pixel_scale=camera.width / 640
         )
+        if not reason and not has_prior:
+            reason = self._ambiguity(best, hypotheses)
         localized = not reason
         return Localization(
             localized=localized,
@@ -235,3 +244,18 @@ class Localizer:
             inlier_pixels=best.pixels[estimate.inliers],
             inlier_points=best.points[estimate.inliers],
         )
+
+    def _ambiguity(self, best: _Hypothesis, hypotheses: list[_Hypothesis]) -> str:
+        """Why to doubt the best pose: another submap supports another pose nearly as well; "" if none does."""
+        gates = self.settings.gates
+        for other in hypotheses:
+            if isinstance(best.estimate, NoPose) or isinstance(other.estimate, NoPose):
+                continue
+            a, b = invert(best.estimate.camera_from_points), invert(other.estimate.camera_from_points)
+            apart = (
+                translation_error(a, b) > gates.same_pose_distance
+                or rotation_error_deg(a, b) > gates.same_pose_angle_deg
+            )
+            if apart and other.support > gates.max_rival_support * best.support:
+                return f"ambiguous (submap {other.submap} has {other.support} inliers for another pose)"
+        return ""

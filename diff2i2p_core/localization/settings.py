@@ -11,11 +11,16 @@ from diff2i2p_core.geometry.pnp import PnpSettings
 class GateSettings:
     """What a pose must show to be believed."""
 
-    min_correspondences: int = 20
-    min_inliers: int = 20
-    min_inlier_ratio: float = 0.1
+    min_correspondences: int = 40
+    min_inliers: int = 40
+    min_inlier_ratio: float = 0.3
     max_reprojection_error_px: float = 10.0
     """Root mean square over the inliers, in pixels of a 640 pixels wide image."""
+    max_rival_support: float = 0.7
+    """Without a prior: another submap's pose with more than this part of the inliers makes it ambiguous."""
+    same_pose_distance: float = 0.5
+    same_pose_angle_deg: float = 15.0
+    """Poses within both limits (metres, degrees) are the same answer."""
 
 
 @dataclass(frozen=True)

@@ -108,6 +108,22 @@ def test_wrong_matches_are_refused(localizer: Localizer, monkeypatch: pytest.Mon
     assert not result.localized and result.reason and result.map_from_camera is None and result.submap == -1
 
 
+def test_two_places_with_the_same_support_are_ambiguous(
+    localizer: Localizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell_the_truth(localizer, monkeypatch)
+    truthful, moved = localizer.model.match, localizer._submaps[2]
+
+    def match(image: ImageFeatures, submap: SubmapFeatures) -> Correspondences:
+        """Every submap answers like the true one, so each puts the camera elsewhere."""
+        return truthful(image, moved)
+
+    monkeypatch.setattr(localizer.model, "match", match)
+    result = localizer.localize(IMAGE, CAMERA)
+    assert not result.localized and result.reason.startswith("ambiguous (submap ")
+    assert localizer.localize(IMAGE, CAMERA, prior=TRUE).localized  # the prior decides
+
+
 def test_an_untrained_network_does_not_localize(localizer: Localizer) -> None:
     result = localizer.localize(IMAGE, CAMERA)
     assert not result.localized and result.reason
