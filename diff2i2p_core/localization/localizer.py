@@ -246,7 +246,7 @@ class Localizer:
         )
 
     def _ambiguity(self, best: _Hypothesis, hypotheses: list[_Hypothesis]) -> str:
-        """Why to doubt the best pose: another submap supports another pose nearly as well; "" if none does."""
+        """Why to doubt the best pose: another submap supports another one nearly as well; "" if none does."""
         gates = self.settings.gates
         for other in hypotheses:
             if isinstance(best.estimate, NoPose) or isinstance(other.estimate, NoPose):
