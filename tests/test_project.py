@@ -17,7 +17,7 @@ NODE = REPO / "ros2_ws/src/diff2i2p/diff2i2p"
 
 LAYERS = [
     {"cli"},
-    {"demo"},
+    {"demo", "benchmarks"},
     {"engine", "evaluation", "localization"},
     {"mapping", "data", "losses"},
     {"models"},

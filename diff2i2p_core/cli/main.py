@@ -8,6 +8,7 @@ import typer
 
 from diff2i2p_core.cli import evaluate
 from diff2i2p_core.cli import map as map_command
+from diff2i2p_core.cli.bench import bench
 from diff2i2p_core.cli.demo import demo
 from diff2i2p_core.cli.doctor import doctor
 from diff2i2p_core.cli.localize import localize
@@ -28,6 +29,7 @@ app.add_typer(evaluate.app, name="evaluate")
 app.command("localize")(localize)
 app.command("register")(register)
 app.command("train")(train)
+app.command("bench")(bench)
 app.command("doctor")(doctor)
 
 
