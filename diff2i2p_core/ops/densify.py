@@ -22,10 +22,11 @@ RELEASED_MAX_DEPTH = 15.0
 RELEASED_MIN_DEPTH = 0.1
 
 
-def densify(depth: Tensor, *, blur_sigma: float = 1.0, released: bool = False) -> Tensor:
+def densify(depth: Tensor, *, dilation: int = 3, blur_sigma: float = 1.0, released: bool = False) -> Tensor:
     """Dense depth (B, H, W) of a sparse one, 0 where it is empty; far regions without points stay empty.
 
-    7x7 diamond dilation, 5x5 closing, 7x7 filling of holes, 5x5 median, 5x5 Gaussian blur over the filled
+    Dilation by the pixels within an L1 distance of `dilation` (0 where most pixels are filled already: it
+    lets near surfaces grow), 5x5 closing, 7x7 filling of holes, 5x5 median, 5x5 Gaussian blur over the filled
     pixels. `released` follows the released code instead: an opening (3x3, 5x5, zero border) where the closing
     should be, a blur that mixes in empty pixels, and depths inverted about 15 m. `depth` is not changed.
     """
@@ -41,7 +42,8 @@ def densify(depth: Tensor, *, blur_sigma: float = 1.0, released: bool = False) -
         ranks = ranks.reshape(batch, height, width)
         # Inverted depths below the threshold count as empty in the released code although they are filtered.
         too_far = int((RELEASED_MAX_DEPTH - values < RELEASED_MIN_DEPTH).sum()) if released else 0
-        ranks = filters.diamond(ranks)
+        if dilation > 0:
+            ranks = filters.diamond(ranks, dilation)
         if released:
             ranks = filters.largest(filters.smallest(ranks, 3, zero_border=True), 5)
         else:
@@ -78,8 +80,8 @@ def _gaussian(images: Tensor, sigma: float, border: str) -> Tensor:
 class _Filters(Protocol):
     """Rank filters of non-negative (B, H, W) float32 images. Pixels outside never win, unless said."""
 
-    def diamond(self, ranks: Tensor) -> Tensor:
-        """Maximum over the 25 pixels within an L1 distance of 3."""
+    def diamond(self, ranks: Tensor, radius: int) -> Tensor:
+        """Maximum over the pixels within an L1 distance."""
         ...
 
     def largest(self, ranks: Tensor, size: int) -> Tensor: ...
@@ -94,10 +96,10 @@ class _Filters(Protocol):
 class _OpenCv:
     """On the CPU: OpenCV's filters are vectorised; its 5x5 median alone is 50 times faster than a sort."""
 
-    _DIAMOND = (np.abs(np.arange(-3, 4))[:, None] + np.abs(np.arange(-3, 4)) <= 3).astype(np.uint8)
-
-    def diamond(self, ranks: Tensor) -> Tensor:
-        return _stacked(cv2.dilate(image, self._DIAMOND) for image in ranks.numpy())
+    def diamond(self, ranks: Tensor, radius: int) -> Tensor:
+        distance = np.abs(np.arange(-radius, radius + 1))
+        kernel = (distance[:, None] + distance <= radius).astype(np.uint8)
+        return _stacked(cv2.dilate(image, kernel) for image in ranks.numpy())
 
     def largest(self, ranks: Tensor, size: int) -> Tensor:
         return _stacked(cv2.dilate(image, np.ones((size, size), np.uint8)) for image in ranks.numpy())
@@ -121,8 +123,8 @@ class _OpenCv:
 class _Torch:
     """On any device."""
 
-    def diamond(self, ranks: Tensor) -> Tensor:
-        for _ in range(3):  # three steps of radius 1 reach an L1 distance of 3
+    def diamond(self, ranks: Tensor, radius: int) -> Tensor:
+        for _ in range(radius):  # steps of radius 1
             x = ranks[:, None]
             across, along = F.max_pool2d(x, (1, 3), 1, (0, 1)), F.max_pool2d(x, (3, 1), 1, (1, 0))
             ranks = torch.maximum(across, along)[:, 0]

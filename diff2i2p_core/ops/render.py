@@ -36,7 +36,8 @@ def render_depth(
     """Points (B, N, 3) seen by cameras (B, 4, 4) with intrinsics (B, 3, 3) of an image of `size` (H, W).
 
     The soft splat at `scale` times the image's size, so that points share pixels and the whole pose gets
-    gradients, then densification. `released`: hard z-buffer at full size and the released densification.
+    gradients, then densification without its dilation. `released`: hard z-buffer at full size and the
+    released densification.
     """
     in_camera = points @ camera_from_cloud[:, :3, :3].mT + camera_from_cloud[:, None, :3, 3]
     with torch.no_grad():
@@ -49,4 +50,4 @@ def render_depth(
     small = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
     k = scaled_intrinsics(intrinsics, small[1] / size[1], small[0] / size[0])
     soft = splat_depth(in_camera, k, small, gamma=gamma, near=NEAR, far=FAR)
-    return RenderedDepth(densify(soft.depth, blur_sigma=blur_sigma), visible)
+    return RenderedDepth(densify(soft.depth, dilation=0, blur_sigma=blur_sigma), visible)

@@ -52,7 +52,7 @@ def test_gradient_is_that_of_the_function(released: bool) -> None:
 def test_both_backends_filter_alike(zero_border: bool) -> None:
     ranks = torch.from_numpy(np.random.default_rng(2).permutation(2 * 40 * 53).reshape(2, 40, 53)).float()
     ours, theirs = _OpenCv(), _Torch()
-    assert torch.equal(ours.diamond(ranks), theirs.diamond(ranks))
+    assert torch.equal(ours.diamond(ranks, 3), theirs.diamond(ranks, 3))
     assert torch.equal(ours.largest(ranks, 7), theirs.largest(ranks, 7))
     assert torch.equal(
         ours.smallest(ranks, 5, zero_border=zero_border), theirs.smallest(ranks, 5, zero_border=zero_border)
