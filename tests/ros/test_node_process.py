@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -128,8 +127,7 @@ def test_real_images_in_a_real_map(
             message = CompressedImage(format="png", data=data)
             message.header.frame_id, message.header.stamp = "camera", stamp_from(count * SECOND)
             robot.compressed.publish(message)
-        answered = partial(lambda n: _answered(robot) == n, count)
-        wait_for(answered, f"the answer to image {count}", timeout=20)
+        _wait_answers(robot, count)
     near = 0
     for transform in robot.transforms:
         assert (transform.header.frame_id, transform.child_frame_id) == ("map", "camera")
@@ -140,6 +138,10 @@ def test_real_images_in_a_real_map(
     assert len(robot.transforms) - near <= 0.1 * len(queries)
 
 
-def _answered(robot: Robot) -> int:
-    values = robot.status[2]
-    return int(values.get("images_localized", 0)) + int(values.get("images_not_localized", 0))
+def _wait_answers(robot: Robot, count: int) -> None:
+    def answered() -> bool:
+        values = robot.status[2]
+        counts = (values.get(f"images_{kind}", 0) for kind in ("localized", "not_localized"))
+        return sum(map(int, counts)) == count
+
+    wait_for(answered, f"the answer to image {count}", timeout=20)

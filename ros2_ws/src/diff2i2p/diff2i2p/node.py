@@ -35,7 +35,7 @@ SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FA
 IMAGE_QOS = QoSProfile(depth=1, reliability=qos_profile_sensor_data.reliability)
 LATCHED_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
-STOP_TIMEOUT = 10.0
+STOP_TIMEOUT = 3.0
 """Seconds to wait for the work in hand when the node is cleaned up."""
 
 
@@ -55,7 +55,7 @@ class LocalizationNode(LifecycleNode):
         self._camera: Camera | None = None
         self._last_stamp = 0
         self._last_cloud = 0
-        self._last_kind: tuple[bytes, str] | None = None
+        self._last_judgement: tuple[bytes, str] | None = None
         self._map_subscription: Subscription | None = None
         self._image_subscriptions: list[Subscription] = []
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -270,9 +270,13 @@ class LocalizationNode(LifecycleNode):
     # Work, on the worker's thread
 
     def _build_map(self, message: PointCloud2) -> None:
-        assert self._pipeline is not None
-        self._pipeline.build_map(message)
-        self._publish_map()
+        pipeline, worker = self._pipeline, self._worker
+        if pipeline is None or worker is None:
+            return
+        pipeline.build_map(message)
+        if not worker.stopped:
+            self._publish_map()
+            self._publish_change()
 
     def _localize(self, job: Job) -> None:
         pipeline, worker = self._pipeline, self._worker
@@ -312,13 +316,13 @@ class LocalizationNode(LifecycleNode):
         self._map_publisher.publish(cloud_message(localizer.map_points, localizer.map_colors, header))
 
     def _publish_change(self) -> None:
-        if _kind(self._health.judge()) != self._last_kind:
+        if self._health.judge() != self._last_judgement:
             self._publish_diagnostics()
 
     def _publish_diagnostics(self) -> None:
         dropped = 0 if self._worker is None else self._worker.dropped("image")
         status = self._health.status(f"{self.get_name()}: localization", {"images_dropped": dropped})
-        self._last_kind = _kind((status.level, status.message))
+        self._last_judgement = (status.level, status.message)
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
@@ -327,11 +331,6 @@ class LocalizationNode(LifecycleNode):
         """Stop the worker before its publishers go."""
         self._release()
         super().destroy_node()
-
-
-def _kind(judgement: tuple[bytes, str]) -> tuple[bytes, str]:
-    """A judgement without the numbers that differ from image to image: "too few inliers (12, need 20)"."""
-    return judgement[0], judgement[1].partition(" (")[0]
 
 
 def _words(where: str, error: Exception) -> str:
