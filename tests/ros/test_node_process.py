@@ -50,7 +50,7 @@ def run_node() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     yield run
     for process in started:
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
 
 
 def _info(camera: Camera) -> CameraInfo:
