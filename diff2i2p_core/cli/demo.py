@@ -40,7 +40,7 @@ def demo(
     from diff2i2p_core.mapping.map_file import save_map
 
     check_ros()
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     started = time.monotonic()
 
     if data is None:
@@ -97,11 +97,9 @@ def demo(
     latency = summary["latency_ms"]["median"]
     if latency is not None:
         console.print(f"Latency from image to transform: median {latency:.0f} ms.")
-    console.print(
-        f"Took {time.monotonic() - started:.0f} s. See {out / 'report.html'}, {out / 'overlay.png'}, "
-        f"{out / 'summary.json'}, {out / 'trajectory.tum'}.",
-        soft_wrap=True,
-    )
+    written = [out / name for name in ("report.html", "overlay.png", "summary.json", "trajectory.tum")]
+    shown = ", ".join(str(path) for path in written if path.exists())
+    console.print(f"Took {time.monotonic() - started:.0f} s. Results: {shown}")
     if summary["localized"] == 0:
         raise typer.Exit(3)
 
@@ -113,7 +111,7 @@ def _table(results: list[QueryResult]) -> Table:
     from diff2i2p_core.evaluation.plots import grade
 
     colors = {"good": "green", "fair": "yellow", "poor": "red", "none": "red"}
-    table = Table("frame", "position error", "rotation error", "inliers", "latency", "result")
+    table = Table("frame", "off by", "turned by", "inliers", "latency", "result")
     for r in results:
         metres, degrees = r.translation_error_m, r.rotation_error_deg
         words = "localized" if r.map_from_camera is not None else r.reason

@@ -51,7 +51,8 @@ def localization(
     chosen = in_range(PosedFrames(map_frames), map_range, "--map-range")
     queries = PosedFrames(query_frames)
     numbers = evenly(in_range(queries, query_range, "--query-range"), limit)
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         tasks: dict[str, TaskID] = {}
 
         def progress(what: str, done: int, total: int) -> None:

@@ -1,0 +1,90 @@
+"""`evaluate localization`: the JSON contract, files, and bad input."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from diff2i2p_core.cli import main
+from diff2i2p_core.data.rooms import camera_path, make_room, write_frames
+from diff2i2p_core.geometry.camera import Camera
+
+KEYS = [
+    "queries",
+    "localized",
+    "median_translation_m",
+    "median_rotation_deg",
+    "recall_005m_5deg",
+    "recall_010m_5deg",
+    "recall_025m_10deg",
+    "false_localizations",
+    "latency_ms",
+]
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight frames, 0 to 7, of a synthetic room."""
+    folder = tmp_path_factory.mktemp("frames")
+    write_frames(
+        folder, make_room(3), Camera(320, 240, 262.5, 262.5, 159.5, 119.5), camera_path(make_room(3), 8, 1)
+    )
+    return folder
+
+
+@pytest.fixture
+def evaluate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run `diff2i2p evaluate localization` in this process: status, stdout, stderr."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(
+            sys, "argv", ["diff2i2p", "evaluate", "localization", *(str(a) for a in arguments)]
+        )
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            main.run()
+        captured = capsys.readouterr()
+        return int(exit_.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+def test_json_has_the_promised_keys_and_out_gets_its_files(
+    evaluate: Command, frames: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    ranges = ("--map-range", "0:5", "--query-range", "6:")
+    out = tmp_path / "out"
+    status, printed, _ = evaluate(frames, frames, *ranges, "--weights", tiny_weights, "--json", "--out", out)
+    assert status == 0
+    summary = json.loads(printed)
+    assert list(summary) == KEYS
+    assert summary["queries"] == 2
+    assert set(summary["latency_ms"]) == {"median", "p95"}
+    written = json.loads((out / "summary.json").read_text())
+    assert [row["number"] for row in written["frames"]] == [6, 7]
+    assert {key: written[key] for key in KEYS} == summary
+    assert (out / "report.html").exists() and (out / "trajectory.tum").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("/nowhere", "/nowhere"), "/nowhere"),
+        (("FRAMES", "/nowhere"), "/nowhere"),
+        (("FRAMES", "FRAMES", "--map-range", "90:"), "--map-range"),
+        (("FRAMES", "FRAMES", "--query-range", "x"), "--query-range"),
+        (("FRAMES", "FRAMES", "--weights", "/nowhere.pth"), "/nowhere.pth"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(
+    evaluate: Command, frames: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    status, printed, error = evaluate(*(str(frames) if a == "FRAMES" else a for a in arguments))
+    assert (status, printed) == (2, "")
+    assert words in error and error.count("\n") == 1
