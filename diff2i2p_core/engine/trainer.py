@@ -196,9 +196,12 @@ def batch_losses(model: Diff2I2P, batch: Batch, config: TrainConfig, step: int) 
     """Mean losses over the pairs of a batch."""
     device = model.device
     points = None if batch.image_points is None else batch.image_points.to(device)
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
-    with autocast:
+    half = config.precision == "bf16"
+    with torch.autocast(device.type, torch.bfloat16, enabled=half):
         images = model.encode_image(batch.images.to(device), points)
+    # On the CPU bf16 kernels are compiled anew for each shape, and every cloud has its own.
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=half and device.type != "cpu")
+    with autocast:
         submaps = model.encode_cloud(batch.pyramid.to(device), batch.features.to(device))
     generator = np.random.default_rng([config.seed, step])
     sums: dict[str, torch.Tensor] = {}
