@@ -1,4 +1,4 @@
-"""Coarse loss: circle loss on nodes, weighted by their overlap (METHOD 3, 8.10)."""
+"""Coarse losses on nodes: the overlap-weighted circle loss of the paper, and a contrastive one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -27,34 +28,54 @@ class NodeOverlaps:
     point_overlaps: NDArray[np.float32]
 
 
-def coarse_loss(
+def coarse_circle_loss(
     image_nodes: Tensor,
     point_nodes: Tensor,
-    image_valid: Tensor,
-    point_valid: Tensor,
+    used: Tensor,
     overlaps: NodeOverlaps,
     released: bool = False,
 ) -> Tensor:
-    """Circle loss of L2-normalised nodes (M, D), (S, D).
+    """Circle loss of L2-normalised nodes (M, D), (S, D) on the entries `used` (M, S) (METHOD 3, 8.10).
 
     Positive above 0.3 of the smaller of both overlaps, weighted by its root; negative below 0.2 of the
     larger one. `released` takes the smaller one for negatives, too (METHOD D5).
     """
-    rows = torch.as_tensor(overlaps.image_nodes, device=image_nodes.device)
-    columns = torch.as_tensor(overlaps.point_nodes, device=image_nodes.device)
-    both = torch.as_tensor(
-        np.stack([overlaps.image_overlaps, overlaps.point_overlaps]),
-        device=image_nodes.device,
-        dtype=image_nodes.dtype,
-    )
-    smaller = image_nodes.new_zeros(len(image_nodes), len(point_nodes))
-    smaller[rows, columns] = both.amin(0)
-    larger = smaller
-    if not released:
-        larger = torch.zeros_like(smaller)
-        larger[rows, columns] = both.amax(0)
-    used = image_valid.unsqueeze(1) & point_valid.unsqueeze(0)
-    positives, negatives = (smaller > POSITIVE_OVERLAP) & used, (larger < NEGATIVE_OVERLAP) & used
+    smaller, larger = _dense(overlaps, image_nodes, point_nodes)
+    positives = (smaller > POSITIVE_OVERLAP) & used
+    negatives = ((smaller if released else larger) < NEGATIVE_OVERLAP) & used
     return circle_loss(
         feature_distance(image_nodes, point_nodes), positives, negatives, SCALE, smaller.sqrt()
     )
+
+
+def coarse_contrastive_loss(
+    image_nodes: Tensor, point_nodes: Tensor, used: Tensor, overlaps: NodeOverlaps, temperature: float
+) -> Tensor:
+    """Cross-entropy of each node's similarities to the other modality, with its overlaps as the target.
+
+    The circle loss starts on a plateau (all distances equal) that takes thousands of steps to leave; this
+    one does not. Nodes without a positive overlap (above 0.3 of the smaller one) take no part.
+    """
+    smaller, _ = _dense(overlaps, image_nodes, point_nodes)
+    smaller = smaller * used
+    logits = (image_nodes @ point_nodes.t() / temperature).masked_fill(~used, -1e4)
+    losses = []
+    for similarity, overlap in ((logits, smaller), (logits.t(), smaller.t())):
+        rows = overlap.amax(1) > POSITIVE_OVERLAP
+        if bool(rows.any()):
+            target = overlap[rows] / overlap[rows].sum(1, keepdim=True)
+            losses.append(F.cross_entropy(similarity[rows], target))
+    return torch.stack(losses).mean() if losses else logits.sum() * 0
+
+
+def _dense(overlaps: NodeOverlaps, image_nodes: Tensor, point_nodes: Tensor) -> tuple[Tensor, Tensor]:
+    """(M, S) the smaller and the larger of both overlaps."""
+    rows = torch.as_tensor(overlaps.image_nodes, device=image_nodes.device)
+    columns = torch.as_tensor(overlaps.point_nodes, device=image_nodes.device)
+    both = np.stack([overlaps.image_overlaps, overlaps.point_overlaps])
+    values = torch.as_tensor(both, device=image_nodes.device, dtype=image_nodes.dtype)
+    smaller = image_nodes.new_zeros(len(image_nodes), len(point_nodes))
+    larger = torch.zeros_like(smaller)
+    smaller[rows, columns] = values.amin(0)
+    larger[rows, columns] = values.amax(0)
+    return smaller, larger

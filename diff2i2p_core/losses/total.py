@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diff2i2p_core.data.pairs import Pair, true_points
 from diff2i2p_core.data.targets import node_overlaps, positive_pixels, positive_radius
-from diff2i2p_core.losses.coarse import NodeOverlaps, coarse_loss
+from diff2i2p_core.losses.coarse import NodeOverlaps, coarse_circle_loss, coarse_contrastive_loss
 from diff2i2p_core.losses.fine import fine_circle_loss, soft_contrastive_loss
 from diff2i2p_core.models.diff2i2p import Diff2I2P
 from diff2i2p_core.models.features import FusedNodes, ImageFeatures, SubmapFeatures
@@ -24,13 +24,15 @@ class LossSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     coarse: float = 1.0
+    coarse_kind: Literal["circle", "contrastive"] = "circle"
     multi_scale: float = 0.5
     """Weight, within the coarse loss, of the same loss on the nodes before fusion."""
     fine: float = 1.0
     fine_kind: Literal["circle", "contrastive"] = "circle"
     fine_samples: int = 256
-    temperature: float = 0.05
-    """Of the contrastive loss."""
+    coarse_temperature: float = 0.1
+    fine_temperature: float = 0.05
+    """Of the contrastive losses."""
     released_negatives: bool = False
 
 
@@ -60,9 +62,16 @@ def pair_loss(
     known = torch.from_numpy(pair.targets.pixel_points[:, 2] > 0).to(image.fine.device)
     # A node without any known depth has no truth: neither positive nor negative.
     image_valid = image.node_valid & torch.cat([known[level.to(known.device)].any(1) for level in patches])
-    rule = settings.released_negatives
-    coarse = coarse_loss(nodes.image, nodes.points, image_valid, submap.node_valid, overlaps, rule)
-    early = coarse_loss(image.nodes, submap.nodes, image_valid, submap.node_valid, overlaps, rule)
+    used = image_valid.unsqueeze(1) & submap.node_valid.unsqueeze(0)
+
+    def on_nodes(image_nodes: Tensor, point_nodes: Tensor) -> Tensor:
+        if settings.coarse_kind == "circle":
+            released = settings.released_negatives
+            return coarse_circle_loss(image_nodes, point_nodes, used, overlaps, released)
+        return coarse_contrastive_loss(image_nodes, point_nodes, used, overlaps, settings.coarse_temperature)
+
+    coarse = on_nodes(nodes.image, nodes.points)
+    early = on_nodes(image.nodes, submap.nodes)
     fine = _fine_loss(pair, image, submap, settings, config.points.voxel, generator, model)
     total = settings.coarse * (coarse + settings.multi_scale * early) + settings.fine * fine
     return {"loss": total, "coarse": coarse, "multi_scale": early, "fine": fine}
@@ -100,8 +109,10 @@ def _fine_loss(
     to_pixels = torch.cdist(projected[points], image.pixels).square()
     to_pixels = to_pixels.masked_fill(~image.fine_valid, torch.inf)
     stride = float(model.config.image.fine_stride)
-    forward = soft_contrastive_loss(pixel_features, submap.fine, to_points, 0.5 * voxel, settings.temperature)
+    forward = soft_contrastive_loss(
+        pixel_features, submap.fine, to_points, 0.5 * voxel, settings.fine_temperature
+    )
     backward = soft_contrastive_loss(
-        point_features, image.fine, to_pixels, 0.7 * stride, settings.temperature
+        point_features, image.fine, to_pixels, 0.7 * stride, settings.fine_temperature
     )
     return 0.5 * (forward + backward)

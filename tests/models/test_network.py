@@ -1,0 +1,129 @@
+"""The network's contract: any size, batches, padding, no ground truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from diff2i2p_core.models.config import ModelConfig, lite_config
+from diff2i2p_core.models.diff2i2p import Diff2I2P
+from diff2i2p_core.models.inputs import point_tensor
+from diff2i2p_core.models.matching import mutual_top_k
+from diff2i2p_core.models.patches import image_patches, level_offsets, point_patches
+from diff2i2p_core.ops.pyramid import PointPyramid, build_pyramid, pack_pyramids
+
+
+@pytest.fixture(scope="module")
+def model() -> Diff2I2P:
+    torch.manual_seed(3)
+    return Diff2I2P(lite_config("rgb")).eval()
+
+
+def cloud(seed: int, config: ModelConfig, count: int = 1500) -> tuple[PointPyramid, torch.Tensor]:
+    rng = np.random.default_rng(seed)
+    points = rng.uniform([-1, -1, 1], [1, 1, 2], (count, 3)).astype(np.float32)
+    colors = rng.integers(0, 255, (count, 3), dtype=np.uint8)
+    pyramid = build_pyramid(points, config.points.voxel, config.points.neighbor_limits)
+    return pyramid, point_tensor(points, config, colors)
+
+
+@pytest.mark.parametrize(("height", "width"), [(240, 320), (256, 320), (100, 130), (64, 64)])
+def test_images_of_any_size(model: Diff2I2P, height: int, width: int) -> None:
+    with torch.inference_mode():
+        image = model.encode_image(torch.randn(1, 3, height, width))[0]
+    assert image.pixels[image.fine_valid].amax(0).tolist() < [width, height]
+    assert len(image.nodes) == level_offsets(image.grid)[-1] == len(image.node_valid)
+    # Padding is never matched: nodes that lie outside the image whole are invalid.
+    rows, columns = image.grid
+    expected = [r * 16 < height and c * 16 < width for r in range(rows) for c in range(columns)]
+    assert image.token_valid.tolist() == expected
+    assert image.node_valid[: rows * columns].tolist() == expected
+
+
+def test_batched_images_equal_single_ones(model: Diff2I2P) -> None:
+    images = torch.randn(2, 3, 128, 192)
+    with torch.inference_mode():
+        both = model.encode_image(images)
+        alone = model.encode_image(images[1:])[0]
+    torch.testing.assert_close(both[1].fine, alone.fine, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(both[1].nodes, alone.nodes, rtol=1e-4, atol=1e-5)
+
+
+def test_packed_clouds_equal_single_ones(model: Diff2I2P) -> None:
+    first, second = cloud(0, model.config), cloud(1, model.config, 900)
+    packed = pack_pyramids([first[0], second[0]])
+    with torch.inference_mode():
+        both = model.encode_cloud(packed, torch.cat([first[1], second[1]]))
+        alone = [model.encode_cloud(*pair)[0] for pair in (first, second)]
+    for got, expected in zip(both, alone, strict=True):
+        torch.testing.assert_close(got.fine, expected.fine, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(got.nodes, expected.nodes, rtol=1e-4, atol=1e-5)
+        assert torch.equal(got.patches, expected.patches)
+
+
+def test_forward_matches_each_pair(model: Diff2I2P) -> None:
+    pairs = [cloud(seed, model.config) for seed in (0, 1)]
+    with torch.inference_mode():
+        found = model(
+            torch.randn(2, 3, 128, 160),
+            pack_pyramids([p for p, _ in pairs]),
+            torch.cat([f for _, f in pairs]),
+        )
+    assert len(found) == 2
+    for correspondences in found:
+        keys = correspondences.pixel_indices * 10_000 + correspondences.point_indices
+        assert torch.equal(keys, keys.unique())  # each pair once, sorted
+        assert (correspondences.point_indices < 1500).all()
+
+
+@pytest.mark.parametrize("mode", ["mono", "rgbd"])
+def test_released_architecture_in_both_modes(mode: str) -> None:
+    config = ModelConfig(mode=mode)  # type: ignore[arg-type]
+    network = Diff2I2P(config).eval()
+    rng = np.random.default_rng(0)
+    points = rng.uniform([-0.5, -0.5, 1], [0.5, 0.5, 1.4], (800, 3)).astype(np.float32)
+    pyramid = build_pyramid(points, config.points.voxel, config.points.neighbor_limits)
+    depth = torch.rand(1, 3, 80, 160) if mode == "rgbd" else None
+    with torch.inference_mode():
+        (found,) = network(torch.randn(1, 1, 80, 160), pyramid, point_tensor(points, config), depth)
+    assert found.offsets is not None and found.offsets.shape == (len(found), 3)
+
+
+def test_rgbd_model_asks_for_depth() -> None:
+    network = Diff2I2P(lite_config("rgb", mode="rgbd"))
+    with pytest.raises(ValueError, match="depth"):
+        network.encode_image(torch.zeros(1, 3, 64, 64))
+
+
+def test_mutual_top_k_against_brute_force() -> None:
+    similarity = torch.rand(2, 7, 9, generator=torch.Generator().manual_seed(0))
+    for k in (1, 3):
+        mask = mutual_top_k(similarity, k)
+        for b, i, j in np.ndindex(2, 7, 9):
+            row = (similarity[b, i] > similarity[b, i, j]).sum() < k
+            column = (similarity[b, :, j] > similarity[b, i, j]).sum() < k
+            assert mask[b, i, j] == (row and column)
+
+
+def test_image_patches_tile_the_image() -> None:
+    for step in (1, 2):
+        for level, patches in enumerate(image_patches((4, 8), (16, 32), step)):
+            expected = torch.arange(16 * 32).view(16, 32)[::step, ::step].flatten()
+            assert torch.equal(patches.flatten().sort().values, expected)
+            rows, columns = patches // 32, patches % 32
+            assert int((rows.amax(1) - rows.amin(1)).max()) < 4 * 2**level
+            assert int((columns.amax(1) - columns.amin(1)).max()) < 4 * 2**level
+
+
+def test_point_patches_hold_each_superpoints_own_nearest() -> None:
+    points = torch.rand(200, 3, generator=torch.Generator().manual_seed(1))
+    superpoints = points[:10] + 0.01
+    patches, valid = point_patches(points, superpoints, limit=12, min_points=15)
+    distances = torch.cdist(points, superpoints)
+    owner = distances.argmin(1)
+    for s in range(10):
+        own = (owner == s).nonzero().flatten()
+        nearest = own[distances[own, s].argsort()][:12]
+        assert patches[s][patches[s] < 200].tolist() == nearest.tolist()
+        assert bool(valid[s]) == (len(own) >= 15)

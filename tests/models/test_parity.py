@@ -1,0 +1,136 @@
+"""The released configuration equals the released code, stage by stage (golden numbers)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.depth import back_project
+from diff2i2p_core.models.checkpoint import load_model
+from diff2i2p_core.models.diff2i2p import Diff2I2P
+from diff2i2p_core.models.features import Correspondences, FusedNodes, ImageFeatures, SubmapFeatures
+from diff2i2p_core.models.released import translate_name
+from diff2i2p_core.ops.pyramid import PointPyramid
+
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Stages:
+    image: ImageFeatures
+    submap: SubmapFeatures
+    nodes: FusedNodes
+    found: Correspondences
+    expected: dict[str, np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def released(golden_dir: Path) -> Diff2I2P:
+    return load_model(golden_dir / "state_dict_fp16.pth")
+
+
+def golden_pyramid(inputs: dict[str, np.ndarray]) -> PointPyramid:
+    def tables(name: str) -> list[torch.Tensor]:
+        return [
+            torch.from_numpy(inputs[f"{name}_{i}"].astype(np.int64))
+            for i in range(4)
+            if f"{name}_{i}" in inputs
+        ]
+
+    return PointPyramid(
+        points=[torch.from_numpy(inputs[f"points_{i}"]) for i in range(4)],
+        neighbors=tables("neighbors"),
+        subsampling=tables("subsampling"),
+        upsampling=tables("upsampling"),
+        lengths=[inputs[f"lengths_{i}"].tolist() for i in range(4)],
+    )
+
+
+def run_stages(model: Diff2I2P, file: Path) -> Stages:
+    inputs = dict(np.load(file))
+    expected = dict(np.load(file.with_name(file.name.replace("inputs", "outputs"))))
+    height, width = inputs["image"].shape[1:]
+    depth = inputs["depth"][0] / np.float32(1000)
+    depth[depth > 6] = 0
+    points = back_project(depth, Camera.from_matrix(inputs["intrinsics"], width, height))
+    pyramid = golden_pyramid(inputs)
+    with torch.inference_mode():
+        image = model.encode_image(
+            torch.from_numpy(inputs["image"])[None], torch.from_numpy(points).permute(2, 0, 1)[None]
+        )[0]
+        submap = model.encode_cloud(pyramid, pyramid.points[0])[0]
+        nodes = model.fuse(image, submap)
+        return Stages(image, submap, nodes, model.match(image, submap, nodes), expected)
+
+
+@pytest.fixture(scope="module")
+def stages(released: Diff2I2P, golden_dir: Path) -> list[Stages]:
+    files = sorted(golden_dir.glob("eval_inputs_*.npz"))
+    assert files, f"{golden_dir} holds no eval_inputs_*.npz"
+    return [run_stages(released, file) for file in files]
+
+
+def assert_close(actual: torch.Tensor, expected: np.ndarray) -> None:
+    assert actual.shape == expected.shape
+    error = np.abs(actual.numpy() - expected).max() / np.abs(expected).max()
+    assert error < TOLERANCE
+
+
+def test_every_released_tensor_has_its_place(golden_dir: Path, released: Diff2I2P) -> None:
+    listed = json.loads((golden_dir / "state_dict_keys.json").read_text())
+    own = {name: list(tensor.shape) for name, tensor in released.state_dict().items()}
+    assert {translate_name(name): shape for name, shape in listed.items()} == own
+    assert sum(p.numel() for p in released.parameters()) == 31_109_507
+
+
+def test_backbones(stages: list[Stages]) -> None:
+    for s in stages:
+        rows, columns = s.image.fine_size
+        grid = s.image.fine.view(rows, columns, -1)[::8, ::8].flatten(0, 1)
+        assert_close(grid, s.expected["img_feats_f_grid8"])
+        assert_close(s.submap.fine[::4], s.expected["pcd_feats_f_stride4"])
+
+
+def test_nodes_before_fusion(stages: list[Stages]) -> None:
+    for s in stages:
+        assert_close(s.image.nodes, s.expected["img_feats_latent_s4"])
+        assert_close(s.submap.nodes, s.expected["pcd_feats_latent_s4"])
+
+
+def test_nodes_after_fusion(stages: list[Stages]) -> None:
+    for s in stages:
+        assert_close(s.nodes.image, s.expected["img_feats_c"])
+        assert_close(s.nodes.points, s.expected["pcd_feats_c"])
+
+
+def test_coarse_pairs(stages: list[Stages]) -> None:
+    for s in stages:
+        expected = zip(s.expected["img_node_corr_indices"], s.expected["pcd_node_corr_indices"], strict=True)
+        found = zip(s.found.image_nodes.tolist(), s.found.point_nodes.tolist(), strict=True)
+        assert set(found) == {(int(i), int(j)) for i, j in expected}
+
+
+def test_fine_correspondences_and_scores(stages: list[Stages]) -> None:
+    for s in stages:
+        assert torch.equal(s.found.pixels.flip(1), torch.from_numpy(s.expected["img_corr_pixels"]))
+        assert_close(s.found.scores, s.expected["corr_scores"])
+
+
+def test_tuned_points_and_offsets(stages: list[Stages]) -> None:
+    for s in stages:
+        assert s.found.offsets is not None
+        assert_close(s.found.points, s.expected["pcd_corr_points"])
+        moved = s.found.points - s.submap.points[s.found.point_indices]
+        assert np.abs(moved.numpy() - s.expected["coord_offsets"]).max() < TOLERANCE * np.abs(moved).max()
+
+
+def test_tuning_leaves_the_cloud_alone(stages: list[Stages]) -> None:
+    # The released code writes deformed points back into its input (METHOD D3).
+    for s in stages:
+        assert torch.equal(s.submap.points, torch.from_numpy(s.expected["pcd_points_before_mutation"]))
