@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from diff2i2p_core.cli import evaluate
+from diff2i2p_core.cli import config, evaluate, weights
 from diff2i2p_core.cli import map as map_command
 from diff2i2p_core.cli.bench import bench
 from diff2i2p_core.cli.demo import demo
@@ -30,6 +30,8 @@ app.command("localize")(localize)
 app.command("register")(register)
 app.command("train")(train)
 app.command("bench")(bench)
+app.add_typer(config.app, name="config")
+app.add_typer(weights.app, name="weights")
 app.command("doctor")(doctor)
 
 

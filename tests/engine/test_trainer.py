@@ -1,0 +1,117 @@
+"""Training on a small room: the loss falls, and a resumed run is the uninterrupted one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from diff2i2p_core.data.rooms import camera_path, make_room, write_frames
+from diff2i2p_core.engine.config import TrainConfig
+from diff2i2p_core.engine.trainer import Trainer
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.models.checkpoint import load_model
+
+TINY = {
+    "fine_dim": 16,
+    "image": {
+        "height": 120,
+        "channels": [8, 16, 16],
+        "blocks": [1, 1, 1],
+        "node_stride": 8,
+    },
+    "points": {"voxel": 0.1, "width": 8, "blocks": 1, "neighbor_limits": [12, 12, 12]},
+    "fusion": {"dim": 32, "heads": 2, "layers": 2, "octaves": 4},
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("room")
+    room = make_room(3)
+    write_frames(out, room, Camera(160, 120, 131, 131, 79.5, 59.5), camera_path(room, 4, 3), noise=False)
+    return out
+
+
+def experiment(folder: Path, output: Path, **changes: object) -> TrainConfig:
+    values = {
+        "name": "test",
+        "steps": 6,
+        "workers": 0,
+        "save_every": 3,
+        "log_every": 1,
+        "batch_size": 2,
+        "cache": None,
+        "output": output,
+        "model": {"preset": "lite", "replace": TINY},
+        "losses": {"coarse_kind": "contrastive", "fine_kind": "contrastive"},
+        "optimizer": {"lr": 3e-3, "warmup": 1},
+        "scenes": [{"folder": folder}],
+    }
+    return TrainConfig.model_validate({**values, **changes})
+
+
+def test_resumed_run_equals_the_uninterrupted_one(folder: Path, tmp_path: Path) -> None:
+    whole = load_model(Trainer(experiment(folder, tmp_path / "a")).run())
+
+    class Interrupted(Exception):
+        pass
+
+    class Breaking(Trainer):
+        def train_step(self, batch):  # type: ignore[no-untyped-def]
+            if self.step == 4:
+                raise Interrupted
+            return super().train_step(batch)
+
+    with pytest.raises(Interrupted):
+        Breaking(experiment(folder, tmp_path / "b")).run()
+    resumed = load_model(Trainer(experiment(folder, tmp_path / "b")).run(resume=True))
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("kind", ["circle", "contrastive"])
+def test_the_loss_falls(folder: Path, tmp_path: Path, kind: str) -> None:
+    config = experiment(
+        folder,
+        tmp_path,
+        steps=25,
+        pairs={"other_frame": 0, "jitter_deg": 1, "jitter_m": 0.02, "roll_deg": 0, "zoom": [1, 1]},
+        losses={"coarse_kind": kind, "fine_kind": kind},
+    )
+    Trainer(config).run()
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "test" / "log.jsonl").read_text().splitlines()]
+    assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
+
+
+def test_validation_writes_the_best_weights(folder: Path, tmp_path: Path) -> None:
+    config = experiment(
+        folder, tmp_path, steps=2, validation=[{"folder": folder}], validate_every=2, validation_pairs=2
+    )
+    Trainer(config).run()
+    assert load_model(tmp_path / "test" / "best.safetensors").config == config.model.build()
+    records = [json.loads(line) for line in (tmp_path / "test" / "log.jsonl").read_text().splitlines()]
+    assert 0 <= records[-1]["validation"]["inlier_ratio"] <= 1
+
+
+def test_a_run_is_not_overwritten(folder: Path, tmp_path: Path) -> None:
+    config = experiment(folder, tmp_path, steps=1)
+    Trainer(config).run()
+    with pytest.raises(InputError, match="holds a run already"):
+        Trainer(config).run()
+
+
+def test_nothing_to_resume(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nothing to resume"):
+        Trainer(experiment(folder, tmp_path)).run(resume=True)
+
+
+def test_a_broken_loss_stops_the_run(folder: Path, tmp_path: Path) -> None:
+    trainer = Trainer(experiment(folder, tmp_path, steps=1))
+    with torch.no_grad():
+        next(trainer.model.parameters()).fill_(torch.nan)
+    with pytest.raises(FloatingPointError, match="not finite at step 0"):
+        trainer.run()
