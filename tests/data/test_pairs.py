@@ -30,8 +30,8 @@ def scene() -> Scene:
         transform_points(pose, back_project(depth, camera)[depth > 0])
         for (_, depth), pose in zip(frames, poses, strict=True)
     ]
-    colors = np.concatenate([image[depth > 0] for image, depth in frames])
-    points, colors = voxel_downsample(np.concatenate(clouds).astype(np.float32), colors, 0.025)
+    seen = np.concatenate([image[depth > 0] for image, depth in frames])
+    points, colors = voxel_downsample(np.concatenate(clouds).astype(np.float32), seen, 0.025)
     assert colors is not None
     return Scene(
         "room",
