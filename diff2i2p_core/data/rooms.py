@@ -12,6 +12,7 @@ from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import gaussian_filter1d
 
 from diff2i2p_core.data import rooms_furniture as furniture
+from diff2i2p_core.data import rooms_pictures as pic
 from diff2i2p_core.data import rooms_textures as tx
 from diff2i2p_core.data.rooms_render import Rectangle, Scene, box
 from diff2i2p_core.errors import InputError
@@ -119,7 +120,7 @@ def _furnish_wall(
     while along < length - 0.5:
         if along > door_at:
             door_at, size = np.inf, rng.uniform(0.8, 1.0)
-            piece = furniture.wall_hanging(rng, size, 2.05, 0.0, tx.door)
+            piece = furniture.wall_hanging(rng, size, 2.05, 0.0, pic.door)
             faces += _place(piece, wall, along + size / 2, width, depth)
             along += size + 0.15
             continue
@@ -132,7 +133,7 @@ def _furnish_wall(
                 faces += piece
                 top = 2.3 if builder in (furniture.kitchen, furniture.plant) else size_z + 0.4
         if top < height - 0.8:
-            kind = tx.window if rng.random() < 0.25 else tx.poster
+            kind = pic.window if rng.random() < 0.25 else pic.poster
             tall = rng.uniform(0.35, min(1.2, height - 0.25 - max(top, 0.8)))
             wide = rng.uniform(0.35, max(0.4, min(1.5, size_x)))
             bottom = rng.uniform(max(top, 0.8), height - 0.15 - tall)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from diff2i2p_core.data import rooms_pictures as pic
 from diff2i2p_core.data import rooms_textures as tx
 from diff2i2p_core.data.rooms_render import Rectangle, box, prism
 
@@ -31,18 +32,18 @@ def small_things(rng: np.random.Generator, width: float, depth: float, z: float,
         kind = rng.random()
         if kind < 0.35:
             radius = rng.uniform(0.03, 0.07)
-            piece += prism(rng, (x + radius, y, z + height / 2), radius, height, tx.label)
+            piece += prism(rng, (x + radius, y, z + height / 2), radius, height, pic.label)
             x += 2 * radius
         elif kind < 0.6:
             length = min(rng.uniform(0.12, 0.45), width / 2 - x)
             piece += box(
-                rng, (x + length / 2, y, z + height / 2), (length, 0.16, height), tx.painted, front=tx.books
+                rng, (x + length / 2, y, z + height / 2), (length, 0.16, height), tx.painted, front=pic.books
             )
             x += length
         else:
             length = min(rng.uniform(0.08, 0.3), width / 2 - x)
             thick = min(rng.uniform(0.05, 0.2), depth * 0.8)
-            kind_of = tx.label if rng.random() < 0.7 else tx.poster
+            kind_of = pic.label if rng.random() < 0.7 else pic.poster
             piece += box(rng, (x + length / 2, y, z + height / 2), (length, thick, height), kind_of)
             x += length
         x += rng.uniform(0.02, 0.25)
@@ -64,12 +65,12 @@ def desk(rng: np.random.Generator, width: float, depth: float, height: float) ->
     x = rng.uniform(-0.2, 0.2) * width
     size = rng.uniform(0.45, 0.7)
     piece += box(
-        rng, (x, -0.2, height + 0.12 + 0.3 * size), (size, 0.04, 0.6 * size), tx.painted, front=tx.screen
+        rng, (x, -0.2, height + 0.12 + 0.3 * size), (size, 0.04, 0.6 * size), tx.painted, front=pic.screen
     )
     piece += box(rng, (x, -0.2, height + 0.06), (0.08, 0.06, 0.12), tx.painted)
-    piece += box(rng, (x, -depth + 0.18, height + 0.012), (0.42, 0.14, 0.024), tx.painted, top=tx.books)
+    piece += box(rng, (x, -depth + 0.18, height + 0.012), (0.42, 0.14, 0.024), tx.painted, top=pic.books)
     drawers = (width / 2 - 0.3, -depth / 2, (height - 0.06) / 2)
-    return piece + box(rng, drawers, (0.42, depth * 0.8, height - 0.06), tx.painted, front=tx.fronts)
+    return piece + box(rng, drawers, (0.42, depth * 0.8, height - 0.06), tx.painted, front=pic.fronts)
 
 
 def shelf(rng: np.random.Generator, width: float, depth: float, height: float) -> Piece:
@@ -88,7 +89,7 @@ def shelf(rng: np.random.Generator, width: float, depth: float, height: float) -
 
 
 def cabinet(rng: np.random.Generator, width: float, depth: float, height: float) -> Piece:
-    piece = box(rng, (0, -depth / 2, height / 2), (width, depth, height), _solid(rng), front=tx.fronts)
+    piece = box(rng, (0, -depth / 2, height / 2), (width, depth, height), _solid(rng), front=pic.fronts)
     return piece + small_things(rng, width, depth, height, 0.4)
 
 
@@ -96,7 +97,9 @@ def kitchen(rng: np.random.Generator, width: float, depth: float, height: float)
     """A counter with doors, a tiled back wall, things on it and cupboards above."""
     piece = cabinet(rng, width, depth, height)
     piece += box(rng, (0, -0.01, height + 0.3), (width, 0.02, 0.6), tx.tiles)
-    return piece + box(rng, (0, -0.18, height + 0.95), (width * 0.9, 0.36, 0.7), _solid(rng), front=tx.fronts)
+    return piece + box(
+        rng, (0, -0.18, height + 0.95), (width * 0.9, 0.36, 0.7), _solid(rng), front=pic.fronts
+    )
 
 
 def sofa(rng: np.random.Generator, width: float, depth: float, height: float) -> Piece:
@@ -105,13 +108,13 @@ def sofa(rng: np.random.Generator, width: float, depth: float, height: float) ->
     for x in (-width / 2 + 0.09, width / 2 - 0.09):
         piece += box(rng, (x, -depth / 2, 0.3), (0.18, depth, 0.6), tx.fabric)
     for x in np.arange(-width / 2 + 0.45, width / 2 - 0.3, 0.55):
-        piece += box(rng, (x, -0.3, 0.6), (0.4, 0.14, 0.36), tx.fabric, front=tx.poster)
+        piece += box(rng, (x, -0.3, 0.6), (0.4, 0.14, 0.36), tx.fabric, front=pic.poster)
     return piece
 
 
 def bed(rng: np.random.Generator, width: float, depth: float, height: float) -> Piece:
     piece = box(rng, (0, -depth / 2, height / 2), (width, depth, height), tx.fabric, top=tx.carpet)
-    piece += box(rng, (0, -0.04, 0.5), (width, 0.08, 1.0), _solid(rng), front=tx.poster)
+    piece += box(rng, (0, -0.04, 0.5), (width, 0.08, 1.0), _solid(rng), front=pic.poster)
     for x in (-width / 4, width / 4):
         piece += box(rng, (x, -0.35, height + 0.06), (width * 0.4, 0.4, 0.12), tx.fabric)
     return piece
@@ -130,10 +133,10 @@ def chair(rng: np.random.Generator, width: float, depth: float, height: float) -
 def plant(rng: np.random.Generator, width: float, depth: float, height: float) -> Piece:
     """A pot with foliage on three crossing planes."""
     y, pot = -depth / 2, 0.3 * height
-    piece = prism(rng, (0, y, pot / 2), 0.4 * width, pot, tx.label)
+    piece = prism(rng, (0, y, pot / 2), 0.4 * width, pot, pic.label)
     for turn in np.pi * (np.arange(3) / 3 + rng.uniform()):
         half = 0.5 * width * np.array([np.cos(turn), np.sin(turn), 0])
-        texture, mask = tx.leaves(rng, width, height - pot)
+        texture, mask = pic.leaves(rng, width, height - pot)
         top, down = np.array([0, y, height]), np.array([0, 0, pot - height])
         piece.append(Rectangle(top - half, 2 * half, down, texture, mask))
         piece.append(Rectangle(top + half, -2 * half, down, texture[:, ::-1], mask[:, ::-1]))
@@ -142,12 +145,12 @@ def plant(rng: np.random.Generator, width: float, depth: float, height: float) -
 
 def bin_or_box(rng: np.random.Generator, width: float, depth: float, height: float) -> Piece:
     if rng.random() < 0.5:
-        return prism(rng, (0, -depth / 2, height / 2), min(width, depth) / 2, height, tx.label, 12)
-    return box(rng, (0, -depth / 2, height / 2), (width, depth, height), tx.label, top=tx.wood)
+        return prism(rng, (0, -depth / 2, height / 2), min(width, depth) / 2, height, pic.label, 12)
+    return box(rng, (0, -depth / 2, height / 2), (width, depth, height), pic.label, top=tx.wood)
 
 
 def fridge(rng: np.random.Generator, width: float, depth: float, height: float) -> Piece:
-    return box(rng, (0, -depth / 2, height / 2), (width, depth, height), tx.painted, front=tx.door)
+    return box(rng, (0, -depth / 2, height / 2), (width, depth, height), tx.painted, front=pic.door)
 
 
 AT_WALLS: tuple[tuple[Builder, tuple[float, float], tuple[float, float], tuple[float, float]], ...] = (
