@@ -85,7 +85,8 @@ choose_python() {
         return
       fi
     done
-    echo "setup: ROS 2 $ROS_DISTRO is sourced, but no Python 3.10 to 3.13 here imports its rclpy; using ROS 2 from PyPI"
+    echo "setup: ROS 2 $ROS_DISTRO is sourced, but no Python 3.10 to 3.13 here imports its rclpy;"
+    echo "       using ROS 2 from PyPI (once ROS 2 is mended: remove .venv and run it again)"
   fi
   for candidate in "${candidates[@]}"; do
     if python_fits "$candidate"; then
