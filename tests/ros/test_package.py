@@ -30,7 +30,6 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("workspace")
     ignored = shutil.ignore_patterns("build", "install", "log", "__pycache__", "*.egg-info")
     shutil.copytree(PACKAGE, root / "ros2_ws/src/diff2i2p", ignore=ignored)
-    shutil.copytree(REPO / "launch", root / "launch", ignore=ignored)
     environment = os.environ.copy()
     environment.setdefault("AMENT_PREFIX_PATH", sys.prefix)
     environment.setdefault("CMAKE_PREFIX_PATH", sys.prefix)
@@ -59,6 +58,7 @@ def test_everything_is_installed(installed: Path) -> None:
     share = installed / "share/diff2i2p"
     for name in (
         "launch/localize.launch.py",
+        "launch/replay.launch.py",
         "config/localize.yaml",
         "config/fastdds.xml",
         "rviz/localize.rviz",

@@ -1,4 +1,4 @@
-"""Build script of the ROS package (ament_python); launch files live in the repository's launch/."""
+"""Build script of the ROS package (ament_python); launch is a link to the repository's folder."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
-        (f"share/{NAME}/launch", files("../../../launch", "*.launch.py")),
+        (f"share/{NAME}/launch", files("launch", "*.launch.py")),
         (f"share/{NAME}/config", files("config", "*")),
         (f"share/{NAME}/rviz", files("rviz", "*.rviz")),
     ],
