@@ -35,7 +35,7 @@ def pose_loss(estimated: Tensor, truth: Tensor, valid: Tensor | None = None) -> 
 
 def rotation_angle(a: Tensor, b: Tensor) -> Tensor:
     """Geodesic distance (B,) in radians of rotations (B, 3, 3): atan2(|sin|, cos), accurate near 0 and pi."""
-    relative = a.mT @ b
+    relative = (a[:, :, :, None] * b[:, :, None]).sum(1)  # a^T b; `@` would be rounded by mixed precision
     axis = 0.5 * torch.stack(
         [
             relative[:, 2, 1] - relative[:, 1, 2],
@@ -50,7 +50,7 @@ def rotation_angle(a: Tensor, b: Tensor) -> Tensor:
 
 def camera_position(camera_from_cloud: Tensor) -> Tensor:
     """(B, 3) of (B, 4, 4): the camera's centre in the cloud's frame."""
-    return -(camera_from_cloud[:, :3, :3].mT @ camera_from_cloud[:, :3, 3:])[..., 0]
+    return -(camera_from_cloud[:, :3, :3] * camera_from_cloud[:, :3, 3:]).sum(1)
 
 
 def _safe_norm(vectors: Tensor) -> Tensor:

@@ -39,7 +39,9 @@ def render_depth(
     gradients, then densification without its dilation. `released`: hard z-buffer at full size and the
     released densification.
     """
-    in_camera = points @ camera_from_cloud[:, :3, :3].mT + camera_from_cloud[:, None, :3, 3]
+    # Not `@`, which automatic mixed precision would round to a few millimetres.
+    turned = (points[:, :, None] * camera_from_cloud[:, None, :3, :3]).sum(-1)
+    in_camera = turned + camera_from_cloud[:, None, :3, 3]
     with torch.no_grad():
         pixels, z = project(in_camera, intrinsics)
         inside = (pixels > -0.5) & (pixels < pixels.new_tensor([size[1], size[0]]) - 0.5)

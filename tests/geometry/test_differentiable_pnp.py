@@ -235,3 +235,11 @@ def test_pose_of_the_released_solver(case: str, golden_dir: Path) -> None:
     solution = differentiable_pnp(pixels, points, k, inlier_threshold=None)
     assert solution.camera_from_cloud.dtype == torch.float32
     np.testing.assert_allclose(solution.camera_from_cloud[0].numpy(), expected, atol=2e-6)
+
+
+def test_mixed_precision_rounds_nothing() -> None:
+    pixels, points, weights, truth = (t.float() for t in scene(30))
+    plain = differentiable_pnp(pixels, points, K, weights, start=truth).camera_from_cloud
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = differentiable_pnp(pixels, points, K, weights, start=truth).camera_from_cloud
+    assert torch.equal(mixed, plain)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from diff2i2p_core.losses import csd
 from diff2i2p_core.losses.csd import control_image, csd_loss
 from diff2i2p_core.losses.diffusion_prior import DiffusionPrior
 from diff2i2p_core.ops.densify import densify
+from diff2i2p_core.ops.render import render_depth
 from diff2i2p_core.ops.z_buffer import z_buffer
 
 
@@ -126,6 +128,39 @@ def test_weights_stay_frozen_and_draws_repeat_with_the_generator(parts: dict[str
     csd_loss(prior, depth, rendered(1), latents).backward()
     for name in ("unet", "controlnet", "vae"):
         assert all(p.grad is None and not p.requires_grad for p in parts[name].parameters())
+
+
+@pytest.mark.parametrize("mode", ["control", "released"])
+def test_gradient_reaches_the_pose_that_rendered_the_depth(parts: dict[str, Any], mode: str) -> None:
+    """Down to all of the pose with our rendering; the released one leaves the upper two rows without."""
+    rng = np.random.default_rng(0)
+    u, v = torch.from_numpy(rng.uniform(0, 127, (2, 1, 1500)))
+    z = 2 + 0.5 * torch.sin(u / 20) * torch.cos(v / 15)
+    k = torch.tensor([[120.0, 0, 63.5], [0, 120, 63.5], [0, 0, 1]], dtype=torch.float64)[None]
+    points = torch.stack([(u - 63.5) / 120 * z, (v - 63.5) / 120 * z, z], dim=-1)
+    pose = torch.eye(4, dtype=torch.float64)[None].requires_grad_()
+    released = mode == "released"
+    depth = render_depth(points, pose, k, (128, 128), scale=0.25, released=released).depth
+    given = drawn()
+    loss = csd_loss(
+        tiny_prior(parts),
+        depth,
+        depth.detach(),
+        given["latents"][:1],
+        noise=given["noise"][:1],
+        timestep=given["timestep"][:1],
+        mode=mode,
+    )
+    (gradient,) = torch.autograd.grad(loss, pose)
+    assert (gradient[0, 2] != 0).all()
+    assert (gradient[0, :2] == 0).all() if released else (gradient[0, :2] != 0).all()
+
+
+def test_models_with_two_text_encoders_are_refused(parts: dict[str, Any]) -> None:
+    unet: Any = torch.nn.Module()
+    unet.config = types.SimpleNamespace(addition_embed_type="text_time")
+    with pytest.raises(InputError, match="SDXL"):
+        DiffusionPrior(**{**parts, "unet": unet}, tokenizer=None)
 
 
 def test_control_image_is_bright_where_near() -> None:

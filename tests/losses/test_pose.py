@@ -66,3 +66,13 @@ def test_invalid_samples_take_no_part() -> None:
     none = pose_loss(estimate, truth, torch.tensor([False, False]))
     assert none.rotation.detach() == none.translation.detach() == 0
     none.rotation.backward()
+
+
+def test_mixed_precision_rounds_nothing() -> None:
+    truth = poses([0.4, -0.2, 0.9, 1.0, 2.0, -0.5]).float()
+    estimate = poses([0.4, -0.2, 0.901, 1.001, 2.0, -0.5]).float()
+    plain = pose_loss(estimate, truth)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = pose_loss(estimate, truth)
+    assert torch.equal(mixed.rotation, plain.rotation)
+    assert torch.equal(mixed.translation, plain.translation)

@@ -74,3 +74,10 @@ def test_any_image_size(size: tuple[int, int]) -> None:
     points, pose = wavy_wall(2000)
     depth = render_depth(points, pose, K[None], size, scale=0.25).depth
     assert depth.shape == (1, round(size[0] / 4), round(size[1] / 4))
+
+
+def test_mixed_precision_rounds_nothing() -> None:
+    points, pose = (t.float() for t in wavy_wall(2000))
+    plain = render_depth(points, pose, K[None].float(), (240, 320)).depth
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(render_depth(points, pose, K[None].float(), (240, 320)).depth, plain)
