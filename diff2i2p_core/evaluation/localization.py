@@ -112,7 +112,7 @@ def write_results(
     folder = Path(folder)
     localized = {r.stamp: r.map_from_camera for r in results if r.map_from_camera is not None}
     panels = [
-        (word, frame_caption(word, result), _panel(frames, result, frame_caption(word, result), point_map))
+        (frame_caption(word, result), _panel(frames, result, frame_caption(word, result), point_map))
         for word, result in pick_frames(results)
     ]
     content = {**summary, "about": about, "frames": [r.as_dict() for r in results]}
@@ -125,14 +125,13 @@ def write_results(
         results,
         summary,
         point_map.points,
-        [(caption, picture) for _, caption, picture in panels],
+        panels,
     )
     overlay = folder / "overlay.png"
     overlay.unlink(missing_ok=True)
-    for word, _, picture in panels:
-        if word == "median" or len(panels) == 1:
-            with atomic_path(overlay) as path:
-                cv2.imwrite(str(path), picture[..., ::-1])
+    if panels:
+        with atomic_path(overlay) as path:
+            cv2.imwrite(str(path), panels[(len(panels) - 1) // 2][1][..., ::-1])
 
 
 def _panel(frames: PosedFrames, result: QueryResult, caption: str, point_map: PointMap) -> Image:
