@@ -1,4 +1,8 @@
-"""How a benchmark is taken: warm-up, repeated runs, median and quartiles of the wall time."""
+"""How a benchmark is taken: warm-up, repeated runs, median and quartiles of the wall time.
+
+The processor time beside it says what a run costs when other programs have the machine: with one thread it
+is about the wall time of an idle one.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +41,8 @@ class Timing:
     lower_quartile_ms: float
     upper_quartile_ms: float
     fastest_ms: float
+    cpu_ms: float
+    """Median processor time, all threads together."""
     runs: int
     gpu_peak_mb: float | None
     aim_ms: float | None
@@ -55,22 +61,30 @@ def measure(case: Case, device: str = "cpu", runs: int = 30, warm_up: int = 5) -
     work = case.prepare(device)
     on_gpu = device.startswith("cuda")
 
-    def timed() -> float:
-        begin = time.perf_counter()
+    def timed() -> tuple[float, float]:
+        wall, cpu = time.perf_counter(), time.process_time()
         work()
         if on_gpu:
             torch.cuda.synchronize(device)
-        return 1000 * (time.perf_counter() - begin)
+        return 1000 * (time.perf_counter() - wall), 1000 * (time.process_time() - cpu)
 
     for _ in range(warm_up):
         timed()
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(device)
-    times = [timed() for _ in range(max(runs, 2))]
+    times, cpu_times = zip(*(timed() for _ in range(max(runs, 2))), strict=True)
     lower, median, upper = statistics.quantiles(times, n=4, method="inclusive")
-    peak = torch.cuda.max_memory_allocated(device) / 2**20 if on_gpu else None
     return Timing(
-        case.name, median, lower, upper, min(times), len(times), peak, case.aim_ms, case.released_ms
+        name=case.name,
+        median_ms=median,
+        lower_quartile_ms=lower,
+        upper_quartile_ms=upper,
+        fastest_ms=min(times),
+        cpu_ms=statistics.median(cpu_times),
+        runs=len(times),
+        gpu_peak_mb=torch.cuda.max_memory_allocated(device) / 2**20 if on_gpu else None,
+        aim_ms=case.aim_ms,
+        released_ms=case.released_ms,
     )
 
 

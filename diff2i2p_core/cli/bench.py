@@ -46,7 +46,15 @@ def _print_table(part: str, timings: list[Timing]) -> None:
 
     table = Table(title=part)
     table.add_column("case")
-    for heading in ("median ms", "quartiles ms", "fastest ms", "aim ms", "released code ms", "GPU MB"):
+    for heading in (
+        "median ms",
+        "quartiles ms",
+        "fastest ms",
+        "CPU ms",
+        "aim ms",
+        "released code ms",
+        "GPU MB",
+    ):
         table.add_column(heading, justify="right")
     for t in timings:
         table.add_row(
@@ -54,6 +62,7 @@ def _print_table(part: str, timings: list[Timing]) -> None:
             f"{t.median_ms:.1f}",
             f"{t.lower_quartile_ms:.1f} - {t.upper_quartile_ms:.1f}",
             f"{t.fastest_ms:.1f}",
+            f"{t.cpu_ms:.1f}",
             *("" if value is None else f"{value:.0f}" for value in (t.aim_ms, t.released_ms, t.gpu_peak_mb)),
         )
     Console().print(table)
