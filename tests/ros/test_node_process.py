@@ -34,17 +34,21 @@ SECOND = 10**9
 
 
 @pytest.fixture
-def run_node() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts `python -m diff2i2p.localization_node` with parameters; ends it with the test."""
+def node_environment() -> dict[str, str]:
     paths = (str(REPO), str(REPO / "ros2_ws/src/diff2i2p"), os.environ.get("PYTHONPATH", ""))
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
+    return os.environ | {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
+
+
+@pytest.fixture
+def run_node(node_environment: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts `python -m diff2i2p.localization_node` with parameters; ends it with the test."""
     started: list[subprocess.Popen[str]] = []
 
     def run(**parameters: Any) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "diff2i2p.localization_node", "--ros-args"]
         for name, value in parameters.items():
             command += ["-p", f"{name}:={value}"]
-        started.append(subprocess.Popen(command, env=environment, text=True))
+        started.append(subprocess.Popen(command, env=node_environment, text=True))
         return started[-1]
 
     yield run
@@ -96,6 +100,26 @@ def test_weights_that_do_not_fit_are_named(
     run_node(map=map_file)
     values = robot.wait_status(ERROR, str(map_file), timeout=60)
     assert values["state"] == "unconfigured"
+
+
+TERMINATED_WHILE_CONFIGURING = """
+import os, signal, sys, time
+from diff2i2p import localization_node, node
+
+def fail(self):
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0.3)  # the signal's handler shuts ROS down under the callback
+    raise node.InputError("no map")
+
+node.LocalizationNode._set_up = fail
+sys.exit(localization_node.main())
+"""
+
+
+def test_the_end_in_the_middle_of_a_callback_is_clean(node_environment: dict[str, str]) -> None:
+    command = [sys.executable, "-c", TERMINATED_WHILE_CONFIGURING]
+    ended = subprocess.run(command, env=node_environment, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, "Traceback" in ended.stderr) == (0, False), ended.stderr
 
 
 def test_real_images_in_a_real_map(

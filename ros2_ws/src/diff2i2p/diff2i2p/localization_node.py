@@ -27,6 +27,9 @@ def main(arguments: list[str] | None = None) -> int:
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except Exception:
+        if rclpy.ok():  # else the end came while a callback was publishing
+            raise
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a launch file's Ctrl-C arrives twice
         node.destroy_node()

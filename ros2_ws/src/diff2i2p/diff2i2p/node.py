@@ -294,6 +294,8 @@ class LocalizationNode(LifecycleNode):
         self._publish_diagnostics()
 
     def _on_worker_error(self, slot: str, error: Exception) -> None:
+        if not self.context.ok():  # the program ends: nothing can be published any more
+            return
         if not isinstance(error, InputError):
             self.get_logger().error("".join(traceback.format_exception(error)))
         if slot == "map_cloud":
