@@ -73,9 +73,10 @@ def cumulative_curve(
         parts.append(f'<line x1="{px:.1f}" y1="{top}" x2="{px:.1f}" y2="{top + plot_height}" class="mark"/>')
         _, y = at(mark, share)
         parts.append(f'<circle cx="{px:.1f}" cy="{y:.1f}" r="3.5" class="curve-dot"/>')
-        label_y = y + 13 if share > 0.15 else y - 6
-        label = f"{share:.0%} ≤ {mark:g} {unit}"
-        parts.append(f'<text x="{px + 5:.1f}" y="{label_y:.1f}" class="tick">{label}</text>')
+        if share > 0:
+            label_y = y + 13 if share > 0.1 else y - 6
+            label = f"{share:.0%} ≤ {mark:g} {unit}"
+            parts.append(f'<text x="{px + 5:.1f}" y="{label_y:.1f}" class="tick">{label}</text>')
     parts.append(f'<polyline points="{path}" class="curve"/></svg>')
     return "".join(parts)
 
