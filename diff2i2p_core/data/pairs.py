@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from diff2i2p_core.data.novel_views import novel_view
 from diff2i2p_core.data.scenes import Scene
 from diff2i2p_core.data.targets import Targets, build_targets
 from diff2i2p_core.geometry.camera import Camera
@@ -40,6 +41,10 @@ class PairSettings(BaseModel):
     roll_deg: float = 8.0
     zoom: tuple[float, float] = (0.85, 1.2)
     """In-plane rotation and zoom of the image; the true pose and intrinsics follow."""
+    novel_view: float = 0.0
+    """Share of images that are moved by their depth, up to `novel_view_m` and `novel_view_deg`."""
+    novel_view_m: float = 0.4
+    novel_view_deg: float = 12.0
     color_jitter: float = 0.25
     """Strength of brightness, contrast, colour and blur changes of image and cloud."""
     point_noise: float = 0.004
@@ -129,6 +134,10 @@ class ScenePairs(torch.utils.data.Dataset[Pair]):
         camera, world_from_camera = scene.camera, scene.world_from_cameras[query]
         points, colors = scene.points, scene.colors
         if self.augment:
+            if rng.random() < self.settings.novel_view:
+                moved_from_camera = self._displacement(rng)
+                image, depth = novel_view(image, depth, camera, moved_from_camera)
+                world_from_camera = world_from_camera @ invert(moved_from_camera)
             image, depth, camera, world_from_camera = self._warp(image, depth, camera, world_from_camera, rng)
             kept = rng.random(len(points)) >= rng.uniform(0, self.settings.point_dropout)
             points, colors = points[kept], colors[kept]
@@ -174,6 +183,11 @@ class ScenePairs(torch.utils.data.Dataset[Pair]):
             view = poses[rng.choice(near)]
         tilt = Rotation.from_rotvec(rng.normal(0, np.radians(s.jitter_deg), 3) * [1, 1, 0.5]).as_matrix()
         return view @ compose(tilt, rng.normal(0, s.jitter_m, 3))
+
+    def _displacement(self, rng: np.random.Generator) -> Array:
+        s = self.settings
+        turn = Rotation.from_rotvec(np.radians(rng.uniform(-s.novel_view_deg, s.novel_view_deg, 3)))
+        return compose(turn.as_matrix(), rng.uniform(-s.novel_view_m, s.novel_view_m, 3))
 
     def _warp(
         self,
