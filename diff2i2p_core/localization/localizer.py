@@ -142,19 +142,23 @@ class Localizer:
         encoded = time.perf_counter()
         pose_seconds = 0.0
         hypotheses: list[_Hypothesis] = []
-        for submap in self._candidates(features, prior):
+        near = self._near(prior)
+        for submap in near or self._candidates(features):
             pixels, points, scores = self._match(features, submap, camera)
             before = time.perf_counter()
             estimate = self._solve(pixels, points, scores, camera)
             pose_seconds += time.perf_counter() - before
             hypotheses.append(_Hypothesis(submap, pixels, points, estimate))
+            # Without a prior at least two places are compared: a single one cannot be ambiguous.
+            if (near or len(hypotheses) > 1) and any(map(self._is_plain, hypotheses)):
+                break
         total = time.perf_counter() - encoded
         latency = {
             "image": 1000 * (encoded - started),
             "match": 1000 * (total - pose_seconds),
             "pose": 1000 * pose_seconds,
         }
-        return self._decide(hypotheses, camera, latency, has_prior=prior is not None)
+        return self._decide(hypotheses, camera, latency, has_prior=bool(near))
 
     def _encode(
         self, image: NDArray[np.uint8], camera: Camera, depth: NDArray[np.float32] | None
@@ -174,17 +178,17 @@ class Localizer:
             points = depth_tensor(depth, pinhole, config).to(self.model.device)
         return self.model.encode_image(tensor, points)[0], pinhole
 
-    def _candidates(self, features: ImageFeatures, prior: Array | None) -> list[int]:
-        """The submaps worth a full match, most promising first."""
-        count = self.settings.candidates
-        if prior is not None:
-            near = near_prior(
-                self.map.map_from_submap, prior, self.settings.prior_distance, self.settings.prior_angle_deg
-            )
-            if near:
-                return near[:count]
+    def _near(self, prior: Array | None) -> list[int]:
+        """The submaps nearest to a prior, nearest first; none without a prior, or far from the map."""
+        if prior is None:
+            return []
+        limits = self.settings.prior_distance, self.settings.prior_angle_deg
+        return near_prior(self.map.map_from_submap, prior, *limits)[: self.settings.candidates]
+
+    def _candidates(self, features: ImageFeatures) -> list[int]:
+        """The submaps that look most like the image, best first."""
         scores = self._index.scores(features)
-        return scores.argsort(descending=True, stable=True)[:count].tolist()
+        return scores.argsort(descending=True, stable=True)[: self.settings.candidates].tolist()
 
     def _match(self, features: ImageFeatures, submap: int, camera: Camera) -> tuple[Array, Array, Array]:
         """Pixels (C, 2) in the given image, points (C, 3) in the map, scores (C,)."""
@@ -198,6 +202,12 @@ class Localizer:
     def _solve(self, pixels: Array, points: Array, scores: Array, camera: Camera) -> PoseEstimate | NoPose:
         settings = replace(self.settings.pnp, max_error_px=self.settings.max_error_px * camera.width / 640)
         return solve_pnp(pixels, points, camera, scores, settings)
+
+    def _is_plain(self, hypothesis: _Hypothesis) -> bool:
+        """Whether a pose is supported so well that no other submap need be asked."""
+        plain = self.settings.plain_inliers, self.settings.plain_inlier_ratio
+        support = hypothesis.support
+        return support >= plain[0] and support >= plain[1] * len(hypothesis.pixels)
 
     def _decide(
         self, hypotheses: list[_Hypothesis], camera: Camera, latency: dict[str, float], has_prior: bool
@@ -234,7 +244,7 @@ class Localizer:
             localized=localized,
             reason=reason,
             map_from_camera=invert(estimate.camera_from_points) if localized else None,
-            covariance=estimate.covariance if localized else None,
+            covariance=estimate.covariance * self.settings.sigma_scale**2 if localized else None,
             num_correspondences=count,
             num_inliers=estimate.num_inliers,
             inlier_ratio=estimate.num_inliers / count,

@@ -97,9 +97,19 @@ def test_a_prior_restricts_the_search(localizer: Localizer, monkeypatch: pytest.
     assert localizer.localize(
         IMAGE, CAMERA, prior=far
     ).localized  # nothing near it: all submaps are candidates
-    assert len(asked) == 4
+    assert len(asked) > 1
     with pytest.raises(InputError, match="prior"):
         localizer.localize(IMAGE, CAMERA, prior=np.full((4, 4), np.nan))
+
+
+def test_a_plain_answer_asks_no_further_submap(localizer: Localizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = tell_the_truth(localizer, monkeypatch)
+    monkeypatch.setattr(localizer, "_candidates", lambda features: [2, 0, 1])
+    assert localizer.localize(IMAGE, CAMERA).localized
+    assert asked == [2, 0]
+    asked.clear()
+    assert localizer.localize(IMAGE, CAMERA, prior=TRUE).localized
+    assert asked == [2]
 
 
 def test_wrong_matches_are_refused(localizer: Localizer, monkeypatch: pytest.MonkeyPatch) -> None:
