@@ -189,7 +189,7 @@ def _inliers(
 
 
 def _refine(
-    points_from_camera: Array, uv: Array, xyz: Array, camera: Camera, max_error_px: float, steps: int = 20
+    points_from_camera: Array, uv: Array, xyz: Array, camera: Camera, max_error_px: float, steps: int = 10
 ) -> Array:
     """Levenberg-Marquardt on a Cauchy loss cut off at `max_error_px`; each step chooses the inliers anew."""
     scale2 = (max_error_px / 4) ** 2
@@ -222,7 +222,7 @@ def _refine(
             if damping > 1e4:
                 break
             continue
-        converged = cost - trial_cost < 1e-9 * cost
+        converged = cost - trial_cost < 1e-6 * cost
         pose, cost, damping = trial, trial_cost, max(damping / 10, 1e-10)
         inliers, residual, jacobian = trial_inliers, trial_residual, trial_jacobian
         if converged:
