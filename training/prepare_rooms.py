@@ -1,4 +1,4 @@
-"""Render synthetic rooms as posed RGB-D folders: `python training/prepare_rooms.py OUT --seeds 100:124`."""
+"""Render synthetic rooms as posed RGB-D folders: `python training/prepare_rooms.py OUT --seeds 100:160`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KINECT_320 = Camera(320, 240, 262.5, 262.5, 159.75, 119.75)
 
 def main(
     out: Path,
-    seeds: Annotated[str, typer.Option(help="first:end of the rooms' seeds")] = "100:124",
+    seeds: Annotated[str, typer.Option(help="first:end of the rooms' seeds")] = "100:160",
     frames: Annotated[int, typer.Option(help="frames a room")] = 40,
 ) -> None:
     """Folders OUT/room-SEED. A broken-off run goes on where it stopped."""
