@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from diff2i2p_core.localization.settings import GateSettings
+
+_CELLS = (8, 6)
+"""Columns and rows of the grid on which the spread of the inliers is judged."""
+
+
+def coverage(pixels: NDArray[np.float64], width: int, height: int) -> float:
+    """The part of the image's cells that holds any of the pixels (N, 2)."""
+    cells = np.floor((pixels + 0.5) / [width, height] * _CELLS).clip(0, np.array(_CELLS) - 1)
+    return len(np.unique(cells, axis=0)) / (_CELLS[0] * _CELLS[1])
 
 
 def rejection(
     num_correspondences: int,
     num_inliers: int,
     reprojection_error_px: float,
+    inlier_coverage: float,
     settings: GateSettings,
     pixel_scale: float = 1.0,
 ) -> str:
-    """The reason to reject a pose, or "" to accept it; `pixel_scale` is the image's width / 640."""
+    """The reason to reject a pose, or "" to accept it.
+
+    `inlier_coverage` as of `coverage`; `pixel_scale` is the image's width / 640.
+    """
     if num_correspondences < settings.min_correspondences:
         return f"too few correspondences ({num_correspondences}, need {settings.min_correspondences})"
     if num_inliers < settings.min_inliers:
@@ -23,4 +39,8 @@ def rejection(
     limit = settings.max_reprojection_error_px * pixel_scale
     if reprojection_error_px > limit:
         return f"high reprojection error ({reprojection_error_px:.1f} px, at most {limit:.1f})"
+    if inlier_coverage < settings.min_coverage:
+        return (
+            f"low coverage (inliers in {inlier_coverage:.2f} of the image, need {settings.min_coverage:.2f})"
+        )
     return ""

@@ -20,7 +20,7 @@ from diff2i2p_core.geometry.se3 import (
     transform_points,
     translation_error,
 )
-from diff2i2p_core.localization.gates import rejection
+from diff2i2p_core.localization.gates import coverage, rejection
 from diff2i2p_core.localization.result import Array, Localization
 from diff2i2p_core.localization.retrieval import SubmapIndex, near_prior
 from diff2i2p_core.localization.settings import LocalizerSettings
@@ -217,9 +217,8 @@ class Localizer:
         estimate, count = best.estimate, len(best.pixels)
         gates = self.settings.gates
         if isinstance(estimate, NoPose):
-            reason = (
-                rejection(count, gates.min_inliers, 0.0, gates) if count < gates.min_correspondences else ""
-            )
+            few = count < gates.min_correspondences
+            reason = rejection(count, 0, 0.0, 0.0, gates) if few else ""
             return Localization(
                 localized=False,
                 reason=reason or estimate.reason,
@@ -235,7 +234,12 @@ class Localizer:
                 inlier_points=np.empty((0, 3)),
             )
         reason = rejection(
-            count, estimate.num_inliers, estimate.reprojection_error_px, gates, pixel_scale=camera.width / 640
+            count,
+            estimate.num_inliers,
+            estimate.reprojection_error_px,
+            coverage(best.pixels[estimate.inliers], camera.width, camera.height),
+            gates,
+            pixel_scale=camera.width / 640,
         )
         if not reason and not has_prior:
             reason = self._ambiguity(best, hypotheses)

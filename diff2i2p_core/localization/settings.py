@@ -16,6 +16,9 @@ class GateSettings:
     min_inlier_ratio: float = 0.3
     max_reprojection_error_px: float = 10.0
     """Root mean square over the inliers, in pixels of a 640 pixels wide image."""
+    min_coverage: float = 0.4
+    """Part of the image, in cells of an 8x6 grid, that must hold inliers: matches that agree in one corner
+    alone often agree on a wrong pose."""
     max_rival_support: float = 0.7
     """Without a prior: another submap's pose with more than this part of the inliers makes it ambiguous."""
     same_pose_distance: float = 0.5
