@@ -1,0 +1,62 @@
+"""`diff2i2p weights` and `diff2i2p config`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from diff2i2p_core.cli.main import app
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.models.checkpoint import load_model
+
+CONFIG = Path(__file__).parents[2] / "training" / "configs" / "lite-rgb.yaml"
+
+
+def run(*arguments: object) -> str:
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    if isinstance(result.exception, InputError):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_info_shows_configuration_and_size(tiny_weights: Path) -> None:
+    shown = run("weights", "info", tiny_weights)
+    assert '"name": "tiny"' in shown
+    assert f"{sum(p.numel() for p in load_model(tiny_weights).parameters()):,}" in shown
+
+
+def test_list_names_shipped_weights() -> None:
+    assert "lite-rgb (default): mono, rgb" in run("weights", "list")
+
+
+def test_convert_a_released_checkpoint(golden_dir: Path, tmp_path: Path) -> None:
+    out = tmp_path / "released.safetensors"
+    run(
+        "weights", "convert", golden_dir / "state_dict_fp16.pth", out, "--half", "--dataset", "rgbd_scenes_v2"
+    )
+    config = load_model(out).config
+    assert (config.mode, config.matching.coarse_top_k, config.matching.fine_top_k) == ("rgbd", 5, 2)
+
+
+def test_convert_refuses_other_names_and_datasets(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"end it in \.safetensors"):
+        run("weights", "convert", "a.pth", tmp_path / "b.pth")
+    with pytest.raises(InputError, match="unknown; use 7scenes"):
+        run("weights", "convert", "a.pth", tmp_path / "b.safetensors", "--dataset", "kitti")
+
+
+def test_dump_shows_every_setting() -> None:
+    values = yaml.safe_load(run("config", "dump", CONFIG, "steps=5"))
+    assert values["steps"] == 5
+    assert values["optimizer"]["clip"] == 1.0
+    assert values["pairs"]["novel_view"] == 0.4
+
+
+def test_check_finds_a_typo() -> None:
+    assert "lite-rgb, mono, rgb" in run("config", "check", CONFIG)
+    with pytest.raises(InputError, match="did you mean 'novel_view'"):
+        run("config", "check", CONFIG, "pairs.novel_vew=0.1")
