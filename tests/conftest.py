@@ -14,7 +14,8 @@ import pytest
 REPO = Path(__file__).resolve().parents[1]
 
 # Set before rclpy or torch is imported, and inherited by the processes that tests start.
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# One thread a process: several processes run at once here, and threads that wait for each other spin.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 101))
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 _ROS_HOME = tempfile.mkdtemp(prefix="diff2i2p-tests-ros-")
