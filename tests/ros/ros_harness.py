@@ -150,6 +150,8 @@ class Robot(Node):
         return last.level[0], last.message, {row.key: row.value for row in last.values}
 
     def wait_status(self, level: int, words: str, timeout: float = 10.0) -> dict[str, str]:
+        """Until the newest diagnostics say it; their values."""
+
         def reached() -> bool:
             return self.status[0] == level and words in self.status[1]
 
@@ -158,6 +160,14 @@ class Robot(Node):
         except AssertionError:
             raise AssertionError(f"diagnostics never said {level} {words!r}; last: {self.status}") from None
         return self.status[2]
+
+    def calibrate(self, info: CameraInfo) -> None:
+        """Publish the calibration, as a camera does, until the node has it: it is sent best effort."""
+        until = time.monotonic() + 20
+        while "no image yet" not in self.status[1]:
+            assert time.monotonic() < until, f"the node never took the calibration; last: {self.status}"
+            self.camera_info.publish(info)
+            time.sleep(0.2)
 
     def wait_value(self, key: str, value: str) -> None:
         """Until the diagnostics carry the value; they come at 1 Hz and on change of level or words."""
