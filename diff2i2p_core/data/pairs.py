@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
@@ -19,17 +18,15 @@ from diff2i2p_core.data.targets import Targets, build_targets
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import compose, invert, transform_points
 from diff2i2p_core.mapping.submaps import SubmapSettings, cut_submap
-from diff2i2p_core.models.config import ModelConfig
+from diff2i2p_core.models.config import ModelConfig, Section
 from diff2i2p_core.models.inputs import depth_tensor, image_tensor, point_tensor
 from diff2i2p_core.ops.pyramid import PointPyramid, build_pyramid, pack_pyramids
 
 Array = NDArray[np.float64]
 
 
-class PairSettings(BaseModel):
+class PairSettings(Section):
     """How pairs are drawn and augmented."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     other_frame: float = 0.6
     """Share of submaps cut from another frame's view; the others from the query's own, jittered."""

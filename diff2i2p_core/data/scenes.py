@@ -19,6 +19,7 @@ from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.mapping.fusion import fuse_frames
 
 _CACHE_VERSION = 2
+_ARRAYS = ("images", "depths", "world_from_cameras", "points", "colors")
 
 
 @dataclass(frozen=True)
@@ -65,19 +66,19 @@ def load_scene(
     scene = _build(frames, numbers, height, name)
     if file is not None:
         with atomic_path(file) as path:
-            arrays = ("images", "depths", "world_from_cameras", "points", "colors")
             camera = scene.camera
             intrinsics = np.array([camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy])
-            np.savez(path, intrinsics=intrinsics, **{k: getattr(scene, k) for k in arrays})
+            np.savez(path, intrinsics=intrinsics, **{k: getattr(scene, k) for k in _ARRAYS})
     return scene
 
 
 def _build(frames: PosedFrames, numbers: list[int], height: int, name: str) -> Scene:
     camera = frames.camera.scaled_to(round(frames.camera.width * height / frames.camera.height), height)
     size = (camera.width, camera.height)
+    wanted = set(numbers)
     images, depths, poses = [], [], []
     for index, number in enumerate(frames.numbers):
-        if number not in set(numbers):
+        if number not in wanted:
             continue
         frame = frames[index]
         depth = frames.registered_depth(frame)
@@ -97,7 +98,7 @@ def _read(file: Path, name: str) -> Scene:
         with np.load(file, allow_pickle=False) as data:
             width, height, fx, fy, cx, cy = data["intrinsics"]
             camera = Camera(int(width), int(height), float(fx), float(fy), float(cx), float(cy))
-            arrays = {k: data[k] for k in ("images", "depths", "world_from_cameras", "points", "colors")}
+            arrays = {k: data[k] for k in _ARRAYS}
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         raise InputError(f"{file}: broken cache file; remove it, it is made again") from None
     return Scene(name, camera, **arrays)

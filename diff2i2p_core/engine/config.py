@@ -8,16 +8,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from diff2i2p_core.data.pairs import PairSettings
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.losses.total import LossSettings
-from diff2i2p_core.models.config import ModelConfig, PointFeatures, lite_config, released_config
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from diff2i2p_core.models.config import ModelConfig, PointFeatures, Section, lite_config, released_config
 
 
 class SceneConfig(Section):
@@ -36,7 +32,7 @@ class ModelChoice(Section):
     preset: Literal["lite", "released"] = "lite"
     point_features: PointFeatures = "rgb"
     mode: Literal["mono", "rgbd"] = "mono"
-    replace: dict[str, Any] = {}
+    replace: dict[str, Any] = Field(default_factory=dict)
     """Values over the preset, nested as `ModelConfig` is."""
 
     def build(self) -> ModelConfig:

@@ -158,8 +158,9 @@ class Trainer:
         for name, value in summary.items():
             writer.add_scalar(f"validation/{name}", value, self.step)
         self._log({"step": self.step, "validation": summary})
-        if summary["recall_010m_5deg"] + 1e-3 * summary["inlier_ratio"] > self.best:
-            self.best = summary["recall_010m_5deg"] + 1e-3 * summary["inlier_ratio"]
+        score = summary["recall_010m_5deg"] + 1e-3 * summary["inlier_ratio"]
+        if score > self.best:
+            self.best = score
             self._write_weights("best")
 
     def _write_weights(self, name: str) -> None:

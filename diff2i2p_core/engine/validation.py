@@ -10,7 +10,7 @@ import torch
 
 from diff2i2p_core.data.pairs import Pair, collate, true_points
 from diff2i2p_core.geometry.pnp import PoseEstimate, solve_pnp
-from diff2i2p_core.geometry.se3 import rotation_error_deg
+from diff2i2p_core.geometry.se3 import invert, rotation_error_deg, translation_error
 from diff2i2p_core.models.diff2i2p import Diff2I2P
 
 INLIER_RADIUS = 0.1
@@ -44,12 +44,12 @@ def register_pair(model: Diff2I2P, pair: Pair) -> PairResult:
     pose = solve_pnp(match.pixels.numpy(), matched, pair.camera, match.scores.numpy())
     if not isinstance(pose, PoseEstimate):
         return PairResult(len(match), ratio, np.inf, np.inf)
-    cloud_from_camera = np.linalg.inv(pose.camera_from_points)
-    truth = np.linalg.inv(pair.camera_from_cloud)
+    cloud_from_camera = invert(pose.camera_from_points)
+    truth = invert(pair.camera_from_cloud)
     return PairResult(
         len(match),
         ratio,
-        float(np.linalg.norm(cloud_from_camera[:3, 3] - truth[:3, 3])),
+        translation_error(cloud_from_camera, truth),
         rotation_error_deg(cloud_from_camera, truth),
     )
 

@@ -6,22 +6,20 @@ from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from diff2i2p_core.data.pairs import Pair, true_points
 from diff2i2p_core.data.targets import node_overlaps, positive_pixels, positive_radius
 from diff2i2p_core.losses.coarse import NodeOverlaps, coarse_circle_loss, coarse_contrastive_loss
 from diff2i2p_core.losses.fine import fine_circle_loss, soft_contrastive_loss
+from diff2i2p_core.models.config import ModelConfig, Section
 from diff2i2p_core.models.diff2i2p import Diff2I2P
 from diff2i2p_core.models.features import FusedNodes, ImageFeatures, SubmapFeatures
 from diff2i2p_core.models.patches import image_patches
 
 
-class LossSettings(BaseModel):
+class LossSettings(Section):
     """Weights and rules of the losses."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     coarse: float = 1.0
     coarse_kind: Literal["circle", "contrastive"] = "circle"
@@ -72,7 +70,7 @@ def pair_loss(
 
     coarse = on_nodes(nodes.image, nodes.points)
     early = on_nodes(image.nodes, submap.nodes)
-    fine = _fine_loss(pair, image, submap, settings, config.points.voxel, generator, model)
+    fine = _fine_loss(pair, image, submap, settings, generator, config)
     total = settings.coarse * (coarse + settings.multi_scale * early) + settings.fine * fine
     return {"loss": total, "coarse": coarse, "multi_scale": early, "fine": fine}
 
@@ -82,11 +80,10 @@ def _fine_loss(
     image: ImageFeatures,
     submap: SubmapFeatures,
     settings: LossSettings,
-    voxel: float,
     generator: np.random.Generator,
-    model: Diff2I2P,
+    config: ModelConfig,
 ) -> Tensor:
-    device = image.fine.device
+    device, voxel = image.fine.device, config.points.voxel
     pixels, points = (
         index.to(device) for index in sample_correspondences(pair, settings.fine_samples, generator)
     )
@@ -96,7 +93,7 @@ def _fine_loss(
     projected = torch.from_numpy(pair.targets.point_pixels).to(device)
     pixel_features, point_features = image.fine[pixels], submap.fine[points]
     if settings.fine_kind == "circle":
-        radius, radius_px = positive_radius(model.config), positive_pixels(model.config)
+        radius, radius_px = positive_radius(config), positive_pixels(config)
         return fine_circle_loss(
             pixel_features,
             point_features,
@@ -108,7 +105,7 @@ def _fine_loss(
     to_points = torch.cdist(truth[pixels], submap.points).square()
     to_pixels = torch.cdist(projected[points], image.pixels).square()
     to_pixels = to_pixels.masked_fill(~image.fine_valid, torch.inf)
-    stride = float(model.config.image.fine_stride)
+    stride = float(config.image.fine_stride)
     forward = soft_contrastive_loss(
         pixel_features, submap.fine, to_points, 0.5 * voxel, settings.fine_temperature
     )
