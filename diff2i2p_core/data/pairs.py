@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
-from torch import Tensor
 
 from diff2i2p_core.data.novel_views import novel_view
+from diff2i2p_core.data.pair import Pair, make_pair
 from diff2i2p_core.data.scenes import Scene
-from diff2i2p_core.data.targets import Targets, build_targets
 from diff2i2p_core.geometry.camera import Camera
-from diff2i2p_core.geometry.se3 import compose, invert, transform_points
+from diff2i2p_core.geometry.se3 import compose, invert
 from diff2i2p_core.mapping.submaps import SubmapSettings, cut_submap
 from diff2i2p_core.models.config import ModelConfig, Section
-from diff2i2p_core.models.inputs import depth_tensor, image_tensor, point_tensor
-from diff2i2p_core.ops.pyramid import PointPyramid, build_pyramid, pack_pyramids
 
 Array = NDArray[np.float64]
 
@@ -51,47 +47,8 @@ class PairSettings(Section):
     max_points: int = 9000
 
 
-@dataclass(frozen=True)
-class Pair:
-    """One training pair in network inputs."""
-
-    image: Tensor
-    """(1, C, H, W)."""
-    image_points: Tensor | None
-    """(1, 3, H, W) query depth back-projected; `rgbd` mode only."""
-    pyramid: PointPyramid
-    features: Tensor
-    """(N_0, C)."""
-    camera: Camera
-    camera_from_cloud: Array
-    targets: Targets
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Pairs of images of one size."""
-
-    images: Tensor
-    image_points: Tensor | None
-    pyramid: PointPyramid
-    features: Tensor
-    pairs: list[Pair]
-
-
-def collate(pairs: Sequence[Pair]) -> Batch:
-    """Stack images, pack clouds."""
-    points = [p.image_points for p in pairs]
-    return Batch(
-        images=torch.cat([p.image for p in pairs]),
-        image_points=torch.cat([p for p in points if p is not None]) if points[0] is not None else None,
-        pyramid=pack_pyramids([p.pyramid for p in pairs]),
-        features=torch.cat([p.features for p in pairs]),
-        pairs=list(pairs),
-    )
-
-
 class ScenePairs(torch.utils.data.Dataset[Pair]):
-    """Endless random pairs; item i depends on (seed, i) alone, so a run can be resumed exactly."""
+    """Endless random pairs; pair n depends on (seed, n) alone, so a run can be resumed exactly."""
 
     def __init__(
         self,
@@ -102,7 +59,7 @@ class ScenePairs(torch.utils.data.Dataset[Pair]):
         submaps: SubmapSettings | None = None,
         *,
         seed: int = 0,
-        length: int = 1 << 30,
+        epoch_length: int = 1000,
         augment: bool = True,
     ) -> None:
         self.scenes = list(scenes)
@@ -110,20 +67,17 @@ class ScenePairs(torch.utils.data.Dataset[Pair]):
         self.config = config
         self.settings = settings or PairSettings()
         self.submaps = submaps or SubmapSettings(voxel=config.points.voxel)
-        self.seed, self.length, self.augment = seed, length, augment
-
-    def __len__(self) -> int:
-        return self.length
+        self.seed, self.epoch_length, self.augment = seed, epoch_length, augment
 
     def __getitem__(self, index: int) -> Pair:
         rng = np.random.default_rng([self.seed, index])
         for _ in range(20):
-            pair = self._draw(rng)
+            pair = self._draw(rng, index)
             if pair is not None:
                 return pair
         raise RuntimeError("no pair with enough overlap after 20 draws; lower min_overlap or check the poses")
 
-    def _draw(self, rng: np.random.Generator) -> Pair | None:
+    def _draw(self, rng: np.random.Generator, index: int) -> Pair | None:
         scene = self.scenes[rng.choice(len(self.scenes), p=self.weights)]
         query = int(rng.integers(len(scene)))
         view = self._view(scene, query, rng)
@@ -150,22 +104,18 @@ class ScenePairs(torch.utils.data.Dataset[Pair]):
             image = jitter_colors(image, strength, rng)
             cloud_colors = jitter_colors(cloud_colors[None], 0.6 * strength, rng)[0]
             cloud = cloud + rng.normal(0, self.settings.point_noise, cloud.shape).astype(np.float32)
-        camera_from_cloud = invert(world_from_camera) @ view
-        targets = build_targets(depth, camera, cloud, camera_from_cloud, self.config)
-        if targets.overlap < self.settings.min_overlap:
-            return None
-        points_config = self.config.points
-        features = point_tensor(
-            cloud, self.config, None if self.config.point_features == "geometry" else cloud_colors
-        )
-        return Pair(
-            image=image_tensor(image, camera, self.config),
-            image_points=depth_tensor(depth, camera, self.config) if self.config.mode == "rgbd" else None,
-            pyramid=build_pyramid(cloud, points_config.voxel, points_config.neighbor_limits),
-            features=features,
-            camera=camera,
-            camera_from_cloud=camera_from_cloud,
-            targets=targets,
+        return make_pair(
+            image,
+            depth,
+            camera,
+            cloud,
+            cloud_colors,
+            invert(world_from_camera) @ view,
+            self.config,
+            index=index,
+            name=f"{scene.name}/{query:06d}_{index:08d}",
+            image_key=None if self.augment else f"{scene.name}/{query}",
+            min_overlap=self.settings.min_overlap,
         )
 
     def _view(self, scene: Scene, query: int, rng: np.random.Generator) -> Array:
@@ -218,8 +168,3 @@ def jitter_colors(image: NDArray[np.uint8], strength: float, rng: np.random.Gene
     if image.shape[0] > 1 and rng.random() < 0.3:
         values = cv2.GaussianBlur(values, (0, 0), rng.uniform(0.4, 1.6))
     return (np.clip(values, 0, 1) * 255).astype(np.uint8)
-
-
-def true_points(targets: Targets, camera_from_cloud: Array) -> Array:
-    """The fine pixels' points (P, 3) in the cloud frame; meaningless where depth is unknown."""
-    return transform_points(invert(camera_from_cloud), targets.pixel_points)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from diff2i2p_core.data.pairs import PairSettings
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.losses.total import LossSettings
+from diff2i2p_core.losses.settings import LossSettings
 from diff2i2p_core.models.config import ModelConfig, PointFeatures, Section, lite_config, released_config
 
 

@@ -9,7 +9,6 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.progress import (
     BarColumn,
@@ -21,13 +20,14 @@ from rich.progress import (
 )
 from torch.utils.data import DataLoader, Subset
 
-from diff2i2p_core.data.pairs import Batch, ScenePairs, collate
+from diff2i2p_core.data.pair import Batch, collate
+from diff2i2p_core.data.pairs import ScenePairs
 from diff2i2p_core.data.scenes import Scene, load_scene
 from diff2i2p_core.engine.config import SceneConfig, TrainConfig
+from diff2i2p_core.engine.objective import Objective
 from diff2i2p_core.engine.validation import register_pair, summarize
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.files import atomic_path, write_text
-from diff2i2p_core.losses.total import pair_loss
 from diff2i2p_core.models.checkpoint import load_model, save_model
 from diff2i2p_core.models.diff2i2p import Diff2I2P
 
@@ -51,6 +51,9 @@ class Trainer:
         else:
             self.model = Diff2I2P(config.model.build())
         self.model.to(self.device)
+        self.objective = Objective(
+            self.model, config.losses, seed=config.seed, bf16=config.precision == "bf16"
+        )
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=config.optimizer.lr, weight_decay=config.optimizer.weight_decay
         )
@@ -116,7 +119,7 @@ class Trainer:
         lr = self._learning_rate()
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        losses = batch_losses(self.model, batch, self.config, self.step)
+        losses = self.objective(batch.to(self.device), epoch=1)
         if not torch.isfinite(losses["loss"]):
             values = ", ".join(f"{name} {value.item():.4g}" for name, value in losses.items())
             raise FloatingPointError(
@@ -191,27 +194,6 @@ class Trainer:
     def _log(self, values: dict[str, Any]) -> None:
         with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
-
-
-def batch_losses(model: Diff2I2P, batch: Batch, config: TrainConfig, step: int) -> dict[str, torch.Tensor]:
-    """Mean losses over the pairs of a batch."""
-    device = model.device
-    points = None if batch.image_points is None else batch.image_points.to(device)
-    half = config.precision == "bf16"
-    with torch.autocast(device.type, torch.bfloat16, enabled=half):
-        images = model.encode_image(batch.images.to(device), points)
-    # On the CPU bf16 kernels are compiled anew for each shape, and every cloud has its own.
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=half and device.type != "cpu")
-    with autocast:
-        submaps = model.encode_cloud(batch.pyramid.to(device), batch.features.to(device))
-    generator = np.random.default_rng([config.seed, step])
-    sums: dict[str, torch.Tensor] = {}
-    for pair, image, submap in zip(batch.pairs, images, submaps, strict=True):
-        with autocast:
-            nodes = model.fuse(image, submap)
-        for name, value in pair_loss(model, pair, image, submap, nodes, config.losses, generator).items():
-            sums[name] = sums[name] + value / len(batch.pairs) if name in sums else value / len(batch.pairs)
-    return sums
 
 
 def _single_thread(worker: int) -> None:

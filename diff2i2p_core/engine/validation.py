@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from diff2i2p_core.data.pairs import Pair, collate, true_points
+from diff2i2p_core.data.pair import Pair, collate, true_points
 from diff2i2p_core.geometry.pnp import PoseEstimate, solve_pnp
 from diff2i2p_core.geometry.se3 import invert, rotation_error_deg, translation_error
 from diff2i2p_core.models.diff2i2p import Diff2I2P

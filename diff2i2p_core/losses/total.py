@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from diff2i2p_core.data.pairs import Pair, true_points
+from diff2i2p_core.data.pair import Pair, true_points
 from diff2i2p_core.data.targets import node_overlaps, positive_pixels, positive_radius
 from diff2i2p_core.losses.coarse import NodeOverlaps, coarse_circle_loss, coarse_contrastive_loss
 from diff2i2p_core.losses.fine import fine_circle_loss, soft_contrastive_loss
-from diff2i2p_core.models.config import ModelConfig, Section
+from diff2i2p_core.losses.settings import LossSettings
+from diff2i2p_core.models.config import ModelConfig
 from diff2i2p_core.models.diff2i2p import Diff2I2P
 from diff2i2p_core.models.features import FusedNodes, ImageFeatures, SubmapFeatures
 from diff2i2p_core.models.patches import image_patches
-
-
-class LossSettings(Section):
-    """Weights and rules of the losses."""
-
-    coarse: float = 1.0
-    coarse_kind: Literal["circle", "contrastive"] = "circle"
-    multi_scale: float = 0.5
-    """Weight, within the coarse loss, of the same loss on the nodes before fusion."""
-    fine: float = 1.0
-    fine_kind: Literal["circle", "contrastive"] = "circle"
-    fine_samples: int = 256
-    coarse_temperature: float = 0.1
-    fine_temperature: float = 0.05
-    """Of the contrastive losses."""
-    released_negatives: bool = False
 
 
 def sample_correspondences(pair: Pair, count: int, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -51,10 +34,12 @@ def pair_loss(
     submap: SubmapFeatures,
     nodes: FusedNodes,
     settings: LossSettings,
-    generator: np.random.Generator,
+    seed: int,
 ) -> dict[str, Tensor]:
-    """The losses of one pair by name; `loss` is their weighted sum."""
+    """The losses of one pair by name; `loss` is their weighted sum. What is drawn depends on the seed and the
+    pair's number alone, so neither batch size nor the number of processes changes it."""
     config = model.config
+    generator = np.random.default_rng([seed, pair.index])
     patches = image_patches(image.grid, image.fine_size, config.image.patch_step)
     overlaps = NodeOverlaps(*node_overlaps(pair.targets, patches, submap.patches, len(submap.points)))
     known = torch.from_numpy(pair.targets.pixel_points[:, 2] > 0).to(image.fine.device)
@@ -63,15 +48,16 @@ def pair_loss(
     used = image_valid.unsqueeze(1) & submap.node_valid.unsqueeze(0)
 
     def on_nodes(image_nodes: Tensor, point_nodes: Tensor) -> Tensor:
-        if settings.coarse_kind == "circle":
-            released = settings.released_negatives
+        if settings.coarse.kind == "circle":
+            released = settings.coarse.negatives == "smaller"
             return coarse_circle_loss(image_nodes, point_nodes, used, overlaps, released)
-        return coarse_contrastive_loss(image_nodes, point_nodes, used, overlaps, settings.coarse_temperature)
+        return coarse_contrastive_loss(image_nodes, point_nodes, used, overlaps, settings.coarse.temperature)
 
     coarse = on_nodes(nodes.image, nodes.points)
     early = on_nodes(image.nodes, submap.nodes)
     fine = _fine_loss(pair, image, submap, settings, generator, config)
-    total = settings.coarse * (coarse + settings.multi_scale * early) + settings.fine * fine
+    total = settings.coarse.weight * (coarse + settings.coarse.multi_scale * early)
+    total = total + settings.fine.weight * fine
     return {"loss": total, "coarse": coarse, "multi_scale": early, "fine": fine}
 
 
@@ -85,14 +71,14 @@ def _fine_loss(
 ) -> Tensor:
     device, voxel = image.fine.device, config.points.voxel
     pixels, points = (
-        index.to(device) for index in sample_correspondences(pair, settings.fine_samples, generator)
+        index.to(device) for index in sample_correspondences(pair, settings.fine.samples, generator)
     )
     if not len(pixels):
         return image.fine.sum() * 0
     truth = torch.from_numpy(true_points(pair.targets, pair.camera_from_cloud)).float().to(device)
     projected = torch.from_numpy(pair.targets.point_pixels).to(device)
     pixel_features, point_features = image.fine[pixels], submap.fine[points]
-    if settings.fine_kind == "circle":
+    if settings.fine.kind == "circle":
         radius, radius_px = positive_radius(config), positive_pixels(config)
         return fine_circle_loss(
             pixel_features,
@@ -107,9 +93,9 @@ def _fine_loss(
     to_pixels = to_pixels.masked_fill(~image.fine_valid, torch.inf)
     stride = float(config.image.fine_stride)
     forward = soft_contrastive_loss(
-        pixel_features, submap.fine, to_points, 0.5 * voxel, settings.fine_temperature
+        pixel_features, submap.fine, to_points, 0.5 * voxel, settings.fine.temperature
     )
     backward = soft_contrastive_loss(
-        point_features, image.fine, to_pixels, 0.7 * stride, settings.fine_temperature
+        point_features, image.fine, to_pixels, 0.7 * stride, settings.fine.temperature
     )
     return 0.5 * (forward + backward)

@@ -27,38 +27,49 @@ def input_camera(camera: Camera, config: ModelConfig) -> Camera:
     return camera.scaled_to(max(1, round(camera.width * height / camera.height)), height)
 
 
-def image_tensor(image: NDArray[np.uint8], camera: Camera, config: ModelConfig) -> Tensor:
-    """(H, W, 3) uint8 RGB of `camera` to (1, C, H', W'), resampled and with the mean removed."""
+def input_image(image: NDArray[np.uint8], camera: Camera, config: ModelConfig) -> NDArray[np.uint8]:
+    """(H, W, 3) of `camera` resampled to the network's input size."""
     if image.shape[:2] != (camera.height, camera.width):
         raise InputError(
             f"image is {image.shape[1]}x{image.shape[0]}, the camera says {camera.width}x{camera.height}; "
             "give the calibration of this image"
         )
     target = input_camera(camera, config)
-    if (target.width, target.height) != (camera.width, camera.height):
-        image = np.asarray(
-            cv2.resize(image, (target.width, target.height), interpolation=cv2.INTER_AREA), np.uint8
-        )
-    colors = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 255
+    if (target.width, target.height) == (camera.width, camera.height):
+        return image
+    size = (target.width, target.height)
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def image_tensor(image: NDArray[np.uint8], camera: Camera, config: ModelConfig) -> Tensor:
+    """(H, W, 3) uint8 RGB of `camera` to (1, C, H', W'), resampled and with the mean removed."""
+    small = np.ascontiguousarray(input_image(image, camera, config))
+    colors = torch.from_numpy(small).permute(2, 0, 1).float() / 255
     if config.image.color == "gray":
         gray = (colors * torch.tensor(LUMINANCE).view(3, 1, 1)).sum(0, keepdim=True)
         return (gray - gray.mean()).unsqueeze(0)
     return ((colors - colors.mean((1, 2), keepdim=True)) * COLOR_SCALE).unsqueeze(0)
 
 
-def depth_tensor(depth: NDArray[np.float32], camera: Camera, config: ModelConfig) -> Tensor:
-    """(H, W) metres registered to the image to back-projected points (1, 3, H', W') of the input image."""
-    target = input_camera(camera, config)
+def input_depth(depth: NDArray[np.float32], camera: Camera, config: ModelConfig) -> NDArray[np.float32]:
+    """(H, W) metres registered to the image, resampled to the network's input size."""
     if depth.shape != (camera.height, camera.width):
         raise InputError(
             f"depth is {depth.shape[1]}x{depth.shape[0]}, the image {camera.width}x{camera.height}; "
             "register it"
         )
-    if target is not camera:
-        # Nearest: averaging across depth edges would invent points.
-        size = (target.width, target.height)
-        depth = np.asarray(cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST), np.float32)
-    return torch.from_numpy(back_project(depth, target)).permute(2, 0, 1).unsqueeze(0)
+    target = input_camera(camera, config)
+    if target is camera:
+        return depth
+    # Nearest: averaging across depth edges would invent points.
+    size = (target.width, target.height)
+    return np.asarray(cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST), np.float32)
+
+
+def depth_tensor(depth: NDArray[np.float32], camera: Camera, config: ModelConfig) -> Tensor:
+    """(H, W) metres registered to the image to back-projected points (1, 3, H', W') of the input image."""
+    points = back_project(input_depth(depth, camera, config), input_camera(camera, config))
+    return torch.from_numpy(points).permute(2, 0, 1).unsqueeze(0)
 
 
 def point_tensor(

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from diff2i2p_core.data.pairs import PairSettings, ScenePairs, collate, true_points
+from diff2i2p_core.data.pair import collate, true_points
+from diff2i2p_core.data.pairs import PairSettings, ScenePairs
 from diff2i2p_core.data.rooms import camera_path, make_room
 from diff2i2p_core.data.scenes import Scene
 from diff2i2p_core.data.targets import node_overlaps, positive_radius

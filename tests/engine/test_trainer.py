@@ -47,7 +47,7 @@ def experiment(folder: Path, output: Path, **changes: object) -> TrainConfig:
         "cache": None,
         "output": output,
         "model": {"preset": "lite", "replace": TINY},
-        "losses": {"coarse_kind": "contrastive", "fine_kind": "contrastive"},
+        "losses": {"coarse": {"kind": "contrastive"}, "fine": {"kind": "contrastive"}},
         "optimizer": {"lr": 3e-3, "warmup": 1},
         "scenes": [{"folder": folder}],
     }
@@ -80,7 +80,7 @@ def test_the_loss_falls(folder: Path, tmp_path: Path, kind: str) -> None:
         tmp_path,
         steps=25,
         pairs={"other_frame": 0, "jitter_deg": 1, "jitter_m": 0.02, "roll_deg": 0, "zoom": [1, 1]},
-        losses={"coarse_kind": kind, "fine_kind": kind},
+        losses={"coarse": {"kind": kind}, "fine": {"kind": kind}},
     )
     Trainer(config).run()
     losses = [json.loads(line)["loss"] for line in (tmp_path / "test" / "log.jsonl").read_text().splitlines()]

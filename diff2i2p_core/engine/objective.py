@@ -1,0 +1,41 @@
+"""What a training step minimises: the network and its losses as one module."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from diff2i2p_core.data.pair import Batch
+from diff2i2p_core.losses.settings import LossSettings
+from diff2i2p_core.losses.total import pair_loss
+from diff2i2p_core.models.diff2i2p import Diff2I2P
+
+
+class Objective(nn.Module):
+    """Network and losses. One forward per step, as data-parallel training needs it."""
+
+    def __init__(self, model: Diff2I2P, settings: LossSettings, *, seed: int, bf16: bool = False) -> None:
+        """`bf16`: the network runs in bfloat16 under autocast, the losses do not."""
+        super().__init__()
+        self.model = model
+        self.settings = settings
+        self.seed = seed
+        self.bf16 = bf16
+
+    def forward(self, batch: Batch, epoch: int) -> dict[str, Tensor]:
+        """Mean losses over the pairs of a batch by name; `loss` is their weighted sum. Epochs count from 1."""
+        model, kind = self.model, batch.images.device.type
+        with torch.autocast(kind, torch.bfloat16, enabled=self.bf16):
+            images = model.encode_image(batch.images, batch.image_points)
+        # On the CPU bf16 kernels are compiled anew for each shape, and every cloud has its own.
+        autocast = torch.autocast(kind, torch.bfloat16, enabled=self.bf16 and kind != "cpu")
+        with autocast:
+            submaps = model.encode_cloud(batch.pyramid, batch.features)
+        sums: dict[str, Tensor] = {}
+        for pair, image, submap in zip(batch.pairs, images, submaps, strict=True):
+            with autocast:
+                nodes = model.fuse(image, submap)
+            for name, value in pair_loss(model, pair, image, submap, nodes, self.settings, self.seed).items():
+                share = value / len(batch.pairs)
+                sums[name] = sums[name] + share if name in sums else share
+        return sums
