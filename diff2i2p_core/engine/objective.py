@@ -23,7 +23,7 @@ class Objective(nn.Module):
         self.bf16 = bf16
 
     def forward(self, batch: Batch, epoch: int) -> dict[str, Tensor]:
-        """Mean losses over the pairs of a batch by name; `loss` is their weighted sum. Epochs count from 1."""
+        """Mean losses over the batch's pairs by name; `loss` is their weighted sum. Epochs count from 1."""
         model, kind = self.model, batch.images.device.type
         with torch.autocast(kind, torch.bfloat16, enabled=self.bf16):
             images = model.encode_image(batch.images, batch.image_points)
