@@ -16,9 +16,8 @@ from diff2i2p_core.evaluation.overlay import Image, panel
 from diff2i2p_core.evaluation.report import frame_caption, pick_frames, write_report
 from diff2i2p_core.evaluation.trajectory import QueryResult
 from diff2i2p_core.files import atomic_path, write_text
-from diff2i2p_core.mapping.build import Progress, map_from_views, map_info, read_source, submap_settings
+from diff2i2p_core.mapping.build import Progress, map_from_views, model_for_map, read_source
 from diff2i2p_core.mapping.map_file import PointMap
-from diff2i2p_core.models.checkpoint import load_model, resolve_weights
 
 if TYPE_CHECKING:
     from diff2i2p_core.localization.localizer import Localizer
@@ -37,13 +36,9 @@ def map_of_frames(
     progress: Progress | None = None,
 ) -> tuple[Diff2I2P, PointMap]:
     """The network and a map, in memory, of the frames `numbers` of a posed RGB-D folder."""
-    path = resolve_weights(weights)
-    model = load_model(path, device)
-    settings = submap_settings(model.config)
-    cloud, views = read_source(folder, settings, numbers=numbers, progress=progress)
-    return model, map_from_views(
-        cloud, views, model, map_info(model.config, path, settings, str(folder)), progress
-    )
+    model, info = model_for_map(weights, str(folder), device)
+    cloud, views = read_source(folder, info.settings, numbers=numbers, progress=progress)
+    return model, map_from_views(cloud, views, model, info, progress)
 
 
 def in_range(frames: PosedFrames, text: str, option: str) -> list[int]:

@@ -24,7 +24,7 @@ from diff2i2p_core.localization.gates import coverage, rejection
 from diff2i2p_core.localization.result import Array, Localization
 from diff2i2p_core.localization.retrieval import SubmapIndex, near_prior
 from diff2i2p_core.localization.settings import LocalizerSettings
-from diff2i2p_core.mapping.build import map_from_views, map_info, map_of_one_cloud, submap_settings
+from diff2i2p_core.mapping.build import map_from_views, map_of_one_cloud, model_for_map
 from diff2i2p_core.mapping.clouds import Cloud, make_cloud
 from diff2i2p_core.mapping.map_file import PointMap, load_info, load_map
 from diff2i2p_core.mapping.viewpoints import sample_viewpoints
@@ -99,9 +99,7 @@ class Localizer:
         free space of a map whose `up` axis is one of x, y, z, -x, -y, -z.
         """
         cloud = make_cloud(np.asarray(points), colors, "the map cloud")
-        path = resolve_weights(weights)
-        model = load_model(path, device)
-        info = map_info(model.config, path, submap_settings(model.config), "the map cloud")
+        model, info = model_for_map(weights, "the map cloud", device)
         chosen = sample_viewpoints(cloud.points, up=up) if views is None else views
         return cls(model, map_from_views(cloud, chosen, model, info), settings)
 
@@ -116,9 +114,7 @@ class Localizer:
         settings: LocalizerSettings | None = None,
     ) -> Localizer:
         """Image-to-point-cloud registration as in the papers: the whole cloud is the one submap."""
-        path = resolve_weights(weights)
-        model = load_model(path, device)
-        info = map_info(model.config, path, submap_settings(model.config), name)
+        model, info = model_for_map(weights, name, device)
         return cls(model, map_of_one_cloud(cloud, model, info), settings)
 
     @torch.inference_mode()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,6 @@ from diff2i2p_core.mapping.map_file import MapInfo, PointMap, save_map
 from diff2i2p_core.mapping.submaps import SubmapSettings, cut_submap
 from diff2i2p_core.mapping.viewpoints import sample_viewpoints
 from diff2i2p_core.models.checkpoint import load_model, resolve_weights, weights_id
-from diff2i2p_core.models.config import ModelConfig
 from diff2i2p_core.models.diff2i2p import Diff2I2P
 from diff2i2p_core.models.features import SubmapFeatures
 from diff2i2p_core.models.inputs import point_tensor
@@ -33,11 +31,6 @@ Progress = Callable[[str, int, int], None]
 
 MIN_SUBMAP_POINTS = 300
 """Views that see fewer points are left out."""
-
-
-def submap_settings(config: ModelConfig) -> SubmapSettings:
-    """The settings of submaps for a network: its own input spacing."""
-    return replace(SubmapSettings(), voxel=config.points.voxel)
 
 
 def build_map(
@@ -51,26 +44,28 @@ def build_map(
     progress: Progress | None = None,
 ) -> PointMap:
     """Build a map file from a cloud file or a posed RGB-D folder; see `read_source` for the views."""
-    path = resolve_weights(weights)
-    model = load_model(path, device)
-    settings = submap_settings(model.config)
-    cloud, views = read_source(source, settings, trajectory=trajectory, up=up, progress=progress)
-    info = map_info(model.config, path, settings, str(source))
+    model, info = model_for_map(weights, str(source), device)
+    cloud, views = read_source(source, info.settings, trajectory=trajectory, up=up, progress=progress)
     point_map = map_from_views(cloud, views, model, info, progress)
     save_map(point_map, out)
     return point_map
 
 
-def map_info(config: ModelConfig, weights: Path, settings: SubmapSettings, source: str) -> MapInfo:
-    return MapInfo(
+def model_for_map(weights: Path | str | None, source: str, device: str = "cpu") -> tuple[Diff2I2P, MapInfo]:
+    """The network that encodes a map, and what the map records of it: submaps have its input spacing."""
+    path = resolve_weights(weights)
+    model = load_model(path, device)
+    config = model.config
+    info = MapInfo(
         source=source,
         weights_name=config.name,
-        weights_id=weights_id(weights),
+        weights_id=weights_id(path),
         mode=config.mode,
         point_features=config.point_features,
-        settings=settings,
+        settings=SubmapSettings(voxel=config.points.voxel),
         created=MapInfo.now(),
     )
+    return model, info
 
 
 def read_source(

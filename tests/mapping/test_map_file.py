@@ -9,18 +9,16 @@ from safetensors.torch import load_file, save_file
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.se3 import compose
-from diff2i2p_core.mapping.build import map_from_views, map_info, submap_settings
+from diff2i2p_core.mapping.build import map_from_views, model_for_map
 from diff2i2p_core.mapping.clouds import Cloud
 from diff2i2p_core.mapping.map_file import FORMAT, PointMap, load_info, load_map, save_map
 from diff2i2p_core.mapping.viewpoints import looking
-from diff2i2p_core.models.checkpoint import load_model
 
 
 @pytest.fixture(scope="module")
 def point_map(tiny_weights: Path, room_cloud: tuple[np.ndarray, np.ndarray]) -> PointMap:
-    model = load_model(tiny_weights)
+    model, info = model_for_map(tiny_weights, "room")
     views = np.array([looking(np.array([2, 1.0, 1.2]), yaw, 0.1) for yaw in (0.0, 1.5, 3.0)])
-    info = map_info(model.config, tiny_weights, submap_settings(model.config), "room")
     return map_from_views(Cloud(*room_cloud), views, model, info)
 
 
@@ -99,8 +97,7 @@ def test_lengths_that_do_not_add_up_are_refused(point_map: PointMap, tmp_path: P
 def test_views_that_see_nothing_are_left_out(
     tiny_weights: Path, room_cloud: tuple[np.ndarray, np.ndarray]
 ) -> None:
-    model = load_model(tiny_weights)
-    info = map_info(model.config, tiny_weights, submap_settings(model.config), "room")
+    model, info = model_for_map(tiny_weights, "room")
     inside, away = looking(np.array([2, 1.0, 1.2]), 0.0, 0.1), compose(np.eye(3), [0, 0, 90])
     assert len(map_from_views(Cloud(*room_cloud), np.array([away, inside]), model, info).submaps) == 1
     with pytest.raises(InputError, match="room: none of 1 views"):
