@@ -73,10 +73,6 @@ class BenchmarkPairs:
         check_files(settings.root, self.entries)
         self.epoch_length = len(self.entries)
 
-    def __len__(self) -> int:
-        """Pairs of one epoch."""
-        return self.epoch_length
-
     def entry(self, n: int) -> Entry:
         """What pair n is made of."""
         epoch, place = divmod(n, self.epoch_length)

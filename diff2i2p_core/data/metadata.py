@@ -1,7 +1,7 @@
-"""The benchmarks' lists of image-cloud pairs (METHOD 1.1, 1.2): pickles as published, or JSON Lines made of them.
+"""The benchmarks' lists of pairs (METHOD 1.1, 1.2): pickles as published, or JSON Lines made of them.
 
-    root/metadata/train-full.pkl | .jsonl    (RGB-D Scenes V2: train.pkl | .jsonl)
-    root/data/<the files that they name>
+root/metadata/train-full.pkl | .jsonl    (RGB-D Scenes V2: train.pkl | .jsonl)
+root/data/<the files that they name>
 """
 
 from __future__ import annotations
@@ -99,7 +99,9 @@ def _metadata_file(root: Path, layout: Layout, subset: str) -> Path:
         if path.is_file():
             return path
     found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
-    raise InputError(f"{folder}: no {_stem(layout, subset)}.pkl or .jsonl for subset '{subset}'; it has {found}")
+    raise InputError(
+        f"{folder}: no {_stem(layout, subset)}.pkl or .jsonl for subset '{subset}'; it has {found}"
+    )
 
 
 def _read_lines(path: Path) -> list[Any]:

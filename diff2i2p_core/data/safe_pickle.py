@@ -20,7 +20,7 @@ _DTYPE = re.compile(r"[iu][1248]|f[248]|b1|U\d{1,4}")
 
 
 def load_records(path: Path | str) -> list[dict[Any, Any]]:
-    """A pickled list of flat dicts whose values are plain or NumPy arrays and scalars; InputError if other."""
+    """A pickled list of flat dicts of plain values, NumPy arrays and scalars; InputError if it is not."""
     try:
         with Path(path).open("rb") as file:
             records = _Unpickler(file, path).load()
