@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from diff2i2p_core.data.pair import Batch
 from diff2i2p_core.losses.settings import LossSettings
-from diff2i2p_core.losses.total import pair_loss
+from diff2i2p_core.losses.total import needs_matches, pair_loss
 from diff2i2p_core.models.diff2i2p import Diff2I2P
 
 
@@ -35,7 +35,9 @@ class Objective(nn.Module):
         for pair, image, submap in zip(batch.pairs, images, submaps, strict=True):
             with autocast:
                 nodes = model.fuse(image, submap)
-            for name, value in pair_loss(model, pair, image, submap, nodes, self.settings, self.seed).items():
+            matches = model.match(image, submap, nodes) if needs_matches(model, self.settings) else None
+            losses = pair_loss(model, pair, image, submap, nodes, matches, self.settings, self.seed)
+            for name, value in losses.items():
                 share = value / len(batch.pairs)
                 sums[name] = sums[name] + share if name in sums else share
         return sums

@@ -31,9 +31,26 @@ class FineSettings(Section):
     temperature: float = Field(default=0.05, gt=0)
     """Of the contrastive loss."""
 
+    deformed_points: bool = False
+    """Distances are measured from the points that tuning moved, as in the released code (METHOD D3)."""
+
+
+class TuningSettings(Section):
+    """Deformable Correspondence Tuning, for models that have it; both weights 0: off."""
+
+    offset_weight: float = Field(default=0.2, ge=0)
+    residual_weight: float = Field(default=0.4, ge=0)
+    depthless_pixels: bool = False
+    """Pixels without depth count, with the camera's centre as their point, as released (METHOD D6)."""
+
+    @property
+    def used(self) -> bool:
+        return self.offset_weight > 0 or self.residual_weight > 0
+
 
 class LossSettings(Section):
     """Every term with its weight; a weight of 0 leaves its work out."""
 
     coarse: CoarseSettings = CoarseSettings()
     fine: FineSettings = FineSettings()
+    tuning: TuningSettings = TuningSettings()

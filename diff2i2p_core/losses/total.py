@@ -1,4 +1,4 @@
-"""The training objective of one pair: coarse and fine losses with their weights."""
+"""The matching objective of one pair: coarse, fine and tuning losses with their weights."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from diff2i2p_core.data.targets import node_overlaps, positive_pixels, positive_
 from diff2i2p_core.losses.coarse import NodeOverlaps, coarse_circle_loss, coarse_contrastive_loss
 from diff2i2p_core.losses.fine import fine_circle_loss, soft_contrastive_loss
 from diff2i2p_core.losses.settings import LossSettings
+from diff2i2p_core.losses.tuning import tuning_loss
 from diff2i2p_core.models.config import ModelConfig
 from diff2i2p_core.models.diff2i2p import Diff2I2P
-from diff2i2p_core.models.features import FusedNodes, ImageFeatures, SubmapFeatures
+from diff2i2p_core.models.features import Correspondences, FusedNodes, ImageFeatures, SubmapFeatures
 from diff2i2p_core.models.patches import image_patches
 
 
@@ -27,17 +28,26 @@ def sample_correspondences(pair: Pair, count: int, generator: np.random.Generato
     return torch.from_numpy(targets.close_pixels[rows]), torch.from_numpy(targets.close_points[rows])
 
 
+def needs_matches(model: Diff2I2P, settings: LossSettings) -> bool:
+    """Whether `pair_loss` uses the network's own matches."""
+    return model.tuning is not None and settings.tuning.used
+
+
 def pair_loss(
     model: Diff2I2P,
     pair: Pair,
     image: ImageFeatures,
     submap: SubmapFeatures,
     nodes: FusedNodes,
+    matches: Correspondences | None,
     settings: LossSettings,
     seed: int,
 ) -> dict[str, Tensor]:
     """The losses of one pair by name; `loss` is their weighted sum. What is drawn depends on the seed and the
-    pair's number alone, so neither batch size nor the number of processes changes it."""
+    pair's number alone, so neither batch size nor the number of processes changes it.
+
+    `matches`: what `model.match` found, if `needs_matches`.
+    """
     config = model.config
     generator = np.random.default_rng([seed, pair.index])
     patches = image_patches(image.grid, image.fine_size, config.image.patch_step)
@@ -58,7 +68,18 @@ def pair_loss(
     fine = _fine_loss(pair, image, submap, settings, generator, config)
     total = settings.coarse.weight * (coarse + settings.coarse.multi_scale * early)
     total = total + settings.fine.weight * fine
-    return {"loss": total, "coarse": coarse, "multi_scale": early, "fine": fine}
+    losses = {"coarse": coarse, "multi_scale": early, "fine": fine}
+    if needs_matches(model, settings):
+        assert matches is not None
+        known_depth = pair.targets.pixel_points[:, 2] > 0
+        counted = np.ones_like(known_depth) if settings.tuning.depthless_pixels else known_depth
+        tuning = tuning_loss(
+            model, image, matches, true_points(pair.targets, pair.camera_from_cloud), counted
+        )
+        total = total + settings.tuning.offset_weight * tuning.offset
+        total = total + settings.tuning.residual_weight * tuning.residual
+        losses |= {"offset": tuning.offset, "residual": tuning.residual}
+    return {"loss": total, **losses}
 
 
 def _fine_loss(

@@ -13,7 +13,7 @@ from diff2i2p_core.models.image_backbone import NODE_LEVELS, ImageBackbone, Node
 from diff2i2p_core.models.matching import match_nodes, match_patches
 from diff2i2p_core.models.patches import image_patches, point_patches
 from diff2i2p_core.models.point_backbone import PointBackbone
-from diff2i2p_core.models.tuning import CorrespondenceTuning, offset_scale
+from diff2i2p_core.models.tuning import CorrespondenceTuning
 from diff2i2p_core.ops.pyramid import PointPyramid
 
 
@@ -179,24 +179,43 @@ class Diff2I2P(nn.Module):
             rows, columns = match_patches(
                 image, submap, image_nodes, point_nodes, config.matching, config.image.patch_step
             )
-        image_fine, point_fine = image.fine[rows], submap.fine[columns]
-        points = submap.points[columns]
+        return self.correspondences(image, submap, rows, columns, image_nodes, point_nodes)
+
+    def correspondences(
+        self,
+        image: ImageFeatures,
+        submap: SubmapFeatures,
+        pixel_indices: Tensor,
+        point_indices: Tensor,
+        image_nodes: Tensor,
+        point_nodes: Tensor,
+    ) -> Correspondences:
+        """Given matches with their scores and, where the model has it, tuned points; differentiable."""
+        image_fine = image.fine.index_select(0, pixel_indices)
+        point_fine = submap.fine.index_select(0, point_indices)
+        points = submap.points[point_indices]
         offsets = None
         if self.tuning is not None:
-            pixel_points = None if image.points is None else image.points[rows]
+            pixel_points = None if image.points is None else image.points[pixel_indices]
             offsets = self.tuning(image_fine, point_fine, points, pixel_points)
-            patch_extent = config.points.voxel * 2 ** (config.points.levels - 1)
-            points = points + offsets * offset_scale(image.points, patch_extent, points)
+            points = points + offsets * self.offset_scale(image)
         return Correspondences(
-            pixels=image.pixels[rows],
+            pixels=image.pixels[pixel_indices],
             points=points,
             scores=(image_fine * point_fine).sum(1),
-            pixel_indices=rows,
-            point_indices=columns,
+            pixel_indices=pixel_indices,
+            point_indices=point_indices,
             image_nodes=image_nodes,
             point_nodes=point_nodes,
             offsets=offsets,
         )
+
+    def offset_scale(self, image: ImageFeatures) -> Tensor:
+        """Metres (3,) that an offset of 1 means: extent of the back-projected image, in mono of a patch."""
+        if image.points is None:
+            points = self.config.points
+            return image.fine.new_full((3,), points.voxel * 2 ** (points.levels - 1))
+        return image.points.amax(0) - image.points.amin(0)
 
     def forward(
         self, images: Tensor, pyramid: PointPyramid, features: Tensor, points: Tensor | None = None

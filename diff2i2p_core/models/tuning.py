@@ -26,10 +26,3 @@ class CorrespondenceTuning(nn.Module):
                 raise ValueError("this model tunes correspondences with the query's depth")
             inputs.append(pixel_points)
         return self.net(torch.cat(inputs, dim=1))
-
-
-def offset_scale(image_points: Tensor | None, patch_extent: float, like: Tensor) -> Tensor:
-    """Metres (3,) that an offset of 1 means: extent of the back-projected image, else of a patch."""
-    if image_points is None:
-        return like.new_full((3,), patch_extent)
-    return image_points.amax(0) - image_points.amin(0)
