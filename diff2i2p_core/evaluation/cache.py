@@ -1,0 +1,141 @@
+"""Registrations on disk, one .npz a pair: ours, or as the released test.py writes them. No pickles."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.evaluation.registration import Registration
+from diff2i2p_core.files import atomic_path, write_text
+from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.models.config import Section
+
+FORMAT = "diff2i2p-registration-1"
+INFO = "cache.json"
+RELEASED_SIZE = (640, 480)
+RELEASED_VOXEL = 0.025
+
+
+class CacheInfo(Section):
+    """What a folder of registrations was made of; `cache.json` in it."""
+
+    weights: str
+    weights_id: str
+    """SHA-256."""
+    model: str
+    benchmark: str
+    """7scenes, rgbd_scenes_v2, ..."""
+    subset: str
+    pairs: int
+    """In the subset; fewer files are a test run that has not ended."""
+
+
+def write_info(folder: Path, info: CacheInfo) -> None:
+    write_text(folder / INFO, info.model_dump_json(indent=1) + "\n")
+
+
+def read_info(folder: Path) -> CacheInfo | None:
+    """None where the folder has none, as those of the released code."""
+    path = folder / INFO
+    if not path.exists():
+        return None
+    try:
+        return CacheInfo.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        raise InputError(
+            f"{path}: not what `diff2i2p test` writes; run the test again into another folder"
+        ) from None
+
+
+def registration_files(folder: Path) -> list[Path]:
+    """folder/SCENE/PAIR.npz, sorted; files that are being written do not count."""
+    found = sorted(path for path in folder.glob("*/*.npz") if not path.name.startswith("."))
+    if not found:
+        what = "holds no SCENE/PAIR.npz" if folder.is_dir() else "no such folder"
+        raise InputError(f"{folder}: {what}; give the folder that `diff2i2p test` wrote")
+    return found
+
+
+def registration_path(folder: Path, name: str) -> Path:
+    """The file of the pair `name`, "scene/imageid_cloudid"."""
+    return folder / f"{name}.npz"
+
+
+def write_registration(registration: Registration, path: Path) -> None:
+    """Write one .npz; `read_registration` gives the same back."""
+    values = {f.name: getattr(registration, f.name) for f in fields(Registration)}
+    camera = registration.camera
+    values["camera"] = (camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy)
+    arrays: dict[str, Any] = {name: np.asarray(v) for name, v in values.items() if v is not None}
+    with atomic_path(path) as temporary:
+        np.savez_compressed(temporary, format=np.asarray(FORMAT), **arrays)
+
+
+def read_registration(path: Path) -> Registration:
+    """One registration from a file of ours or of the released code, told apart by what is in it."""
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        if "img_corr_points" in arrays:
+            return _released(arrays, f"{path.parent.name}/{path.stem}")
+        if str(arrays.get("format")) != FORMAT:
+            raise ValueError("unknown format")
+        return _ours(arrays)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        words = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        what = " ".join(words.split())
+        raise InputError(f"{path}: not a registration ({what}); delete it and run the test again") from None
+
+
+def _ours(arrays: Mapping[str, NDArray[Any]]) -> Registration:
+    values: dict[str, Any] = {
+        f.name: arrays.get(f.name) if f.name == "jpeg" else arrays[f.name] for f in fields(Registration)
+    }
+    width, height, *intrinsics = arrays["camera"].tolist()
+    values["camera"] = Camera(int(width), int(height), *intrinsics)
+    for name, kind in (("name", str), ("overlap", float), ("voxel", float)):
+        values[name] = kind(arrays[name])
+    return Registration(**values)
+
+
+def _released(arrays: Mapping[str, NDArray[Any]], name: str) -> Registration:
+    """METHOD 5. The file's cloud is the tuned one: untuned rows of matched points are unknown. Arrays of
+    one element were stored as scalars (METHOD D20); pixels are (row, column)."""
+    cloud = arrays["pcd_points"].astype(np.float32)
+    points = arrays["pcd_corr_points"].astype(np.float32).reshape(-1, 3)
+    row_of = {point.tobytes(): row for row, point in enumerate(cloud)}
+    indices = np.array([row_of.get(point.tobytes(), -1) for point in points], np.int64)
+    untuned = cloud.copy()
+    untuned[indices[indices >= 0]] = np.nan
+
+    def flat(key: str, kind: type = np.int64) -> NDArray[Any]:
+        return arrays[key].astype(kind).reshape(-1)
+
+    return Registration(
+        name=name,
+        camera=Camera.from_matrix(arrays["intrinsics"], *RELEASED_SIZE),
+        camera_from_cloud=arrays["transform"].astype(np.float64),
+        overlap=float(arrays["overlap"]),
+        voxel=RELEASED_VOXEL,
+        cloud=untuned,
+        pixels=arrays["img_corr_pixels"].astype(np.float32).reshape(-1, 2)[:, ::-1],
+        points=points,
+        point_indices=indices,
+        pixel_points=arrays["img_corr_points"].astype(np.float32).reshape(-1, 3),
+        scores=flat("corr_scores", np.float32),
+        image_nodes=flat("img_node_corr_indices"),
+        point_nodes=flat("pcd_node_corr_indices"),
+        true_image_nodes=flat("gt_img_node_corr_indices"),
+        true_point_nodes=flat("gt_pcd_node_corr_indices"),
+        true_overlaps=flat("gt_node_corr_min_overlaps", np.float32),
+        jpeg=None,
+    )

@@ -1,0 +1,95 @@
+"""The papers' evaluation protocol: thresholds, pose solver and what counts (METHOD 5)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike
+from pydantic import Field
+
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.pnp import PnpSettings, PoseEstimate, solve_pnp
+from diff2i2p_core.geometry.se3 import Array, compose
+from diff2i2p_core.models.config import Section
+
+Solver = Literal["paper", "poselib"]
+
+
+class Protocol(Section):
+    """The defaults are the released evaluation of 7-Scenes; `corrected` mends what METHOD 7 lists."""
+
+    name: str = "7scenes"
+    acceptance_radius: float = Field(default=0.05, gt=0)
+    """Metres between a pixel's true point and its match, for an inlier."""
+    inlier_ratio: float = Field(default=0.1, ge=0, le=1)
+    """From this inlier ratio on, the features of a pair count as matched (FMR)."""
+    rmse: float = Field(default=0.1, gt=0)
+    """Metres between the cloud at the true and at the estimated pose, below which a pair counts for RR."""
+    solver: Solver = "paper"
+    """`paper`: OpenCV's P3P RANSAC on all matches alike; `poselib`: ours, which tries high scores first."""
+    iterations: int = Field(default=50_000, gt=0)
+    """Of the paper's solver."""
+    reprojection_px: float = Field(default=8.0, gt=0)
+    depth_only: bool = False
+    """Matches of pixels without depth take no part in the inlier ratio; the released code measures them from
+    the camera's centre (METHOD D6)."""
+    tuned_cloud: bool = True
+    """RMSE over the cloud with the tuned points written into it, as the released code does (METHOD D3)."""
+    patch_overlap: float = Field(default=0.0, ge=0, lt=1)
+    """Coarse pairs that overlap more than this are right: 0 in the released evaluation, 0.3 in the released
+    training (METHOD D14)."""
+    num_corr: int | None = Field(default=None, ge=4)
+    """Only so many matches, the best by score; the released option has no effect (METHOD D12)."""
+
+    def corrected(self) -> Protocol:
+        """The same thresholds without the released oddities."""
+        return self.model_copy(update={"depth_only": True, "tuned_cloud": False, "patch_overlap": 0.3})
+
+
+PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol(),
+        Protocol(name="rgbd_scenes_v2", acceptance_radius=0.025, inlier_ratio=0.25, rmse=0.03),
+    )
+}
+
+
+def find_protocol(name: str) -> Protocol:
+    """The released protocol of a benchmark."""
+    if name not in PROTOCOLS:
+        raise InputError(f"--protocol '{name}': unknown; use one of {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[name]
+
+
+def estimate_pose(
+    protocol: Protocol, pixels: ArrayLike, points: ArrayLike, camera: Camera, scores: ArrayLike
+) -> Array | None:
+    """camera_from_points (4, 4) by the protocol's solver from pixels (C, 2), (u, v), points (C, 3) and scores
+    (C,); None with fewer than 4 matches or where the solver finds nothing."""
+    uv, xyz = np.ascontiguousarray(pixels, np.float64), np.ascontiguousarray(points, np.float64)
+    if len(uv) < 4:
+        return None
+    if protocol.solver == "poselib":
+        settings = PnpSettings(solver="poselib", max_error_px=protocol.reprojection_px)
+        found = solve_pnp(uv, xyz, camera, scores, settings)
+        return found.camera_from_points if isinstance(found, PoseEstimate) else None
+    try:
+        done, rotation, translation, _ = cv2.solvePnPRansac(
+            xyz,
+            uv,
+            camera.matrix,
+            np.zeros(4),
+            iterationsCount=protocol.iterations,
+            reprojectionError=protocol.reprojection_px,
+            flags=cv2.SOLVEPNP_P3P,
+        )
+    except cv2.error:
+        return None
+    if not done:
+        return None
+    pose = compose(cv2.Rodrigues(rotation)[0], translation.ravel())
+    return pose if np.isfinite(pose).all() else None
