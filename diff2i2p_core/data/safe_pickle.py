@@ -6,10 +6,12 @@ need stand for inert classes of this file; every other name is refused before it
 
 from __future__ import annotations
 
+import io
 import pickle
+import pickletools
 import re
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +24,9 @@ _DTYPE = re.compile(r"[iu][1248]|f[248]|b1|U\d{1,4}")
 def load_records(path: Path | str) -> list[dict[Any, Any]]:
     """A pickled list of flat dicts of plain values, NumPy arrays and scalars; InputError if it is not."""
     try:
-        with Path(path).open("rb") as file:
-            records = _Unpickler(file, path).load()
+        content = Path(path).read_bytes()
+        _check_sizes(content)
+        records = _Unpickler(content, path).load()
         if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
             raise InputError(f"{path}: not a list of dicts; give a metadata file of the benchmark")
         return [{k: _resolved(v) for k, v in record.items()} for record in records]
@@ -34,6 +37,13 @@ def load_records(path: Path | str) -> list[dict[Any, Any]]:
     except Exception as error:  # whatever broken bytes make the unpickler raise
         what = " ".join(str(error).split())[:120] or type(error).__name__
         raise InputError(f"{path}: broken pickle ({what}); get the file again") from None
+
+
+def _check_sizes(content: bytes) -> None:
+    """Refuse lengths and memo numbers beyond the file, for which the unpickler would take memory at once."""
+    for opcode, argument, _ in pickletools.genops(content):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > len(content):
+            raise ValueError("a number larger than the file")
 
 
 class _Dtype:
@@ -112,8 +122,8 @@ _NAMES: dict[tuple[str, str], type] = {
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: BinaryIO, path: Path | str) -> None:
-        super().__init__(file)
+    def __init__(self, content: bytes, path: Path | str) -> None:
+        super().__init__(io.BytesIO(content))
         self.path = path
 
     def find_class(self, module: str, name: str) -> type:

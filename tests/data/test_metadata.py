@@ -107,7 +107,8 @@ def test_calls_are_refused_before_they_run(
         b"[1, 2]",
         b"\x80\x04c__main__\nnothing\n.",
         b"\x80\x04cnumpy\ndtype\n}\x8c\x01xK\x01sb.",  # a state for the class itself
-        b"\x80\x04\x80\x04r\xff\xff\xff\xff.",
+        b"\x80\x04]r\xff\xff\xff\xff.",  # a memo of 2^32 places
+        b"\x80\x05\x96\x00\x00\x00\x00\x10\x00\x00\x00.",  # a bytearray of 64 GB
         {"scene_name": "chess"},
         "chess",
         [1, 2],
