@@ -42,7 +42,7 @@ def load_records(path: Path | str) -> list[dict[Any, Any]]:
 def _check_sizes(content: bytes) -> None:
     """Refuse lengths and memo numbers beyond the file, for which the unpickler would take memory at once."""
     for opcode, argument, _ in pickletools.genops(content):
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > len(content):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and (argument or 0) > len(content):
             raise ValueError("a number larger than the file")
 
 
