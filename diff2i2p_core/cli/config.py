@@ -9,28 +9,38 @@ import typer
 
 app = typer.Typer(help="Settings of experiments: dump, check.", no_args_is_help=True)
 
-_Config = Annotated[Path, typer.Argument(help="YAML of the experiment, see training/configs")]
 _Overrides = Annotated[list[str] | None, typer.Argument(help="key=value, as optimizer.lr=0.001")]
 
 
 @app.command()
-def dump(config: _Config, overrides: _Overrides = None) -> None:
+def dump(
+    config: Annotated[
+        Path | None, typer.Argument(help="YAML of an experiment; without it, the defaults")
+    ] = None,
+    overrides: _Overrides = None,
+) -> None:
     """Every setting of an experiment as YAML, defaults included."""
     import json
 
     import yaml
 
-    from diff2i2p_core.engine.config import load_config
+    from diff2i2p_core.engine.config import TrainConfig
+    from diff2i2p_core.engine.config_file import load_config
 
-    values = json.loads(load_config(config, overrides or ()).model_dump_json())
-    typer.echo(yaml.safe_dump(values, sort_keys=False), nl=False)
+    # The defaults alone are no experiment: steps or epochs, scenes or a benchmark are missing.
+    chosen = TrainConfig.model_construct() if config is None else load_config(config, overrides or ())
+    typer.echo(yaml.safe_dump(json.loads(chosen.model_dump_json()), sort_keys=False), nl=False)
 
 
 @app.command()
-def check(config: _Config, overrides: _Overrides = None) -> None:
+def check(
+    config: Annotated[Path, typer.Argument(help="YAML of an experiment, see training/configs")],
+    overrides: _Overrides = None,
+) -> None:
     """Refuse unknown keys and impossible values; prints the network it describes."""
-    from diff2i2p_core.engine.config import load_config
+    from diff2i2p_core.engine.config_file import load_config
 
     checked = load_config(config, overrides or ())
     model = checked.model.build()
-    typer.echo(f"{config}: fine; {model.name}, {model.mode}, {model.point_features}, {checked.steps} steps")
+    length = f"{checked.steps} steps" if checked.steps else f"{checked.epochs} epochs"
+    typer.echo(f"{config}: fine; {model.name}, {model.mode}, {model.point_features}, {length}")

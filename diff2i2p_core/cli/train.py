@@ -14,7 +14,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="go on from the run's last checkpoint")] = False,
 ) -> None:
     """Train a network; the run's folder holds checkpoint, weights, log and TensorBoard files."""
-    from diff2i2p_core.engine.config import load_config
+    from diff2i2p_core.engine.config_file import load_config
     from diff2i2p_core.engine.trainer import Trainer
 
     weights = Trainer(load_config(config, overrides or ())).run(resume=resume)

@@ -50,6 +50,9 @@ class Trainer:
             self.model = load_model(config.start_from).train()
         else:
             self.model = Diff2I2P(config.model.build())
+        if config.benchmark is not None or config.epochs is not None:
+            raise InputError("benchmark, epochs: not trained yet; give scenes and steps")
+        self.steps = config.steps or 0
         self.model.to(self.device)
         self.objective = Objective(
             self.model, config.losses, seed=config.seed, bf16=config.precision == "bf16"
@@ -74,9 +77,11 @@ class Trainer:
         write_text(self.folder / "config.json", config.model_dump_json(indent=2))
         pairs = self._pairs(config.scenes, config.seed, augment=True)
         validation = (
-            self._pairs(config.validation, config.seed + 1, augment=False) if config.validation else None
+            self._pairs(config.validation.scenes, config.seed + 1, augment=False)
+            if config.validation.scenes
+            else None
         )
-        rest = Subset(pairs, range(self.step * config.batch_size, config.steps * config.batch_size))
+        rest = Subset(pairs, range(self.step * config.batch_size, self.steps * config.batch_size))
         loader: DataLoader[Any] = DataLoader(
             rest,
             batch_size=config.batch_size,
@@ -88,7 +93,7 @@ class Trainer:
         sums: dict[str, float] = defaultdict(float)
         counted = 0
         with SummaryWriter(str(self.folder / "tensorboard")) as writer, _progress() as progress:
-            task = progress.add_task("training", total=config.steps, completed=self.step, note="")
+            task = progress.add_task("training", total=self.steps, completed=self.step, note="")
             last = time.perf_counter()
             for batch in loader:
                 for name, value in self.train_step(batch).items():
@@ -106,10 +111,13 @@ class Trainer:
                     progress.update(task, completed=self.step, note=note)
                     sums.clear()
                     counted = 0
-                if validation is not None and self.step % config.validate_every == 0:
+                if (
+                    validation is not None
+                    and self.step % (config.validation.every or config.epoch_pairs) == 0
+                ):
                     self._validate(validation, writer)
                     last = time.perf_counter()
-                if self.step % config.save_every == 0 or self.step == config.steps:
+                if self.step % config.save_every == 0 or self.step == self.steps:
                     self._save()
         return self.folder / "last.safetensors"
 
@@ -127,7 +135,7 @@ class Trainer:
             )
         self.optimizer.zero_grad(set_to_none=True)
         losses["loss"].backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optimizer.clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optimizer.clip or math.inf)
         self.optimizer.step()
         return {**{name: value.item() for name, value in losses.items()}, "gradient": norm.item(), "lr": lr}
 
@@ -135,7 +143,7 @@ class Trainer:
         optimizer = self.config.optimizer
         if self.step < optimizer.warmup:
             return optimizer.lr * (self.step + 1) / optimizer.warmup
-        done = (self.step - optimizer.warmup) / max(1, self.config.steps - optimizer.warmup)
+        done = (self.step - optimizer.warmup) / max(1, self.steps - optimizer.warmup)
         return optimizer.final_lr + 0.5 * (optimizer.lr - optimizer.final_lr) * (1 + math.cos(math.pi * done))
 
     def _pairs(self, scenes: tuple[SceneConfig, ...], seed: int, augment: bool) -> ScenePairs:
@@ -157,7 +165,9 @@ class Trainer:
 
     def _validate(self, pairs: ScenePairs, writer: Any) -> None:
         self.model.eval()
-        summary = summarize(register_pair(self.model, pairs[i]) for i in range(self.config.validation_pairs))
+        summary = summarize(
+            register_pair(self.model, pairs[i]) for i in range(self.config.validation.pairs or 24)
+        )
         for name, value in summary.items():
             writer.add_scalar(f"validation/{name}", value, self.step)
         self._log({"step": self.step, "validation": summary})

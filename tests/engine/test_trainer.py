@@ -89,7 +89,7 @@ def test_the_loss_falls(folder: Path, tmp_path: Path, kind: str) -> None:
 
 def test_validation_writes_the_best_weights(folder: Path, tmp_path: Path) -> None:
     config = experiment(
-        folder, tmp_path, steps=2, validation=[{"folder": folder}], validate_every=2, validation_pairs=2
+        folder, tmp_path, steps=2, validation={"scenes": [{"folder": folder}], "every": 2, "pairs": 2}
     )
     Trainer(config).run()
     assert load_model(tmp_path / "test" / "best.safetensors").config == config.model.build()

@@ -1,0 +1,126 @@
+"""Experiments' YAML files: `base` files, `key=value` overrides, and messages that name the nearest key."""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from diff2i2p_core.engine.config import ALTERNATIVES, TrainConfig, merge
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.models.config import ModelConfig
+
+MAX_BASES = 8
+
+
+def load_config(path: Path | str, overrides: Sequence[str] = ()) -> TrainConfig:
+    """Read an experiment's YAML and apply `section.key=value` overrides (values are YAML).
+
+    `base: other.yaml` starts from another experiment, a file beside this one. Of settings that exclude each
+    other, as steps and epochs, the later layer's counts. Relative folders are meant from the current folder.
+    """
+    values = _layer(_read(Path(path)), _parse(overrides))
+    try:
+        config = TrainConfig.model_validate(values)
+    except ValidationError as error:
+        raise InputError(f"{path}: {_explain(error, TrainConfig)}") from None
+    try:
+        config.model.build()
+    except ValidationError as error:
+        raise InputError(f"{path}: {_explain(error, ModelConfig, 'model.replace.')}") from None
+    return config
+
+
+def _read(path: Path, depth: int = 0) -> dict[str, Any]:
+    try:
+        values: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give a configuration file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())}); mend the file") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: holds no settings; see training/configs for examples")
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    if depth == MAX_BASES:
+        raise InputError(f"{path}: over {MAX_BASES} files based on one another; look for a circle")
+    return _layer(_read(path.parent / str(base), depth + 1), values)
+
+
+def _parse(overrides: Sequence[str]) -> dict[str, Any]:
+    layer: dict[str, Any] = {}
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator or not key:
+            raise InputError(f"'{override}': an override is key=value, as optimizer.lr=0.001")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise InputError(f"'{override}': the value is not YAML; mind the quotes and brackets") from None
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        layer = merge(layer, value)
+    return layer
+
+
+def _layer(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`merge`, where a setting of `changes` takes the place of the base's alternative to it."""
+    replaced = {
+        name
+        for group in ALTERNATIVES
+        for name in group
+        if name not in changes and any(changes.get(other) is not None for other in group)
+    }
+    return merge({key: value for key, value in base.items() if key not in replaced}, changes)
+
+
+def _explain(error: ValidationError, root: type[BaseModel], prefix: str = "") -> str:
+    """One line for the first error of values of `root`."""
+    first = error.errors()[0]
+    where = prefix + ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        near = _nearest(first["loc"], root)
+        return f"unknown key '{where}'; " + (
+            f"did you mean '{near}'?" if near else "`diff2i2p config dump` shows all keys"
+        )
+    if first["type"] == "missing":
+        return f"'{where}' is missing; add it"
+    if not where:
+        return first["msg"].removeprefix("Value error, ")
+    message = first["msg"]
+    return f"'{where}': {message[:1].lower()}{message[1:]}; mend the value"
+
+
+def _nearest(location: tuple[int | str, ...], root: type[BaseModel]) -> str | None:
+    """The key most like the unknown one at `location`: among its neighbours, else a path elsewhere."""
+    section: type[BaseModel] | None = root
+    for part in location[:-1]:
+        if isinstance(part, str) and section is not None:
+            section = _section(section.model_fields[part].annotation)
+    name = str(location[-1])
+    if section is not None and (near := difflib.get_close_matches(name, section.model_fields, n=1)):
+        return near[0]
+    paths = {path.rpartition(".")[2]: path for path in _paths(root)}
+    return next((paths[found] for found in difflib.get_close_matches(name, paths, n=1)), None)
+
+
+def _paths(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, info in section.model_fields.items():
+        yield prefix + name
+        inner = _section(info.annotation)
+        if inner is not None:
+            yield from _paths(inner, f"{prefix}{name}.")
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    """The section in an annotation as `Section`, `Section | None` or `tuple[Section, ...]`."""
+    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
+        return annotation if issubclass(annotation, BaseModel) else None
+    return next((found for part in typing.get_args(annotation) if (found := _section(part))), None)
