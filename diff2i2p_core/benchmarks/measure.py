@@ -7,12 +7,15 @@ is about the wall time of an idle one.
 from __future__ import annotations
 
 import importlib
+import multiprocessing
 import platform
 import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,7 @@ from diff2i2p_core.errors import InputError
 
 @dataclass(frozen=True)
 class Case:
-    """`prepare(device)` makes the input and returns what is timed. Times in milliseconds."""
+    """`prepare(device)` makes the input and returns what is timed. Milliseconds, MiB of main memory."""
 
     name: str
     prepare: Callable[[str], Callable[[], Any]]
@@ -32,6 +35,12 @@ class Case:
     """On two CPU threads."""
     released_ms: float | None = None
     """The released code's time for the same work on two CPU threads."""
+    aim_mb: float | None = None
+    released_mb: float | None = None
+    most_runs: int | None = None
+    """For work of many seconds: no more timed runs than this, after a single one to warm up."""
+    apart: bool = False
+    """Measure in a process of its own, with that process's peak of main memory; `prepare` must pickle."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +53,13 @@ class Timing:
     cpu_ms: float
     """Median processor time, all threads together."""
     runs: int
+    peak_mb: float | None
+    """Most main memory of a process that ran this case alone, Python and libraries (0.3 GiB) included."""
     gpu_peak_mb: float | None
     aim_ms: float | None
     released_ms: float | None
+    aim_mb: float | None
+    released_mb: float | None
 
 
 def cases_of(part: str) -> list[Case]:
@@ -57,7 +70,13 @@ def cases_of(part: str) -> list[Case]:
 
 
 def measure(case: Case, device: str = "cpu", runs: int = 30, warm_up: int = 5) -> Timing:
-    """Time one case."""
+    """Time one case; in a process of its own where the case asks for it."""
+    if case.apart:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, context) as pool:
+            return pool.submit(_measure_apart, case, device, runs, warm_up, torch.get_num_threads()).result()
+    if case.most_runs is not None:
+        runs, warm_up = min(runs, case.most_runs), min(warm_up, 1)
     work = case.prepare(device)
     on_gpu = device.startswith("cuda")
 
@@ -82,10 +101,19 @@ def measure(case: Case, device: str = "cpu", runs: int = 30, warm_up: int = 5) -
         fastest_ms=min(times),
         cpu_ms=statistics.median(cpu_times),
         runs=len(times),
+        peak_mb=None,
         gpu_peak_mb=torch.cuda.max_memory_allocated(device) / 2**20 if on_gpu else None,
         aim_ms=case.aim_ms,
         released_ms=case.released_ms,
+        aim_mb=case.aim_mb,
+        released_mb=case.released_mb,
     )
+
+
+def _measure_apart(case: Case, device: str, runs: int, warm_up: int, threads: int) -> Timing:
+    torch.set_num_threads(threads)
+    timing = measure(replace(case, apart=False), device, runs, warm_up)
+    return replace(timing, peak_mb=process_peak_mb())
 
 
 def machine(device: str = "cpu") -> dict[str, Any]:
@@ -99,8 +127,14 @@ def machine(device: str = "cpu") -> dict[str, Any]:
 
 
 def process_peak_mb() -> float:
-    """The most main memory that this process has held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """The most main memory that this process has held, MiB."""
+    try:
+        # Not ru_maxrss: that starts at what the parent process held when it started this one.
+        status = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
+    except (OSError, StopIteration):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak / (2**20 if sys.platform == "darwin" else 1024)
 
 
 def report(part: str, device: str, timings: list[Timing]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ def bench(
     runs: Annotated[int, typer.Option(min=2, help="Timed runs of each case.")] = 30,
     as_json: options.AsJson = False,
 ) -> None:
-    """Median and spread of the time each part takes."""
+    """Median and spread of the time each part takes, and of the network the memory; it takes some minutes."""
     import torch
 
     from diff2i2p_core.benchmarks import PARTS
@@ -44,25 +44,26 @@ def _print_table(part: str, timings: list[Timing]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    def number(value: float | None, digits: int = 0) -> str:
+        return "" if value is None else f"{value:.{digits}f}"
+
+    columns = {
+        "case": [t.name for t in timings],
+        "median ms": [number(t.median_ms, 1) for t in timings],
+        "quartiles ms": [f"{t.lower_quartile_ms:.1f} - {t.upper_quartile_ms:.1f}" for t in timings],
+        "fastest ms": [number(t.fastest_ms, 1) for t in timings],
+        "CPU ms": [number(t.cpu_ms, 1) for t in timings],
+        "aim ms": [number(t.aim_ms) for t in timings],
+        "released code ms": [number(t.released_ms) for t in timings],
+        "peak MiB": [number(t.peak_mb) for t in timings],
+        "aim MiB": [number(t.aim_mb) for t in timings],
+        "released code MiB": [number(t.released_mb) for t in timings],
+        "GPU MiB": [number(t.gpu_peak_mb) for t in timings],
+    }
+    columns = {heading: values for heading, values in columns.items() if any(values)}
     table = Table(title=part)
-    table.add_column("case")
-    for heading in (
-        "median ms",
-        "quartiles ms",
-        "fastest ms",
-        "CPU ms",
-        "aim ms",
-        "released code ms",
-        "GPU MB",
-    ):
-        table.add_column(heading, justify="right")
-    for t in timings:
-        table.add_row(
-            t.name,
-            f"{t.median_ms:.1f}",
-            f"{t.lower_quartile_ms:.1f} - {t.upper_quartile_ms:.1f}",
-            f"{t.fastest_ms:.1f}",
-            f"{t.cpu_ms:.1f}",
-            *("" if value is None else f"{value:.0f}" for value in (t.aim_ms, t.released_ms, t.gpu_peak_mb)),
-        )
+    for heading in columns:
+        table.add_column(heading, justify="left" if heading == "case" else "right")
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*row)
     Console().print(table)
