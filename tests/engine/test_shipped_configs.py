@@ -1,0 +1,52 @@
+"""The experiments in training/configs build their networks; the benchmarks' are what the paper used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from diff2i2p_core.engine.config import TrainConfig
+from diff2i2p_core.engine.config_file import load_config
+from diff2i2p_core.models.config import released_config
+from diff2i2p_core.models.diff2i2p import Diff2I2P
+
+FOLDER = Path(__file__).parents[2] / "training" / "configs"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+BENCHMARKS = ("7scenes", "rgbd_scenes_v2")
+
+
+def experiment(name: str) -> TrainConfig:
+    return load_config(FOLDER / f"{name}.yaml")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_experiment_has_its_name_and_builds_its_network(name: str) -> None:
+    config = experiment(name)
+    assert config.name == name
+    with torch.device("meta"):
+        model = Diff2I2P(config.model.build())
+    assert {p.device.type for p in model.parameters()} == {"meta"}
+
+
+@pytest.mark.parametrize("dataset", BENCHMARKS)
+def test_released_experiments_train_the_published_networks(dataset: str) -> None:
+    config = experiment(f"{dataset}-released")
+    assert config.model.build() == released_config(dataset)  # type: ignore[arg-type]
+    assert config.epochs == {"7scenes": 70, "rgbd_scenes_v2": 60}[dataset]
+    assert config.optimizer.clip is None
+    assert config.losses.coarse.negatives == "smaller"
+
+
+@pytest.mark.parametrize("dataset", BENCHMARKS)
+@pytest.mark.parametrize("kind", ["released", "corrected", "corrected-mono"])
+def test_benchmarks_have_their_layout_and_protocol(dataset: str, kind: str) -> None:
+    config = experiment(f"{dataset}-{kind}")
+    assert config.benchmark is not None
+    assert config.benchmark.layout == config.validation.protocol == dataset
+    assert config.benchmark.augmentation == kind.removesuffix("-mono")
+    assert config.model.build().mode == ("mono" if kind.endswith("mono") else "rgbd")
+    assert config.validation.released == (kind == "released")
+    matching = config.model.build().matching
+    assert matching == released_config(dataset).matching
