@@ -6,9 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from diff2i2p_core.data.pair import Batch
+from diff2i2p_core.losses.registration import estimate_poses, pose_terms
 from diff2i2p_core.losses.settings import LossSettings
 from diff2i2p_core.losses.total import needs_matches, pair_loss
 from diff2i2p_core.models.diff2i2p import Diff2I2P
+from diff2i2p_core.models.features import Correspondences
 
 
 class Objective(nn.Module):
@@ -31,13 +33,22 @@ class Objective(nn.Module):
         autocast = torch.autocast(kind, torch.bfloat16, enabled=self.bf16 and kind != "cpu")
         with autocast:
             submaps = model.encode_cloud(batch.pyramid, batch.features)
+        with_pose = self.settings.pose.used(epoch)
+        matching = with_pose or needs_matches(model, self.settings)
         sums: dict[str, Tensor] = {}
+        found: list[Correspondences] = []
         for pair, image, submap in zip(batch.pairs, images, submaps, strict=True):
             with autocast:
                 nodes = model.fuse(image, submap)
-            matches = model.match(image, submap, nodes) if needs_matches(model, self.settings) else None
+            matches = model.match(image, submap, nodes) if matching else None
+            if matches is not None:
+                found.append(matches)
             losses = pair_loss(model, pair, image, submap, nodes, matches, self.settings, self.seed)
             for name, value in losses.items():
                 share = value / len(batch.pairs)
                 sums[name] = sums[name] + share if name in sums else share
+        if with_pose:
+            poses = estimate_poses(batch.pairs, found, self.settings.pose)
+            terms = pose_terms(poses, self.settings.pose)
+            sums |= {**terms, "loss": sums["loss"] + terms["loss"]}
         return sums

@@ -11,26 +11,24 @@ import torch
 from torch import Tensor
 
 
-class PoseLoss(NamedTuple):
+class PoseErrors(NamedTuple):
     rotation: Tensor
-    """Mean geodesic angle in radians over the valid samples."""
+    """(B,) geodesic angle in radians."""
     translation: Tensor
-    """Mean distance in metres over the valid samples."""
+    """(B,) metres between the camera's positions in the cloud, |R^T t - R'^T t'|."""
 
 
-def pose_loss(estimated: Tensor, truth: Tensor, valid: Tensor | None = None) -> PoseLoss:
-    """Errors of camera_from_cloud (B, 4, 4) against the truth, over the samples of `valid` (B,).
+def pose_errors(estimated: Tensor, truth: Tensor, valid: Tensor | None = None) -> PoseErrors:
+    """Errors of camera_from_cloud (B, 4, 4) against the truth; zero where `valid` (B,) is false.
 
-    The translation error is that of the camera's position in the cloud, |R^T t - R'^T t'|. Without a valid
-    sample both are zero and still part of the graph. Gradients are finite everywhere, zero at zero error.
+    Gradients are finite everywhere, zero at zero error and for samples that are not valid.
     """
-    weight = torch.ones_like(estimated[:, 0, 0]) if valid is None else valid.to(estimated.dtype)
-    # Errors of dropped samples may be meaningless; NaN * 0 would spread, so they are replaced.
-    estimated = torch.where(weight[:, None, None] > 0, estimated, truth.to(estimated.dtype))
-    count = weight.sum().clamp(min=1)
-    rotation = rotation_angle(estimated[:, :3, :3], truth[:, :3, :3].to(estimated.dtype))
-    offset = camera_position(estimated) - camera_position(truth.to(estimated.dtype))
-    return PoseLoss((rotation * weight).sum() / count, (_safe_norm(offset) * weight).sum() / count)
+    truth = truth.to(estimated)
+    if valid is not None:
+        # Errors of dropped samples may be meaningless; NaN * 0 would spread, so they are replaced.
+        estimated = torch.where(valid[:, None, None], estimated, truth)
+    offset = camera_position(estimated) - camera_position(truth)
+    return PoseErrors(rotation_angle(estimated[:, :3, :3], truth[:, :3, :3]), _safe_norm(offset))
 
 
 def rotation_angle(a: Tensor, b: Tensor) -> Tensor:

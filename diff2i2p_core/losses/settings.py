@@ -48,9 +48,36 @@ class TuningSettings(Section):
         return self.offset_weight > 0 or self.residual_weight > 0
 
 
+class PoseSettings(Section):
+    """The pose that PnP finds from the matches, against the truth."""
+
+    rotation_weight: float = Field(default=1.0, ge=0)
+    """Of the angle, per radian."""
+    translation_weight: float = Field(default=1.0, ge=0)
+    """Of the camera's displacement, per metre."""
+    start_epoch: int = Field(default=1, ge=1)
+    """First epoch (from 1) with these terms."""
+    gate_deg: float | None = Field(default=30.0, gt=0)
+    gate_m: float | None = Field(default=1.0, gt=0)
+    """A pose further from the truth rests on wrong matches that agree: it pulls on nothing. None: no gate."""
+    inlier_px: float | None = Field(default=8.0, gt=0)
+    """Matches this near to the robust start's projection take part; None takes all (the released rule)."""
+    max_matches: int | None = Field(default=2048, ge=4)
+    """The best so many by score take part."""
+    score_temperature: float | None = Field(default=0.1, gt=0)
+    """A match of score s weighs exp((s - best) / temperature), so that the pose's error reaches the features;
+    None: all weigh the same (the released rule), and only tuned points get a gradient."""
+    pixel_order: Literal["column_row", "row_column"] = "column_row"
+    """`row_column` hands PnP swapped pixels as the released code does (METHOD D1)."""
+
+    def used(self, epoch: int) -> bool:
+        return epoch >= self.start_epoch and self.rotation_weight + self.translation_weight > 0
+
+
 class LossSettings(Section):
     """Every term with its weight; a weight of 0 leaves its work out."""
 
     coarse: CoarseSettings = CoarseSettings()
     fine: FineSettings = FineSettings()
     tuning: TuningSettings = TuningSettings()
+    pose: PoseSettings = PoseSettings()
