@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
+from diff2i2p_core.data import neighbor_limits
 from diff2i2p_core.data.augmentation import (
     MAX_ANGLE,
     TRANSLATION,
@@ -233,7 +237,33 @@ def test_the_released_sample(kitchen: BenchmarkSettings, golden_dir: Path) -> No
         ]
 
 
-def test_neighbor_limits_of_real_clouds(kitchen: BenchmarkSettings) -> None:
+def test_neighbor_limits_of_a_row_of_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Points every 2 cm of which 3 lie within 6.25 cm to either side; of 100 in 12.5 cm, 6."""
+    row = torch.arange(100)[:, None] * torch.tensor([[0.02, 0, 0]])
+    source = Rows([row, row])
+    assert calibrate_neighbor_limits(source, 0.025) == (7, 13)
+    assert source.taken == 10  # an epoch is over before 5000 points are found
+    monkeypatch.setattr(neighbor_limits, "SAMPLES", 250)
+    source = Rows([row, row])
+    calibrate_neighbor_limits(source, 0.025)
+    assert source.taken == 3
+
+
+class Rows:
+    """Pairs of which only the pyramid's points are asked for."""
+
+    epoch_length = 10
+
+    def __init__(self, levels: list[torch.Tensor]) -> None:
+        self.levels, self.taken = levels, 0
+
+    def __getitem__(self, n: int) -> Any:
+        self.taken = n + 1
+        return SimpleNamespace(pyramid=SimpleNamespace(points=self.levels))
+
+
+def test_neighbor_limits_of_real_clouds(kitchen: BenchmarkSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     """The released calibration on 24 pairs of the same recording gave 51, 42, 41, 40."""
+    monkeypatch.setattr(neighbor_limits, "SAMPLES", 2000)
     limits = calibrate_neighbor_limits(BenchmarkPairs(kitchen, released_config()), 0.025)
     np.testing.assert_allclose(limits, (51, 42, 41, 40), atol=2)
