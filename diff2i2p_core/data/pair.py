@@ -102,14 +102,15 @@ def make_pair(
     `min_overlap` of the pixels with depth have a point."""
     at_input = input_camera(camera, config)
     small_depth = input_depth(depth, camera, config)
-    targets = build_targets(small_depth, at_input, cloud, camera_from_cloud, config)
+    pyramid = build_pyramid(cloud, config.points.voxel, config.points.neighbor_limits)
+    targets = build_targets(small_depth, at_input, pyramid, camera_from_cloud, config)
     if targets.overlap < min_overlap:
         return None
     rgb = np.ascontiguousarray(input_image(image, camera, config))
     return Pair(
         image=image_tensor(image, camera, config),
         image_points=depth_tensor(depth, camera, config) if config.mode == "rgbd" else None,
-        pyramid=build_pyramid(cloud, config.points.voxel, config.points.neighbor_limits),
+        pyramid=pyramid,
         features=point_tensor(cloud, config, None if config.point_features == "geometry" else colors),
         camera=at_input,
         camera_from_cloud=camera_from_cloud,
@@ -133,6 +134,8 @@ def collate(pairs: Sequence[Pair]) -> Batch:
     )
 
 
-def true_points(targets: Targets, camera_from_cloud: Array) -> Array:
-    """The fine pixels' points (P, 3) in the cloud frame; meaningless where depth is unknown."""
-    return transform_points(invert(camera_from_cloud), targets.pixel_points)
+def true_points(
+    targets: Targets, camera_from_cloud: Array, rows: NDArray[np.int64] | slice = slice(None)
+) -> Array:
+    """(C, 3) in the cloud frame, the points of the fine pixels `rows`; the camera's place without depth."""
+    return transform_points(invert(camera_from_cloud), targets.pixel_points[rows])

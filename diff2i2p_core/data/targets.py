@@ -1,4 +1,4 @@
-"""Ground truth of a pair: true pixel-point correspondences and the overlaps of nodes (METHOD 2.7).
+"""Ground truth of a pair: true pixel-point correspondences and the overlaps of nodes (METHOD 1.3, 2.7).
 
 Made from the query's depth, outside the network: inference needs none of it. Pixels without depth are
 neither positive nor negative.
@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
@@ -17,25 +16,43 @@ from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import transform_points
 from diff2i2p_core.models.config import ModelConfig
 from diff2i2p_core.models.image_backbone import NODE_LEVELS
+from diff2i2p_core.models.patches import image_patches, point_patches
+from diff2i2p_core.ops.pyramid import PointPyramid
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class NodeOverlaps:
+    """Overlapping pairs: rows of image nodes and superpoints, and the overlap seen from each side."""
+
+    image_nodes: Ints
+    point_nodes: Ints
+    image_overlaps: Floats
+    point_overlaps: Floats
 
 
 @dataclass(frozen=True)
 class Targets:
     """P fine pixels, N points. Distances in metres, pixels of the network's input image."""
 
-    pixel_points: NDArray[np.float32]
+    pixel_points: Floats
     """(P, 3) in the camera frame; z = 0 where depth is unknown."""
-    point_pixels: NDArray[np.float32]
+    point_pixels: Floats
     """(N, 2) projections (u, v) of the points; NaN behind the camera."""
-    close_pixels: Ints
-    """(E,) and `close_points` (E,), `close_distances` (E,): pairs within the positive radius in 3D, and in
-    the image."""
-    close_points: Ints
-    close_distances: NDArray[np.float32]
+    pixel_indices: Ints
+    """(C,) and `point_indices` (C,): true correspondences, rows of fine pixels and of points."""
+    point_indices: Ints
+    overlaps: NodeOverlaps
     overlap: float
     """Part of the pixels with depth that have a point within the radius."""
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """(P,) pixels with depth."""
+        return np.asarray(self.pixel_points[:, 2] > 0)
 
 
 def positive_radius(config: ModelConfig) -> float:
@@ -52,93 +69,159 @@ def positive_pixels(config: ModelConfig) -> float:
 def build_targets(
     depth: NDArray[np.float32],
     camera: Camera,
-    cloud: NDArray[np.float32],
+    pyramid: PointPyramid,
     camera_from_cloud: NDArray[np.float64],
     config: ModelConfig,
 ) -> Targets:
-    """Ground truth of one pair from depth (H, W) in metres registered to the network's input image."""
+    """Ground truth of one pair: depth (H, W) in metres registered to the network's input image, one cloud."""
+    fine_size, grid = image_grids(depth.shape, config)
     pixel_points = fine_pixel_points(depth, camera, config)
-    known = np.flatnonzero(pixel_points[:, 2] > 0)
-    in_camera = transform_points(camera_from_cloud, cloud).astype(np.float32)
-    projected, z = camera.project(in_camera)
-    projected[z <= 0.05] = np.nan
-    empty = np.zeros(0, np.int64)
-    pixels, points, distances = empty, empty, np.zeros(0, np.float32)
-    overlap = 0.0
-    if len(known):
-        near = cKDTree(pixel_points[known]).sparse_distance_matrix(
-            cKDTree(in_camera), positive_radius(config), output_type="ndarray"
-        )
-        pixels, points = known[near["i"]], near["j"].astype(np.int64)
-        distances = near["v"].astype(np.float32)
-        overlap = len(np.unique(pixels)) / len(known)
-        centres, _ = camera.project(pixel_points[pixels])
-        kept = np.linalg.norm(centres - projected[points], axis=1) < positive_pixels(config)
-        pixels, points, distances = pixels[kept], points[kept], distances[kept]
-    return Targets(pixel_points, projected.astype(np.float32), pixels, points, distances, overlap)
+    in_camera = transform_points(camera_from_cloud, pyramid.points[0].numpy()).astype(np.float32)
+    point_pixels, z = camera.project(in_camera)
+    point_pixels[z <= 0.05] = np.nan
+    centres = pixel_centres(fine_size, config.image.fine_stride).reshape(-1, 2)
+    radius, radius_px = positive_radius(config), positive_pixels(config)
+
+    def same_place(pixels: Ints, points: Ints) -> NDArray[np.bool_]:
+        return np.asarray(((centres[pixels] - point_pixels[points]) ** 2).sum(1) < radius_px**2)
+
+    known = pixel_points[:, 2] > 0
+    rows = np.flatnonzero(known)
+    nearest, points = mutual_nearest(pixel_points[rows], in_camera, radius)
+    pixels = rows[nearest]
+    true = same_place(pixels, points)
+
+    levels = [level.numpy() for level in image_patches(grid, fine_size, config.image.patch_step)]
+    sampled = np.sort(levels[0], axis=None)
+    sampled = sampled[known[sampled]]
+    close_pixels, close_points = close_pairs(pixel_points[sampled], in_camera, radius)
+    close_pixels = sampled[close_pixels]
+    matching = config.matching
+    members, valid = point_patches(
+        pyramid.points[0], pyramid.points[-1], matching.patch_points, matching.patch_min_points
+    )
+    return Targets(
+        pixel_points,
+        point_pixels.astype(np.float32),
+        pixels[true],
+        points[true],
+        node_overlaps(
+            close_pixels,
+            close_points,
+            same_place(close_pixels, close_points),
+            levels,
+            known,
+            np.where(valid.numpy()[:, None], members.numpy(), len(in_camera)),
+            len(in_camera),
+        ),
+        len(np.unique(close_pixels)) / max(len(sampled), 1),
+    )
 
 
-def fine_pixel_points(depth: NDArray[np.float32], camera: Camera, config: ModelConfig) -> NDArray[np.float32]:
+def image_grids(shape: Size, config: ModelConfig) -> tuple[Size, Size]:
+    """Rows and columns of the fine pixels, and of the finest nodes, of an image (H, W) after padding."""
+    multiple = config.image.node_stride * 2 ** (NODE_LEVELS - 1)
+    height, width = (-(-size // multiple) * multiple for size in shape)
+    fine, node = config.image.fine_stride, config.image.node_stride
+    return (height // fine, width // fine), (height // node, width // node)
+
+
+def pixel_centres(fine_size: Size, stride: int) -> Floats:
+    """(rows, columns, 2) centres (u, v) of fine pixels in pixels of the input image."""
+    v, u = (np.indices(fine_size, dtype=np.float32) + 0.5) * stride - 0.5
+    return np.stack([u, v], axis=-1)
+
+
+def fine_pixel_points(depth: NDArray[np.float32], camera: Camera, config: ModelConfig) -> Floats:
     """(P, 3) points at the fine pixels' centres in the camera frame (padding too), z = 0 without depth."""
     stride = config.image.fine_stride
-    multiple = config.image.node_stride * 2 ** (NODE_LEVELS - 1)
-    rows, columns = (-(-size // multiple) * multiple // stride for size in depth.shape)
-    sampled = np.zeros((rows, columns), np.float32)
+    fine_size, _ = image_grids(depth.shape, config)
+    sampled = np.zeros(fine_size, np.float32)
     inner = depth[stride // 2 :: stride, stride // 2 :: stride]
     sampled[: inner.shape[0], : inner.shape[1]] = inner
-    v, u = (np.indices(sampled.shape, dtype=np.float32) + 0.5) * stride - 0.5
+    u, v = np.moveaxis(pixel_centres(fine_size, stride), -1, 0)
     x, y = (u - camera.cx) / camera.fx * sampled, (v - camera.cy) / camera.fy * sampled
     return np.stack([x, y, sampled], axis=-1).reshape(-1, 3).astype(np.float32)
 
 
-def node_overlaps(
-    targets: Targets, patches: tuple[torch.Tensor, ...], point_patches: torch.Tensor, num_points: int
-) -> tuple[Ints, Ints, NDArray[np.float32], NDArray[np.float32]]:
-    """Overlapping pairs of nodes: rows of image nodes and superpoints, overlap seen from each side.
+def mutual_nearest(a: Floats, b: Floats, radius: float) -> tuple[Ints, Ints]:
+    """Rows of (N, 3) and (M, 3) that are each other's nearest, closer than `radius`."""
+    if not len(a) or not len(b):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    # An image's points are many and in order: the plain tree is built faster and asked few questions.
+    tree = cKDTree(a, compact_nodes=False, balanced_tree=False)
+    distance, nearest = tree.query(b, distance_upper_bound=radius)
+    columns = np.flatnonzero(np.isfinite(distance))
+    rows = nearest[columns]
+    _, back = cKDTree(b).query(a[rows])
+    return rows[back == columns], columns[back == columns]
 
-    A pixel of an image node overlaps a superpoint if the nearest of the superpoint's points is close (in 3D
-    and in the image); the overlap is the part of the node's pixels with depth for which that holds, and
-    likewise for points. Pairs with both above zero are returned.
+
+def close_pairs(a: Floats, b: Floats, radius: float) -> tuple[Ints, Ints]:
+    """Rows of (N, 3) and (M, 3) of every pair within `radius`, nearest first."""
+    if not len(a) or not len(b):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    tree = cKDTree(a, compact_nodes=False, balanced_tree=False)
+    near = tree.sparse_distance_matrix(cKDTree(b), radius, output_type="ndarray")
+    near = near[np.argsort(near["v"], kind="stable")]
+    return near["i"].astype(np.int64), near["j"].astype(np.int64)
+
+
+def node_overlaps(
+    pixels: Ints,
+    points: Ints,
+    same_place: NDArray[np.bool_],
+    levels: list[Ints],
+    known: NDArray[np.bool_],
+    members: Ints,
+    num_points: int,
+) -> NodeOverlaps:
+    """Pairs of nodes that overlap from both sides (METHOD 2.7).
+
+    A pixel overlaps a superpoint if the nearest of the superpoint's points is close in 3D and in the image; a
+    node's overlap is the part of its pixels with depth that do. Likewise for points and image nodes.
 
     Args:
-        patches: fine pixels of each image node, level by level, as `image_patches` gives them.
-        point_patches: (S, K) points of each superpoint, padded with `num_points`.
+        pixels, points: (E,) every pair that is close in 3D, nearest first; of pixels with depth.
+        same_place: (E,) whether the pair is close in the image, too.
+        levels: fine pixels (M, K) of each image node, level by level, finest first; a level's nodes hold the
+            whole nodes of the level before.
+        known: (P,) pixels with depth.
+        members: (S, K) points of each superpoint, padded with `num_points`.
     """
-    table = point_patches.cpu().numpy()
-    superpoint, slot = np.nonzero(table < num_points)
+    superpoint, slot = np.nonzero(members < num_points)
     owner = np.full(num_points, -1, np.int64)
-    owner[table[superpoint, slot]] = superpoint
-    patch_sizes = (table < num_points).sum(1)
-    kept = owner[targets.close_points] >= 0
-    pixels, points = targets.close_pixels[kept], targets.close_points[kept]
-    owners = owner[points]
-    total = len(table)
-    known = targets.pixel_points[:, 2] > 0
-    all_rows, all_columns, all_image, all_point = [], [], [], []
+    owner[members[superpoint, slot]] = superpoint
+    total, sizes = len(members), np.bincount(superpoint, minlength=len(members))
+    owned = owner[points] >= 0
+    pixels, points, same_place = pixels[owned], points[owned], same_place[owned]
+
+    near = _first_of_each(pixels * total + owner[points])
+    near = near[same_place[near]]
+    hit_pixels, hit_owners = pixels[near], owner[points[near]]
+    found = []
     offset = 0
-    for level in patches:
-        nodes = level.cpu().numpy()
-        node_of = np.full(len(known), -1, np.int64)
+    for nodes in levels:
+        node_of = np.zeros(len(known), np.int64)
         node_of[nodes.ravel()] = np.repeat(np.arange(len(nodes)), nodes.shape[1])
-        known_counts = known[nodes].sum(1)
-        inside = node_of[pixels] >= 0
-        pair = node_of[pixels[inside]] * total + owners[inside]
-        # Each pixel (each point) counts once for a pair of nodes, however many close partners it has there.
-        by_pixel, pixel_counts = np.unique(
-            np.unique(np.stack([pair, pixels[inside]], axis=1), axis=0)[:, 0], return_counts=True
+        # A point's nearest pixel in a node is the nearest of those in the node's parts, so each level goes on
+        # with what the finer one left.
+        near = _first_of_each(points * len(nodes) + node_of[pixels])
+        pixels, points, same_place = pixels[near], points[near], same_place[near]
+        size = len(nodes) * total
+        by_pixels = np.bincount(node_of[hit_pixels] * total + hit_owners, minlength=size)
+        by_points = np.bincount(
+            node_of[pixels[same_place]] * total + owner[points[same_place]], minlength=size
         )
-        _, point_counts = np.unique(
-            np.unique(np.stack([pair, points[inside]], axis=1), axis=0)[:, 0], return_counts=True
-        )
-        rows, columns = by_pixel // total, by_pixel % total
-        all_rows.append(rows + offset)
-        all_columns.append(columns)
-        all_image.append(pixel_counts / known_counts[rows])
-        all_point.append(point_counts / patch_sizes[columns])
+        both = np.flatnonzero((by_pixels > 0) & (by_points > 0))
+        rows, columns = both // total, both % total
+        counts = known[nodes].sum(1)[rows]
+        found.append((rows + offset, columns, by_pixels[both] / counts, by_points[both] / sizes[columns]))
         offset += len(nodes)
-    return (
-        np.concatenate(all_rows),
-        np.concatenate(all_columns),
-        np.concatenate(all_image).astype(np.float32),
-        np.concatenate(all_point).astype(np.float32),
-    )
+    rows, columns, image, point = (np.concatenate(part) for part in zip(*found, strict=True))
+    return NodeOverlaps(rows, columns, image.astype(np.float32), point.astype(np.float32))
+
+
+def _first_of_each(keys: Ints) -> Ints:
+    """Places of the first of each key, in order."""
+    return np.sort(np.unique(keys, return_index=True)[1])

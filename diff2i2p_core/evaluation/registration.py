@@ -13,12 +13,10 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from diff2i2p_core.data.pair import Pair, collate
-from diff2i2p_core.data.targets import node_overlaps
 from diff2i2p_core.evaluation.protocol import Protocol, estimate_pose
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import Array, invert, transform_points, translation_error
 from diff2i2p_core.models.diff2i2p import Diff2I2P
-from diff2i2p_core.models.patches import image_patches
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -103,10 +101,7 @@ def register(model: Diff2I2P, pair: Pair) -> Registration:
     image = model.encode_image(batch.images, batch.image_points)[0]
     submap = model.encode_cloud(batch.pyramid, batch.features)[0]
     match = model.match(image, submap).to("cpu")
-    patches = image_patches(image.grid, image.fine_size, model.config.image.patch_step)
-    true_image, true_point, *overlaps = node_overlaps(
-        pair.targets, patches, submap.patches, len(submap.points)
-    )
+    truth = pair.targets.overlaps
     rows = match.pixel_indices.numpy()
     bgr = np.ascontiguousarray(pair.rgb.permute(1, 2, 0).numpy()[..., ::-1])
     return Registration(
@@ -123,9 +118,9 @@ def register(model: Diff2I2P, pair: Pair) -> Registration:
         scores=match.scores.float().numpy(),
         image_nodes=match.image_nodes.numpy(),
         point_nodes=match.point_nodes.numpy(),
-        true_image_nodes=true_image,
-        true_point_nodes=true_point,
-        true_overlaps=np.minimum(*overlaps),
+        true_image_nodes=truth.image_nodes,
+        true_point_nodes=truth.point_nodes,
+        true_overlaps=np.minimum(truth.image_overlaps, truth.point_overlaps),
         jpeg=np.asarray(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 90])[1]).ravel(),
     )
 

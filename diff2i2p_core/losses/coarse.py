@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
+from diff2i2p_core.data.targets import NodeOverlaps
 from diff2i2p_core.losses.circle import circle_loss
+from diff2i2p_core.losses.settings import CoarseSettings
 from diff2i2p_core.models.matching import feature_distance
 
 SCALE = 40.0
@@ -18,14 +19,13 @@ POSITIVE_OVERLAP = 0.3
 NEGATIVE_OVERLAP = 0.2
 
 
-@dataclass(frozen=True)
-class NodeOverlaps:
-    """Overlapping pairs: rows of image nodes and superpoints, and the overlap seen from each side."""
-
-    image_nodes: NDArray[np.int64]
-    point_nodes: NDArray[np.int64]
-    image_overlaps: NDArray[np.float32]
-    point_overlaps: NDArray[np.float32]
+def coarse_loss(
+    image_nodes: Tensor, point_nodes: Tensor, used: Tensor, overlaps: NodeOverlaps, settings: CoarseSettings
+) -> Tensor:
+    """The configured loss of L2-normalised nodes (M, D), (S, D) on the entries `used` (M, S)."""
+    if settings.kind == "circle":
+        return coarse_circle_loss(image_nodes, point_nodes, used, overlaps, settings.negatives)
+    return coarse_contrastive_loss(image_nodes, point_nodes, used, overlaps, settings.temperature)
 
 
 def coarse_circle_loss(
@@ -33,19 +33,17 @@ def coarse_circle_loss(
     point_nodes: Tensor,
     used: Tensor,
     overlaps: NodeOverlaps,
-    released: bool = False,
+    negatives: Literal["larger", "smaller"] = "larger",
 ) -> Tensor:
     """Circle loss of L2-normalised nodes (M, D), (S, D) on the entries `used` (M, S) (METHOD 3, 8.10).
 
     Positive above 0.3 of the smaller of both overlaps, weighted by its root; negative below 0.2 of the
-    larger one. `released` takes the smaller one for negatives, too (METHOD D5).
+    larger one (or the smaller one, too).
     """
     smaller, larger = _dense(overlaps, image_nodes, point_nodes)
     positives = (smaller > POSITIVE_OVERLAP) & used
-    negatives = ((smaller if released else larger) < NEGATIVE_OVERLAP) & used
-    return circle_loss(
-        feature_distance(image_nodes, point_nodes), positives, negatives, SCALE, smaller.sqrt()
-    )
+    apart = ((smaller if negatives == "smaller" else larger) < NEGATIVE_OVERLAP) & used
+    return circle_loss(feature_distance(image_nodes, point_nodes), positives, apart, SCALE, smaller.sqrt())
 
 
 def coarse_contrastive_loss(

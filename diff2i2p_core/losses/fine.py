@@ -6,9 +6,56 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from diff2i2p_core.data.pair import Pair, true_points
+from diff2i2p_core.data.targets import positive_pixels, positive_radius
 from diff2i2p_core.losses.circle import circle_loss
+from diff2i2p_core.losses.settings import FineSettings
+from diff2i2p_core.models.config import ModelConfig
+from diff2i2p_core.models.features import ImageFeatures, SubmapFeatures
 
 SCALE = 24.0
+
+
+def fine_loss(
+    image: ImageFeatures,
+    submap: SubmapFeatures,
+    places: Tensor,
+    pair: Pair,
+    pixels: Tensor,
+    points: Tensor,
+    config: ModelConfig,
+    settings: FineSettings,
+) -> Tensor:
+    """The configured loss at true correspondences: rows (C,) of fine pixels and of points. Zero without any.
+
+    `places` (N, 3): the submap's points as distances are measured from them.
+    """
+    if not len(pixels):
+        return image.fine.sum() * 0
+    targets, voxel = pair.targets, config.points.voxel
+    rows = pixels.cpu().numpy()
+    truth = torch.from_numpy(true_points(targets, pair.camera_from_cloud, rows)).to(places)
+    projected = torch.from_numpy(targets.point_pixels[points.cpu().numpy()]).to(places)
+    pixel_features = image.fine.index_select(0, pixels)
+    point_features = submap.fine.index_select(0, points)
+    if settings.kind == "circle":
+        radius, radius_px = positive_radius(config), positive_pixels(config)
+        return fine_circle_loss(
+            pixel_features,
+            point_features,
+            torch.cdist(truth, places[points]),
+            torch.cdist(image.pixels[pixels], projected),
+            positive=(radius, radius_px),
+            negative=(4 * voxel, 1.5 * radius_px),
+        )
+    to_points = torch.cdist(truth, places).square()
+    to_pixels = torch.cdist(projected, image.pixels).square()
+    to_pixels = to_pixels.masked_fill(~image.fine_valid, torch.inf)
+    forward = soft_contrastive_loss(pixel_features, submap.fine, to_points, 0.5 * voxel, settings.temperature)
+    backward = soft_contrastive_loss(
+        point_features, image.fine, to_pixels, 0.7 * config.image.fine_stride, settings.temperature
+    )
+    return 0.5 * (forward + backward)
 
 
 def fine_circle_loss(

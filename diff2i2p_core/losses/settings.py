@@ -20,6 +20,8 @@ class CoarseSettings(Section):
     """Of the contrastive loss."""
     negatives: Literal["larger", "smaller"] = "larger"
     """Negative is a pair whose larger overlap is small; `smaller` is the released rule (METHOD D5)."""
+    unknown_nodes: Literal["ignored", "negative"] = "ignored"
+    """Nodes without depth or with too few points have no truth; the released code takes them as negatives."""
 
 
 class FineSettings(Section):
@@ -30,7 +32,6 @@ class FineSettings(Section):
     samples: int = Field(default=256, gt=0)
     temperature: float = Field(default=0.05, gt=0)
     """Of the contrastive loss."""
-
     deformed_points: bool = False
     """Distances are measured from the points that tuning moved, as in the released code (METHOD D3)."""
 
@@ -81,3 +82,22 @@ class LossSettings(Section):
     fine: FineSettings = FineSettings()
     tuning: TuningSettings = TuningSettings()
     pose: PoseSettings = PoseSettings()
+
+
+def released_losses() -> LossSettings:
+    """The released code's objective (METHOD 3) with its departures from the paper."""
+    return LossSettings(
+        coarse=CoarseSettings(negatives="smaller", unknown_nodes="negative"),
+        fine=FineSettings(deformed_points=True),
+        tuning=TuningSettings(depthless_pixels=True),
+        pose=PoseSettings(
+            rotation_weight=0,
+            translation_weight=0,
+            gate_deg=None,
+            gate_m=None,
+            inlier_px=None,
+            max_matches=None,
+            score_temperature=None,
+            pixel_order="row_column",
+        ),
+    )

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from diff2i2p_core.models.diff2i2p import Diff2I2P
@@ -14,35 +12,30 @@ from diff2i2p_core.models.features import Correspondences, ImageFeatures
 
 
 class TuningLoss(NamedTuple):
-    """Both relative to the scale of the offsets."""
+    """Both in units of the offsets, `Diff2I2P.offset_scale`."""
 
     offset: Tensor
     """Mean length of the offsets."""
     residual: Tensor
-    """Mean distance of the moved points to the true points of their pixels."""
+    """Mean distance of the moved points to their pixels' true points."""
 
 
 def tuning_loss(
-    model: Diff2I2P,
-    image: ImageFeatures,
-    matches: Correspondences,
-    true_points: NDArray[np.floating],
-    counted: NDArray[np.bool_],
+    model: Diff2I2P, image: ImageFeatures, matches: Correspondences, truth: Tensor, counted: Tensor
 ) -> TuningLoss:
-    """DCT's losses (METHOD 2.10) of a model that has it; zero with defined gradients without matches.
+    """Losses (METHOD 2.10) of a model that tunes; zero with defined gradients where nothing is matched.
 
     Args:
-        true_points: (P, 3) the fine pixels' points in the submap frame.
-        counted: (P,) pixels that have a part in the residual.
+        truth: (C, 3) the matched pixels' points in the submap frame.
+        counted: (C,) matches whose truth is known and takes part in the residual.
     """
     assert model.tuning is not None and matches.offsets is not None
     # Every parameter takes part whatever was matched: data-parallel training waits for each gradient.
     zero = torch.stack([p.sum() for p in model.tuning.parameters()]).sum() * 0
-    if not len(matches):
-        return TuningLoss(zero, zero)
-    rows = matches.pixel_indices.cpu().numpy()
-    used = torch.from_numpy(counted[rows]).to(zero.device)
-    truth = torch.from_numpy(true_points[rows]).to(matches.points)
-    residuals = ((truth - matches.points) / model.offset_scale(image)).norm(dim=1)
-    residual = residuals[used].mean() if bool(used.any()) else zero
-    return TuningLoss(zero + matches.offsets.norm(dim=1).mean(), zero + residual)
+    offset = residual = zero
+    if len(matches):
+        offset = zero + matches.offsets.norm(dim=1).mean()
+    if bool(counted.any()):
+        error = (truth[counted] - matches.points[counted]) / model.offset_scale(image)
+        residual = zero + error.norm(dim=1).mean()
+    return TuningLoss(offset, residual)

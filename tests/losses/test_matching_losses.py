@@ -7,8 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from diff2i2p_core.data.targets import NodeOverlaps
 from diff2i2p_core.losses.circle import circle_loss
-from diff2i2p_core.losses.coarse import NodeOverlaps, coarse_circle_loss, coarse_contrastive_loss
+from diff2i2p_core.losses.coarse import coarse_circle_loss, coarse_contrastive_loss
 from diff2i2p_core.losses.fine import fine_circle_loss, soft_contrastive_loss
 
 
@@ -69,7 +70,7 @@ def test_negatives_use_the_larger_overlap() -> None:
     close = points.clone()
     close[1] = F.normalize(0.9 * points[0] + 0.1 * points[1], dim=0)
     corrected = coarse_circle_loss(image, close, used, one_sided)
-    released = coarse_circle_loss(image, close, used, one_sided, released=True)
+    released = coarse_circle_loss(image, close, used, one_sided, "smaller")
     assert corrected < released
 
 

@@ -59,11 +59,13 @@ def test_losses_by_hand(mode: Mode, scale: list[float]) -> None:
 
     moved = submap.points[[1, 1, 4]].numpy() + offsets * scale
     np.testing.assert_allclose(matches.points.detach(), moved, atol=1e-6)
-    loss = tuning_loss(model, image, matches, truth, known)
+    rows = torch.tensor([0, 2, 3])
+    target = torch.from_numpy(truth).float()[rows]
+    loss = tuning_loss(model, image, matches, target, torch.from_numpy(known)[rows])
     assert loss.offset.item() == pytest.approx(np.linalg.norm(offsets, axis=1).mean(), rel=1e-5)
     residuals = np.linalg.norm((truth[[0, 2, 3]] - moved) / scale, axis=1)
     assert loss.residual.item() == pytest.approx(residuals[1:].mean(), rel=1e-5)
-    every = tuning_loss(model, image, matches, truth, np.ones(4, bool))
+    every = tuning_loss(model, image, matches, target, torch.ones(3, dtype=torch.bool))
     assert every.residual.item() == pytest.approx(residuals.mean(), rel=1e-5)
 
 
@@ -78,7 +80,8 @@ def test_nothing_to_compare_gives_zero_with_gradients(rows: list[int], columns: 
         EMPTY,
         EMPTY,
     )
-    loss = tuning_loss(model, image, matches, np.full((4, 3), np.nan), np.zeros(4, bool))
+    unknown = torch.full((len(rows), 3), torch.nan)
+    loss = tuning_loss(model, image, matches, unknown, torch.zeros(len(rows), dtype=torch.bool))
     assert loss.residual.item() == 0
     (loss.offset + loss.residual).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.tuning.parameters())
