@@ -48,8 +48,8 @@ def _wavy_wall() -> tuple[np.ndarray, PointPyramid]:
     points = back_project(depth, CAMERA).reshape(-1, 3)
     points = points[(points[:, 2] > 0) & (points[:, 0] > -0.5)]
     points = points[rng.permutation(len(points))[:900]]
-    points = points + rng.normal(0, 0.02, points.shape)
-    return depth, build_pyramid(points.astype(np.float32), 0.06, (8, 8, 8))
+    noisy = points + rng.normal(0, 0.02, points.shape).astype(np.float32)
+    return depth, build_pyramid(noisy, 0.06, (8, 8, 8))
 
 
 def test_node_overlaps_against_brute_force() -> None:
@@ -146,9 +146,7 @@ def test_released_overlaps(golden_dir: Path, part: str) -> None:
     ):
         np.testing.assert_allclose(ours[order], expected[name][theirs], atol=1e-5)
     # The released list is of pixels placed up to a row too low (METHOD D9): near ours, not equal.
-    stored = set(
-        zip(inputs["img_corr_indices"].tolist(), inputs["pcd_corr_indices"].tolist(), strict=True)
-    )
+    stored = set(zip(inputs["img_corr_indices"].tolist(), inputs["pcd_corr_indices"].tolist(), strict=True))
     own = set(zip(targets.pixel_indices.tolist(), targets.point_indices.tolist(), strict=True))
     assert len(own) == pytest.approx(len(stored), rel=0.02)
     assert len(own & stored) > 0.7 * len(stored)
