@@ -11,6 +11,7 @@ from diff2i2p_core.cli import map as map_command
 from diff2i2p_core.cli.bench import bench
 from diff2i2p_core.cli.demo import demo
 from diff2i2p_core.cli.doctor import doctor
+from diff2i2p_core.cli.eval import eval_
 from diff2i2p_core.cli.localize import localize
 from diff2i2p_core.cli.register import register
 from diff2i2p_core.cli.train import train
@@ -29,6 +30,7 @@ app.add_typer(evaluate.app, name="evaluate")
 app.command("localize")(localize)
 app.command("register")(register)
 app.command("train")(train)
+app.command("eval")(eval_)
 app.command("bench")(bench)
 app.add_typer(config.app, name="config")
 app.add_typer(weights.app, name="weights")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -112,9 +114,14 @@ def panel(
         ),
         ("map seen from the estimated pose", render_map(small, map_from_camera, points, colors, voxel)),
     ]
+    return titled_row(parts, caption)
+
+
+def titled_row(parts: Sequence[tuple[str, Image]], caption: str) -> Image:
+    """Pictures of one height side by side, each under its title, with a caption below."""
     columns = []
     for title, part in parts:
-        head = np.empty((24, size[0], 3), np.uint8)
+        head = np.empty((24, part.shape[1], 3), np.uint8)
         head[:] = BACKGROUND
         cv2.putText(head, title, (6, 17), FONT, 0.45, (235, 235, 235), 1, cv2.LINE_AA)
         columns.append(np.vstack([head, part]))

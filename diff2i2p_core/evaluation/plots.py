@@ -81,6 +81,37 @@ def cumulative_curve(
     return "".join(parts)
 
 
+def histogram(values: Sequence[float], title: str, mark: float, bins: int = 20) -> str:
+    """The share of ratios in [0, 1] in each of `bins`; `mark` is a line, with the share from there on."""
+    width, height, left, bottom = 360, 230, 44, 34
+    plot_width, plot_height = width - left - 12, height - bottom - 26
+    shares = np.histogram(values, bins, (0, 1))[0] / max(len(values), 1)
+    top = max(float(shares.max()), 1e-9)
+    parts = [f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{html.escape(title)}">']
+    parts.append(f'<text x="{left}" y="15" class="title">{html.escape(title)}</text>')
+    for part in (0, 0.5, 1.0):
+        y = 26 + (1 - part) * plot_height
+        parts.append(f'<line x1="{left}" y1="{y:.1f}" x2="{left + plot_width}" y2="{y:.1f}" class="grid"/>')
+        parts.append(
+            f'<text x="{left - 6}" y="{y + 4:.1f}" class="tick" text-anchor="end">{part * top:.0%}</text>'
+        )
+    for index, share in enumerate(shares):
+        x, tall = left + index / bins * plot_width, share / top * plot_height
+        parts.append(
+            f'<rect x="{x + 1:.1f}" y="{26 + plot_height - tall:.1f}" width="{plot_width / bins - 2:.1f}" '
+            f'height="{tall:.1f}" class="curve-dot"/>'
+        )
+    for x in np.linspace(0, 1, 6):
+        px, anchor = left + float(x) * plot_width, "middle" if x < 1 else "end"
+        y = height - bottom + 16
+        parts.append(f'<text x="{px:.1f}" y="{y}" class="tick" text-anchor="{anchor}">{x:.0%}</text>')
+    px = left + mark * plot_width
+    share = sum(value >= mark for value in values) / max(len(values), 1)
+    parts.append(f'<line x1="{px:.1f}" y1="26" x2="{px:.1f}" y2="{26 + plot_height}" class="mark"/>')
+    parts.append(f'<text x="{px + 5:.1f}" y="37" class="tick">{share:.0%} ≥ {mark:.0%}</text></svg>')
+    return "".join(parts)
+
+
 def top_view(results: Sequence[QueryResult], points: NDArray[np.float32]) -> str:
     """True path and estimates over the map, seen from above (along the cameras' mean down axis)."""
     horizontal, center = _ground_plane([r.true_map_from_camera for r in results])

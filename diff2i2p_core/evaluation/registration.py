@@ -223,7 +223,8 @@ class Summary:
         """The same with null for numbers that do not exist."""
 
         def finite(row: dict[str, float]) -> dict[str, float | None]:
-            return {key: value if np.isfinite(value) else None for key, value in row.items()}
+            numbers = {key: value if np.isfinite(value) else None for key, value in row.items()}
+            return {**numbers, "pairs": int(row["pairs"])}
 
         return {"scenes": {name: finite(row) for name, row in self.scenes.items()}, "mean": finite(self.mean)}
 

@@ -1,11 +1,11 @@
-"""One self-contained HTML file about a localization run."""
+"""Self-contained HTML pages: their parts, and the page about a localization run."""
 
 from __future__ import annotations
 
 import html
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from diff2i2p_core.evaluation.trajectory import QueryResult
 from diff2i2p_core.files import write_text
 
 Image = NDArray[np.uint8]
+T = TypeVar("T")
 
 STYLE = """
 :root{color-scheme:light dark;--back:#f6f7f9;--card:#fff;--ink:#1b1f24;--soft:#626b76;--line:#d9dde3;
@@ -41,8 +42,9 @@ circle.good{fill:var(--good)}circle.fair{fill:var(--fair)}circle.poor{fill:var(-
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th,td{text-align:right;padding:4px 10px;border-bottom:1px solid var(--line)}
 th{color:var(--soft);font-weight:500;position:sticky;top:0;background:var(--card)}
-th:last-child,td:last-child{text-align:left}
+th:last-child,td:last-child,.names th:first-child,.names td:first-child{text-align:left}
 td.good{color:var(--good)}td.fair{color:var(--fair)}td.poor,td.none{color:var(--poor)}
+.names td:first-child{white-space:nowrap}
 .scroll{max-height:520px;overflow:auto;padding:0}
 figure{margin:0 0 16px}figure img{width:100%;border-radius:8px;display:block}
 .key i{display:inline-block;width:10px;height:10px;border-radius:50%;margin:0 5px 0 14px}
@@ -82,18 +84,55 @@ def write_report(
             "<h2>Map against image</h2><p>Where the pose is right, the coloured map points lie on the "
             "edges of the same things in the image, and the map seen from the pose looks like it.</p>"
         )
-        sections += [
-            f'<figure><img src="{data_uri(image)}" alt="{html.escape(caption)}"/></figure>'
-            for caption, image in panels
-        ]
-    sections += ["<h2>Every frame</h2>", _table(results), "<h2>The run</h2>", _about(about)]
-    document = (
+        sections += figures(panels)
+    sections += ["<h2>Every frame</h2>", _table(results), "<h2>The run</h2>", about_card(about)]
+    write_page(path, title, sections)
+
+
+def write_page(path: Path | str, title: str, sections: Sequence[str]) -> None:
+    """Write HTML `sections` as one page in the reports' style."""
+    write_text(
+        path,
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{html.escape(title)}</title><style>{STYLE}</style></head>"
-        f"<body><main>{''.join(sections)}</main></body></html>\n"
+        f"<body><main>{''.join(sections)}</main></body></html>\n",
     )
-    write_text(path, document)
+
+
+def figures(panels: Sequence[tuple[str, Image]]) -> list[str]:
+    """Captions and RGB pictures as HTML."""
+    return [
+        f'<figure><img src="{data_uri(image)}" alt="{html.escape(caption)}"/></figure>'
+        for caption, image in panels
+    ]
+
+
+def tiles(numbers: Sequence[tuple[str, str]]) -> str:
+    """Values and their labels as a row of tiles."""
+    return (
+        '<div class="tiles">'
+        + "".join(
+            f'<div class="tile"><b>{html.escape(value)}</b><span>{html.escape(label)}</span></div>'
+            for value, label in numbers
+        )
+        + "</div>"
+    )
+
+
+def about_card(about: dict[str, str]) -> str:
+    """Label and value pairs about a run."""
+    rows = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>" for k, v in about.items())
+    return f'<div class="card"><dl>{rows}</dl></div>'
+
+
+def best_median_worst(ranked: Sequence[T]) -> list[tuple[str, T]]:
+    """Of a list, best first: the best, the median and the worst, each once, with that word."""
+    chosen: dict[int, tuple[str, T]] = {}
+    for word, index in (("best", 0), ("median", (len(ranked) - 1) // 2), ("worst", len(ranked) - 1)):
+        if ranked:
+            chosen.setdefault(index, (word, ranked[index]))
+    return list(chosen.values())
 
 
 def headline(summary: dict[str, Any]) -> str:
@@ -110,14 +149,8 @@ def headline(summary: dict[str, Any]) -> str:
 
 def pick_frames(results: Sequence[QueryResult]) -> list[tuple[str, QueryResult]]:
     """The best, the median and the worst localized frame, each once, with that word."""
-    ranked = sorted(
-        (r for r in results if r.translation_error_m is not None), key=lambda r: r.translation_error_m or 0.0
-    )
-    chosen: dict[int, tuple[str, QueryResult]] = {}
-    for word, index in (("best", 0), ("median", (len(ranked) - 1) // 2), ("worst", len(ranked) - 1)):
-        if ranked:
-            chosen.setdefault(index, (word, ranked[index]))
-    return list(chosen.values())
+    localized = [r for r in results if r.translation_error_m is not None]
+    return best_median_worst(sorted(localized, key=lambda r: r.translation_error_m or 0.0))
 
 
 def frame_caption(word: str, result: QueryResult) -> str:
@@ -129,23 +162,20 @@ def _tiles(summary: dict[str, Any]) -> str:
         return "–" if value is None else f"{value * scale:.{digits}f} {unit}"
 
     latency = summary["latency_ms"]
-    tiles = [
-        (f"{summary['localized']} / {summary['queries']}", "images localized"),
-        (number(summary["median_translation_m"], 100, "cm"), "median position error"),
-        (number(summary["median_rotation_deg"], 1, "°", 2), "median rotation error"),
-        (f"{summary['recall_005m_5deg']:.0%}", "within 5 cm, 5°"),
-        (f"{summary['recall_010m_5deg']:.0%}", "within 10 cm, 5°"),
-        (f"{summary['recall_025m_10deg']:.0%}", "within 25 cm, 10°"),
-        (str(summary["false_localizations"]), "false (over 0.5 m or 10°)"),
-        (number(latency["median"], 1, "ms", 0), f"median latency; p95 {number(latency['p95'], 1, 'ms', 0)}"),
-    ]
-    return (
-        '<div class="tiles">'
-        + "".join(
-            f'<div class="tile"><b>{html.escape(value)}</b><span>{html.escape(label)}</span></div>'
-            for value, label in tiles
-        )
-        + "</div>"
+    return tiles(
+        [
+            (f"{summary['localized']} / {summary['queries']}", "images localized"),
+            (number(summary["median_translation_m"], 100, "cm"), "median position error"),
+            (number(summary["median_rotation_deg"], 1, "°", 2), "median rotation error"),
+            (f"{summary['recall_005m_5deg']:.0%}", "within 5 cm, 5°"),
+            (f"{summary['recall_010m_5deg']:.0%}", "within 10 cm, 5°"),
+            (f"{summary['recall_025m_10deg']:.0%}", "within 25 cm, 10°"),
+            (str(summary["false_localizations"]), "false (over 0.5 m or 10°)"),
+            (
+                number(latency["median"], 1, "ms", 0),
+                f"median latency; p95 {number(latency['p95'], 1, 'ms', 0)}",
+            ),
+        ]
     )
 
 
@@ -193,8 +223,3 @@ def _table(results: Sequence[QueryResult]) -> str:
     )
     table = f"<table><thead><tr>{head}<th>result</th></tr></thead><tbody>{''.join(rows)}</tbody></table>"
     return f'<div class="card scroll">{table}</div>'
-
-
-def _about(about: dict[str, str]) -> str:
-    rows = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>" for k, v in about.items())
-    return f'<div class="card"><dl>{rows}</dl></div>'
