@@ -93,11 +93,13 @@ def _print(summary: Summary, protocol: Protocol) -> None:
 
     from diff2i2p_core.evaluation import benchmark
 
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     table.add_column("scene", no_wrap=True)
     columns = [c for c in benchmark.COLUMNS if c.key not in ("median_rre_deg", "median_rte_m")]
     for column in columns:
-        table.add_column(column.heading.replace(" ", "\n", 1), justify="right", no_wrap=True)
+        table.add_column(
+            column.heading.replace("median", "med.").replace(" ", "\n", 1), justify="right", no_wrap=True
+        )
     rows = benchmark.table_rows(summary, columns)
     for number, (name, cells) in enumerate(rows, start=2):
         table.add_row(name, *cells, end_section=number == len(rows))
