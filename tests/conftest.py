@@ -7,9 +7,13 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from diff2i2p_core.data.pair import Batch
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -80,6 +84,25 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     save_model(Diff2I2P(config), path)
     return path
+
+
+@pytest.fixture(scope="session")
+def room_batch(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Batch:
+    """Two pairs of a drawn room for the network of `tiny_weights`."""
+    from diff2i2p_core.data.pair import collate
+    from diff2i2p_core.data.pairs import PairSettings, ScenePairs
+    from diff2i2p_core.data.rooms import camera_path, make_room, write_frames
+    from diff2i2p_core.data.scenes import load_scene
+    from diff2i2p_core.geometry.camera import Camera
+    from diff2i2p_core.models.checkpoint import load_model
+
+    folder = tmp_path_factory.mktemp("room")
+    room = make_room(3)
+    write_frames(folder, room, Camera(160, 120, 131, 131, 79.5, 59.5), camera_path(room, 4, 3), noise=False)
+    scene = load_scene(folder, 120, (0, 3), None)
+    settings = PairSettings(other_frame=0, jitter_deg=1, jitter_m=0.02)
+    pairs = ScenePairs([scene], [1.0], load_model(tiny_weights).config, settings, augment=False)
+    return collate([pairs[0], pairs[1]])
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from diff2i2p_core.data.pair import Batch
-from diff2i2p_core.losses.registration import estimate_poses, pose_terms
+from diff2i2p_core.losses.registration import RegistrationLoss
 from diff2i2p_core.losses.settings import LossSettings
 from diff2i2p_core.losses.total import needs_matches, pair_loss
 from diff2i2p_core.models.diff2i2p import Diff2I2P
@@ -17,12 +17,14 @@ class Objective(nn.Module):
     """Network and losses. One forward per step, as data-parallel training needs it."""
 
     def __init__(self, model: Diff2I2P, settings: LossSettings, *, seed: int, bf16: bool = False) -> None:
-        """`bf16`: the network runs in bfloat16 under autocast, the losses do not."""
+        """`bf16`: the network runs in bfloat16 under autocast, the losses do not. InputError if a model that
+        the losses need is missing."""
         super().__init__()
         self.model = model
         self.settings = settings
         self.seed = seed
         self.bf16 = bf16
+        self.registration = RegistrationLoss(settings, seed)
 
     def forward(self, batch: Batch, epoch: int) -> dict[str, Tensor]:
         """Mean losses over the batch's pairs by name; `loss` is their weighted sum. Epochs count from 1."""
@@ -33,8 +35,8 @@ class Objective(nn.Module):
         autocast = torch.autocast(kind, torch.bfloat16, enabled=self.bf16 and kind != "cpu")
         with autocast:
             submaps = model.encode_cloud(batch.pyramid, batch.features)
-        with_pose = self.settings.pose.used(epoch)
-        matching = with_pose or needs_matches(model, self.settings)
+        registering = self.registration.used(epoch)
+        matching = registering or needs_matches(model, self.settings)
         sums: dict[str, Tensor] = {}
         found: list[Correspondences] = []
         for pair, image, submap in zip(batch.pairs, images, submaps, strict=True):
@@ -47,8 +49,8 @@ class Objective(nn.Module):
             for name, value in losses.items():
                 share = value / len(batch.pairs)
                 sums[name] = sums[name] + share if name in sums else share
-        if with_pose:
-            poses = estimate_poses(batch.pairs, found, self.settings.pose)
-            terms = pose_terms(poses, self.settings.pose)
+        if registering:
+            with torch.autocast(kind, enabled=False):
+                terms = self.registration(batch.pairs, submaps, found, epoch)
             sums |= {**terms, "loss": sums["loss"] + terms["loss"]}
         return sums

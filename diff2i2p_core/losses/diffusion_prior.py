@@ -1,14 +1,18 @@
 """The frozen depth-conditioned diffusion model whose score CSD distils (Stable Diffusion 1.x or 2.x class).
 
-Loaded through diffusers and transformers from a local folder or a hub id; nothing in it is trained, and it
-belongs to no checkpoint. Only what training needs is kept: the VAE's decoder is dropped, the text encoder
-stays on the CPU (each prompt is encoded once) and the VAE's posterior of a training image is cached.
+Loaded through diffusers and transformers from a local folder or the hub's cache; nothing in it is trained,
+and it belongs to no checkpoint. Only what training needs is kept: the VAE's decoder is dropped, the text
+encoder stays on the CPU (each prompt is encoded once) and the VAE's posterior of a training image is cached.
 """
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +24,55 @@ from diff2i2p_core.errors import InputError
 DEFAULT_BASE = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 """The hub's copy of runwayml/stable-diffusion-v1-5, which is gone."""
 DEFAULT_CONTROLNET = "lllyasviel/control_v11f1p_sd15_depth"
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+BASE_FILES = (
+    "unet/config.json",
+    "unet/diffusion_pytorch_model.safetensors",
+    "vae/config.json",
+    "vae/diffusion_pytorch_model.safetensors",
+    "text_encoder/config.json",
+    "text_encoder/model.safetensors",
+    "tokenizer/tokenizer_config.json",
+    "scheduler/scheduler_config.json",
+)
+CONTROLNET_FILES = ("config.json", "diffusion_pytorch_model.safetensors")
+
+
+def find_models(base: str = DEFAULT_BASE, controlnet: str = DEFAULT_CONTROLNET) -> tuple[Path, Path]:
+    """Folders on this machine of both models; nothing is loaded or downloaded.
+
+    Each is a local diffusers folder or a hub id in the hub's cache. InputError says what is missing.
+    """
+    for package in ("diffusers", "transformers"):
+        if importlib.util.find_spec(package) is None:
+            raise InputError(f"the diffusion prior needs {package}; pip install 'diff2i2p_core[train]'")
+    return (
+        _find_model(base, BASE_FILES, "base", DEFAULT_BASE),
+        _find_model(controlnet, CONTROLNET_FILES, "controlnet", DEFAULT_CONTROLNET),
+    )
+
+
+def _find_model(source: str, files: Sequence[str], argument: str, default: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    folder = Path(source).expanduser()
+    wanted, reason = default, "no such folder"
+    if not folder.is_dir() and _HUB_ID.fullmatch(source):
+        wanted, reason = source, "not a folder, and not in the hub's cache"
+        with contextlib.suppress(OSError, ValueError):
+            folder = Path(snapshot_download(source, local_files_only=True))
+    if folder.is_dir():
+        # Large weights are cut into shards, listed in an index.
+        missing = [
+            f for f in files if not (folder / f).exists() and not (folder / f"{f}.index.json").exists()
+        ]
+        if not missing:
+            return folder
+        reason = f"{missing[0]} is missing"
+    raise InputError(
+        f"diffusion prior {argument}='{source}': {reason}; where there is internet run `hf download {wanted} "
+        f"--local-dir FOLDER`, copy FOLDER to this machine and set {argument} to its path"
+    )
 
 
 class DiffusionPrior:
@@ -76,36 +129,30 @@ class DiffusionPrior:
         checkpointing: bool = True,
         cached_images: int = 4096,
     ) -> DiffusionPrior:
-        """`base` and `controlnet` are local diffusers folders or hub ids. float16 or bfloat16 on a GPU."""
-        try:
-            from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, UNet2DConditionModel
-            from transformers import CLIPTextModel, CLIPTokenizer
-        except ImportError as error:
-            raise InputError(
-                f"the diffusion prior needs {error.name}; pip install 'diff2i2p_core[train]'"
-            ) from None
+        """As `find_models` finds them. float16 or bfloat16 on a GPU."""
+        base_folder, controlnet_folder = find_models(base, controlnet)
+        from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, UNet2DConditionModel
+        from transformers import CLIPTextModel, CLIPTokenizer
 
-        def part(load: Callable[..., Any], source: str, folder: str, argument: str, **options: Any) -> Any:
+        def part(load: Callable[..., Any], folder: Path, **options: Any) -> Any:
             try:
-                return load(source, **({"subfolder": folder} if folder else {}), **options)
+                return load(folder, local_files_only=True, **options)
             except (OSError, ValueError) as error:
                 raise InputError(
-                    f"diffusion prior {argument}='{source}': no {folder or 'ControlNet'} there ("
-                    f"{str(error).splitlines()[0][:120]}); where there is internet run `hf download {source} "
-                    f"--local-dir FOLDER`, copy FOLDER to this machine and set {argument} to its path"
+                    f"{folder}: cannot be loaded ({str(error).splitlines()[0][:120]}); download it anew"
                 ) from None
 
         safe = {"use_safetensors": True, "torch_dtype": dtype}
-        unet = part(UNet2DConditionModel.from_pretrained, base, "unet", "base", **safe)
-        vae = part(AutoencoderKL.from_pretrained, base, "vae", "base", **safe)
+        unet = part(UNet2DConditionModel.from_pretrained, base_folder / "unet", **safe)
+        vae = part(AutoencoderKL.from_pretrained, base_folder / "vae", **safe)
         vae.decoder = None
         prior = cls(
             unet,
-            part(ControlNetModel.from_pretrained, controlnet, "", "controlnet", **safe),
+            part(ControlNetModel.from_pretrained, controlnet_folder, **safe),
             vae,
-            part(DDIMScheduler.from_pretrained, base, "scheduler", "base"),
-            part(CLIPTextModel.from_pretrained, base, "text_encoder", "base", use_safetensors=True),
-            part(CLIPTokenizer.from_pretrained, base, "tokenizer", "base"),
+            part(DDIMScheduler.from_pretrained, base_folder / "scheduler"),
+            part(CLIPTextModel.from_pretrained, base_folder / "text_encoder", use_safetensors=True),
+            part(CLIPTokenizer.from_pretrained, base_folder / "tokenizer"),
             image_size=8 * int(unet.config.sample_size),
             checkpointing=checkpointing,
             cached_images=cached_images,

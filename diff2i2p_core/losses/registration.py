@@ -1,110 +1,53 @@
-"""The pose that a pair's matches give, compared with the truth: differentiable PnP and the pose loss."""
+"""What is asked of the poses that matches give: the pose loss and CSD, with their weights."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from diff2i2p_core.data.pair import Pair
-from diff2i2p_core.geometry.differentiable_pnp import differentiable_pnp
-from diff2i2p_core.losses.pose import pose_errors
-from diff2i2p_core.losses.settings import PoseSettings
-from diff2i2p_core.models.features import Correspondences
-
-WORST_DEG, WORST_M = 30.0, 1.0
-"""Larger errors, and pairs without a pose, count as this much in the metrics: a few hopeless pairs would
-drown all others in the mean."""
+from diff2i2p_core.losses.distillation import Distillation, RenderedPair, render_pair
+from diff2i2p_core.losses.pose import estimate_poses, pose_terms
+from diff2i2p_core.losses.settings import LossSettings
+from diff2i2p_core.models.features import Correspondences, SubmapFeatures
 
 
-@dataclass(frozen=True)
-class EstimatedPoses:
-    """PnP poses of B pairs, float64."""
+class RegistrationLoss:
+    """The terms that need the matches of whole pairs. Holds no parameter: the diffusion model behind CSD is
+    constant, loaded when first used, and belongs to no checkpoint."""
 
-    camera_from_cloud: Tensor
-    """(B, 4, 4), with gradients to the matches' points and scores."""
-    truth: Tensor
-    """(B, 4, 4)."""
-    valid: Tensor
-    """(B,) PnP found a pose."""
-    used: Tensor
-    """(B,) and one within the gate."""
-    rotation: Tensor
-    """(B,) radians off the truth; zero where not used."""
-    translation: Tensor
-    """(B,) metres."""
+    def __init__(self, settings: LossSettings, seed: int) -> None:
+        """InputError if CSD is on and its models are not on this machine."""
+        self.settings = settings
+        self.distillation = Distillation(settings.csd, seed) if settings.csd.weight > 0 else None
 
+    def used(self, epoch: int) -> bool:
+        return self.settings.pose.used(epoch) or self.settings.csd.used(epoch)
 
-def estimate_poses(
-    pairs: Sequence[Pair], matches: Sequence[Correspondences], settings: PoseSettings
-) -> EstimatedPoses:
-    """One batched PnP over the pairs' matches, each pair's best first."""
-    device = matches[0].scores.device
-    orders = [
-        m.scores.detach().argsort(descending=True, stable=True)[: settings.max_matches] for m in matches
-    ]
-    chosen = list(zip(matches, orders, strict=True))
-    pixels = _padded([m.pixels[order] for m, order in chosen])
-    weights = None
-    if settings.score_temperature is not None:
-        weights = _padded([_weights(m.scores[order], settings.score_temperature) for m, order in chosen])
-    solution = differentiable_pnp(
-        pixels.flip(-1) if settings.pixel_order == "row_column" else pixels,
-        _padded([m.points[order] for m, order in chosen]),
-        torch.from_numpy(np.stack([p.camera.matrix for p in pairs])).to(device),
-        weights,
-        lengths=torch.tensor([len(order) for order in orders], device=device),
-        inlier_threshold=settings.inlier_px,
-    )
-    poses = solution.camera_from_cloud
-    truth = torch.from_numpy(np.stack([p.camera_from_cloud for p in pairs])).to(poses)
-    with torch.no_grad():
-        far = pose_errors(poses, truth)
-        used = solution.valid & (far.rotation.rad2deg() <= (settings.gate_deg or torch.inf))
-        used &= far.translation <= (settings.gate_m or torch.inf)
-    errors = pose_errors(poses, truth, used)
-    return EstimatedPoses(poses, truth, solution.valid, used, errors.rotation, errors.translation)
+    def __call__(
+        self,
+        pairs: Sequence[Pair],
+        submaps: Sequence[SubmapFeatures],
+        matches: Sequence[Correspondences],
+        epoch: int,
+    ) -> dict[str, Tensor]:
+        """Means over the pairs by name, in an epoch of `used`; `loss` is their weighted sum."""
+        pose = self.settings.pose
+        poses = estimate_poses(pairs, matches, pose)
+        terms = pose_terms(poses)
+        total = terms["rotation"] * 0
+        if pose.used(epoch):
+            total = pose.rotation_weight * terms["rotation"] + pose.translation_weight * terms["translation"]
+        if self.distillation is not None and self.settings.csd.used(epoch):
+            csd = self.distillation(pairs, submaps, matches, poses)
+            total = total + self.settings.csd.weight * csd["csd"]
+            terms |= csd
+        return {"loss": total, **terms}
 
-
-def pose_terms(poses: EstimatedPoses, settings: PoseSettings) -> dict[str, Tensor]:
-    """Pose loss and, detached, its metrics: means over the pairs.
-
-    A pair without a usable pose adds nothing, and all pairs divide, so splitting a batch changes no gradient.
-    """
-    rotation, translation = poses.rotation.mean().float(), poses.translation.mean().float()
-    with torch.no_grad():
-        far = pose_errors(poses.camera_from_cloud, poses.truth, poses.valid)
-        metrics = {
-            "pose_found": poses.valid.float().mean(),
-            "pose_used": poses.used.float().mean(),
-            "pose_deg": _worst_at(far.rotation.rad2deg(), poses.valid, WORST_DEG),
-            "pose_m": _worst_at(far.translation, poses.valid, WORST_M),
-        }
-    return {
-        "loss": settings.rotation_weight * rotation + settings.translation_weight * translation,
-        "rotation": rotation,
-        "translation": translation,
-        **metrics,
-    }
-
-
-def _weights(scores: Tensor, temperature: float) -> Tensor:
-    """Of scores sorted from the best; PnP does not care for their common factor."""
-    scores = scores.double()
-    return ((scores - scores[:1].detach()) / temperature).exp()
-
-
-def _padded(rows: list[Tensor]) -> Tensor:
-    """(B, N, ...) float64 of B ragged tensors, N at least 1."""
-    padded = pad_sequence([row.double() for row in rows], batch_first=True)
-    if padded.shape[1]:
-        return padded
-    return torch.cat([padded, padded.new_zeros(len(rows), 1, *padded.shape[2:])], dim=1)
-
-
-def _worst_at(errors: Tensor, valid: Tensor, worst: float) -> Tensor:
-    return torch.where(valid, errors.clamp(max=worst), worst).float().mean()
+    @torch.no_grad()
+    def rendered_depths(self, pair: Pair, submap: SubmapFeatures, matches: Correspondences) -> RenderedPair:
+        """What CSD compares, for pictures: the cloud seen from the PnP pose and from the true one."""
+        poses = estimate_poses([pair], [matches], self.settings.pose)
+        return render_pair(pair, submap, matches, poses.camera_from_cloud[0], self.settings.csd)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from diff2i2p_core.losses.csd import NEGATIVE_PROMPT, POSITIVE_PROMPT
+from diff2i2p_core.losses.diffusion_prior import DEFAULT_BASE, DEFAULT_CONTROLNET
 from diff2i2p_core.models.config import Section
 
 
@@ -75,6 +77,45 @@ class PoseSettings(Section):
         return epoch >= self.start_epoch and self.rotation_weight + self.translation_weight > 0
 
 
+class CsdSettings(Section):
+    """Control-side score distillation: the depth seen from the PnP pose, judged by a diffusion model."""
+
+    weight: float = Field(default=0.0, ge=0)
+    """0: off, since the models are a download of 5 GB; the paper's is 0.001."""
+    mode: Literal["control", "released"] = "control"
+    """`released`: the released loss, hard rendering and densification (METHOD D7, D8, D10)."""
+    start_epoch: int = Field(default=31, ge=1)
+    base: str = DEFAULT_BASE
+    """Stable Diffusion 1.x or 2.x: a local folder, or a hub id that `hf download` has fetched."""
+    controlnet: str = DEFAULT_CONTROLNET
+    dtype: Literal["bf16", "fp16", "fp32"] = "bf16"
+    checkpointing: bool = True
+    """Recompute the models' activations in the backward pass: 2.8 instead of 4 GB for a third more time."""
+    guidance: float | None = None
+    """None: 1 (none) in `control`, 4 in `released`."""
+    prompts: tuple[str, str] = (POSITIVE_PROMPT, NEGATIVE_PROMPT)
+    timesteps: tuple[int, int] = (20, 980)
+    """Smallest and largest step that is drawn, of 1000."""
+    render_scale: float = Field(default=0.25, gt=0, le=1)
+    """Size of the soft render over that of the network's image: points must share pixels."""
+    render_gamma: float = Field(default=0.05, gt=0)
+    """Metres behind the front at which a point weighs 1/e."""
+    min_visible: float = Field(default=0.3, ge=0, le=1)
+    """Pairs of whose cloud either pose sees a smaller share are left out."""
+    deformed_points: bool = False
+    """The cloud is rendered with the points that tuning moved, as in the released code (METHOD D3)."""
+
+    @field_validator("timesteps")
+    @classmethod
+    def _in_order(cls, steps: tuple[int, int]) -> tuple[int, int]:
+        if not 0 <= steps[0] <= steps[1] < 1000:
+            raise ValueError(f"two steps in order between 0 and 999 are needed, not {steps}")
+        return steps
+
+    def used(self, epoch: int) -> bool:
+        return epoch >= self.start_epoch and self.weight > 0
+
+
 class LossSettings(Section):
     """Every term with its weight; a weight of 0 leaves its work out."""
 
@@ -82,6 +123,7 @@ class LossSettings(Section):
     fine: FineSettings = FineSettings()
     tuning: TuningSettings = TuningSettings()
     pose: PoseSettings = PoseSettings()
+    csd: CsdSettings = CsdSettings()
 
 
 def released_losses() -> LossSettings:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import Tensor
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.losses import csd
 from diff2i2p_core.losses.csd import control_image, csd_loss
-from diff2i2p_core.losses.diffusion_prior import DiffusionPrior
+from diff2i2p_core.losses.diffusion_prior import DiffusionPrior, find_models
 from diff2i2p_core.ops.densify import densify
 from diff2i2p_core.ops.render import render_depth
 from diff2i2p_core.ops.z_buffer import z_buffer
@@ -284,6 +285,25 @@ def test_a_missing_model_says_what_to_download_and_where_to_put_it(model_folder:
     ) as e:
         DiffusionPrior.load(**folders)
     assert "\n" not in str(e.value)
+
+
+def test_hub_ids_are_looked_up_in_the_cache_alone(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    folders = []
+    for name in ("base", "controlnet"):
+        with pytest.raises(InputError, match=rf"not in the hub's cache.*hf download me/{name} "):
+            find_models("me/base", "me/controlnet")
+        entry, commit = cache / f"models--me--{name}", "0" * 40
+        folders.append(shutil.copytree(model_folder / name, entry / "snapshots" / commit))
+        (entry / "refs").mkdir()
+        (entry / "refs" / "main").write_text(commit)
+    assert find_models("me/base", "me/controlnet") == tuple(folders)
+    (folders[0] / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    with pytest.raises(InputError, match=r"unet/diffusion_pytorch_model.safetensors is missing"):
+        find_models("me/base", "me/controlnet")
 
 
 def test_image_posteriors_are_cached_within_a_bound(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -14,13 +15,13 @@ from diff2i2p_core.data.pair import Pair
 from diff2i2p_core.data.targets import Targets
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import exp, invert, transform_points
-from diff2i2p_core.losses.registration import WORST_DEG, WORST_M, estimate_poses, pose_terms
-from diff2i2p_core.losses.settings import PoseSettings
+from diff2i2p_core.losses.pose import WORST_DEG, WORST_M
+from diff2i2p_core.losses.registration import RegistrationLoss
+from diff2i2p_core.losses.settings import LossSettings, PoseSettings
 from diff2i2p_core.models.features import Correspondences
 from diff2i2p_core.ops.pyramid import PointPyramid
 
 CAMERA = Camera(320, 240, 290, 290, 159.5, 119.5)
-NONE = np.zeros(0, np.int64)
 
 
 def make_pair(seed: int) -> Pair:
@@ -33,12 +34,11 @@ def make_pair(seed: int) -> Pair:
         features=torch.zeros(0, 1),
         camera=CAMERA,
         camera_from_cloud=exp(turn),
-        targets=Targets(np.zeros((0, 3), np.float32), np.zeros((0, 2), np.float32), NONE, NONE,
-                        np.zeros(0, np.float32), 1.0),
+        targets=cast(Targets, None),
         index=seed,
         name=f"made/{seed}",
         rgb=torch.zeros(3, 240, 320, dtype=torch.uint8),
-    )  # fmt: skip
+    )
 
 
 def make_matches(pair: Pair, count: int, noise: float = 0.0, wrong: int = 0) -> Correspondences:
@@ -63,10 +63,10 @@ def make_matches(pair: Pair, count: int, noise: float = 0.0, wrong: int = 0) -> 
 
 
 def terms(
-    pairs: Sequence[Pair], matches: Sequence[Correspondences], settings: PoseSettings | None = None
+    pairs: Sequence[Pair], matches: Sequence[Correspondences], pose: PoseSettings | None = None
 ) -> dict[str, Tensor]:
-    settings = settings or PoseSettings()
-    return pose_terms(estimate_poses(pairs, matches, settings), settings)
+    settings = LossSettings(pose=pose or PoseSettings())
+    return RegistrationLoss(settings, seed=0)(pairs, [], matches, epoch=1)
 
 
 def test_true_matches_give_the_true_pose() -> None:
