@@ -127,7 +127,8 @@ class LossSettings(Section):
 
 
 def released_losses() -> LossSettings:
-    """The released code's objective (METHOD 3) with its departures from the paper."""
+    """The released code's objective (METHOD 3) with its departures from the paper. CSD waits for its weight
+    of 0.001, since its models are a download."""
     return LossSettings(
         coarse=CoarseSettings(negatives="smaller", unknown_nodes="negative"),
         fine=FineSettings(deformed_points=True),
@@ -142,4 +143,5 @@ def released_losses() -> LossSettings:
             score_temperature=None,
             pixel_order="row_column",
         ),
+        csd=CsdSettings(mode="released", deformed_points=True),
     )

@@ -48,5 +48,7 @@ def test_benchmarks_have_their_layout_and_protocol(dataset: str, kind: str) -> N
     assert config.benchmark.augmentation == kind.removesuffix("-mono")
     assert config.model.build().mode == ("mono" if kind.endswith("mono") else "rgbd")
     assert config.validation.released == (kind == "released")
+    csd = config.losses.csd
+    assert (csd.weight, csd.mode) == (0.001, "released" if kind == "released" else "control")
     matching = config.model.build().matching
     assert matching == released_config(dataset).matching
