@@ -6,6 +6,8 @@ import importlib.util
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from diff2i2p_core.data.pair import Batch
+    from diff2i2p_core.data.pair import Batch, Pair
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -58,6 +60,55 @@ def data_dir() -> Path:
 def golden_dir() -> Path:
     """Inputs and outputs of the released network: $DIFF2I2P_GOLDEN, else ../shared/golden."""
     return _shared_folder("DIFF2I2P_GOLDEN", "golden")
+
+
+@pytest.fixture(scope="session")
+def golden_pair(golden_dir: Path) -> Callable[[str], Pair]:
+    """Makes the golden pair "train_A" or "eval_A" of its stored inputs, with the stored pyramid."""
+    return partial(_golden_pair, golden_dir)
+
+
+def _golden_pair(folder: Path, name: str) -> Pair:
+    import torch
+
+    from diff2i2p_core.data.pair import Pair
+    from diff2i2p_core.data.targets import build_targets
+    from diff2i2p_core.geometry.camera import Camera
+    from diff2i2p_core.geometry.depth import back_project
+    from diff2i2p_core.models.config import released_config
+    from diff2i2p_core.ops.pyramid import PointPyramid
+
+    part, _, letter = name.partition("_")
+    with np.load(folder / f"{part}_inputs_{letter}.npz") as file:
+        inputs = dict(file)
+
+    def tables(name: str, count: int) -> list[torch.Tensor]:
+        return [torch.from_numpy(inputs[f"{name}_{i}"].astype(np.int64)) for i in range(count)]
+
+    pyramid = PointPyramid(
+        points=[torch.from_numpy(inputs[f"points_{i}"]) for i in range(4)],
+        neighbors=tables("neighbors", 4),
+        subsampling=tables("subsampling", 3),
+        upsampling=tables("upsampling", 3),
+        lengths=[inputs[f"lengths_{i}"].tolist() for i in range(4)],
+    )
+    height, width = inputs["image"].shape[1:]
+    camera = Camera.from_matrix(inputs["intrinsics"], width, height)
+    depth = inputs["depth"][0] / np.float32(1000)
+    depth[depth > 6] = 0
+    camera_from_cloud = inputs["transform"].astype(np.float64)
+    return Pair(
+        image=torch.from_numpy(inputs["image"])[None],
+        image_points=torch.from_numpy(back_project(depth, camera)).permute(2, 0, 1)[None],
+        pyramid=pyramid,
+        features=pyramid.points[0],
+        camera=camera,
+        camera_from_cloud=camera_from_cloud,
+        targets=build_targets(depth, camera, pyramid, camera_from_cloud, released_config()),
+        index=0,
+        name=f"{inputs['scene_name']}/{inputs['image_id']}_{inputs['cloud_id']}",
+        rgb=torch.zeros(3, height, width, dtype=torch.uint8),
+    )
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
+from diff2i2p_core.data.pair import Pair
 from diff2i2p_core.data.targets import (
     build_targets,
     close_pairs,
@@ -19,7 +20,7 @@ from diff2i2p_core.data.targets import (
 )
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.depth import back_project
-from diff2i2p_core.models.config import ModelConfig, lite_config, released_config
+from diff2i2p_core.models.config import ModelConfig, lite_config
 from diff2i2p_core.models.patches import image_patches, point_patches
 from diff2i2p_core.ops.pyramid import PointPyramid, build_pyramid
 
@@ -126,15 +127,10 @@ def test_searches_without_points() -> None:
 
 
 @pytest.mark.parametrize("part", ["train", "eval"])
-def test_released_overlaps(golden_dir: Path, part: str) -> None:
+def test_released_overlaps(golden_dir: Path, golden_pair: Callable[[str], Pair], part: str) -> None:
     inputs = np.load(golden_dir / f"{part}_inputs_A.npz")
     expected = np.load(golden_dir / f"{part}_outputs_A.npz")
-    config = released_config()
-    depth = inputs["depth"][0] / np.float32(1000)
-    depth[depth > 6] = 0
-    pyramid = PointPyramid([torch.from_numpy(inputs[f"points_{i}"]) for i in range(4)], [], [], [], [])
-    camera = Camera.from_matrix(inputs["intrinsics"], 640, 480)
-    targets = build_targets(depth, camera, pyramid, inputs["transform"], config)
+    targets = golden_pair(f"{part}_A").targets
     found = targets.overlaps
     order = np.lexsort((found.point_nodes, found.image_nodes))
     theirs = np.lexsort((expected["gt_pcd_node_corr_indices"], expected["gt_img_node_corr_indices"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,13 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from diff2i2p_core.geometry.camera import Camera
-from diff2i2p_core.geometry.depth import back_project
+from diff2i2p_core.data.pair import Pair
 from diff2i2p_core.models.checkpoint import load_model
 from diff2i2p_core.models.diff2i2p import Diff2I2P
 from diff2i2p_core.models.features import Correspondences, FusedNodes, ImageFeatures, SubmapFeatures
 from diff2i2p_core.models.released import translate_name
-from diff2i2p_core.ops.pyramid import PointPyramid
 
 TOLERANCE = 1e-4
 
@@ -35,45 +34,22 @@ def released(golden_dir: Path) -> Diff2I2P:
     return load_model(golden_dir / "state_dict_fp16.pth")
 
 
-def golden_pyramid(inputs: dict[str, np.ndarray]) -> PointPyramid:
-    def tables(name: str) -> list[torch.Tensor]:
-        return [
-            torch.from_numpy(inputs[f"{name}_{i}"].astype(np.int64))
-            for i in range(4)
-            if f"{name}_{i}" in inputs
-        ]
-
-    return PointPyramid(
-        points=[torch.from_numpy(inputs[f"points_{i}"]) for i in range(4)],
-        neighbors=tables("neighbors"),
-        subsampling=tables("subsampling"),
-        upsampling=tables("upsampling"),
-        lengths=[inputs[f"lengths_{i}"].tolist() for i in range(4)],
-    )
-
-
-def run_stages(model: Diff2I2P, file: Path) -> Stages:
-    inputs = dict(np.load(file))
-    expected = dict(np.load(file.with_name(file.name.replace("inputs", "outputs"))))
-    height, width = inputs["image"].shape[1:]
-    depth = inputs["depth"][0] / np.float32(1000)
-    depth[depth > 6] = 0
-    points = back_project(depth, Camera.from_matrix(inputs["intrinsics"], width, height))
-    pyramid = golden_pyramid(inputs)
+def run_stages(model: Diff2I2P, pair: Pair, expected: dict[str, np.ndarray]) -> Stages:
     with torch.inference_mode():
-        image = model.encode_image(
-            torch.from_numpy(inputs["image"])[None], torch.from_numpy(points).permute(2, 0, 1)[None]
-        )[0]
-        submap = model.encode_cloud(pyramid, pyramid.points[0])[0]
+        image = model.encode_image(pair.image, pair.image_points)[0]
+        submap = model.encode_cloud(pair.pyramid, pair.features)[0]
         nodes = model.fuse(image, submap)
         return Stages(image, submap, nodes, model.match(image, submap, nodes), expected)
 
 
 @pytest.fixture(scope="module")
-def stages(released: Diff2I2P, golden_dir: Path) -> list[Stages]:
-    files = sorted(golden_dir.glob("eval_inputs_*.npz"))
-    assert files, f"{golden_dir} holds no eval_inputs_*.npz"
-    return [run_stages(released, file) for file in files]
+def stages(released: Diff2I2P, golden_dir: Path, golden_pair: Callable[[str], Pair]) -> list[Stages]:
+    letters = [file.stem[-1] for file in sorted(golden_dir.glob("eval_inputs_*.npz"))]
+    assert letters, f"{golden_dir} holds no eval_inputs_*.npz"
+    return [
+        run_stages(released, golden_pair(f"eval_{x}"), dict(np.load(golden_dir / f"eval_outputs_{x}.npz")))
+        for x in letters
+    ]
 
 
 def assert_close(actual: torch.Tensor, expected: np.ndarray) -> None:

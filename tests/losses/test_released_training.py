@@ -1,0 +1,95 @@
+"""A training step of the released configuration equals the released code's: losses and gradients."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from diff2i2p_core.data.pair import Pair
+from diff2i2p_core.losses.settings import released_losses
+from diff2i2p_core.losses.total import pair_loss
+from diff2i2p_core.models.checkpoint import load_model
+from diff2i2p_core.models.released import translate_name
+
+pytestmark = pytest.mark.slow
+
+NOISE = 1e-8
+"""Norms below this part of the largest are rounding alone. Six are, another 100 times smaller: those of the
+attention's key biases, whose true gradient is zero, since a constant added to every key leaves the softmax
+alone. The smallest norm of any other parameter is 7,000 times above."""
+
+
+@dataclass(frozen=True)
+class Step:
+    losses: dict[str, float]
+    gradients: dict[str, torch.Tensor]
+
+
+@pytest.fixture(scope="module")
+def step(golden_dir: Path, golden_pair: Callable[[str], Pair]) -> Step:
+    pair = golden_pair("train_A")
+    with np.load(golden_dir / "train_inputs_A.npz") as file:
+        listed = [torch.from_numpy(file[f"{part}_corr_indices"]).long() for part in ("img", "pcd")]
+    with np.load(golden_dir / "train_outputs_A.npz") as file:
+        stored = {name: torch.from_numpy(file[name]).long() for name in file.files if "indices" in name}
+    drawn = stored["fine_sel_indices"]
+    model = load_model(golden_dir / "state_dict_fp16.pth").train()
+    image = model.encode_image(pair.image, pair.image_points)[0]
+    submap = model.encode_cloud(pair.pyramid, pair.features)[0]
+    nodes = model.fuse(image, submap)
+    matches = model.correspondences(
+        image,
+        submap,
+        stored["img_corr_indices"],
+        stored["pcd_corr_indices"],
+        stored["img_node_corr_indices"],
+        stored["pcd_node_corr_indices"],
+    )
+    losses = pair_loss(
+        model, pair, image, submap, nodes, matches, released_losses(), 0, (listed[0][drawn], listed[1][drawn])
+    )
+    losses["loss"].backward()
+    return Step(
+        {name: value.item() for name, value in losses.items()},
+        {name: p.grad for name, p in model.named_parameters() if p.grad is not None},
+    )
+
+
+def test_losses(golden_dir: Path, step: Step) -> None:
+    with np.load(golden_dir / "train_outputs_A.npz") as file:
+        expected = {name: float(file[name]) for name in file.files if file[name].ndim == 0}
+    assert step.losses == pytest.approx(
+        {
+            "loss": expected["loss_loss"],
+            "coarse": expected["c_loss_main_only"],
+            "multi_scale": 2 * (expected["loss_c_loss"] - expected["c_loss_main_only"]),
+            "fine": expected["loss_f_loss"],
+            "offset": expected["loss_coord"],
+            "residual": expected["loss_coord_residual"],
+        },
+        rel=1e-5,
+    )
+
+
+def test_norm_of_every_gradient(golden_dir: Path, step: Step) -> None:
+    listed = json.loads((golden_dir / "train_grad_norms_A.json").read_text())
+    expected = {translate_name(name): norm for name, norm in listed.items()}
+    norms = {name: gradient.double().norm().item() for name, gradient in step.gradients.items()}
+    noise = NOISE * max(expected.values())
+    assert [name.split(".")[-2:] for name, norm in expected.items() if norm < noise] == [["key", "bias"]] * 6
+    assert norms == pytest.approx(expected, rel=1e-3, abs=noise)
+
+
+def test_full_gradients(golden_dir: Path, step: Step) -> None:
+    with np.load(golden_dir / "train_grads_selected_A.npz") as file:
+        expected = {name: torch.from_numpy(file[name]) for name in file.files}
+    assert len(expected) == 12
+    for name, gradient in expected.items():
+        error = (step.gradients[translate_name(name)] - gradient).norm() / gradient.norm()
+        assert error < 1e-3, name
