@@ -72,9 +72,8 @@ def eval_(
     summary = summarize(metrics)
     content = benchmark.as_json(cache, info, chosen, summary)
     if info is not None and len(metrics) != info.pairs:
-        console.print(
-            f"{cache}: {len(metrics)} of {info.pairs} pairs; run `diff2i2p test` again for the rest"
-        )
+        found = f"{len(metrics)} of {info.pairs} pairs"
+        typer.echo(f"{cache}: {found}; run `diff2i2p test` again for the rest", err=True)
     if out is not None:
         name = info.benchmark if info is not None else chosen.name
         benchmark.write_json(out / "eval.json", content, metrics)

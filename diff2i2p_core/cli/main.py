@@ -14,6 +14,7 @@ from diff2i2p_core.cli.doctor import doctor
 from diff2i2p_core.cli.eval import eval_
 from diff2i2p_core.cli.localize import localize
 from diff2i2p_core.cli.register import register
+from diff2i2p_core.cli.test import test
 from diff2i2p_core.cli.train import train
 from diff2i2p_core.errors import InputError
 
@@ -30,6 +31,7 @@ app.add_typer(evaluate.app, name="evaluate")
 app.command("localize")(localize)
 app.command("register")(register)
 app.command("train")(train)
+app.command("test")(test)
 app.command("eval")(eval_)
 app.command("bench")(bench)
 app.add_typer(config.app, name="config")

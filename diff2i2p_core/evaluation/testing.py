@@ -1,0 +1,79 @@
+"""Run a network on a benchmark subset and keep what it said of each pair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from diff2i2p_core.data.benchmark import BenchmarkPairs
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.evaluation.cache import (
+    INFO,
+    CacheInfo,
+    read_info,
+    registration_path,
+    write_info,
+    write_registration,
+)
+from diff2i2p_core.evaluation.registration import register
+from diff2i2p_core.models.diff2i2p import Diff2I2P
+
+
+def register_subset(
+    model: Diff2I2P,
+    pairs: BenchmarkPairs,
+    folder: Path,
+    info: CacheInfo,
+    workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Register the pairs that `folder` lacks, one file each; returns how many that were.
+
+    A file is complete or absent, so a run that was stopped goes on where it was. `workers` processes prepare
+    pairs beside the network; `progress` gets the counts of files there are and will be.
+    """
+    known = read_info(folder)
+    if known is None and any(folder.glob("*/*.npz")):
+        raise InputError(f"{folder}: holds results without {INFO}; give another folder with --out")
+    if known is not None and known != info:
+        what = next(key for key, value in known.model_dump().items() if value != getattr(info, key))
+        raise InputError(
+            f"{folder}: holds results of another test ({what} differs); give another folder with --out"
+        )
+    write_info(folder, info)
+    missing = [
+        number
+        for number, entry in enumerate(pairs.entries)
+        if not registration_path(folder, entry.name).exists()
+    ]
+    done = pairs.epoch_length - len(missing)
+    loader: DataLoader[Any] = DataLoader(
+        pairs,  # type: ignore[arg-type]  # all that a loader asks of it is __getitem__
+        sampler=missing,
+        batch_size=None,
+        collate_fn=_as_it_is,
+        num_workers=workers,
+        worker_init_fn=_one_thread,
+    )
+    model.eval()
+    try:
+        for number, pair in enumerate(loader, start=done + 1):
+            write_registration(register(model, pair), registration_path(folder, pair.name))
+            if progress is not None:
+                progress(number, pairs.epoch_length)
+    except InputError as error:
+        # A worker's comes with its traceback around it.
+        raise InputError(str(error).rstrip().rpartition("InputError: ")[2]) from None
+    return len(missing)
+
+
+def _as_it_is(pair: Any) -> Any:
+    return pair
+
+
+def _one_thread(worker: int) -> None:
+    torch.set_num_threads(1)

@@ -1,0 +1,216 @@
+"""`test` and `eval` on a benchmark: caches that go on where they were, epochs, reports, bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from diff2i2p_core.cli import main
+from diff2i2p_core.evaluation.cache import read_registration
+from diff2i2p_core.geometry.se3 import exp
+from diff2i2p_core.models.checkpoint import load_model, save_model
+from diff2i2p_core.models.diff2i2p import Diff2I2P
+
+REPO = Path(__file__).resolve().parents[2]
+Command = Callable[..., tuple[int, str, str]]
+NAMES = ["attic/01-000_01-000", "attic/01-001_01-001", "cellar/01-000_01-000"]
+
+
+def write_pair(root: Path, scene: str, number: int) -> dict[str, object]:
+    """A wall with a step, 64x48; the cloud is what the depth shows, in another frame."""
+    folder = root / "data" / scene / "seq-01"
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savetxt(root / "data" / scene / "camera-intrinsics.txt", [[60, 0, 32], [0, 60, 24], [0, 0, 1]])
+    rng = np.random.default_rng(number)
+    depth = np.full((48, 64), 1500, np.uint16)
+    depth[:, 30:] = 1800
+    cv2.imwrite(str(folder / f"color_{number:03d}.png"), rng.integers(0, 255, (48, 64, 3), np.uint8))
+    cv2.imwrite(str(folder / f"depth_{number:03d}.png"), depth)
+    v, u = np.indices(depth.shape)
+    z = depth / 1000
+    seen = np.stack([(u - 32) / 60 * z, (v - 24) / 60 * z, z], -1).reshape(-1, 3)
+    camera_from_cloud = exp([0.1, -0.2, 0.05, 0.1, 0.2, -0.1])
+    np.save(folder / f"cloud_{number:03d}.npy", (seen - camera_from_cloud[:3, 3]) @ camera_from_cloud[:3, :3])
+    files = {
+        f"{key}_file": f"{scene}/seq-01/{stem}_{number:03d}.{kind}"
+        for key, stem, kind in (
+            ("image", "color", "png"),
+            ("depth", "depth", "png"),
+            ("cloud", "cloud", "npy"),
+        )
+    }
+    return {"scene_name": scene, **files, "overlap": 0.9, "cloud_to_image": camera_from_cloud.tolist()}
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path) -> Path:
+    """A configuration on a benchmark of three pairs in two scenes, and a run with weights of two epochs."""
+    root = tmp_path_factory.mktemp("benchmark")
+    records = [write_pair(root, "attic", 0), write_pair(root, "attic", 1), write_pair(root, "cellar", 0)]
+    (root / "metadata").mkdir()
+    (root / "metadata" / "test-full.jsonl").write_text("\n".join(json.dumps(r) for r in records) + "\n")
+    config = load_model(tiny_weights).config
+    config = config.model_copy(
+        update={"point_features": "geometry", "image": config.image.model_copy(update={"height": 48})}
+    )
+    for epoch in (1, 2):
+        torch.manual_seed(epoch)
+        save_model(Diff2I2P(config), root / "runs" / "tiny" / f"epoch-{epoch}.safetensors")
+    path = root / "experiment.yaml"
+    path.write_text(
+        f"name: tiny\nsteps: 1\nworkers: 0\noutput: {root}/runs\n"
+        f"benchmark: {{root: {root}}}\nmodel: {{point_features: geometry}}\n"
+    )
+    return path
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run `diff2i2p ...` in this process: status, stdout, stderr."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["diff2i2p", *(str(a) for a in arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            main.run()
+        captured = capsys.readouterr()
+        return int(exit_.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+def test_a_stopped_test_goes_on_where_it_was(command: Command, experiment: Path, tmp_path: Path) -> None:
+    out = tmp_path / "cache"
+    arguments = ("test", experiment, "--test-epoch", 1, "--out", out, "--json")
+    status, printed, _ = command(*arguments)
+    assert status == 0
+    answer = json.loads(printed)
+    assert (answer["registered"], answer["pairs"], answer["benchmark"]) == (3, 3, "7scenes")
+    files = [out / f"{name}.npz" for name in NAMES]
+    assert sorted(out.glob("*/*.npz")) == files
+    assert [read_registration(path).name for path in files] == NAMES
+    kept = files[0].stat().st_mtime_ns
+    files[1].rename(files[1].with_name(".01-001_01-001.77.part.npz"))  # as if killed while writing
+    assert json.loads(command(*arguments)[1])["registered"] == 1
+    assert files[0].stat().st_mtime_ns == kept and files[1].exists()
+    status, _, error = command("test", experiment, "--test-epoch", 2, "--out", out)
+    assert status == 2 and "another test" in error and "weights" in error
+
+
+def test_workers_change_nothing(command: Command, experiment: Path, tmp_path: Path) -> None:
+    for workers in (0, 1):
+        options = ("--test-epoch", 1, "--workers", workers, "--out", tmp_path / str(workers))
+        assert command("test", experiment, *options)[0] == 0
+    for name in NAMES:
+        zero, one = (read_registration(tmp_path / str(workers) / f"{name}.npz") for workers in (0, 1))
+        assert np.array_equal(zero.points, one.points) and np.array_equal(zero.scores, one.scores)
+
+
+def test_epochs_have_caches_of_their_own_and_eval_finds_them(command: Command, experiment: Path) -> None:
+    answers = [json.loads(command("test", experiment, "--test-epoch", n, "--json")[1]) for n in (1, 2)]
+    caches = experiment.parent / "runs" / "tiny" / "cache" / "test"
+    assert [Path(a["cache"]) for a in answers] == [caches / "epoch-1", caches / "epoch-2"]
+    status, printed, _ = command("eval", caches, "--test-epoch", 2, "--json")
+    assert status == 0
+    found = json.loads(printed)
+    assert found["test"]["weights_id"] == answers[1]["weights_id"]
+    assert set(found["scenes"]) == {"attic", "cellar"} and found["mean"]["pairs"] == 3
+    assert found["protocol"]["depth_only"] is False and found["protocol"]["rmse"] == 0.1
+    options = (
+        "--protocol",
+        "rgbd_scenes_v2",
+        "--corrected",
+        "--num-corr",
+        50,
+        "--solver",
+        "poselib",
+        "--json",
+    )
+    protocol = json.loads(command("eval", caches / "epoch-2", *options)[1])["protocol"]
+    assert (protocol["rmse"], protocol["depth_only"], protocol["num_corr"]) == (0.03, True, 50)
+
+
+def test_eval_prints_a_table_and_writes_three_files(
+    command: Command, experiment: Path, tmp_path: Path
+) -> None:
+    cache, out = tmp_path / "cache", tmp_path / "out"
+    command("test", experiment, "--test-epoch", 1, "--out", cache)
+    (cache / f"{NAMES[0]}.npz").unlink()
+    status, printed, error = command("eval", cache, "--out", out)
+    assert status == 0
+    assert "cellar" in printed and "mean" in printed and "RR" in printed
+    assert "2 of 3 pairs" in error
+    assert {path.name for path in out.iterdir()} == {"eval.json", "eval.md", "report.html"}
+    assert len(json.loads((out / "eval.json").read_text())["pair_metrics"]) == 2
+
+
+def test_the_released_cache_can_be_evaluated(command: Command, golden_dir: Path) -> None:
+    status, printed, _ = command("eval", golden_dir / "eval_cache", "--json")
+    assert status == 0
+    mean = json.loads(printed)["mean"]
+    released = json.loads((golden_dir / "eval_py.json").read_text())["summary"]
+    assert (mean["rr"], mean["fmr"]) == (released["RR"], released["FMR"])
+
+
+@pytest.mark.slow
+def test_the_script_over_epochs(experiment: Path, tmp_path: Path) -> None:
+    env = {**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(REPO)}
+    arguments = [REPO / "training" / "eval.sh", experiment, "1", "1", "2", f"output={tmp_path}"]
+    for epoch in (1, 2):
+        weights = experiment.parent / "runs" / "tiny" / f"epoch-{epoch}.safetensors"
+        (tmp_path / "tiny").mkdir(exist_ok=True)
+        (tmp_path / "tiny" / weights.name).symlink_to(weights)
+    done = subprocess.run(
+        [*map(str, arguments), "--", "--corrected"], env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    for epoch in (1, 2):
+        result = json.loads((tmp_path / f"tiny/cache/test/epoch-{epoch}/eval.json").read_text())
+        assert result["protocol"]["depth_only"] is True and f"epoch {epoch}\n" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("test", "CONFIG"), "best.safetensors"),
+        (("test", "CONFIG", "--test-epoch", "9"), "epoch-9.safetensors"),
+        (("test", "CONFIG", "--test-epoch", "1", "--checkpoint", "x"), "give one"),
+        (("test", "CONFIG", "--test-epoch", "1", "--subset", "trainval"), "trainval"),
+        (("test", "CONFIG", "--checkpoint", "lite-rgb"), "point_features"),
+        (("eval", "/nowhere"), "/nowhere"),
+        (("eval", "CACHE", "--protocol", "kitti"), "kitti"),
+        (("eval", "CACHE", "--solver", "magic"), "magic"),
+        (("eval", "CACHE", "--test-epoch", "5"), "epoch-5"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(
+    command: Command, experiment: Path, tmp_path: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    names = {"CONFIG": str(experiment), "CACHE": str(tmp_path)}
+    status, printed, error = command(*(names.get(a, a) for a in arguments))
+    assert (status, printed) == (2, "")
+    assert words in error and error.count("\n") == 1
+
+
+def test_a_broken_pair_is_named_also_from_a_worker(
+    command: Command, experiment: Path, tmp_path: Path
+) -> None:
+    cloud = experiment.parent / "data" / "cellar" / "seq-01" / "cloud_000.npy"
+    whole = cloud.read_bytes()
+    cloud.write_bytes(whole[:100])
+    try:
+        options = ("--test-epoch", 1, "--workers", 1, "--out", tmp_path)
+        status, _, error = command("test", experiment, *options)
+    finally:
+        cloud.write_bytes(whole)
+    assert status == 2 and error.count("\n") == 1 and str(cloud) in error
+    assert len(list(tmp_path.glob("*/*.npz"))) == 2
