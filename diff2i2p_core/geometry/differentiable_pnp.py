@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from diff2i2p_core.geometry.camera import Camera
-from diff2i2p_core.geometry.pnp import PnpSettings, PoseEstimate, solve_pnp
+from diff2i2p_core.geometry.pnp import PnpSettings, ransac_pose
 
 MIN_CORRESPONDENCES = 4
 MIN_DEPTH = 1e-3
@@ -27,7 +27,7 @@ MIN_EIGENVALUE_RATIO = 1e-9
 """Of the Hessian in metres: below it the pose is not determined (collinear or coincident points)."""
 START_SAMPLE = 256
 MAX_ITERATIONS = 50
-STEP_TOLERANCE = 1e-11
+STEP_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -144,11 +144,13 @@ def robust_start(
         keep = mask.nonzero()[:, 0]
         keep = keep[:: max(1, -(-len(keep) // START_SAMPLE))]
         uv, xyz, k = (t.cpu().numpy() for t in (pixels[i, :, keep].T, points[i, :, keep].T, intrinsics[i]))
-        if not (k[0, 0] > 0 and k[1, 1] > 0):
+        if len(uv) < MIN_CORRESPONDENCES or not (k[0, 0] > 0 and k[1, 1] > 0):
             continue
-        estimate = solve_pnp(uv, xyz, Camera.from_matrix(k, 1, 1), settings=settings)
-        if isinstance(estimate, PoseEstimate):
-            poses[i] = torch.from_numpy(estimate.camera_from_points)
+        center = xyz.mean(axis=0)
+        start = ransac_pose(uv, xyz - center, Camera.from_matrix(k, 1, 1), settings)
+        if start is not None:
+            start[:3, 3] -= start[:3, :3] @ center
+            poses[i] = torch.from_numpy(start)
             found[i] = True
     return poses.to(points.device), found.to(points.device)
 

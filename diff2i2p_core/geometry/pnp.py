@@ -78,7 +78,7 @@ def solve_pnp(
     local = xyz[order] - center
     if _is_collinear(local):
         return NoPose("degenerate points (on one line)")
-    start = _ransac(uv[order], local, camera, settings)
+    start = ransac_pose(uv[order], local, camera, settings)
     if start is None:
         return NoPose("no consistent pose")
     points_from_camera = _refine(invert(start), uv[order], local, camera, settings.max_error_px)
@@ -115,8 +115,9 @@ def _is_collinear(centered: Array) -> bool:
     return bool(spread[1] <= 1e-4 * spread[0])
 
 
-def _ransac(uv: Array, xyz: Array, camera: Camera, settings: PnpSettings) -> Array | None:
-    """camera_from_points from correspondences sorted by score."""
+def ransac_pose(uv: Array, xyz: Array, camera: Camera, settings: PnpSettings) -> Array | None:
+    """camera_from_points of finite pixels (N, 2) and points (N, 3), N >= 4, sorted by score, best first; the
+    points' origin should be near them. The start for a refinement."""
     if settings.solver not in SOLVERS:
         raise InputError(f"PnP solver '{settings.solver}' is unknown; use one of {', '.join(SOLVERS)}")
     has_poselib = importlib.util.find_spec("poselib") is not None
