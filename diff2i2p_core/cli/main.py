@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from diff2i2p_core.cli import config, evaluate, weights
+from diff2i2p_core.cli import config, evaluate, prepare, weights
 from diff2i2p_core.cli import map as map_command
 from diff2i2p_core.cli.bench import bench
 from diff2i2p_core.cli.demo import demo
@@ -30,6 +30,7 @@ app.add_typer(map_command.app, name="map")
 app.add_typer(evaluate.app, name="evaluate")
 app.command("localize")(localize)
 app.command("register")(register)
+app.add_typer(prepare.app, name="prepare")
 app.command("train")(train)
 app.command("test")(test)
 app.command("eval")(eval_)

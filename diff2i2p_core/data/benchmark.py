@@ -84,8 +84,8 @@ class BenchmarkPairs:
         settings, training = self.settings, self.role == "train"
         entry = self.entry(n)
         rng = np.random.default_rng([self.seed, 2, n] if training else [0, 2, n % self.epoch_length])
-        image, depth, camera = self._frame(entry)
-        cloud, camera_from_cloud = self._cloud(entry), entry.camera_from_cloud
+        image, depth, camera = read_frame(settings.root, entry)
+        cloud, camera_from_cloud = read_cloud(settings.root, entry), entry.camera_from_cloud
         limit = settings.max_points if training else settings.test_points or _TEST_POINTS[settings.layout]
         if limit is not None and len(cloud) > limit:
             cloud = cloud[rng.permutation(len(cloud))[:limit]]
@@ -108,35 +108,39 @@ class BenchmarkPairs:
         assert pair is not None  # no overlap is asked for
         return pair
 
-    def _frame(self, entry: Entry) -> tuple[NDArray[np.uint8], NDArray[np.float32], Camera]:
-        folder = self.settings.root / "data"
-        image = read_image(folder / entry.image_file)
-        depth = read_depth(folder / entry.depth_file)
-        height, width = image.shape[:2]
-        if depth.shape != (height, width):
-            raise InputError(
-                f"{folder / entry.depth_file}: {depth.shape[1]}x{depth.shape[0]}, but its image is "
-                f"{width}x{height}; get both again"
-            )
-        path = folder / Path(entry.image_file).parts[0] / "camera-intrinsics.txt"
-        try:
-            matrix = np.loadtxt(path, dtype=np.float64)
-        except OSError:
-            raise InputError(f"{path}: cannot be read; each scene of the benchmark has one") from None
-        except ValueError:
-            matrix = np.empty(0)
-        if matrix.shape != (3, 3):
-            raise InputError(f"{path}: not a 3x3 matrix of numbers; get the file again")
-        return image, depth, Camera.from_matrix(matrix, width, height)
 
-    def _cloud(self, entry: Entry) -> NDArray[np.float32]:
-        path = self.settings.root / "data" / entry.cloud_file
-        try:
-            cloud = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise InputError(f"{path}: not a whole .npy file of numbers ({error}); get it again") from None
-        if not isinstance(cloud, np.ndarray) or cloud.dtype.kind != "f" or cloud.shape[1:] != (3,):
-            raise InputError(f"{path}: not an (N, 3) array of coordinates; get it again")
-        if len(cloud) == 0 or not np.isfinite(cloud).all():
-            raise InputError(f"{path}: no points, or points that are not finite; get it again")
-        return np.ascontiguousarray(cloud, dtype=np.float32)
+def read_frame(root: Path, entry: Entry) -> tuple[NDArray[np.uint8], NDArray[np.float32], Camera]:
+    """An entry's image (H, W, 3), its depth (H, W) in metres, and the camera of both."""
+    folder = root / "data"
+    image = read_image(folder / entry.image_file)
+    depth = read_depth(folder / entry.depth_file)
+    height, width = image.shape[:2]
+    if depth.shape != (height, width):
+        raise InputError(
+            f"{folder / entry.depth_file}: {depth.shape[1]}x{depth.shape[0]}, but its image is "
+            f"{width}x{height}; get both again"
+        )
+    path = folder / Path(entry.image_file).parts[0] / "camera-intrinsics.txt"
+    try:
+        matrix = np.loadtxt(path, dtype=np.float64)
+    except OSError:
+        raise InputError(f"{path}: cannot be read; each scene of the benchmark has one") from None
+    except ValueError:
+        matrix = np.empty(0)
+    if matrix.shape != (3, 3):
+        raise InputError(f"{path}: not a 3x3 matrix of numbers; get the file again")
+    return image, depth, Camera.from_matrix(matrix, width, height)
+
+
+def read_cloud(root: Path, entry: Entry) -> NDArray[np.float32]:
+    """An entry's cloud (N, 3) in metres."""
+    path = root / "data" / entry.cloud_file
+    try:
+        cloud = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: not a whole .npy file of numbers ({error}); get it again") from None
+    if not isinstance(cloud, np.ndarray) or cloud.dtype.kind != "f" or cloud.shape[1:] != (3,):
+        raise InputError(f"{path}: not an (N, 3) array of coordinates; get it again")
+    if len(cloud) == 0 or not np.isfinite(cloud).all():
+        raise InputError(f"{path}: no points, or points that are not finite; get it again")
+    return np.ascontiguousarray(cloud, dtype=np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -123,18 +124,42 @@ class PosedFrames:
 
 def read_image(path: Path | str) -> NDArray[np.uint8]:
     """An image file as (H, W, 3) uint8 RGB."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR) if Path(path).is_file() else None
+    return decode_image(_bytes(path), path)
+
+
+def decode_image(encoded: bytes, where: Path | str) -> NDArray[np.uint8]:
+    """The bytes of an image file as (H, W, 3) uint8 RGB; `where` begins the message of an error."""
+    image = _decoded(encoded, cv2.IMREAD_COLOR)
     if image is None:
-        raise InputError(f"{path}: cannot be read as an image; give a whole PNG or JPEG file")
+        raise InputError(f"{where}: cannot be read as an image; give a whole PNG or JPEG file")
     return np.ascontiguousarray(image[..., ::-1])
 
 
 def read_depth(path: Path | str, max_depth: float = MAX_DEPTH) -> NDArray[np.float32]:
     """A uint16 millimetre PNG as (H, W) float32 metres; 0 where invalid (0, 65535) or beyond `max_depth`."""
-    raw = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if Path(path).is_file() else None
+    return decode_depth(_bytes(path), path, max_depth)
+
+
+def decode_depth(
+    encoded: bytes, where: Path | str, max_depth: float = MAX_DEPTH, per_metre: float = 1000
+) -> NDArray[np.float32]:
+    """The bytes of a 16-bit PNG as `read_depth` gives it; `per_metre` is what a metre is in its values."""
+    raw = _decoded(encoded, cv2.IMREAD_UNCHANGED)
     if raw is None or raw.dtype != np.uint16 or raw.ndim != 2:
-        raise InputError(f"{path}: cannot be read as a 16-bit depth image; give a whole PNG in millimetres")
+        raise InputError(f"{where}: cannot be read as a 16-bit depth image; give a whole PNG in millimetres")
     depth = raw.astype(np.float32)
-    depth /= 1000
+    depth /= per_metre
     depth[depth > max_depth] = 0
     return depth
+
+
+def _bytes(path: Path | str) -> bytes:
+    """The file's bytes; none if it cannot be read, which the decoders report."""
+    try:
+        return Path(path).read_bytes()
+    except OSError:
+        return b""
+
+
+def _decoded(encoded: bytes, flags: int) -> NDArray[Any] | None:
+    return cv2.imdecode(np.frombuffer(encoded, np.uint8), flags) if encoded else None

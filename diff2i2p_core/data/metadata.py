@@ -57,20 +57,27 @@ def read_metadata(root: Path | str, layout: Layout, subset: str) -> list[Entry]:
 def convert_metadata(root: Path | str, layout: Layout, subset: str) -> Path:
     """Write a subset's pickle as JSON Lines beside it, which needs no unpickling; returns the file."""
     pickled = Path(root) / "metadata" / f"{_stem(layout, subset)}.pkl"
-    lines = []
-    for number, record in enumerate(load_records(pickled)):
-        entry = _entry(record, layout, f"{pickled}: pair {number}")
-        lines.append(
-            json.dumps(
-                {
-                    "scene_name": entry.scene,
-                    **{key: getattr(entry, key) for key in _FILES},
-                    "overlap": entry.overlap,
-                    "cloud_to_image": entry.camera_from_cloud.tolist(),
-                }
-            )
+    entries = [
+        _entry(record, layout, f"{pickled}: pair {number}")
+        for number, record in enumerate(load_records(pickled))
+    ]
+    return write_metadata(root, layout, subset, entries)
+
+
+def write_metadata(root: Path | str, layout: Layout, subset: str, entries: Sequence[Entry]) -> Path:
+    """Write the pairs of a subset as JSON Lines; returns the file."""
+    lines = [
+        json.dumps(
+            {
+                "scene_name": entry.scene,
+                **{key: getattr(entry, key) for key in _FILES},
+                "overlap": entry.overlap,
+                "cloud_to_image": entry.camera_from_cloud.tolist(),
+            }
         )
-    path = pickled.with_suffix(".jsonl")
+        for entry in entries
+    ]
+    path = Path(root) / "metadata" / f"{_stem(layout, subset)}.jsonl"
     write_text(path, "\n".join(lines) + "\n")
     return path
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -37,3 +38,21 @@ def register_depth(
     """Depth (H, W) of one camera seen from another (both undistorted); nearest surface wins, 0 where none."""
     points = back_project(depth, depth_camera).reshape(-1, 3)
     return z_buffer(transform_points(camera_from_depth, points[points[:, 2] > 0]), camera)
+
+
+def rectify_depth(depth: NDArray[np.float32], camera: Camera) -> NDArray[np.float32]:
+    """Remove lens distortion from depth (H, W) of `camera`: the nearest pixel's, since a mean of two surfaces
+    is none. 0 where the lens did not see."""
+    if not camera.is_distorted:
+        return depth
+    size = (camera.width, camera.height)
+    coefficients = np.asarray(camera.distortion, float)
+    if camera.distortion_model == "equidistant":
+        maps = cv2.fisheye.initUndistortRectifyMap(
+            camera.matrix, coefficients[:4], np.eye(3), camera.matrix, size, cv2.CV_32FC1
+        )
+    else:
+        maps = cv2.initUndistortRectifyMap(
+            camera.matrix, coefficients, np.eye(3), camera.matrix, size, cv2.CV_32FC1
+        )
+    return np.asarray(cv2.remap(depth, *maps, interpolation=cv2.INTER_NEAREST, borderValue=0))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,39 +43,73 @@ def fuse_frames(
             f"{frames.folder}: has no frame {min(unknown, default=-1):06d}; choose frames that exist"
         )
     index_of = {number: index for index, number in enumerate(frames.numbers)}
-    keys, sums = np.empty(0, np.int64), np.zeros((0, 8))
-    waiting: list[tuple[NDArray[np.int64], NDArray[np.float64]]] = []
-    for done, number in enumerate(chosen, start=1):
-        waiting.append(_frame_sums(frames, index_of[number], voxel, stride, max_depth))
-        if len(waiting) == _MERGE_EVERY or done == len(chosen):
-            waiting.append((keys, sums))
-            keys, sums = sum_by_key(
-                np.concatenate([part[0] for part in waiting]), np.concatenate([part[1] for part in waiting])
-            )
-            waiting = []
-        if progress is not None:
-            progress(done, len(chosen))
-    sums = sums[sums[:, 7] >= min(min_views, len(chosen))]
-    if len(sums) == 0:
+
+    def views() -> Iterator[View]:
+        for done, number in enumerate(chosen, start=1):
+            yield _view(frames, index_of[number], stride, max_depth)
+            if progress is not None:
+                progress(done, len(chosen))
+
+    points, colors = fuse_views(views(), voxel, min(min_views, len(chosen)))
+    if len(points) == 0:
         raise InputError(f"{frames.folder}: no depth is left after filtering; are the depths in millimetres?")
-    means = sums[:, :6] / sums[:, 6:7]
-    return means[:, :3].astype(np.float32), np.rint(means[:, 3:]).astype(np.uint8)
+    return points, np.rint(colors).astype(np.uint8)
 
 
-def _frame_sums(
-    frames: PosedFrames, index: int, voxel: float, stride: int, max_depth: float
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Keys (M,) and (M, 8) weighted sums of x y z r g b, the weight, and 1 for the view."""
-    frame = frames[index]
-    depth = np.zeros_like(frame.depth)
-    depth[::stride, ::stride] = without_edges(frame.depth)[::stride, ::stride]
-    depth[depth > max_depth] = 0
-    points, colors = frames.points(replace(frame, depth=depth))
-    weight = 1 / np.maximum(points[:, 2:], 0.5) ** 2
-    world = transform_points(frame.world_from_camera, points)
-    values = np.concatenate([world * weight, colors * weight, weight], axis=1)
-    keys, sums = sum_by_key(voxel_keys(world, voxel), values)
+class View(NamedTuple):
+    """What one frame gives to a fused cloud: points (N, 3) in the cloud's frame, their depths (N,) in the
+    camera, and attributes (N, C) that are averaged as the points are."""
+
+    points: NDArray[np.float64]
+    depths: NDArray[Any]
+    attributes: NDArray[Any]
+
+
+def fuse_views(
+    views: Iterable[View], voxel: float, min_views: int
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Points (M, 3) and attributes (M, C): for each voxel with points of `min_views` views or more, their
+    mean weighted by 1/depth^2."""
+    keys, sums = np.empty(0, np.int64), None
+    waiting: list[tuple[NDArray[np.int64], NDArray[np.float64]]] = []
+
+    def merge() -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        parts = waiting if sums is None else [*waiting, (keys, sums)]
+        return sum_by_key(np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts]))
+
+    for view in views:
+        waiting.append(_view_sums(view, voxel))
+        if len(waiting) == _MERGE_EVERY:
+            keys, sums = merge()
+            waiting = []
+    if waiting:
+        keys, sums = merge()
+    assert sums is not None  # there is at least one view
+    sums = sums[sums[:, -1] >= min_views]
+    means = sums[:, :-2] / sums[:, -2:-1]
+    return means[:, :3].astype(np.float32), means[:, 3:]
+
+
+def _view_sums(view: View, voxel: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Keys (M,) and (M, 3 + C + 2) weighted sums of coordinates and attributes, the weight, 1 a view."""
+    weight = 1 / np.maximum(view.depths[:, None], 0.5) ** 2
+    values = np.concatenate([view.points * weight, view.attributes * weight, weight], axis=1)
+    keys, sums = sum_by_key(voxel_keys(view.points, voxel), values)
     return keys, np.concatenate([sums, np.ones((len(sums), 1))], axis=1)
+
+
+def _view(frames: PosedFrames, index: int, stride: int, max_depth: float) -> View:
+    frame = frames[index]
+    points, colors = frames.points(replace(frame, depth=thinned(frame.depth, stride, max_depth)))
+    return View(transform_points(frame.world_from_camera, points), points[:, 2], colors)
+
+
+def thinned(depth: NDArray[np.float32], stride: int, max_depth: float) -> NDArray[np.float32]:
+    """Depth (H, W) with only every `stride`-th pixel left, none at edges or beyond `max_depth`; others 0."""
+    kept = np.zeros_like(depth)
+    kept[::stride, ::stride] = without_edges(depth)[::stride, ::stride]
+    kept[kept > max_depth] = 0
+    return kept
 
 
 def without_edges(depth: NDArray[np.float32], relative: float = 0.04) -> NDArray[np.float32]:

@@ -1,0 +1,186 @@
+"""`diff2i2p prepare`: raw recordings to benchmark pairs, and a look at the result."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from diff2i2p_core.errors import InputError
+
+if TYPE_CHECKING:
+    from diff2i2p_core.data.metadata import Layout
+    from diff2i2p_core.data.preparation.recording import Recording
+
+app = typer.Typer(help="Raw recordings to benchmark pairs; check prepared sets.", no_args_is_help=True)
+
+Out = Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the set to write.", show_default=False)]
+Window = Annotated[int, typer.Option(min=2, help="Consecutive frames of a cloud; one of them is an image.")]
+Voxel = Annotated[float, typer.Option(min=0.001, help="Metres between a cloud's points.")]
+MinOverlap = Annotated[
+    float, typer.Option(min=0.01, max=1, help="Least part of an image's pixels that see the cloud.")
+]
+Gap = Annotated[int, typer.Option(min=0, help="Frames left out between subsets of one recording.")]
+Val = Annotated[str, typer.Option(help="Last part of each recording, or names of scenes, with commas.")]
+Test = Annotated[str, typer.Option(help="The same for the test subset.")]
+Processes = Annotated[
+    int | None, typer.Option(min=1, help="Default: the number of cores.", show_default=False)
+]
+
+
+@app.command("7scenes")
+def seven_scenes(
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="SRC", help="Folder of scenes or zips, or one scene.", show_default=False),
+    ],
+    out: Out,
+    window: Window = 25,
+    voxel: Voxel = 0.025,
+    min_overlap: MinOverlap = 0.5,
+    gap: Gap = 25,
+    val: Val = "0.15",
+    processes: Processes = None,
+) -> None:
+    """7-Scenes as downloaded; the official split, with the end of each training recording as val."""
+    from diff2i2p_core.data.preparation import seven_scenes as scenes
+
+    _prepare(
+        "7scenes",
+        lambda work: scenes.seven_scenes(source, work),
+        out,
+        processes,
+        window=window,
+        voxel=voxel,
+        min_overlap=min_overlap,
+        gap=gap,
+        val=_share(val, "--val"),
+    )
+
+
+@app.command()
+def frames(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SRC", help="Posed RGB-D folder, or a folder of such folders.", show_default=False
+        ),
+    ],
+    out: Out,
+    window: Window = 25,
+    voxel: Voxel = 0.025,
+    min_overlap: MinOverlap = 0.5,
+    gap: Gap = 25,
+    val: Val = "0.15",
+    test: Test = "0.15",
+    processes: Processes = None,
+) -> None:
+    """Posed RGB-D folders, each a scene."""
+    from diff2i2p_core.data.preparation.frames import folders
+
+    _prepare(
+        "frames",
+        lambda work: folders(source),
+        out,
+        processes,
+        window=window,
+        voxel=voxel,
+        min_overlap=min_overlap,
+        gap=gap,
+        val=_share(val, "--val"),
+        test=_share(test, "--test"),
+    )
+
+
+@app.command()
+def check(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The set.", show_default=False)],
+    sample: Annotated[int, typer.Option(min=1, help="Pairs a subset whose overlap is recomputed.")] = 60,
+) -> None:
+    """Files, shapes, transforms, overlaps, checksums, and that no image or cloud is in two subsets."""
+    from diff2i2p_core.data.preparation.check import check_set
+
+    with _progress() as progress:
+        found = check_set(folder, sample=sample, progress=progress)
+    if found.problems:
+        for problem in found.problems[1:20]:
+            typer.echo(problem, err=True)
+        many = f"{len(found.problems)} problem{'s' * (len(found.problems) > 1)} in all"
+        raise InputError(f"{found.problems[0]}; prepare the set again ({many})")
+    pairs = ", ".join(f"{len(entries)} {subset}" for subset, entries in found.subsets.items())
+    typer.echo(f"{folder}: sound, pairs: {pairs}")
+
+
+@app.command()
+def metadata(
+    pickles: Annotated[
+        list[Path],
+        typer.Argument(metavar="PKL...", help="ROOT/metadata/train-full.pkl and so on.", show_default=False),
+    ],
+) -> None:
+    """A published benchmark's pickles as JSON Lines beside them; nothing in a pickle is run."""
+    from diff2i2p_core.data.metadata import convert_metadata
+
+    for path in pickles:
+        if path.suffix != ".pkl" or path.resolve().parent.name != "metadata":
+            raise InputError(f"{path}: not ROOT/metadata/NAME.pkl; give a metadata file of a benchmark")
+        layout: Layout = "7scenes" if path.stem.endswith("-full") else "rgbd_scenes_v2"
+        subset = path.stem.removesuffix("-full")
+        typer.echo(convert_metadata(path.resolve().parent.parent, layout, subset))
+
+
+def _share(text: str, option: str) -> float | tuple[str, ...]:
+    """A share such as 0.15, or names."""
+    try:
+        share = float(text)
+    except ValueError:
+        return tuple(text.split(","))
+    if not 0 <= share < 1:
+        raise InputError(f"{option} {text}: give a share below 1, or names of scenes")
+    return share
+
+
+def _prepare(
+    kind: str,
+    find: Callable[[Path], Sequence[Recording]],
+    out: Path,
+    processes: int | None,
+    layout: Layout = "7scenes",
+    **settings: Any,
+) -> None:
+    from diff2i2p_core.data.preparation.prepare import prepare
+    from diff2i2p_core.data.preparation.settings import PreparationSettings
+
+    with _progress() as progress:
+        dataset = prepare(
+            kind,
+            find,
+            out,
+            PreparationSettings(**settings),
+            layout=layout,
+            processes=processes or os.cpu_count() or 1,
+            progress=progress,
+        )
+    pairs = ", ".join(f"{counts['pairs']} {subset}" for subset, counts in dataset.subsets.items())
+    typer.echo(f"{out}: {len(dataset.scenes)} scenes, pairs: {pairs}")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Bars on stderr, one for each kind of work."""
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TaskID
+
+    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=Console(stderr=True)) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def progress(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total)
+            bar.update(tasks[what], completed=done, total=total)
+
+        yield progress
