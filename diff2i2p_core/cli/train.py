@@ -13,9 +13,21 @@ def train(
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value, as optimizer.lr=0.001")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on from the run's last checkpoint")] = False,
 ) -> None:
-    """Train a network; the run's folder holds checkpoint, weights, log and TensorBoard files."""
+    """Train a network; the run's folder holds checkpoint, weights, log and TensorBoard files.
+
+    Ctrl-C and SIGTERM save a checkpoint first; the exit status is then 130 or 143. For several GPUs or
+    machines run training/train.py with torchrun or accelerate launch.
+    """
     from diff2i2p_core.engine.config_file import load_config
+    from diff2i2p_core.engine.signals import Stopped
     from diff2i2p_core.engine.trainer import Trainer
 
-    weights = Trainer(load_config(config, overrides or ())).run(resume=resume)
-    typer.echo(f"weights: {weights}")
+    trainer = Trainer(load_config(config, overrides or ()))
+    try:
+        weights = trainer.run(resume=resume)
+    except Stopped as stopped:
+        if trainer.accelerator.is_main_process:
+            typer.echo(f"diff2i2p: {stopped}", err=True)
+        raise typer.Exit(stopped.status) from None
+    if trainer.accelerator.is_main_process:
+        typer.echo(f"weights: {weights}")

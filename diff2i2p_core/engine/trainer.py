@@ -1,224 +1,222 @@
-"""Training: steps over endless random pairs, with checkpoints, validation and TensorBoard."""
+"""Training on one CPU or GPU, or on many of one or several machines (torchrun, accelerate launch)."""
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from torch.utils.data import DataLoader, Subset
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import gather_object
 
-from diff2i2p_core.data.pair import Batch, collate
-from diff2i2p_core.data.pairs import ScenePairs
-from diff2i2p_core.data.scenes import Scene, load_scene
-from diff2i2p_core.engine.config import SceneConfig, TrainConfig
+from diff2i2p_core.data.pair import Batch
+from diff2i2p_core.engine.config import TrainConfig
 from diff2i2p_core.engine.objective import Objective
-from diff2i2p_core.engine.validation import register_pair, summarize
+from diff2i2p_core.engine.records import Means, Records
+from diff2i2p_core.engine.run_folder import RunFolder
+from diff2i2p_core.engine.schedule import Schedule
+from diff2i2p_core.engine.signals import Stopped, StopRequest
+from diff2i2p_core.engine.sources import batches, split, training_pairs, validation_pairs
+from diff2i2p_core.engine.validation import measure, protocol_of, score
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.files import atomic_path, write_text
-from diff2i2p_core.models.checkpoint import load_model, save_model
+from diff2i2p_core.evaluation.registration import summarize
+from diff2i2p_core.models.checkpoint import load_model, load_state
 from diff2i2p_core.models.diff2i2p import Diff2I2P
 
 
 class Trainer:
-    """One run in the folder `output/name`: `checkpoint.pt` to resume, `last` and `best` weights, logs.
+    """One run in the folder `output/name`, see `RunFolder`.
 
-    Pair number i of a run depends on the seed and i alone, so a resumed run sees the same pairs.
+    Which pairs a step takes, and what is drawn for each, depends on the seed and on numbers alone: a resumed
+    run goes on as if it had not been interrupted, and the number of processes only divides the work.
     """
 
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
         if config.threads is not None:
             torch.set_num_threads(config.threads)
+        if config.device == "cuda" and not torch.cuda.is_available():
+            raise InputError("device: no CUDA device is found; set device to cpu or auto")
+        # The network may leave parts unused, as tuning where nothing was matched.
+        unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+        cpu = config.device == "cpu" or not torch.cuda.is_available()
+        self.accelerator = Accelerator(cpu=cpu, mixed_precision="no", kwargs_handlers=[unused])
+        self.device = self.accelerator.device
+        self.folder = RunFolder(config.output / config.name)
         torch.manual_seed(config.seed)
-        auto = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = torch.device(auto if config.device == "auto" else config.device)
-        self.folder = config.output / config.name
+        self.model = Diff2I2P(config.model.build())
         if config.start_from is not None:
-            self.model = load_model(config.start_from).train()
-        else:
-            self.model = Diff2I2P(config.model.build())
-        if config.benchmark is not None or config.epochs is not None:
-            raise InputError("benchmark, epochs: not trained yet; give scenes and steps")
-        self.steps = config.steps or 0
+            load_state(self.model, load_model(config.start_from).state_dict(), config.start_from)
         self.model.to(self.device)
-        self.objective = Objective(
-            self.model, config.losses, seed=config.seed, bf16=config.precision == "bf16"
-        )
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=config.optimizer.lr, weight_decay=config.optimizer.weight_decay
-        )
+        settings = config.optimizer
+        kind = torch.optim.Adam if settings.kind == "adam" else torch.optim.AdamW
+        self.optimizer = kind(self.model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
         self.step = 0
+        self.validated = 0
+        """Last step that was validated."""
         self.seconds = 0.0
-        self.best = -math.inf
+        self.best = (-math.inf, -math.inf)
 
     def run(self, resume: bool = False) -> Path:
-        """Train to the last step; returns the weights file of the last step."""
-        from torch.utils.tensorboard import SummaryWriter
-
-        config = self.config
+        """Train to the last step; returns the weights file of the last step. Stopped if a signal ended it."""
+        config, accelerator = self.config, self.accelerator
+        with accelerator.local_main_process_first():  # which fills the cache of scenes
+            source = training_pairs(config, self.model.config)
+            self.held_out = validation_pairs(config, self.model.config)
+        self.schedule = Schedule.of(config, source.epoch_length, accelerator.num_processes)
         if resume:
             self._resume()
-        elif (self.folder / "checkpoint.pt").exists():
-            raise InputError(f"{self.folder}: holds a run already; use --resume, or another name=...")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_text(self.folder / "config.json", config.model_dump_json(indent=2))
-        pairs = self._pairs(config.scenes, config.seed, augment=True)
-        validation = (
-            self._pairs(config.validation.scenes, config.seed + 1, augment=False)
-            if config.validation.scenes
-            else None
-        )
-        rest = Subset(pairs, range(self.step * config.batch_size, self.steps * config.batch_size))
-        loader: DataLoader[Any] = DataLoader(
-            rest,
-            batch_size=config.batch_size,
-            num_workers=config.workers,
-            collate_fn=collate,
-            worker_init_fn=_single_thread,
-            prefetch_factor=4 if config.workers else None,
-        )
-        sums: dict[str, float] = defaultdict(float)
-        counted = 0
-        with SummaryWriter(str(self.folder / "tensorboard")) as writer, _progress() as progress:
-            task = progress.add_task("training", total=self.steps, completed=self.step, note="")
-            last = time.perf_counter()
-            for batch in loader:
-                for name, value in self.train_step(batch).items():
-                    sums[name] += value
-                counted += 1
-                self.step += 1
-                now = time.perf_counter()
-                self.seconds, last = self.seconds + now - last, now
-                if self.step % config.log_every == 0:
-                    means = {name: value / counted for name, value in sums.items()}
-                    for name, value in means.items():
-                        writer.add_scalar(f"train/{name}", value, self.step)
-                    self._log({"step": self.step, "seconds": round(self.seconds, 1), **means})
-                    note = " ".join(f"{name} {means[name]:.3f}" for name in ("loss", "coarse", "fine"))
-                    progress.update(task, completed=self.step, note=note)
-                    sums.clear()
-                    counted = 0
-                if (
-                    validation is not None
-                    and self.step % (config.validation.every or config.epoch_pairs) == 0
-                ):
-                    self._validate(validation, writer)
-                    last = time.perf_counter()
-                if self.step % config.save_every == 0 or self.step == self.steps:
-                    self._save()
-        return self.folder / "last.safetensors"
+        else:
+            self.folder.refuse_if_used()
+        if accelerator.is_main_process:
+            self.folder.start(config, self.step if resume else None)
+        objective = Objective(self.model, config.losses, seed=config.seed, bf16=config.precision == "bf16")
+        self.objective = accelerator.prepare(objective)
+        supply = batches(source, self.schedule, self.step, accelerator.process_index, config.workers)
+        means = Means()
+        records = Records(self.folder, self.schedule.steps, self.step, accelerator.is_main_process)
+        try:
+            with StopRequest() as request, records:
+                if self._validation_due() and self.validated < self.step:
+                    self._validate(records)
+                while self.step < self.schedule.steps:
+                    self._advance(supply, means, records, request)
+        finally:
+            supply.close()
+        accelerator.end_training()
+        return self.folder.weights("last")
 
-    def train_step(self, batch: Batch) -> dict[str, float]:
-        """One optimizer step; the losses by name. FloatingPointError if the loss is not finite."""
-        self.model.train()
-        lr = self._learning_rate()
+    def _advance(self, supply: Iterator[Batch], means: Means, records: Records, request: StopRequest) -> None:
+        """One step and all that is due after it."""
+        config, started = self.config, time.perf_counter()
+        epoch = self.schedule.epoch(self.step)
+        before = self.schedule.epochs_done(self.step)
+        stop = self.train_step(supply, means, request.received is not None)
+        self.step += 1
+        self.seconds += time.perf_counter() - started
+        records.advance(self.step)
+        last = self.step == self.schedule.steps
+        if last or self.step % config.log_every == 0:
+            records.training(self.step, epoch, means.take(gather_object([dict(means.sums)])), self.seconds)
+        done = self.schedule.epochs_done(self.step)
+        if config.save_epochs is not None and done // config.save_epochs > before // config.save_epochs:
+            self._save_weights(f"epoch-{done}")
+        validate = self._validation_due()
+        if stop or last or validate or self.step % config.save_every == 0:
+            self._save()
+        if stop:
+            self._end_early(request)
+        if validate:
+            self._validate(records)
+
+    def train_step(self, supply: Iterator[Batch], means: Means, stop: bool = False) -> bool:
+        """One optimizer step, its losses added to `means`. InputError if something is not finite.
+
+        Returns whether any process was asked to stop.
+        """
+        config, accelerator = self.config, self.accelerator
+        lr = self.schedule.learning_rate(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        losses = self.objective(batch.to(self.device), epoch=1)
-        if not torch.isfinite(losses["loss"]):
-            values = ", ".join(f"{name} {value.item():.4g}" for name, value in losses.items())
-            raise FloatingPointError(
-                f"not finite at step {self.step}: {values}; lower optimizer.lr or look at the data"
-            )
+        self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        losses["loss"].backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optimizer.clip or math.inf)
+        seen: list[tuple[list[str], dict[str, float]]] = []
+        for part in range(config.accumulate):
+            batch = next(supply)
+            last = part == config.accumulate - 1
+            with nullcontext() if last else accelerator.no_sync(self.objective):
+                losses = self.objective(batch.to(self.device), epoch=self.schedule.epoch(self.step))
+                accelerator.backward(losses["loss"] / config.accumulate)
+            values = torch.stack([value.detach().float() for value in losses.values()]).tolist()
+            seen.append(([pair.name for pair in batch.pairs], dict(zip(losses, values, strict=True))))
+        limit = config.optimizer.clip or math.inf
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit).item()
+        # Processes agree on whether to go on: none may wait for one that has left.
+        own = torch.tensor([sum(losses["loss"] for _, losses in seen), float(stop)], device=self.device)
+        loss, stops = accelerator.reduce(own, "mean").tolist()
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            self._refuse(seen, norm)
         self.optimizer.step()
-        return {**{name: value.item() for name, value in losses.items()}, "gradient": norm.item(), "lr": lr}
+        for _, losses in seen:
+            means.add(losses)
+        means.add({"gradient": norm, "lr": lr})
+        return bool(stops > 0)
 
-    def _learning_rate(self) -> float:
-        optimizer = self.config.optimizer
-        if self.step < optimizer.warmup:
-            return optimizer.lr * (self.step + 1) / optimizer.warmup
-        done = (self.step - optimizer.warmup) / max(1, self.steps - optimizer.warmup)
-        return optimizer.final_lr + 0.5 * (optimizer.lr - optimizer.final_lr) * (1 + math.cos(math.pi * done))
+    def _refuse(self, seen: list[tuple[list[str], dict[str, float]]], norm: float) -> None:
+        everywhere: list[Any] = gather_object(seen)
+        if not self.accelerator.is_main_process:
+            raise SystemExit(2)  # one line is enough
+        broken = [entry for entry in everywhere if not math.isfinite(entry[1]["loss"])]
+        for names, losses in broken or everywhere:
+            values = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
+            raise InputError(
+                f"{', '.join(names)}: not finite at step {self.step} ({values}; gradient {norm:.4g}); "
+                "nothing was overwritten; lower optimizer.lr or look at the data, then --resume"
+            )
 
-    def _pairs(self, scenes: tuple[SceneConfig, ...], seed: int, augment: bool) -> ScenePairs:
-        loaded: list[Scene] = []
-        weights: list[float] = []
-        height = self.model.config.image.height or 480
-        cache = None if self.config.cache is None else self.config.cache.expanduser()
-        for scene in scenes:
-            folders = [scene.folder]
-            if scene.folder.is_dir() and not any(scene.folder.glob("frame-*.pose.txt")):
-                folders = sorted(path for path in scene.folder.iterdir() if path.is_dir())
-            for folder in folders:
-                loaded.append(load_scene(folder, height, scene.frames, cache))
-                weights.append(scene.weight / len(folders))
-        if not loaded:
-            raise InputError("scenes: none is given; name at least one posed RGB-D folder")
-        config = self.config
-        return ScenePairs(loaded, weights, self.model.config, config.pairs, seed=seed, augment=augment)
+    def _validation_due(self) -> bool:
+        if self.held_out is None or self.step == 0:
+            return False
+        every = self.config.validation.every
+        if every is not None:
+            return self.step % every == 0
+        return self.schedule.epochs_done(self.step) > self.schedule.epochs_done(self.step - 1)
 
-    def _validate(self, pairs: ScenePairs, writer: Any) -> None:
-        self.model.eval()
-        summary = summarize(
-            register_pair(self.model, pairs[i]) for i in range(self.config.validation.pairs or 24)
-        )
-        for name, value in summary.items():
-            writer.add_scalar(f"validation/{name}", value, self.step)
-        self._log({"step": self.step, "validation": summary})
-        score = summary["recall_010m_5deg"] + 1e-3 * summary["inlier_ratio"]
-        if score > self.best:
-            self.best = score
-            self._write_weights("best")
+    def _validate(self, records: Records) -> None:
+        assert self.held_out is not None
+        accelerator = self.accelerator
+        pairs = split(self.held_out, accelerator.process_index, accelerator.num_processes)
+        mine = []
+        for _, metrics in measure(self.model, pairs, protocol_of(self.config.validation)):
+            mine.append(metrics)
+        summary = summarize(gather_object(mine))
+        records.validation(self.step, self.schedule.epochs_done(self.step), summary)
+        self.validated = self.step
+        if score(summary) > self.best:
+            self.best = score(summary)
+            self._save_weights("best")
+        self._save()
 
-    def _write_weights(self, name: str) -> None:
-        notes = {"run": self.config.name, "step": str(self.step), "hours": f"{self.seconds / 3600:.2f}"}
-        save_model(self.model, self.folder / f"{name}.safetensors", notes)
+    def _save_weights(self, name: str) -> None:
+        if self.accelerator.is_main_process:
+            notes = {"run": self.config.name, "step": str(self.step), "hours": f"{self.seconds / 3600:.2f}"}
+            self.folder.save_weights(self.model, name, notes)
 
     def _save(self) -> None:
-        state = {
-            "step": self.step,
-            "seconds": self.seconds,
-            "best": self.best,
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-        with atomic_path(self.folder / "checkpoint.pt") as path:
-            torch.save(state, path)
-        self._write_weights("last")
+        if self.accelerator.is_main_process:
+            state = {
+                "step": self.step,
+                "validated": self.validated,
+                "seconds": self.seconds,
+                "best": self.best,
+                "pairs_per_step": self.schedule.pairs_per_step,
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+            }
+            self.folder.save_checkpoint(state)
+            self._save_weights("last")
 
     def _resume(self) -> None:
-        path = self.folder / "checkpoint.pt"
-        if not path.exists():
-            raise InputError(f"{path}: nothing to resume; start the run without --resume")
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        self.model.load_state_dict(state["model"])
+        state = self.folder.load_checkpoint(self.device)
+        if state["pairs_per_step"] != self.schedule.pairs_per_step:
+            raise InputError(
+                f"{self.folder.checkpoint}: of a run with {state['pairs_per_step']} pairs a step, this one "
+                f"takes {self.schedule.pairs_per_step}; keep batch_size * accumulate * processes"
+            )
+        load_state(self.model, state["model"], self.folder.checkpoint)
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        self.step, self.validated, self.seconds = state["step"], state["validated"], state["seconds"]
+        self.best = state["best"]
 
-    def _log(self, values: dict[str, Any]) -> None:
-        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
-
-
-def _single_thread(worker: int) -> None:
-    import cv2
-
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
+    def _end_early(self, request: StopRequest) -> None:
+        number = request.received
+        by = "another process" if number is None else number.name
+        raise Stopped(
+            f"stopped by {by} after step {self.step} of {self.schedule.steps}, saved in "
+            f"{self.folder.checkpoint}; go on with --resume",
+            128 + (number or 15),
+        )

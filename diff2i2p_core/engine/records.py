@@ -1,0 +1,123 @@
+"""What a run tells while it runs: log, TensorBoard and a progress bar, from the main process alone."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from diff2i2p_core.engine.run_folder import RunFolder
+from diff2i2p_core.evaluation.registration import Summary
+
+SHOWN = ("rr", "fmr", "ir", "pir", "median_position_m", "median_rotation_deg")
+"""Of the validation, on the terminal."""
+
+
+class Means:
+    """Running means by name. A name that is not always given is the mean of when it was."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+
+    def add(self, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self.sums[name][0] += value
+            self.sums[name][1] += 1
+
+    def take(self, gathered: Iterable[Mapping[str, list[float]]]) -> dict[str, float]:
+        """Means over the sums of all processes; starts anew."""
+        total: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        for sums in gathered:
+            for name, (value, count) in sums.items():
+                total[name][0] += value
+                total[name][1] += count
+        self.sums.clear()
+        return {name: value / count for name, (value, count) in total.items()}
+
+
+class Records:
+    """A context; does nothing in processes other than the main one."""
+
+    def __init__(self, folder: RunFolder, total: int, step: int, main: bool) -> None:
+        self.folder, self.total, self.step, self.main = folder, total, step, main
+
+    def __enter__(self) -> Records:
+        self._stack = ExitStack()
+        if self.main:
+            from torch.utils.tensorboard import SummaryWriter
+
+            with self.folder.writing():
+                # Entries after the checkpoint, of a run that was cut off, are hidden.
+                purge = self.step + 1 if self.step else None
+                writer = SummaryWriter(str(self.folder.path / "tensorboard"), purge_step=purge)
+                self._writer = self._stack.enter_context(writer)
+            self._progress = self._stack.enter_context(_progress())
+            self._task = self._progress.add_task("", total=self.total, completed=self.step, note="")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def training(self, step: int, epoch: int, means: Mapping[str, float], seconds: float) -> None:
+        """Mean losses of the last steps."""
+        if not self.main:
+            return
+        self.folder.log({"step": step, "epoch": epoch, "seconds": round(seconds, 1), **means})
+        self._scalars("train", means, step)
+        note = " ".join(f"{name} {means[name]:.3f}" for name in ("loss", "coarse", "fine"))
+        self._progress.update(self._task, description=f"epoch {epoch}", note=note)
+
+    def advance(self, step: int) -> None:
+        if self.main:
+            self._progress.update(self._task, completed=step)
+
+    def validation(self, step: int, epoch: int, summary: Summary) -> None:
+        if not self.main:
+            return
+        self.folder.log({"step": step, "epoch": epoch, "validation": summary.as_json()})
+        self._scalars("validation", summary.mean, step)
+        shown = ", ".join(f"{name} {summary.mean[name]:.3g}" for name in SHOWN)
+        self._progress.console.print(f"validation after step {step}: {shown}", highlight=False)
+
+    def scalars(self, group: str, values: Mapping[str, float], step: int) -> None:
+        if self.main:
+            self._scalars(group, values, step)
+
+    def _scalars(self, group: str, values: Mapping[str, float], step: int) -> None:
+        with self.folder.writing():
+            for name, value in values.items():
+                if np.isfinite(value):
+                    self._writer.add_scalar(f"{group}/{name}", value, step)
+
+    def picture(self, name: str, rgb: Any, step: int) -> None:
+        """An (H, W, 3) uint8 picture."""
+        if self.main:
+            with self.folder.writing():
+                self._writer.add_image(name, rgb, step, dataformats="HWC")
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=Console(stderr=True),
+    )

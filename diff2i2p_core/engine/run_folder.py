@@ -1,0 +1,87 @@
+"""A run's files: the checkpoint to resume from, weights, settings and log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from diff2i2p_core.engine.config import TrainConfig
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.files import atomic_path, write_text
+from diff2i2p_core.models.checkpoint import save_model
+from diff2i2p_core.models.diff2i2p import Diff2I2P
+
+
+class RunFolder:
+    """`checkpoint.pt`, `last`, `best` and `epoch-N` weights, `config.json`, `log.jsonl`, `tensorboard/`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoint = path / "checkpoint.pt"
+
+    def weights(self, name: str) -> Path:
+        return self.path / f"{name}.safetensors"
+
+    def start(self, config: TrainConfig, resumed_step: int | None) -> None:
+        """Write the settings. A resumed run's log loses what came after its checkpoint."""
+        with self.writing():
+            write_text(self.path / "config.json", config.model_dump_json(indent=2))
+            if resumed_step is not None and (self.path / "log.jsonl").exists():
+                kept = [record for record in self.records() if record["step"] <= resumed_step]
+                write_text(self.path / "log.jsonl", "".join(json.dumps(record) + "\n" for record in kept))
+
+    def refuse_if_used(self) -> None:
+        if self.checkpoint.exists():
+            raise InputError(f"{self.path}: holds a run already; use --resume, or another name=...")
+
+    def log(self, record: dict[str, Any]) -> None:
+        with self.writing(), (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def records(self) -> list[dict[str, Any]]:
+        """Entries of the log, oldest first; a last line that was cut off is left out."""
+        found = []
+        for line in (self.path / "log.jsonl").read_text(encoding="utf-8").splitlines():
+            try:
+                found.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+        return found
+
+    def save_checkpoint(self, state: dict[str, Any]) -> None:
+        with self.writing(), atomic_path(self.checkpoint) as path:
+            torch.save(state, path)
+
+    def save_weights(self, model: Diff2I2P, name: str, notes: dict[str, str]) -> None:
+        with self.writing():
+            save_model(model, self.weights(name), notes)
+
+    def load_checkpoint(self, device: torch.device) -> dict[str, Any]:
+        if not self.checkpoint.exists():
+            raise InputError(f"{self.checkpoint}: nothing to resume; start the run without --resume")
+        try:
+            state: dict[str, Any] = torch.load(self.checkpoint, map_location=device, weights_only=True)
+        except Exception as error:
+            reason = str(error).splitlines()[0][:120]
+            raise InputError(
+                f"{self.checkpoint}: broken ({reason}); start again, with start_from=.../last.safetensors"
+            ) from None
+        return state
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Turn what goes wrong in writing, as a full disk, into one line."""
+        try:
+            yield
+        except (OSError, RuntimeError, SafetensorError) as error:
+            reason = getattr(error, "strerror", None) or str(error).splitlines()[0][:120]
+            raise InputError(
+                f"{self.path}: cannot be written ({reason}); what was saved before is whole: make room, "
+                "then --resume"
+            ) from None

@@ -1,0 +1,56 @@
+"""Which pairs a step takes, which epoch it is in, and its learning rate."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from diff2i2p_core.engine.config import OptimizerConfig, TrainConfig
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Steps count from 0, epochs from 1. Step s takes the run's pairs [s, s + 1) * pairs_per_step, whatever
+    number of processes share them. A step may reach over the end of an epoch."""
+
+    steps: int
+    epoch_length: int
+    batch_size: int
+    accumulate: int
+    processes: int
+    optimizer: OptimizerConfig
+
+    @classmethod
+    def of(cls, config: TrainConfig, epoch_length: int, processes: int) -> Schedule:
+        per_step = config.batch_size * config.accumulate * processes
+        steps = config.steps or math.ceil((config.epochs or 0) * epoch_length / per_step)
+        return cls(steps, epoch_length, config.batch_size, config.accumulate, processes, config.optimizer)
+
+    @property
+    def pairs_per_step(self) -> int:
+        return self.batch_size * self.accumulate * self.processes
+
+    def epochs_done(self, steps: int) -> int:
+        """Whole epochs after so many steps."""
+        return steps * self.pairs_per_step // self.epoch_length
+
+    def epoch(self, step: int) -> int:
+        """Epoch of a step's first pair."""
+        return 1 + self.epochs_done(step)
+
+    def batch(self, number: int, process: int) -> list[int]:
+        """Pairs of a process's batch; step s has the batches from s * accumulate on."""
+        first = (number * self.processes + process) * self.batch_size
+        return list(range(first, first + self.batch_size))
+
+    def learning_rate(self, step: int) -> float:
+        settings = self.optimizer
+        peak = settings.lr * (self.processes if settings.scale_lr else 1)
+        if step < settings.warmup:
+            return peak * (step + 1) / settings.warmup
+        if settings.schedule == "constant":
+            return peak
+        if settings.schedule == "step":
+            return peak * settings.gamma ** (self.epoch(step) - 1)
+        done = (step - settings.warmup) / max(1, self.steps - settings.warmup)
+        return settings.final_lr + 0.5 * (peak - settings.final_lr) * (1 + math.cos(math.pi * done))

@@ -1,0 +1,92 @@
+"""The pairs that an experiment trains on and is validated with."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any
+
+import cv2
+from torch.utils.data import DataLoader
+
+from diff2i2p_core.data.benchmark import BenchmarkPairs
+from diff2i2p_core.data.pair import Batch, Pair, PairSource, collate
+from diff2i2p_core.data.pairs import ScenePairs
+from diff2i2p_core.data.scenes import Scene, load_scene
+from diff2i2p_core.engine.config import SceneConfig, TrainConfig
+from diff2i2p_core.engine.schedule import Schedule
+from diff2i2p_core.engine.signals import ignore_stop_signals
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.models.config import ModelConfig
+
+
+def training_pairs(config: TrainConfig, model: ModelConfig) -> PairSource:
+    if config.benchmark is not None:
+        return BenchmarkPairs(config.benchmark, model, "train", seed=config.seed)
+    return _scene_pairs(config, config.scenes, model, config.seed, augment=True)
+
+
+def validation_pairs(config: TrainConfig, model: ModelConfig) -> tuple[PairSource, list[int]] | None:
+    """Where held-out pairs come from, and their numbers; None without any."""
+    count = config.validation.pairs
+    if config.validation.scenes:
+        source: PairSource = _scene_pairs(
+            config, config.validation.scenes, model, config.seed + 1, augment=False
+        )
+        return source, list(range(source.epoch_length if count is None else count))
+    if config.benchmark is None:
+        return None
+    source = BenchmarkPairs(config.benchmark, model, "validation")
+    total = source.epoch_length
+    count = total if count is None else min(count, total)
+    return source, [index * total // count for index in range(count)]
+
+
+def _scene_pairs(
+    config: TrainConfig, scenes: Sequence[SceneConfig], model: ModelConfig, seed: int, augment: bool
+) -> ScenePairs:
+    loaded: list[Scene] = []
+    weights: list[float] = []
+    cache = None if config.cache is None else config.cache.expanduser()
+    for scene in scenes:
+        folders = [scene.folder]
+        if scene.folder.is_dir() and not any(scene.folder.glob("frame-*.pose.txt")):
+            folders = sorted(path for path in scene.folder.iterdir() if path.is_dir())
+        if not folders:
+            raise InputError(f"{scene.folder}: neither a posed RGB-D folder nor one of such folders")
+        for folder in folders:
+            loaded.append(load_scene(folder, model.image.height or 480, scene.frames, cache))
+            weights.append(scene.weight / len(folders))
+    if not sum(weights):
+        raise InputError("scenes: all weights are 0; give one a weight above 0")
+    return ScenePairs(
+        loaded, weights, model, config.pairs, seed=seed, epoch_length=config.epoch_pairs, augment=augment
+    )
+
+
+def batches(
+    source: PairSource, schedule: Schedule, first_step: int, process: int, workers: int
+) -> Generator[Batch, None, None]:
+    """A process's batches from `first_step` to the last step, `accumulate` for each."""
+    if workers:
+        # A forked worker that inherits OpenCV's threads waits for them for ever; it must inherit none.
+        cv2.setNumThreads(1)
+    numbers = range(first_step * schedule.accumulate, schedule.steps * schedule.accumulate)
+    loader: DataLoader[Any] = DataLoader(
+        source,  # type: ignore[arg-type]  # all that a loader asks of it is __getitem__
+        batch_sampler=[schedule.batch(number, process) for number in numbers],
+        num_workers=workers,
+        collate_fn=collate,
+        worker_init_fn=ignore_stop_signals,
+        prefetch_factor=4 if workers else None,
+    )
+    try:
+        yield from loader
+    except InputError as error:
+        # A worker's comes with its traceback around it.
+        raise InputError(str(error).rstrip().rpartition("InputError: ")[2]) from None
+
+
+def split(pairs: tuple[PairSource, list[int]], process: int, processes: int) -> Iterator[Pair]:
+    """A process's part of numbered pairs."""
+    source, numbers = pairs
+    return (source[number] for number in numbers[process::processes])
