@@ -33,8 +33,11 @@ BASE_FILES = (
     "text_encoder/config.json",
     "text_encoder/model.safetensors",
     "tokenizer/tokenizer_config.json",
+    "tokenizer/vocab.json",
+    "tokenizer/merges.txt",
     "scheduler/scheduler_config.json",
 )
+"""Of the repositories' many copies in other formats, what is used."""
 CONTROLNET_FILES = ("config.json", "diffusion_pytorch_model.safetensors")
 
 
@@ -62,17 +65,20 @@ def _find_model(source: str, files: Sequence[str], argument: str, default: str) 
         with contextlib.suppress(OSError, ValueError):
             folder = Path(snapshot_download(source, local_files_only=True))
     if folder.is_dir():
-        # Large weights are cut into shards, listed in an index.
-        missing = [
-            f for f in files if not (folder / f).exists() and not (folder / f"{f}.index.json").exists()
-        ]
+        missing = [file for file in files if not _is_there(folder, file)]
         if not missing:
             return folder
         reason = f"{missing[0]} is missing"
     raise InputError(
         f"diffusion prior {argument}='{source}': {reason}; where there is internet run `hf download {wanted} "
-        f"--local-dir FOLDER`, copy FOLDER to this machine and set {argument} to its path"
+        f"{' '.join(files)} --local-dir FOLDER`, copy FOLDER to this machine and set {argument} to its path"
     )
+
+
+def _is_there(folder: Path, file: str) -> bool:
+    """The file itself, or the index of its shards; newer tokenizers are one file."""
+    whole = "tokenizer/tokenizer.json" if file.startswith("tokenizer/") else file
+    return any((folder / name).exists() for name in (file, f"{file}.index.json", whole))
 
 
 class DiffusionPrior:

@@ -81,7 +81,7 @@ class CsdSettings(Section):
     """Control-side score distillation: the depth seen from the PnP pose, judged by a diffusion model."""
 
     weight: float = Field(default=0.0, ge=0)
-    """0: off, since the models are a download of 5 GB; the paper's is 0.001."""
+    """0: off, since the models are a download of 5.7 GB; the paper's is 0.001."""
     mode: Literal["control", "released"] = "control"
     """`released`: the released loss, hard rendering and densification (METHOD D7, D8, D10)."""
     start_epoch: int = Field(default=31, ge=1)
