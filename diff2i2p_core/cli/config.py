@@ -1,4 +1,4 @@
-"""`diff2i2p config`: experiments' settings with their defaults, and a check of a file."""
+"""`diff2i2p config`: experiments' settings with their defaults, a check of a file, limits of neighbours."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Settings of experiments: dump, check.", no_args_is_help=True)
+app = typer.Typer(help="Settings of experiments: dump, check, limits.", no_args_is_help=True)
 
+_Experiment = Annotated[Path, typer.Argument(help="YAML of an experiment, see training/configs")]
 _Overrides = Annotated[list[str] | None, typer.Argument(help="key=value, as optimizer.lr=0.001")]
 
 
@@ -33,10 +34,7 @@ def dump(
 
 
 @app.command()
-def check(
-    config: Annotated[Path, typer.Argument(help="YAML of an experiment, see training/configs")],
-    overrides: _Overrides = None,
-) -> None:
+def check(config: _Experiment, overrides: _Overrides = None) -> None:
     """Refuse unknown keys and impossible values; prints the network it describes."""
     from diff2i2p_core.engine.config_file import load_config
 
@@ -44,3 +42,18 @@ def check(
     model = checked.model.build()
     length = f"{checked.steps} steps" if checked.steps else f"{checked.epochs} epochs"
     typer.echo(f"{config}: fine; {model.name}, {model.mode}, {model.point_features}, {length}")
+
+
+@app.command()
+def limits(config: _Experiment, overrides: _Overrides = None) -> None:
+    """How many neighbours the network's point branch needs on the experiment's training clouds."""
+    from diff2i2p_core.data.neighbor_limits import KEPT, calibrate_neighbor_limits
+    from diff2i2p_core.engine.config_file import load_config
+    from diff2i2p_core.engine.sources import training_pairs
+
+    experiment = load_config(config, overrides or ())
+    model = experiment.model.build()
+    found = calibrate_neighbor_limits(training_pairs(experiment, model), model.points.voxel)
+    typer.echo(f"now:        {list(model.points.neighbor_limits)}")
+    typer.echo(f"calibrated: {list(found)}, which {KEPT:.0%} of the points of each level do not exceed")
+    typer.echo(f"to take them: model: {{replace: {{points: {{neighbor_limits: {list(found)}}}}}}}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -60,3 +61,14 @@ def test_check_finds_a_typo() -> None:
     assert "lite-rgb, mono, rgb" in run("config", "check", CONFIG)
     with pytest.raises(InputError, match="did you mean 'novel_view'"):
         run("config", "check", CONFIG, "pairs.novel_vew=0.1")
+
+
+def test_limits_can_be_pasted(data_dir: Path, tmp_path: Path) -> None:
+    experiment = tmp_path / "experiment.yaml"
+    root = data_dir / "7scenes_mini"
+    experiment.write_text(f"epochs: 1\nmodel: {{point_features: geometry}}\nbenchmark: {{root: {root}}}\n")
+    shown = run("config", "limits", experiment)
+    assert "now:        [20, 24, 24]" in shown
+    pasted = yaml.safe_load(shown.splitlines()[-1].removeprefix("to take them: "))
+    limits = pasted["model"]["replace"]["points"]["neighbor_limits"]
+    np.testing.assert_allclose(limits, [40, 39, 39], atol=2)
