@@ -12,10 +12,10 @@ import cv2
 from diff2i2p_core.data.frames import PosedFrames
 from diff2i2p_core.data.trajectories import write_trajectory
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.evaluation.overlay import Image, panel
 from diff2i2p_core.evaluation.report import frame_caption, pick_frames, write_report
 from diff2i2p_core.evaluation.trajectory import QueryResult
 from diff2i2p_core.files import atomic_path, write_text
+from diff2i2p_core.localization.overlay import Image, panel
 from diff2i2p_core.mapping.build import Progress, map_from_views, model_for_map, read_source
 from diff2i2p_core.mapping.map_file import PointMap
 

@@ -58,6 +58,8 @@ class Localizer:
         self.map = point_map
         self.map_points = point_map.points
         self.map_colors = point_map.colors
+        self.map_voxel = point_map.info.settings.voxel
+        self.needs_depth = model.config.mode == "rgbd"
         self.settings = settings or LocalizerSettings()
         self._submaps = [submap.to(model.device) for submap in point_map.submaps]
         self._index = SubmapIndex(self._submaps)

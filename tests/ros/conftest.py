@@ -48,3 +48,11 @@ if importlib.util.find_spec("rclpy"):
         yield launch
         for spinning in started:
             spinning.close()
+
+
+@pytest.fixture
+def map_file(tmp_path: Path) -> str:
+    """A map file for the scripted localizer, which wants no more than that it exists."""
+    path = tmp_path / "room.map"
+    path.touch()
+    return str(path)

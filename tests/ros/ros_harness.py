@@ -12,6 +12,9 @@ import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from rcl_interfaces.srv import DescribeParameters, SetParametersAtomically
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -19,6 +22,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
+from std_srvs.srv import Trigger
 
 from diff2i2p.clouds import cloud_message
 from diff2i2p.node import LocalizationNode
@@ -29,6 +33,7 @@ from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import exp
 
 WIDTH, HEIGHT = 64, 48
+SERVICES = {kind.Request: kind for kind in (ChangeState, SetParametersAtomically, DescribeParameters)}
 CAMERA_FRAME = "camera_optical"
 
 
@@ -43,8 +48,11 @@ class ScriptedLocalizer:
 
     delay = 0.0
 
-    def __init__(self, points: np.ndarray, colors: np.ndarray | None) -> None:
-        self.map_points, self.map_colors = points, colors
+    needs_depth = False
+    map_voxel = 0.05
+
+    def __init__(self, points: np.ndarray, colors: np.ndarray | None, settings: Any) -> None:
+        self.map_points, self.map_colors, self.settings = points, colors, settings
         self.calls: list[SimpleNamespace] = []
 
     @classmethod
@@ -53,7 +61,7 @@ class ScriptedLocalizer:
     ) -> ScriptedLocalizer:
         if not map_path.exists():
             raise InputError(f"{map_path}: no such map; build one with `diff2i2p map build`")
-        return cls(np.ones((7, 3), np.float32), None)
+        return cls(np.ones((7, 3), np.float32), None, settings)
 
     @classmethod
     def from_cloud(
@@ -66,11 +74,20 @@ class ScriptedLocalizer:
         up: str = "z",
         settings: Any = None,
     ) -> ScriptedLocalizer:
-        return cls(points, colors)
+        return cls(points, colors, settings)
 
-    def localize(self, image: np.ndarray, camera: Camera, *, prior: np.ndarray | None = None) -> Any:
+    def localize(
+        self,
+        image: np.ndarray,
+        camera: Camera,
+        *,
+        prior: np.ndarray | None = None,
+        depth: np.ndarray | None = None,
+    ) -> Any:
         number = int(image[HEIGHT // 2, WIDTH // 2, 0])
-        self.calls.append(SimpleNamespace(number=number, image=image, camera=camera, prior=prior))
+        self.calls.append(
+            SimpleNamespace(number=number, image=image, camera=camera, prior=prior, depth=depth)
+        )
         time.sleep(self.delay)
         found = number > 0
         return SimpleNamespace(
@@ -117,8 +134,8 @@ def wait_for(condition: Callable[[], Any], what: str, timeout: float = 10.0) -> 
 class Robot(Node):
     """Publishes camera, map and odometry; records poses, transforms and diagnostics."""
 
-    def __init__(self, context: Context) -> None:
-        super().__init__("robot", context=context)
+    def __init__(self, context: Context, namespace: str = "") -> None:
+        super().__init__("robot", context=context, namespace=namespace)
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         sensor = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
         self.poses: list[PoseWithCovarianceStamped] = []
@@ -160,6 +177,23 @@ class Robot(Node):
         except AssertionError:
             raise AssertionError(f"diagnostics never said {level} {words!r}; last: {self.status}") from None
         return self.status[2]
+
+    def ask(self, service: str, request: Any = None) -> Any:
+        """A service's future response; `service` is a name below the node's, of a Trigger unless told."""
+        kind = Trigger if request is None else SERVICES[type(request)]
+        client = self.create_client(kind, f"diff2i2p/{service}")
+        assert client.wait_for_service(10), service
+        return client.call_async(Trigger.Request() if request is None else request)
+
+    def call(self, service: str, request: Any = None) -> Any:
+        """A service's response."""
+        future = self.ask(service, request)
+        wait_for(future.done, f"the answer of {service}")
+        return future.result()
+
+    def change_state(self, transition: int) -> bool:
+        request = ChangeState.Request(transition=Transition(id=transition))
+        return bool(self.call("change_state", request).success)
 
     def calibrate(self, info: CameraInfo) -> None:
         """Publish the calibration, as a camera does, until the node has it: it is sent best effort."""
@@ -228,9 +262,11 @@ def stamp_of(message: Any) -> int:
     return int(message.header.stamp.sec) * 10**9 + int(message.header.stamp.nanosec)
 
 
-def start_node(context: Context, **parameters: Any) -> Spinning:
+def start_node(context: Context, namespace: str = "", **parameters: Any) -> Spinning:
     overrides = [Parameter(name, value=value) for name, value in parameters.items()]
-    node = LocalizationNode(ScriptedLocalizer, context=context, parameter_overrides=overrides)
+    node = LocalizationNode(
+        ScriptedLocalizer, context=context, namespace=namespace, parameter_overrides=overrides
+    )
     return Spinning(node, context)
 
 

@@ -45,6 +45,18 @@ def test_grey_is_spread(rgb: np.ndarray) -> None:
     np.testing.assert_array_equal(image_to_rgb(_message(grey, "mono8", 3)), np.dstack([grey] * 3))
 
 
+@pytest.mark.parametrize(
+    ("encoding", "order"),
+    [("uyvy", "uyvy"), ("yuv422", "uyvy"), ("yuyv", "yuyv"), ("yuv422_yuy2", "yuyv")],
+)
+def test_yuv_keeps_the_colour_of_a_plain_image(encoding: str, order: str) -> None:
+    """A plain red-ish image in BT.601 video range, whose two pixels share one u and one v."""
+    values = {"y": 112, "u": 93, "v": 184}  # of (200, 80, 40) by the formulas of BT.601
+    row = np.array([values[letter] for letter in order] * 4, np.uint8)
+    found = image_to_rgb(_message(np.tile(row, (6, 1)).reshape(6, 8, 2), encoding, 4))
+    np.testing.assert_allclose(found, np.broadcast_to([200, 80, 40], (6, 8, 3)), atol=3)
+
+
 @pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
 def test_bayer_patterns_keep_the_colours_of_a_plain_image(pattern: str) -> None:
     """A plain red-ish image sampled through the pattern named by ROS comes back in its colour."""

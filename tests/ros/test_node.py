@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -25,13 +24,6 @@ from diff2i2p_core.localization.localizer import Localizer
 
 OK, WARN, ERROR = 0, 1, 2
 SECOND = 10**9
-
-
-@pytest.fixture
-def map_file(tmp_path: Path) -> str:
-    path = tmp_path / "room.map"
-    path.touch()
-    return str(path)
 
 
 def test_pose_and_transform_carry_the_image_stamp(
@@ -130,14 +122,14 @@ def test_the_newest_image_wins(robot: Robot, launch_node: Callable[..., Any], ma
     robot.wait_camera_matched()
     robot.send_camera_info()
     robot.wait_status(WARN, "no image yet")
-    node._pipeline.localizer.delay = 0.4
+    node._session.pipeline.localizer.delay = 0.4
     robot.send_image(1, 1 * SECOND)
-    wait_for(lambda: node._pipeline.localizer.calls, "the first image")
+    wait_for(lambda: node._session.pipeline.localizer.calls, "the first image")
     for number in range(2, 8):
         robot.send_image(number, number * SECOND)
         wait_for(partial(lambda n: node._health.counts["images_received"] == n, number), "the image", 0.3)
     wait_for(lambda: len(robot.poses) == 2, "two poses")
-    assert [call.number for call in node._pipeline.localizer.calls] == [1, 7]
+    assert [call.number for call in node._session.pipeline.localizer.calls] == [1, 7]
     assert [stamp_of(pose) for pose in robot.poses] == [1 * SECOND, 7 * SECOND]
     robot.wait_value("images_dropped", "5")
 
@@ -153,11 +145,11 @@ def test_map_from_a_latched_cloud_and_replaced_while_running(
     assert robot.maps[-1].width == 10
     robot.send_camera_info()
     robot.localize(3, 2 * SECOND)
-    before = node._pipeline.localizer
+    before = node._session.pipeline.localizer
     robot.send_cloud(first)  # the same again changes nothing
     robot.send_cloud(first[:4])
     wait_for(lambda: robot.maps[-1].width == 4, "the new map")
-    assert node._pipeline.localizer is not before and len(robot.maps) == 2
+    assert node._session.pipeline.localizer is not before and len(robot.maps) == 2
     robot.localize(4, 3 * SECOND)
     robot.wait_status(OK, "localized")
 
@@ -178,7 +170,7 @@ def test_compressed_images_and_one_stamp_once(
     wait_for(lambda: robot.poses, "the pose")
     robot.send_image(9, 8 * SECOND)
     robot.localize(2, 9 * SECOND)
-    assert [call.number for call in node._pipeline.localizer.calls] == [9, 2]
+    assert [call.number for call in node._session.pipeline.localizer.calls] == [9, 2]
 
 
 def test_distorted_images_are_rectified(robot: Robot, launch_node: Callable[..., Any], map_file: str) -> None:
@@ -191,7 +183,7 @@ def test_distorted_images_are_rectified(robot: Robot, launch_node: Callable[...,
     robot.camera_info.publish(info)
     robot.wait_status(WARN, "no image yet")
     robot.localize(200, SECOND)
-    call = node._pipeline.localizer.calls[0]
+    call = node._session.pipeline.localizer.calls[0]
     assert not call.camera.is_distorted
     assert call.image.shape == (HEIGHT, WIDTH, 3)
 
@@ -210,7 +202,7 @@ def test_priors_follow_odometry_and_give_way_after_a_miss(
     robot.send_image(0, 11 * SECOND)
     robot.wait_status(WARN, "not localized")
     robot.localize(6, 12 * SECOND)
-    first, missed, after = node._pipeline.localizer.calls
+    first, missed, after = node._session.pipeline.localizer.calls
     assert first.prior is None and after.prior is None
     np.testing.assert_allclose(missed.prior, truth(5) @ odometry[11], atol=1e-9)
 
@@ -227,10 +219,10 @@ def test_initialpose_is_the_next_prior(robot: Robot, launch_node: Callable[..., 
         robot.initialpose.publish(_spoilt(message, **bad))
     robot.wait_value("initialpose_faults", "3")
     robot.initialpose.publish(message)
-    wait_for(lambda: node._pipeline.prior._map_from_body is not None, "the initial pose")
+    wait_for(lambda: node._session.pipeline.prior.initial is not None, "the initial pose")
     robot.localize(3, 50 * SECOND)
     robot.localize(4, 60 * SECOND)  # ten seconds later the last pose is no prior any more
-    first, second = node._pipeline.localizer.calls
+    first, second = node._session.pipeline.localizer.calls
     np.testing.assert_allclose(first.prior, exp([0, 0, 0, 4.0, 0, 0]))
     assert second.prior is None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ pytestmark = pytest.mark.ros
 pytest.importorskip("rclpy")
 
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.parameter import Parameter
 from ros_harness import CAMERA_FRAME, Robot, image_message, wait_for
@@ -27,17 +25,10 @@ OK, WARN, ERROR = 0, 1, 2
 SECOND = 10**9
 
 
-@pytest.fixture
-def map_file(tmp_path: Path) -> str:
-    path = tmp_path / "room.map"
-    path.touch()
-    return str(path)
-
-
 BAD_IMAGES: dict[str, tuple[dict[str, Any], str]] = {
     "step": ({"step": 7}, "step 7 is less"),
     "short": ({"data": b"123"}, "3 bytes of data"),
-    "encoding": ({"encoding": "yuv422"}, "encoding 'yuv422'"),
+    "encoding": ({"encoding": "nv12"}, "encoding 'nv12'"),
     "empty": ({"width": 0, "height": 0, "step": 0, "data": b""}, "size is 0x0"),
     "gigabytes": ({"width": 2**31, "height": 2**31, "step": 2**32 - 1}, "megapixels"),
     "other size": ({"height": 24, "data": bytes(24 * 192)}, "64x24, but camera_info says 64x48"),
@@ -114,7 +105,7 @@ def test_a_crash_of_the_localizer_is_survived(
     robot.wait_camera_matched()
     robot.send_camera_info()
     robot.wait_status(WARN, "no image yet")
-    localizer = node._pipeline.localizer
+    localizer = node._session.pipeline.localizer
     good = localizer.localize
 
     def crash(*arguments: Any, **named: Any) -> Any:
@@ -141,24 +132,16 @@ def test_a_silent_camera_is_a_warning(robot: Robot, launch_node: Callable[..., A
     robot.wait_status(WARN, "no image for 0.5 s")
 
 
-def _change_state(robot: Robot, transition: int) -> bool:
-    client = robot.create_client(ChangeState, "diff2i2p/change_state")
-    assert client.wait_for_service(5)
-    future = client.call_async(ChangeState.Request(transition=Transition(id=transition)))
-    wait_for(future.done, "the change of state")
-    return bool(future.result().success)
-
-
 def test_a_missing_map_is_named_and_mended_by_configuring_again(
     robot: Robot, launch_node: Callable[..., Any], map_file: str
 ) -> None:
     node = launch_node(map="/nowhere/room.map").node
     robot.wait_status(ERROR, "/nowhere/room.map: no such map; build one")
-    assert not _change_state(robot, Transition.TRANSITION_CONFIGURE)
+    assert not robot.change_state(Transition.TRANSITION_CONFIGURE)
     node.set_parameters([Parameter("map", value=map_file)])
-    assert _change_state(robot, Transition.TRANSITION_CONFIGURE)
+    assert robot.change_state(Transition.TRANSITION_CONFIGURE)
     robot.wait_status(OK, "inactive")
-    assert _change_state(robot, Transition.TRANSITION_ACTIVATE)
+    assert robot.change_state(Transition.TRANSITION_ACTIVATE)
     robot.wait_camera_matched()
     robot.send_camera_info()
     robot.localize(1, SECOND)
@@ -171,18 +154,18 @@ def test_the_lifecycle_without_autostart(
     launch_node(map=map_file, autostart=False)
     robot.wait_status(OK, "unconfigured")
     for _ in range(2):
-        assert _change_state(robot, Transition.TRANSITION_CONFIGURE)
+        assert robot.change_state(Transition.TRANSITION_CONFIGURE)
         for start in (1, 3):
             assert not robot.image.get_subscription_count()
-            assert _change_state(robot, Transition.TRANSITION_ACTIVATE)
+            assert robot.change_state(Transition.TRANSITION_ACTIVATE)
             robot.wait_camera_matched()
             robot.send_camera_info()
             robot.localize(start, time.monotonic_ns())
-            assert _change_state(robot, Transition.TRANSITION_DEACTIVATE)
+            assert robot.change_state(Transition.TRANSITION_DEACTIVATE)
             wait_for(lambda: not robot.image.get_subscription_count(), "the end of the subscription")
-        assert _change_state(robot, Transition.TRANSITION_CLEANUP)
+        assert robot.change_state(Transition.TRANSITION_CLEANUP)
     assert len(robot.poses) == 4
-    assert _change_state(robot, Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
+    assert robot.change_state(Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
     robot.wait_status(OK, "finalized")
 
 

@@ -110,7 +110,7 @@ def fail(self):
     time.sleep(0.3)  # the signal's handler shuts ROS down under the callback
     raise node.InputError("no map")
 
-node.LocalizationNode._set_up = fail
+node.LocalizationNode._configure = fail
 sys.exit(localization_node.main())
 """
 

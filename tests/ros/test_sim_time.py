@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,12 +20,10 @@ OK, WARN, ERROR = 0, 1, 2
 SECOND = 10**9
 
 
-def test_a_bag_that_starts_again(robot: Robot, launch_node: Callable[..., Any], tmp_path: Path) -> None:
-    map_file = tmp_path / "room.map"
-    map_file.touch()
+def test_a_bag_that_starts_again(robot: Robot, launch_node: Callable[..., Any], map_file: str) -> None:
     clock = robot.create_publisher(Clock, "/clock", 10)
     node = launch_node(
-        map=str(map_file), use_sim_time=True, odom_frame="odom", transform_timeout=0.05, prior_timeout=100.0
+        map=map_file, use_sim_time=True, odom_frame="odom", transform_timeout=0.05, prior_timeout=100.0
     ).node
     robot.wait_camera_matched()  # autostart needs no clock
     wait_for(clock.get_subscription_count, "the clock's subscription")
@@ -43,7 +40,7 @@ def test_a_bag_that_starts_again(robot: Robot, launch_node: Callable[..., Any], 
     robot.send_transform("odom", CAMERA_FRAME, 10 * SECOND, np.eye(4))
     robot.localize(6, 10 * SECOND)
     robot.wait_status(OK, "localized")
-    first, second = node._pipeline.localizer.calls
+    first, second = node._session.pipeline.localizer.calls
     assert (first.number, second.number) == (5, 6)
     assert second.prior is None
     found = [t for t in robot.transforms if t.header.frame_id == "map"]

@@ -5,6 +5,7 @@ docs/frame_contract.md says the same for users.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -36,20 +37,21 @@ class Frames:
     """The frame contract for one set of parameters; `TransformException` where TF lacks something."""
 
     def __init__(self, parameters: Parameters, buffer: Buffer) -> None:
-        self._parameters = parameters
+        self.parameters = parameters
+        """May be replaced by others with the same frames."""
         self._buffer = buffer
-        self._timeout = Duration(nanoseconds=round(parameters.transform_timeout * 1e9))
 
     def lookup(self, target: str, source: str, stamp: Stamp) -> Matrix:
         """(4, 4) target_from_source at the stamp."""
         if target == source:
             return np.eye(4)
-        found = self._buffer.lookup_transform(target, source, Time.from_msg(stamp), self._timeout)
+        timeout = Duration(nanoseconds=round(self.parameters.transform_timeout * 1e9))
+        found = self._buffer.lookup_transform(target, source, Time.from_msg(stamp), timeout)
         return matrix_from_transform(found.transform)
 
     def camera_from_body(self, camera_frame: str, stamp: Stamp) -> Matrix:
         """The body is `base_frame`, or the camera itself where none is given."""
-        return self.lookup(camera_frame, self._parameters.base_frame or camera_frame, stamp)
+        return self.lookup(camera_frame, self.parameters.base_frame or camera_frame, stamp)
 
     def pose(
         self, map_from_camera: Matrix, covariance: Matrix, camera_frame: str, stamp: Stamp
@@ -58,11 +60,11 @@ class Frames:
         map_from_body = map_from_camera @ self.camera_from_body(camera_frame, stamp)
         lever = map_from_body[:3, 3] - map_from_camera[:3, 3]
         moved = covariance_at(covariance, lever)
-        return stamped_pose(self._parameters.map_frame, stamp, map_from_body, moved)
+        return stamped_pose(self.parameters.map_frame, stamp, map_from_body, moved)
 
     def transform(self, map_from_camera: Matrix, camera_frame: str, stamp: Stamp) -> TransformStamped:
         """map -> odom = map_from_camera * camera_from_odom(stamp), or map -> body without an odom frame."""
-        parameters = self._parameters
+        parameters = self.parameters
         child = parameters.odom_frame or parameters.base_frame or camera_frame
         map_from_child = map_from_camera @ self.lookup(camera_frame, child, stamp)
         dated = stamp_from(nanoseconds(stamp) + round(parameters.transform_tolerance * 1e9))
@@ -81,49 +83,75 @@ class PriorKeeper:
     """The pose to search near: /initialpose once, then the last pose, moved on by odometry if there is any.
 
     After a miss with the prior, the next image is searched in the whole map, so a kidnapped robot is found.
+    `reset` and `set_initial` may come from another thread while an image is worked on: what follows from that
+    image is then not remembered.
     """
 
-    def __init__(self, parameters: Parameters, frames: Frames) -> None:
-        self._parameters = parameters
+    def __init__(self, frames: Frames) -> None:
         self._frames = frames
-        self._lifetime = round(parameters.prior_timeout * 1e9)
-        self.reset()
-
-    def reset(self) -> None:
+        self._lock = threading.Lock()
+        self._generation = self._begun = 0
         self._anchor: Anchor | None = None
         self._map_from_body: Matrix | None = None
         self._skip_once = False
 
+    def begin(self) -> None:
+        """Work on an image begins."""
+        self._begun = self._generation
+
+    def reset(self) -> None:
+        """Forget every pose: the next image is searched in the whole map."""
+        self._restart(None)
+
     def set_initial(self, map_from_body: Matrix) -> None:
         """A pose given from outside, true at the next image."""
-        self._map_from_body = map_from_body
-        self._skip_once = False
+        self._restart(map_from_body)
+
+    @property
+    def initial(self) -> Matrix | None:
+        """map_from_body given from outside and not used yet."""
+        return self._map_from_body
 
     def predict(self, camera_frame: str, stamp: Stamp) -> Matrix | None:
         """map_from_camera at an image's stamp, or None."""
         now = nanoseconds(stamp)
-        if self._map_from_body is not None:
+        given = self._map_from_body
+        if given is not None:
             body_from_camera = invert(self._frames.camera_from_body(camera_frame, stamp))
-            self._remember(self._map_from_body @ body_from_camera, camera_frame, stamp)
-            self._map_from_body = None
+            self._remember(given @ body_from_camera, camera_frame, stamp)
+            with self._lock:
+                if self._begun == self._generation:
+                    self._map_from_body = None
         anchor = self._anchor
-        if anchor is None or not 0 <= now - anchor.stamp <= self._lifetime:
+        lifetime = round(self._frames.parameters.prior_timeout * 1e9)
+        if anchor is None or not 0 <= now - anchor.stamp <= lifetime:
             return None
         if self._skip_once:
             self._skip_once = False
             return None
-        if not self._parameters.odom_frame:
+        odom_frame = self._frames.parameters.odom_frame
+        if not odom_frame:
             return anchor.map_from_frame
-        return anchor.map_from_frame @ self._frames.lookup(self._parameters.odom_frame, camera_frame, stamp)
+        return anchor.map_from_frame @ self._frames.lookup(odom_frame, camera_frame, stamp)
 
     def localized(self, map_from_camera: Matrix, camera_frame: str, stamp: Stamp) -> None:
         self._remember(map_from_camera, camera_frame, stamp)
 
     def missed(self, *, had_prior: bool) -> None:
-        self._skip_once = had_prior
+        with self._lock:
+            if self._begun == self._generation:
+                self._skip_once = had_prior
 
     def _remember(self, map_from_camera: Matrix, camera_frame: str, stamp: Stamp) -> None:
-        frame = self._parameters.odom_frame or camera_frame
-        map_from_frame = map_from_camera @ self._frames.lookup(camera_frame, frame, stamp)
-        self._anchor = Anchor(map_from_frame, nanoseconds(stamp))
-        self._skip_once = False
+        frame = self._frames.parameters.odom_frame or camera_frame
+        anchor = Anchor(map_from_camera @ self._frames.lookup(camera_frame, frame, stamp), nanoseconds(stamp))
+        with self._lock:
+            if self._begun == self._generation:
+                self._anchor, self._skip_once = anchor, False
+
+    def _restart(self, map_from_body: Matrix | None) -> None:
+        with self._lock:
+            self._generation += 1
+            self._anchor = None
+            self._map_from_body = map_from_body
+            self._skip_once = False

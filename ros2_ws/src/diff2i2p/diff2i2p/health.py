@@ -15,6 +15,11 @@ from diff2i2p.parameters import Parameters
 LOG_PERIOD = 5.0
 """Seconds between two log lines about the same kind of fault."""
 
+DEPTH_MISSING = (
+    "the weights need depth images: set use_depth and remap depth (depth:=TOPIC in the launch file), "
+    "or use weights of the mode mono"
+)
+
 NOTHING_YET = (DiagnosticStatus.WARN, "no image processed yet")
 
 
@@ -28,6 +33,8 @@ class Health:
     """Why the node cannot work at all; empty if it can."""
     map: str = ""
     """Where the map came from; empty while there is none."""
+    needs_depth: bool = False
+    """Whether the weights of the map need depth images."""
     troubles: dict[str, str] = field(default_factory=dict)
     """The last fault of a topic, until something good comes from it."""
     outcome: tuple[bytes, str] = NOTHING_YET
@@ -51,6 +58,11 @@ class Health:
     def saw(self, topic: str) -> None:
         with self._lock:
             self.seen[topic] = time.monotonic()
+
+    def expect(self, topic: str) -> None:
+        """From now on the topic is missed if nothing comes."""
+        with self._lock:
+            self.seen.setdefault(topic, time.monotonic())
 
     def mended(self, *topics: str) -> None:
         with self._lock:
@@ -81,7 +93,9 @@ class Health:
             if self.state != "active" or self.parameters is None:
                 return DiagnosticStatus.OK, self.state
             waited = time.monotonic() - self.since
-            blocking = ("camera_info", "image", "tf") if self.map else ("map_cloud",)
+            if self.needs_depth and not self.parameters.use_depth:
+                return DiagnosticStatus.ERROR, DEPTH_MISSING
+            blocking = ("camera_info", "image", "depth", "tf") if self.map else ("map_cloud",)
             for topic in blocking:
                 if topic in self.troubles:
                     return DiagnosticStatus.ERROR, self.troubles[topic]
@@ -92,8 +106,13 @@ class Health:
             for topic in ("camera_info", "image"):
                 if topic not in self.seen:
                     return DiagnosticStatus.WARN, f"no {topic} yet"
-            if time.monotonic() - self.seen["image"] > self.parameters.image_timeout:
-                return DiagnosticStatus.WARN, f"no image for {self.parameters.image_timeout:g} s"
+            timeout = self.parameters.image_timeout
+            for topic, words in (("image", "no image"), ("pair", "no depth with the stamps of the images")):
+                # Without depth in use, or before its first image, there is no "pair".
+                if time.monotonic() - self.seen.get(topic, time.monotonic()) > timeout:
+                    return DiagnosticStatus.WARN, f"{words} for {timeout:g} s"
+            if self.outcome == NOTHING_YET and self.parameters.mode == "on_request":
+                return DiagnosticStatus.OK, "waiting for a request"
             return self.outcome
 
     def status(self, name: str, extra: dict[str, Any]) -> DiagnosticStatus:
@@ -111,9 +130,13 @@ COUNTERS = (
     "images_localized",
     "images_not_localized",
     "image_faults",
+    "images_without_depth",
     "camera_info_faults",
+    "depth_faults",
     "map_cloud_faults",
+    "map_file_faults",
     "initialpose_faults",
     "tf_faults",
+    "pose_file_faults",
 )
 """Counts since the node started, always in the message."""

@@ -16,6 +16,7 @@ MAX_PIXELS = 64_000_000
 """Larger claims are refused before anything is allocated or decoded."""
 
 CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}
+CHANNELS |= {"uyvy": 2, "yuv422": 2, "yuyv": 2, "yuv422_yuy2": 2}
 """Accepted colour encodings and their bytes a pixel; the four Bayer patterns below have one byte."""
 
 BAYER_TO_RGB = {
@@ -26,6 +27,8 @@ BAYER_TO_RGB = {
 }
 TO_RGB = {"bgr8": cv2.COLOR_BGR2RGB, "rgba8": cv2.COLOR_RGBA2RGB, "bgra8": cv2.COLOR_BGRA2RGB}
 TO_RGB |= {"mono8": cv2.COLOR_GRAY2RGB} | BAYER_TO_RGB
+TO_RGB |= dict.fromkeys(("uyvy", "yuv422"), cv2.COLOR_YUV2RGB_UYVY)
+TO_RGB |= dict.fromkeys(("yuyv", "yuv422_yuy2"), cv2.COLOR_YUV2RGB_YUY2)
 
 UNREADABLE = (
     OSError,
@@ -44,15 +47,22 @@ def check_image(message: Image) -> None:
     if channels is None:
         known = ", ".join((*CHANNELS, *BAYER_TO_RGB))
         raise InputError(f"image: encoding '{message.encoding}' is not supported; publish one of {known}")
-    _check_size(message.width, message.height)
-    if message.step < message.width * channels:
+    check_layout(message, channels, "image")
+    if channels == 2 and message.width % 2:
+        raise InputError(f"image: {message.encoding} of odd width {message.width}; mend the publisher")
+
+
+def check_layout(message: Image, pixel_bytes: int, what: str) -> None:
+    """Refuse a size, step or amount of data that do not fit together; `what` names the topic."""
+    _check_size(message.width, message.height, what)
+    if message.step < message.width * pixel_bytes:
         raise InputError(
-            f"image: step {message.step} is less than a row of {message.width} {message.encoding} pixels; "
+            f"{what}: step {message.step} is less than a row of {message.width} {message.encoding} pixels; "
             "mend the publisher"
         )
     if len(message.data) != message.step * message.height:
         raise InputError(
-            f"image: {len(message.data)} bytes of data, but height {message.height} x step {message.step} "
+            f"{what}: {len(message.data)} bytes of data, but height {message.height} x step {message.step} "
             f"is {message.step * message.height}; mend the publisher"
         )
 
@@ -84,7 +94,8 @@ def compressed_to_rgb(message: CompressedImage) -> NDArray[np.uint8]:
     data = bytes(message.data)
     try:
         with Pillow.open(io.BytesIO(data)) as header:  # reads the header alone: a bomb is never unpacked
-            _check_size(*header.size)
+            width, height = header.size
+        _check_size(width, height, "compressed image")
     except UNREADABLE:
         raise InputError(
             f"compressed image: the data ({len(data)} bytes, format '{message.format}') is no readable "
@@ -96,21 +107,21 @@ def compressed_to_rgb(message: CompressedImage) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
-def check_stamp(message: Image | CompressedImage) -> None:
+def check_stamp(message: Image | CompressedImage, what: str = "image") -> None:
     """Refuse an image without time: its pose could not be placed in TF."""
     stamp = message.header.stamp
     if (stamp.sec, stamp.nanosec) == (0, 0):
-        raise InputError("image: the time stamp is zero; let the camera driver stamp its images")
+        raise InputError(f"{what}: the time stamp is zero; let the camera driver stamp its images")
     if stamp.sec < 0 or stamp.nanosec >= 1_000_000_000:
         raise InputError(
-            f"image: the time stamp {stamp.sec} s {stamp.nanosec} ns is invalid; mend the driver"
+            f"{what}: the time stamp {stamp.sec} s {stamp.nanosec} ns is invalid; mend the driver"
         )
 
 
-def _check_size(width: int, height: int) -> None:
+def _check_size(width: int, height: int, what: str) -> None:
     if width == 0 or height == 0:
-        raise InputError(f"image: the size is {width}x{height}; mend the publisher")
+        raise InputError(f"{what}: the size is {width}x{height}; mend the publisher")
     if width * height > MAX_PIXELS:
         raise InputError(
-            f"image: {width}x{height} is over {MAX_PIXELS // 10**6} megapixels; publish smaller images"
+            f"{what}: {width}x{height} is over {MAX_PIXELS // 10**6} megapixels; publish smaller images"
         )

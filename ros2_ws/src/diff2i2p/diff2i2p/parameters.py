@@ -2,37 +2,46 @@
 
 from __future__ import annotations
 
-from dataclasses import Field, dataclass, field, fields, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-from rclpy.node import Node
-
-from diff2i2p_core.errors import InputError
 from diff2i2p_core.localization.settings import LocalizerSettings
 
 LOCALIZER = LocalizerSettings()
 """The localizer's own defaults are the node's."""
+
+TakesEffect = Literal["at once", "at configure", "at reload_map", "at start"]
 
 
 def parameter(
     default: Any,
     description: str,
     *,
+    takes_effect: TakesEffect = "at configure",
     at_least: float = 0,
     at_most: float | None = None,
     choices: tuple[str, ...] = (),
 ) -> Any:
     """A table row. Numbers run from `at_least` to `at_most`; strings may be limited to `choices`."""
-    metadata = {"description": description, "at_least": at_least, "at_most": at_most, "choices": choices}
+    metadata = {
+        "description": description,
+        "takes_effect": takes_effect,
+        "at_least": at_least,
+        "at_most": at_most,
+        "choices": choices,
+    }
     return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """Values as they were when the node was configured; a change takes effect at the next configure."""
+    """Values in use. Those that take effect at once may be replaced while the node works."""
 
-    map: str = parameter("", "Map file of `diff2i2p map build`. Empty: wait for a cloud on `map_cloud`")
+    map: str = parameter(
+        "",
+        "Map file of `diff2i2p map build`. Empty: wait for a cloud on `map_cloud`",
+        takes_effect="at reload_map",
+    )
     weights: str = parameter("", "Weights file or name of shipped weights. Empty: the map's, else `lite-rgb`")
     device: str = parameter("cpu", "Where the network runs: `cpu`, `cuda` or `cuda:N`")
     map_frame: str = parameter("map", "Frame of the map; parent of the published transform")
@@ -48,6 +57,21 @@ class Parameters:
     image_is_rectified: bool = parameter(
         False, "The images are rectified already: use P of camera_info, not K and D"
     )
+    use_depth: bool = parameter(
+        False, "Subscribe to `depth`, registered to the image; weights of the mode `rgbd` need it"
+    )
+    depth_tolerance: float = parameter(
+        0.02,
+        "Seconds between an image and the depth that is used with it, at most",
+        at_most=1,
+        takes_effect="at once",
+    )
+    mode: str = parameter(
+        "continuous",
+        "`continuous`: work on the newest image all the time; `on_request`: only on `~/localize_once`",
+        choices=("continuous", "on_request"),
+        takes_effect="at once",
+    )
     map_up: str = parameter(
         "z",
         "Which axis of a map cloud points up; for choosing viewpoints in it",
@@ -58,41 +82,84 @@ class Parameters:
         "Submaps that are fully matched with an image; more is surer and slower",
         at_least=1,
         at_most=100,
+        takes_effect="at once",
     )
     min_inliers: int = parameter(
-        LOCALIZER.gates.min_inliers, "Inliers that a pose needs to be published", at_most=10_000
+        LOCALIZER.gates.min_inliers,
+        "Inliers that a pose needs to be published",
+        at_most=10_000,
+        takes_effect="at once",
     )
     min_inlier_ratio: float = parameter(
-        LOCALIZER.gates.min_inlier_ratio, "Share of inliers that a pose needs to be published", at_most=1
+        LOCALIZER.gates.min_inlier_ratio,
+        "Share of inliers that a pose needs to be published",
+        at_most=1,
+        takes_effect="at once",
     )
     max_reprojection_error_px: float = parameter(
         LOCALIZER.gates.max_reprojection_error_px,
         "Root mean square error of the inliers, at most, in pixels of a 640 pixels wide image",
         at_most=1000,
+        takes_effect="at once",
     )
-    use_prior: bool = parameter(True, "Search near the last pose or /initialpose first, not in the whole map")
+    use_prior: bool = parameter(
+        True,
+        "Search near the last pose or /initialpose first, not in the whole map",
+        takes_effect="at once",
+    )
     prior_distance: float = parameter(
-        LOCALIZER.prior_distance, "Metres between a prior and the submaps searched first", at_most=1000
+        LOCALIZER.prior_distance,
+        "Metres between a prior and the submaps searched first",
+        at_least=0.01,
+        at_most=1000,
+        takes_effect="at once",
     )
     prior_angle_deg: float = parameter(
-        LOCALIZER.prior_angle_deg, "Degrees between a prior and the submaps searched first", at_most=180
+        LOCALIZER.prior_angle_deg,
+        "Degrees between a prior and the submaps searched first",
+        at_least=0.1,
+        at_most=180,
+        takes_effect="at once",
     )
     prior_timeout: float = parameter(
-        2.0, "Seconds after which an old pose is no prior any more", at_most=3600
+        2.0,
+        "Seconds after which an old pose is no prior any more",
+        at_most=3600,
+        takes_effect="at once",
     )
     transform_timeout: float = parameter(
-        0.2, "Seconds to wait for odometry and robot transforms at the image's stamp", at_most=10
+        0.2,
+        "Seconds to wait for odometry and robot transforms at the image's stamp",
+        at_most=10,
+        takes_effect="at once",
     )
     transform_tolerance: float = parameter(
-        0.0, "Seconds by which the published transform is dated past the image's stamp", at_most=10
+        0.0,
+        "Seconds by which the published transform is dated past the image's stamp",
+        at_most=10,
+        takes_effect="at once",
     )
     map_timeout: float = parameter(
-        10.0, "Seconds without a map cloud until /diagnostics says ERROR", at_most=3600
+        10.0,
+        "Seconds without a map cloud until /diagnostics says ERROR",
+        at_most=3600,
+        takes_effect="at once",
     )
     image_timeout: float = parameter(
-        2.0, "Seconds without an image until /diagnostics says WARN", at_most=3600
+        2.0,
+        "Seconds without an image until /diagnostics says WARN",
+        at_most=3600,
+        takes_effect="at once",
     )
-    autostart: bool = parameter(True, "Configure and activate at start, without a lifecycle manager")
+    path_length: int = parameter(
+        1000, "Poses that `path` keeps, at most", at_least=1, at_most=100_000, takes_effect="at once"
+    )
+    initial_pose_file: str = parameter(
+        "", "If set, the last pose is saved here (JSON) and is the first prior after a restart"
+    )
+    autostart: bool = parameter(
+        True, "Configure and activate at start, without a lifecycle manager", takes_effect="at start"
+    )
 
     def localizer_settings(self) -> LocalizerSettings:
         gates = replace(
@@ -108,62 +175,3 @@ class Parameters:
             prior_angle_deg=self.prior_angle_deg,
             gates=gates,
         )
-
-
-def declare(node: Node) -> None:
-    """Declare every parameter with its description and range; rclpy's exceptions name a misfit."""
-    for row in fields(Parameters):
-        node.declare_parameter(row.name, row.default, _descriptor(row))
-
-
-def read(node: Node) -> Parameters:
-    """The current values, checked against each other."""
-    values = {row.name: node.get_parameter(row.name).value for row in fields(Parameters)}
-    for row in fields(Parameters):
-        choices = row.metadata["choices"]
-        if choices and values[row.name] not in choices:
-            raise InputError(f"parameter {row.name}: '{values[row.name]}' is not one of {', '.join(choices)}")
-    frames = ("map_frame", "odom_frame", "base_frame", "camera_frame")
-    for name in frames:
-        values[name] = values[name].removeprefix("/")
-    if not values["map_frame"]:
-        raise InputError("parameter map_frame: it is empty; name the map's frame")
-    used = [values[name] for name in frames]
-    for name in ("map_frame", "odom_frame"):
-        if values[name] and used.count(values[name]) > 1:
-            raise InputError(f"parameter {name}: '{values[name]}' is also another frame's name; rename one")
-    return Parameters(**values)
-
-
-def markdown_table() -> str:
-    """The table of docs/ros2.md."""
-    lines = ["| parameter | type | default | range | meaning |", "|---|---|---|---|---|"]
-    names = {bool: "bool", str: "string", int: "integer", float: "double"}
-    for row in fields(Parameters):
-        default = str(row.default).lower() if isinstance(row.default, bool) else row.default
-        shown = f"`{default}`" if default != "" else "empty"
-        cells = (f"`{row.name}`", names[type(row.default)], shown, _range(row), row.metadata["description"])
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
-def _descriptor(row: Field[Any]) -> ParameterDescriptor:
-    descriptor = ParameterDescriptor(description=row.metadata["description"])
-    if row.metadata["at_most"] is not None:
-        low, high = row.metadata["at_least"], row.metadata["at_most"]
-        if isinstance(row.default, int):
-            descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
-        else:
-            descriptor.floating_point_range = [
-                FloatingPointRange(from_value=float(low), to_value=float(high))
-            ]
-    if row.metadata["choices"]:
-        descriptor.additional_constraints = _range(row)
-    return descriptor
-
-
-def _range(row: Field[Any]) -> str:
-    if row.metadata["choices"]:
-        return ", ".join(row.metadata["choices"])
-    low, high = row.metadata["at_least"], row.metadata["at_most"]
-    return "" if high is None else f"{low} to {high}"

@@ -15,6 +15,7 @@ from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 
 from diff2i2p.cameras import rectified_image
 from diff2i2p.clouds import cloud_from_message
+from diff2i2p.depth import depth_to_metres
 from diff2i2p.frames import Frames, PriorKeeper
 from diff2i2p.health import Health
 from diff2i2p.images import compressed_to_rgb, image_to_rgb
@@ -32,9 +33,17 @@ class Localizing(Protocol):
 
     map_points: NDArray[np.float32]
     map_colors: NDArray[np.uint8] | None
+    map_voxel: float
+    needs_depth: bool
+    settings: LocalizerSettings
 
     def localize(
-        self, image: NDArray[np.uint8], camera: Camera, *, prior: NDArray[np.float64] | None = None
+        self,
+        image: NDArray[np.uint8],
+        camera: Camera,
+        *,
+        prior: NDArray[np.float64] | None = None,
+        depth: NDArray[np.float32] | None = None,
     ) -> Localization: ...
 
 
@@ -71,12 +80,17 @@ class Job:
     camera_frame: str
     received: float
     """Monotonic seconds."""
+    depth: Image | None = None
 
 
 @dataclass(frozen=True)
 class Result:
-    """What to publish for an image: nothing without a pose, no transform where TF lacks a part of it."""
+    """What follows from an image: nothing without a pose, no transform where TF lacks a part of it."""
 
+    found: Localization
+    image: NDArray[np.uint8]
+    """(H, W, 3) RGB, rectified, of `camera`."""
+    camera: Camera
     pose: PoseWithCovarianceStamped | None = None
     transform: TransformStamped | None = None
     tf_fault: str = ""
@@ -85,59 +99,68 @@ class Result:
 class Pipeline:
     """Holds the localizer of the current map and turns jobs into results."""
 
-    def __init__(
-        self, parameters: Parameters, localizer_class: LocalizerClass, frames: Frames, health: Health
-    ) -> None:
-        self._parameters = parameters
+    def __init__(self, localizer_class: LocalizerClass, frames: Frames, health: Health) -> None:
         self._class = localizer_class
-        self._settings = parameters.localizer_settings()
         self._frames = frames
         self._health = health
-        self.prior = PriorKeeper(parameters, frames)
+        self.parameters = frames.parameters
+        self.prior = PriorKeeper(frames)
         self.localizer: Localizing | None = None
 
-    def open_map(self) -> None:
-        """Take the map file of the parameters. InputError if it, or the weights, cannot be used."""
-        p = self._parameters
-        path = Path(p.map).expanduser()
-        localizer = self._class.open(path, p.weights or None, device=p.device, settings=self._settings)
-        self._use(localizer, str(path))
+    def apply(self, parameters: Parameters) -> None:
+        """Use other values of those parameters that may change at once, from the next image on."""
+        self.parameters = self._frames.parameters = parameters
+        if self.localizer is not None:
+            self.localizer.settings = parameters.localizer_settings()
+
+    def open_map(self, name: str) -> None:
+        """Take a map file; InputError if it, or the weights, cannot be used. The former map stays then."""
+        p = self.parameters
+        path = Path(name).expanduser()
+        settings = p.localizer_settings()
+        self._use(self._class.open(path, p.weights or None, device=p.device, settings=settings), str(path))
 
     def build_map(self, message: PointCloud2) -> None:
         """Make the map from a cloud. The former map stays in use if the cloud is refused (InputError)."""
-        p = self._parameters
+        p = self.parameters
         points, colors = cloud_from_message(message)
+        settings = p.localizer_settings()
         localizer = self._class.from_cloud(
-            points, colors, p.weights or None, device=p.device, up=p.map_up, settings=self._settings
+            points, colors, p.weights or None, device=p.device, up=p.map_up, settings=settings
         )
         self._use(localizer, f"cloud of {len(points)} points")
 
-    def process(self, job: Job) -> Result:
-        """Localize one image. InputError for an image that does not fit."""
-        if self.localizer is None:
-            return Result()
+    def process(self, job: Job) -> Result | None:
+        """Localize one image; None without a map. InputError for an image that does not fit."""
+        localizer = self.localizer
+        if localizer is None:
+            return None
+        self.prior.begin()
         compressed = isinstance(job.message, CompressedImage)
         decoded = compressed_to_rgb(job.message) if compressed else image_to_rgb(job.message)
         image, camera = rectified_image(decoded, job.camera)
+        depth = None if job.depth is None else depth_to_metres(job.depth, job.camera)
         prior = self._predict(job)
-        found = self.localizer.localize(image, camera, prior=prior)
+        found = localizer.localize(image, camera, prior=prior, depth=depth)
         self._report(found, prior is not None, job)
         if found.map_from_camera is None or found.covariance is None or not found.localized:
             self.prior.missed(had_prior=prior is not None)
-            return Result()
-        return self._result(found.map_from_camera, found.covariance, job)
+            return Result(found, image, camera)
+        pose, transform, fault = self._placed(found.map_from_camera, found.covariance, job)
+        return Result(found, image, camera, pose, transform, fault)
 
     def _predict(self, job: Job) -> NDArray[np.float64] | None:
-        if not self._parameters.use_prior:
+        if not self.parameters.use_prior:
             return None
         try:
             return self.prior.predict(job.camera_frame, job.message.header.stamp)
         except TransformException:
-            return None  # the pose needs the same transform: _result names what is missing
+            return None  # the pose needs the same transform: _placed names what is missing
 
-    def _result(
+    def _placed(
         self, map_from_camera: NDArray[np.float64], covariance: NDArray[np.float64], job: Job
-    ) -> Result:
+    ) -> tuple[PoseWithCovarianceStamped | None, TransformStamped | None, str]:
+        """Pose, transform, and what TF lacks for them."""
         stamp = job.message.header.stamp
         pose = None
         try:
@@ -146,8 +169,8 @@ class Pipeline:
             self.prior.localized(map_from_camera, job.camera_frame, stamp)
         except TransformException as error:
             reason = str(error).strip() or type(error).__name__
-            return Result(pose, None, f"localized, but the transform cannot be published: {reason}")
-        return Result(pose, transform if self._parameters.publish_tf else None)
+            return pose, None, f"localized, but the transform cannot be published: {reason}"
+        return pose, transform if self.parameters.publish_tf else None, ""
 
     def _report(self, found: Localization, had_prior: bool, job: Job) -> None:
         values = {
@@ -163,7 +186,7 @@ class Pipeline:
         values |= {f"latency_{name}_ms": f"{ms:.0f}" for name, ms in found.latency_ms.items()}
         values["latency_total_ms"] = f"{1000 * (time.monotonic() - job.received):.0f}"
         self._health.values |= values
-        self._health.mended("image", "tf")
+        self._health.mended("image", "depth", "tf")
         self._health.count("images_localized" if found.localized else "images_not_localized")
         if found.localized:
             self._health.outcome = (DiagnosticStatus.OK, "localized")
@@ -171,8 +194,10 @@ class Pipeline:
             self._health.outcome = (DiagnosticStatus.WARN, f"not localized: {found.reason}")
 
     def _use(self, localizer: Localizing, source: str) -> None:
+        localizer.settings = self.parameters.localizer_settings()  # they may have changed meanwhile
         self.localizer = localizer
         self.prior.reset()
         self._health.map = source
-        self._health.mended("map_cloud")
+        self._health.mended("map_cloud", "map_file")
         self._health.values["map_points"] = str(len(localizer.map_points))
+        self._health.needs_depth = localizer.needs_depth

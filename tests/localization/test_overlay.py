@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from diff2i2p_core.evaluation.overlay import overlay, panel, render_map, visible_pixels
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import compose, exp
+from diff2i2p_core.localization.overlay import overlay, panel, render_map, visible_pixels
 
 CAMERA = Camera(320, 240, 262.5, 262.5, 159.5, 119.5)
 VOXEL = 0.02

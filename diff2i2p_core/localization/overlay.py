@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import invert, transform_points
+from diff2i2p_core.localization.result import Localization
 from diff2i2p_core.mapping.submaps import visible_points
 
 Image = NDArray[np.uint8]
@@ -17,6 +18,8 @@ Image = NDArray[np.uint8]
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 BACKGROUND = (28, 28, 32)
 MAX_DEPTH = 8.0
+LIVE_WIDTH = 640
+"""Pixels, at most, of the picture of a live result: drawing it must not hold up the next image."""
 SPACING = 7
 """Pixels between the drawn points, so that the image shows between them."""
 
@@ -64,8 +67,8 @@ def overlay(
         kept = _one_a_cell(pixels, SPACING)
         draw_points(base, pixels[kept], np.full(len(kept), 2.0), depth_colors(depth[kept], near, far))
         _legend(base, near, far)
-    for u, v in () if inlier_pixels is None else np.rint(inlier_pixels).astype(int):
-        cv2.circle(base, (int(u), int(v)), 3, (255, 255, 255), 1, cv2.LINE_AA)
+    if inlier_pixels is not None:
+        _draw_rings(base, inlier_pixels)
     return base
 
 
@@ -130,6 +133,34 @@ def titled_row(parts: Sequence[tuple[str, Image]], caption: str) -> Image:
     foot[:] = BACKGROUND
     cv2.putText(foot, caption, (6, 19), FONT, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
     return np.vstack([row, foot])
+
+
+def live_picture(
+    found: Localization, image: Image, camera: Camera, points: NDArray[np.float32], voxel: float
+) -> Image:
+    """The image with inliers as rings, the map's points (N, 3) if there is a pose, and the result in words.
+
+    `camera` must be without distortion and belong to `image`. 640 pixels wide at most.
+    """
+    scale = min(1.0, LIVE_WIDTH / camera.width)
+    small = camera.scaled_to(round(camera.width * scale), max(1, round(camera.height * scale)))
+    size = (small.width, small.height)
+    picture: Image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    rings = (found.inlier_pixels + 0.5) * scale - 0.5
+    words = f"not localized: {found.reason}"
+    if found.map_from_camera is not None:
+        picture = overlay(picture, small, found.map_from_camera, points, voxel, rings)
+        words = f"{found.num_inliers} of {found.num_correspondences} inliers, submap {found.submap}"
+    else:
+        _draw_rings(picture, rings)
+    cv2.putText(picture, words, (6, 17), FONT, 0.45, BACKGROUND, 3, cv2.LINE_AA)
+    cv2.putText(picture, words, (6, 17), FONT, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
+    return picture
+
+
+def _draw_rings(canvas: Image, pixels: NDArray[np.float64]) -> None:
+    for u, v in np.rint(pixels).astype(int):
+        cv2.circle(canvas, (int(u), int(v)), 3, (255, 255, 255), 1, cv2.LINE_AA)
 
 
 def _one_a_cell(pixels: NDArray[np.float64], cell: int) -> NDArray[np.int64]:

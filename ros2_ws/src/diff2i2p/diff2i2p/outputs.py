@@ -1,0 +1,87 @@
+"""What the node publishes: pose, transform, path and map, and pictures for those who look."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
+from nav_msgs.msg import Path
+from rclpy.lifecycle import LifecycleNode
+from rclpy.publisher import Publisher
+from rclpy.qos import QoSProfile
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import Image, PointCloud2
+from std_msgs.msg import Header
+
+from diff2i2p.clouds import cloud_message
+from diff2i2p.parameters import Parameters
+from diff2i2p.pipeline import Job, Localizing, Result
+from diff2i2p.qos import OVERRIDABLE, OVERRIDABLE_LATCHED, latched_qos, output_qos
+from diff2i2p.transforms import TransformBroadcaster
+
+
+class Outputs:
+    """The publishers of results. `~/debug_image`, `~/inliers` and `path` cost nothing without subscribers."""
+
+    def __init__(self, node: LifecycleNode, broadcaster: TransformBroadcaster | None) -> None:
+        self._node = node
+        self._broadcaster = broadcaster
+        self.last_pose: PoseWithCovarianceStamped | None = None
+        self._path: deque[PoseStamped] = deque()
+        self._pose = self._create(PoseWithCovarianceStamped, "pose", output_qos())
+        self._path_topic = self._create(Path, "path", output_qos(1))
+        self._debug_image = self._create(Image, "~/debug_image", output_qos(1))
+        self._inliers = self._create(PointCloud2, "~/inliers", output_qos(1))
+        self._map = self._create(PointCloud2, "~/map", latched_qos(), OVERRIDABLE_LATCHED)
+
+    def close(self) -> None:
+        for publisher in (self._pose, self._path_topic, self._debug_image, self._inliers, self._map):
+            self._node.destroy_publisher(publisher)
+
+    def forget(self) -> None:
+        """The poses so far are of another map or another time."""
+        self.last_pose = None
+        self._path = deque()
+
+    def publish(self, result: Result, parameters: Parameters) -> None:
+        """Pose, transform and path: what others wait for."""
+        if result.transform is not None and self._broadcaster is not None:
+            self._broadcaster.sendTransform(result.transform)
+        if result.pose is None:
+            return
+        self._pose.publish(result.pose)
+        self.last_pose = result.pose
+        path = self._path
+        path.append(PoseStamped(header=result.pose.header, pose=result.pose.pose.pose))
+        while len(path) > parameters.path_length:
+            path.popleft()
+        if self._path_topic.get_subscription_count():
+            self._path_topic.publish(Path(header=result.pose.header, poses=list(path)))
+
+    def publish_pictures(self, result: Result, job: Job, localizer: Localizing, map_frame: str) -> None:
+        """Takes tens of milliseconds where somebody looks: to be called when the rest has gone out."""
+        stamp = job.message.header.stamp
+        if self._inliers.get_subscription_count():
+            points = result.found.inlier_points.astype(np.float32)
+            self._inliers.publish(cloud_message(points, None, Header(frame_id=map_frame, stamp=stamp)))
+        if self._debug_image.get_subscription_count():
+            from diff2i2p_core.localization.overlay import live_picture
+
+            picture = live_picture(
+                result.found, result.image, result.camera, localizer.map_points, localizer.map_voxel
+            )
+            height, width = picture.shape[:2]
+            message = Image(height=height, width=width, encoding="rgb8", step=3 * width)
+            message.header = Header(frame_id=job.camera_frame, stamp=stamp)
+            message.data = picture.tobytes()  # bytes: assigning an array takes a hundred times as long
+            self._debug_image.publish(message)
+
+    def publish_map(self, localizer: Localizing, map_frame: str) -> None:
+        header = Header(frame_id=map_frame, stamp=self._node.get_clock().now().to_msg())
+        self._map.publish(cloud_message(localizer.map_points, localizer.map_colors, header))
+
+    def _create(
+        self, kind: type, topic: str, qos: QoSProfile, options: QoSOverridingOptions = OVERRIDABLE
+    ) -> Publisher:
+        return self._node.create_publisher(kind, topic, qos, qos_overriding_options=options)

@@ -1,0 +1,61 @@
+"""The last pose on disk, so that a restarted node knows where to look first."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+from geometry_msgs.msg import Point, Pose, PoseWithCovarianceStamped, Quaternion
+
+from diff2i2p.parameters import Parameters
+from diff2i2p.poses import Matrix, matrix_from_pose
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.files import write_text
+
+CAMERA = "camera"
+"""The body of a pose where no base_frame is given."""
+
+
+def save_pose(path: Path, pose: PoseWithCovarianceStamped, parameters: Parameters, map_name: str) -> None:
+    """Write map_from_body and what it is valid for; OSError if that cannot be done."""
+    p, q = pose.pose.pose.position, pose.pose.pose.orientation
+    content = {
+        "map": map_name,
+        "map_frame": parameters.map_frame,
+        "body": parameters.base_frame or CAMERA,
+        "position": [p.x, p.y, p.z],
+        "orientation": [q.x, q.y, q.z, q.w],
+        "stamp": [pose.header.stamp.sec, pose.header.stamp.nanosec],
+    }
+    write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def load_pose(path: Path, parameters: Parameters, map_name: str) -> Matrix | None:
+    """(4, 4) map_from_body; None without a file. InputError for a file that is damaged or of another map."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        position, orientation = _numbers(content["position"], 3), _numbers(content["orientation"], 4)
+        found = tuple(str(content[key]) for key in ("map", "map_frame", "body"))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); mend initial_pose_file") from None
+    except (ValueError, KeyError, TypeError):  # JSON and UTF-8 faults are ValueErrors
+        raise InputError(f"{path}: not a saved pose; delete it") from None
+    wanted = (map_name, parameters.map_frame, parameters.base_frame or CAMERA)
+    for what, now, then in zip(("map", "map_frame", "base_frame"), wanted, found, strict=True):
+        if now != then:
+            raise InputError(f"{path}: saved with {what} '{then}', now it is '{now}'; the pose is not used")
+    pose = Pose(position=Point(), orientation=Quaternion())
+    pose.position.x, pose.position.y, pose.position.z = position
+    q = pose.orientation
+    q.x, q.y, q.z, q.w = orientation
+    return matrix_from_pose(pose, str(path))
+
+
+def _numbers(values: list[float], count: int) -> list[float]:
+    numbers = [float(value) for value in values]
+    if len(numbers) != count or not all(map(math.isfinite, numbers)):
+        raise ValueError
+    return numbers

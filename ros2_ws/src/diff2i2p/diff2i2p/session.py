@@ -1,0 +1,287 @@
+"""The configured node: map, worker, topics; everything that the parameters chose, until the cleanup."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from geometry_msgs.msg import PoseWithCovarianceStamped
+from rclpy.lifecycle import LifecycleNode
+from rclpy.task import Future
+from sensor_msgs.msg import PointCloud2
+
+from diff2i2p.diagnostics import Diagnostics, in_words
+from diff2i2p.frames import Frames
+from diff2i2p.health import Health
+from diff2i2p.inputs import CameraInputs
+from diff2i2p.outputs import Outputs
+from diff2i2p.parameters import Parameters
+from diff2i2p.pipeline import Job, LocalizerClass, Pipeline
+from diff2i2p.pose_file import load_pose, save_pose
+from diff2i2p.poses import matrix_from_pose
+from diff2i2p.qos import OVERRIDABLE, OVERRIDABLE_LATCHED, latched_qos, output_qos
+from diff2i2p.services import Answer, Answers, ready
+from diff2i2p.transforms import Buffer, TransformBroadcaster, TransformListener
+from diff2i2p.worker import Worker
+from diff2i2p_core.errors import InputError
+
+STOP_TIMEOUT = 3.0
+"""Seconds to wait for the work in hand when the node is cleaned up."""
+
+IMAGE_TIMEOUT, MAP_TIMEOUT = 10.0, 120.0
+"""Seconds until `localize_once` and `reload_map` answer that nothing came of it."""
+
+SAVE_PERIOD = 10.0
+"""Seconds between two saved poses, for the case that the node is killed."""
+
+
+class Session:
+    """From configure to cleanup. Messages come on the executor's thread, results on the worker's."""
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        parameters: Parameters,
+        localizer_class: LocalizerClass,
+        broadcaster: TransformBroadcaster | None,
+        health: Health,
+        diagnostics: Diagnostics,
+    ) -> None:
+        """Takes the map file, or starts to wait for a map cloud. InputError if map or weights are no good."""
+        self._node = node
+        self.parameters = parameters
+        self._health = health
+        self._diagnostics = diagnostics
+        self._inputs: CameraInputs | None = None
+        self._initialpose: Any = None
+        self._map_subscription: Any = None
+        self._last_cloud = 0
+        self._pose_restored = False
+        self._saved: tuple[PoseWithCovarianceStamped | None, float] = (None, time.monotonic())
+        self._image_answers, self._map_answers = Answers(node), Answers(node)
+        self._buffer = Buffer()
+        self.pipeline = Pipeline(localizer_class, Frames(parameters, self._buffer), health)
+        if parameters.map:
+            self.pipeline.open_map(parameters.map)
+        self._outputs = Outputs(node, broadcaster)
+        needs_tf = parameters.odom_frame or parameters.base_frame
+        self._listener = TransformListener(self._buffer, node) if needs_tf else None
+        self.worker = Worker(
+            {"map_cloud": self._build_map, "map_file": self._open_map, "image": self._localize},
+            self._on_worker_error,
+        )
+        if parameters.map:
+            self._map_in_use()
+        else:
+            self._map_subscription = node.create_subscription(
+                PointCloud2,
+                "map_cloud",
+                self._on_map_cloud,
+                latched_qos(),
+                qos_overriding_options=OVERRIDABLE_LATCHED,
+            )
+
+    # Life
+
+    def activate(self) -> None:
+        """Subscribe to the camera."""
+        self._inputs = CameraInputs(self._node, self.parameters, self._health, self._diagnostics, self._take)
+        self._initialpose = self._node.create_subscription(
+            PoseWithCovarianceStamped,
+            "initialpose",
+            self._on_initialpose,
+            output_qos(),
+            qos_overriding_options=OVERRIDABLE,
+        )
+
+    def deactivate(self) -> None:
+        """Drop the camera; the map stays."""
+        if self._inputs is not None:
+            self._inputs.close()
+            self._inputs = None
+        if self._initialpose is not None:
+            self._node.destroy_subscription(self._initialpose)
+            self._initialpose = None
+        self.worker.discard("image")
+        self._image_answers.answer((False, "the node was deactivated"))
+
+    def close(self) -> None:
+        self.deactivate()
+        if self._map_subscription is not None:
+            self._node.destroy_subscription(self._map_subscription)
+        self.worker.stop(STOP_TIMEOUT)
+        self._map_answers.answer((False, "the node was cleaned up"))
+        if self._listener is not None:
+            self._listener.unregister()
+        self._save_if_new()
+        self._outputs.close()
+
+    def apply(self, parameters: Parameters) -> None:
+        """Use other values of those parameters that may change at once."""
+        self.parameters = parameters
+        self._health.parameters = parameters
+        self.pipeline.apply(parameters)
+        if self._inputs is not None:
+            self._inputs.parameters = parameters
+
+    def time_jumped(self) -> None:
+        self._buffer.clear()
+        self.pipeline.prior.reset()
+        self._outputs.forget()
+        if self._inputs is not None:
+            self._inputs.reset()
+        self.worker.discard("image")
+
+    def tick(self) -> None:
+        """About once a second."""
+        words = self._health.judge()[1]
+        self._image_answers.expire(f"no result within {IMAGE_TIMEOUT:g} s: {words}")
+        self._map_answers.expire(f"the map is still being loaded after {MAP_TIMEOUT:g} s")
+        if time.monotonic() - self._saved[1] > SAVE_PERIOD:
+            self._save_if_new()
+
+    # Services
+
+    def relocalize(self) -> Answer:
+        self.pipeline.prior.reset()
+        return True, "the pose is forgotten; the next image is searched in the whole map"
+
+    def localize_once(self) -> Future:
+        if self._health.state != "active":
+            return ready((False, "the node is inactive; activate it"))
+        if self.pipeline.localizer is None:
+            return ready((False, "there is no map yet"))
+        return self._image_answers.ask(IMAGE_TIMEOUT)
+
+    def reload_map(self) -> Future:
+        name = str(self._node.get_parameter("map").value)
+        if not self.parameters.map:
+            return ready((False, "the map comes from the topic map_cloud; publish it again there"))
+        if not name:
+            return ready((False, "the parameter map is empty; set it to a map file"))
+        if self._map_answers:
+            return ready((False, "busy: the map is being loaded"))
+        question = self._map_answers.ask(MAP_TIMEOUT)
+        self.worker.put("map_file", name)
+        return question
+
+    def save_pose(self) -> Answer:
+        if not self.parameters.initial_pose_file:
+            return False, "the parameter initial_pose_file is empty; name a file and configure again"
+        pose = self._outputs.last_pose
+        if pose is None:
+            return False, "there is no pose to save yet"
+        path = Path(self.parameters.initial_pose_file).expanduser()
+        try:
+            save_pose(path, pose, self.parameters, self._health.map)
+        except OSError as error:
+            fault = InputError(f"initial_pose_file: {path} cannot be written ({error.strerror})")
+            self._diagnostics.complain("pose_file", fault)
+            return False, str(fault)
+        self._saved = (pose, time.monotonic())
+        return True, f"saved to {path}"
+
+    def _save_if_new(self) -> None:
+        pose = self._outputs.last_pose
+        if self.parameters.initial_pose_file and pose is not None and pose is not self._saved[0]:
+            self.save_pose()
+            self._saved = (pose, time.monotonic())  # also after a failure: try again with the next pose
+
+    # Messages in, on the executor's thread
+
+    def _take(self, job: Job) -> None:
+        wanted = self.parameters.mode == "continuous" or self._image_answers
+        if wanted and self.pipeline.localizer is not None:
+            self.worker.put("image", job)
+
+    def _on_map_cloud(self, message: PointCloud2) -> None:
+        wanted = self.parameters.map_frame
+        frame = message.header.frame_id.removeprefix("/")
+        if frame != wanted:
+            fault = (
+                f"map cloud: it is in frame '{frame}', the parameter map_frame is '{wanted}'; make them equal"
+            )
+            self._diagnostics.complain("map_cloud", InputError(fault))
+            return
+        layout = str(
+            (message.fields, message.width, message.height, message.point_step, message.is_bigendian)
+        )
+        content = hash((layout, bytes(message.data)))
+        if content != self._last_cloud:  # some publishers repeat a cloud instead of latching it
+            self._last_cloud = content
+            self.worker.put("map_cloud", message)
+
+    def _on_initialpose(self, message: PoseWithCovarianceStamped) -> None:
+        wanted = self.parameters.map_frame
+        frame = message.header.frame_id.removeprefix("/")
+        try:
+            if frame != wanted:
+                raise InputError(
+                    f"initialpose: it is in frame '{frame}', not in '{wanted}'; set RViz's fixed frame"
+                )
+            self.pipeline.prior.set_initial(matrix_from_pose(message.pose.pose, "initialpose"))
+        except InputError as error:
+            self._diagnostics.complain("initialpose", error)
+
+    # Work, on the worker's thread
+
+    def _build_map(self, message: PointCloud2) -> None:
+        self.pipeline.build_map(message)
+        self._map_in_use()
+
+    def _open_map(self, name: str) -> None:
+        self.pipeline.open_map(name)
+        self.parameters = replace(self.parameters, map=name)
+        self._map_in_use()
+        self._map_answers.answer((True, f"loaded {self._health.map}"))
+
+    def _map_in_use(self) -> None:
+        if self.worker.stopped:
+            return
+        assert self.pipeline.localizer is not None
+        self._outputs.forget()
+        self._outputs.publish_map(self.pipeline.localizer, self.parameters.map_frame)
+        if self.parameters.initial_pose_file and not self._pose_restored:
+            self._pose_restored = True
+            self._restore_pose()
+        self._diagnostics.publish_change()
+
+    def _restore_pose(self) -> None:
+        path = Path(self.parameters.initial_pose_file).expanduser()
+        try:
+            map_from_body = load_pose(path, self.parameters, self._health.map)
+        except InputError as error:
+            self._diagnostics.complain("pose_file", error)
+            return
+        if map_from_body is not None:
+            self.pipeline.prior.set_initial(map_from_body)
+            self._node.get_logger().info(f"the first prior is the pose saved in {path}")
+
+    def _localize(self, job: Job) -> None:
+        localizer = self.pipeline.localizer
+        if self.parameters.mode == "on_request" and not self._image_answers:
+            return  # it came while the image before it was answered
+        result = self.pipeline.process(job)
+        if result is None or localizer is None or self.worker.stopped or self._health.state != "active":
+            return
+        self._outputs.publish(result, self.parameters)
+        if result.tf_fault:
+            self._diagnostics.complain("tf", InputError(result.tf_fault))
+        self._diagnostics.publish()
+        words = self._health.outcome[1] if not result.tf_fault else result.tf_fault
+        self._image_answers.answer((result.pose is not None, words), asked_before=job.received)
+        self._outputs.publish_pictures(result, job, localizer, self.parameters.map_frame)
+
+    def _on_worker_error(self, slot: str, error: Exception) -> None:
+        if not self._node.context.ok():  # the program ends: nothing can be published any more
+            return
+        if not isinstance(error, InputError):
+            self._node.get_logger().error("".join(traceback.format_exception(error)))
+        if slot == "map_cloud":
+            self._last_cloud = 0
+        answers = self._image_answers if slot == "image" else self._map_answers
+        self._diagnostics.complain(slot, error)
+        answers.answer((False, in_words(slot, error)))
