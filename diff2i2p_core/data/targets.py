@@ -96,6 +96,8 @@ def build_targets(
     sampled = sampled[known[sampled]]
     close_pixels, close_points = close_pairs(pixel_points[sampled], in_camera, radius)
     close_pixels = sampled[close_pixels]
+    met = np.zeros(len(known), np.bool_)
+    met[close_pixels] = True
     matching = config.matching
     members, valid = point_patches(
         pyramid.points[0], pyramid.points[-1], matching.patch_points, matching.patch_min_points
@@ -114,7 +116,7 @@ def build_targets(
             np.where(valid.numpy()[:, None], members.numpy(), len(in_camera)),
             len(in_camera),
         ),
-        len(np.unique(close_pixels)) / max(len(sampled), 1),
+        float(met.sum() / max(len(sampled), 1)),
     )
 
 
@@ -163,7 +165,7 @@ def close_pairs(a: Floats, b: Floats, radius: float) -> tuple[Ints, Ints]:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     tree = cKDTree(a, compact_nodes=False, balanced_tree=False)
     near = tree.sparse_distance_matrix(cKDTree(b), radius, output_type="ndarray")
-    near = near[np.argsort(near["v"], kind="stable")]
+    near = near[np.argsort(near["v"])]
     return near["i"].astype(np.int64), near["j"].astype(np.int64)
 
 
@@ -224,4 +226,9 @@ def node_overlaps(
 
 def _first_of_each(keys: Ints) -> Ints:
     """Places of the first of each key, in order."""
-    return np.sort(np.unique(keys, return_index=True)[1])
+    count = max(len(keys), 1)
+    # With its place as the low digits each number is unique: sorted several times faster than by np.unique.
+    key, place = np.divmod(np.sort(keys * count + np.arange(len(keys))), count)
+    first = np.ones(len(keys), np.bool_)
+    first[1:] = key[1:] != key[:-1]
+    return np.sort(place[first])

@@ -21,21 +21,22 @@ def fine_loss(
     submap: SubmapFeatures,
     places: Tensor,
     pair: Pair,
-    pixels: Tensor,
-    points: Tensor,
+    drawn: tuple[Tensor, Tensor],
     config: ModelConfig,
     settings: FineSettings,
 ) -> Tensor:
-    """The configured loss at true correspondences: rows (C,) of fine pixels and of points. Zero without any.
+    """The configured loss at the true correspondences `drawn`, zero without any.
 
-    `places` (N, 3): the submap's points as distances are measured from them.
+    Args:
+        places: (N, 3) the submap's points where distances are measured from.
+        drawn: rows (C,) of fine pixels and of points, on the CPU as the truth is.
     """
-    if not len(pixels):
-        return image.fine.sum() * 0
+    if not len(drawn[0]):
+        return (image.fine.sum() + submap.fine.sum()) * 0
     targets, voxel = pair.targets, config.points.voxel
-    rows = pixels.cpu().numpy()
-    truth = torch.from_numpy(true_points(targets, pair.camera_from_cloud, rows)).to(places)
-    projected = torch.from_numpy(targets.point_pixels[points.cpu().numpy()]).to(places)
+    truth = torch.from_numpy(true_points(targets, pair.camera_from_cloud, drawn[0].numpy())).to(places)
+    projected = torch.from_numpy(targets.point_pixels[drawn[1].numpy()]).to(places)
+    pixels, points = (rows.to(places.device) for rows in drawn)
     pixel_features = image.fine.index_select(0, pixels)
     point_features = submap.fine.index_select(0, points)
     if settings.kind == "circle":

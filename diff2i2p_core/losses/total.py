@@ -47,7 +47,7 @@ def pair_loss(
         matches: what `model.match` found; needed if `needs_matches`.
         seed: what is drawn depends on it and the pair's number alone, so neither batch size nor the number of
             processes changes it.
-        drawn: pixels and points (C,), (C,) of the fine loss, in place of a draw.
+        drawn: rows of pixels and points (C,), (C,) for the fine loss, in place of a draw.
     """
     config, targets, device = model.config, pair.targets, image.fine.device
     used = torch.ones(len(nodes.image), len(nodes.points), dtype=torch.bool, device=device)
@@ -62,11 +62,10 @@ def pair_loss(
     if drawn is None:
         generator = np.random.default_rng([seed, pair.index])
         drawn = draw_correspondences(targets, settings.fine.samples, generator)
-    pixels, points = (index.to(device) for index in drawn)
     places = submap.points
     if settings.fine.deformed_points and matches is not None:
         places = places.index_copy(0, matches.point_indices, matches.points.detach())
-    fine = fine_loss(image, submap, places, pair, pixels, points, config, settings.fine)
+    fine = fine_loss(image, submap, places, pair, drawn, config, settings.fine)
 
     losses = {"coarse": coarse, "multi_scale": early, "fine": fine}
     total = settings.coarse.weight * (coarse + settings.coarse.multi_scale * early)
