@@ -75,8 +75,8 @@ def pair_loss(
         rows = matches.pixel_indices.cpu().numpy()
         truth = torch.from_numpy(true_points(targets, pair.camera_from_cloud, rows)).to(matches.points)
         counted = targets.known[rows] | settings.tuning.depthless_pixels
-        tuning = tuning_loss(model, image, matches, truth, torch.from_numpy(counted).to(device))
-        losses |= {"offset": tuning.offset, "residual": tuning.residual}
+        tuning = tuning_loss(model, image, submap, matches, truth, torch.from_numpy(counted).to(device))
+        losses |= tuning._asdict()
         total = total + settings.tuning.offset_weight * tuning.offset
         total = total + settings.tuning.residual_weight * tuning.residual
     return {"loss": total, **losses}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from diff2i2p_core.models.diff2i2p import Diff2I2P
-from diff2i2p_core.models.features import Correspondences, ImageFeatures
+from diff2i2p_core.models.features import Correspondences, ImageFeatures, SubmapFeatures
 
 
 class TuningLoss(NamedTuple):
@@ -18,10 +18,17 @@ class TuningLoss(NamedTuple):
     """Mean length of the offsets."""
     residual: Tensor
     """Mean distance of the moved points to their pixels' true points."""
+    untuned: Tensor
+    """The same of the points where they were, without gradient: what tuning has to beat."""
 
 
 def tuning_loss(
-    model: Diff2I2P, image: ImageFeatures, matches: Correspondences, truth: Tensor, counted: Tensor
+    model: Diff2I2P,
+    image: ImageFeatures,
+    submap: SubmapFeatures,
+    matches: Correspondences,
+    truth: Tensor,
+    counted: Tensor,
 ) -> TuningLoss:
     """Losses (METHOD 2.10) of a model that tunes; zero with defined gradients where nothing is matched.
 
@@ -32,10 +39,16 @@ def tuning_loss(
     assert model.tuning is not None and matches.offsets is not None
     # Every parameter takes part whatever was matched: data-parallel training waits for each gradient.
     zero = torch.stack([p.sum() for p in model.tuning.parameters()]).sum() * 0
-    offset = residual = zero
-    if len(matches):
-        offset = zero + matches.offsets.norm(dim=1).mean()
-    if bool(counted.any()):
-        error = (truth[counted] - matches.points[counted]) / model.offset_scale(image)
-        residual = zero + error.norm(dim=1).mean()
-    return TuningLoss(offset, residual)
+    if not len(matches):
+        return TuningLoss(zero, zero, zero.detach())
+    offset = zero + matches.offsets.norm(dim=1).mean()
+    if not bool(counted.any()):
+        return TuningLoss(offset, zero, zero.detach())
+    scale = model.offset_scale(image)
+
+    def residual(points: Tensor) -> Tensor:
+        return ((truth - points)[counted] / scale).norm(dim=1).mean()
+
+    return TuningLoss(
+        offset, residual(matches.points), residual(submap.points[matches.point_indices]).detach()
+    )

@@ -168,16 +168,19 @@ class Diff2I2P(nn.Module):
     def match(
         self, image: ImageFeatures, submap: SubmapFeatures, nodes: FusedNodes | None = None
     ) -> Correspondences:
-        """Correspondences of one image and one submap; `nodes` if `fuse` has already run."""
+        """Correspondences of one image and one submap; `nodes` if `fuse` has already run.
+
+        Training takes the best pixel of a point alone, whatever `fine_top_k` (METHOD 2.9).
+        """
         if nodes is None:
             nodes = self.fuse(image, submap)
-        config = self.config
+        settings = self.config.matching
+        if self.training:
+            settings = settings.model_copy(update={"fine_top_k": 1})
         with torch.no_grad():
-            image_nodes, point_nodes, _ = match_nodes(
-                nodes, image.node_valid, submap.node_valid, config.matching
-            )
+            image_nodes, point_nodes, _ = match_nodes(nodes, image.node_valid, submap.node_valid, settings)
             rows, columns = match_patches(
-                image, submap, image_nodes, point_nodes, config.matching, config.image.patch_step
+                image, submap, image_nodes, point_nodes, settings, self.config.image.patch_step
             )
         return self.correspondences(image, submap, rows, columns, image_nodes, point_nodes)
 

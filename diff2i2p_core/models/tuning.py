@@ -15,6 +15,9 @@ class CorrespondenceTuning(nn.Module):
         self.net = nn.Sequential(
             nn.Linear(2 * fine_dim + (6 if with_depth else 3), 128), nn.ReLU(), nn.Linear(128, 3)
         )
+        # Untrained it moves nothing, so that it never starts by spoiling good matches.
+        for parameter in self.net[-1].parameters():
+            nn.init.zeros_(parameter)
 
     def forward(
         self, image_fine: Tensor, point_fine: Tensor, points: Tensor, pixel_points: Tensor | None = None
