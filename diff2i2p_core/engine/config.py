@@ -108,7 +108,7 @@ class TrainConfig(Section):
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16 runs the network (not the losses) under autocast."""
     start_from: str | None = None
-    """Weights to fine-tune: a file, or a shipped name. They must fit `model`."""
+    """Weights to fine-tune: a file, or a shipped name. They must fit `model`; tuning alone may be new."""
     model: ModelChoice = ModelChoice()
     pairs: PairSettings = PairSettings()
     losses: LossSettings = LossSettings()

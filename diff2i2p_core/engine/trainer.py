@@ -24,7 +24,7 @@ from diff2i2p_core.engine.sources import batches, split, training_pairs, validat
 from diff2i2p_core.engine.validation import measure, protocol_of, score
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.evaluation.registration import summarize
-from diff2i2p_core.models.checkpoint import load_model, load_state
+from diff2i2p_core.models.checkpoint import load_state, start_from
 from diff2i2p_core.models.diff2i2p import Diff2I2P
 
 
@@ -50,7 +50,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.model = Diff2I2P(config.model.build())
         if config.start_from is not None:
-            load_state(self.model, load_model(config.start_from).state_dict(), config.start_from)
+            start_from(self.model, config.start_from)
         self.model.to(self.device)
         settings = config.optimizer
         kind = torch.optim.Adam if settings.kind == "adam" else torch.optim.AdamW

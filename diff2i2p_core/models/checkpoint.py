@@ -22,6 +22,7 @@ from diff2i2p_core.models.released import translate_state
 
 FORMAT = "diff2i2p-weights-1"
 DEFAULT_WEIGHTS = "lite-rgb"
+TUNING = "tuning."
 SHIPPED = Path(__file__).parents[1] / "assets" / "weights"
 
 ReleasedDataset = Literal["7scenes", "rgbd_scenes_v2"]
@@ -99,6 +100,20 @@ def load_model(
     model = Diff2I2P(config)
     load_state(model, state, path)
     return model.eval().to(device)
+
+
+def start_from(model: Diff2I2P, weights: Path | str) -> None:
+    """Fill a network that is about to be trained with given weights of the same architecture.
+
+    Correspondence tuning may be in one of the two alone: new, it starts as it is, which moves nothing.
+    """
+    own = model.state_dict()
+    given = load_model(weights).state_dict()
+    if (model.tuning is None) != any(name.startswith(TUNING) for name in given):
+        load_state(model, given, weights)
+        return
+    rest = {name: tensor for name, tensor in given.items() if not name.startswith(TUNING)}
+    load_state(model, rest | {name: own[name] for name in own if name.startswith(TUNING)}, weights)
 
 
 def load_state(model: Diff2I2P, state: Mapping[str, Tensor], path: Path | str) -> None:

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.models.checkpoint import load_model, read_config, resolve_weights, save_model
+from diff2i2p_core.models.checkpoint import load_model, read_config, resolve_weights, save_model, start_from
 from diff2i2p_core.models.diff2i2p import Diff2I2P
 
 
@@ -43,6 +43,28 @@ def test_released_checkpoint_in_its_dictionary(golden_dir: Path, tmp_path: Path)
     torch.save({"model": state}, path)
     with pytest.raises(InputError, match=r"epoch-40.pth: lacks 1 tensors .* 'fusion.output.bias'"):
         load_model(path)
+
+
+@pytest.mark.parametrize("tuned", [True, False])
+def test_tuning_may_be_new_or_left_behind(tiny_weights: Path, tmp_path: Path, tuned: bool) -> None:
+    plain = load_model(tiny_weights)
+    with_tuning = Diff2I2P(plain.config.model_copy(update={"tuning": True}))
+    given, path = (with_tuning, tmp_path / "tuned.safetensors") if tuned else (plain, tiny_weights)
+    if tuned:
+        save_model(with_tuning, path)
+    fresh = Diff2I2P(plain.config.model_copy(update={"tuning": not tuned}))
+    start_from(fresh, path)
+    for name, tensor in given.state_dict().items():
+        assert name.startswith("tuning.") or torch.equal(fresh.state_dict()[name], tensor)
+    same = Diff2I2P(given.config)
+    start_from(same, path)
+    assert all(torch.equal(same.state_dict()[name], tensor) for name, tensor in given.state_dict().items())
+
+
+def test_weights_of_another_architecture_start_nothing(tiny_weights: Path) -> None:
+    other = Diff2I2P(load_model(tiny_weights).config.model_copy(update={"fine_dim": 8}))
+    with pytest.raises(InputError, match="misshapen"):
+        start_from(other, tiny_weights)
 
 
 class _Evil:
