@@ -12,7 +12,7 @@ import numpy as np
 
 from diff2i2p_core.evaluation.cache import CacheInfo, read_registration, registration_files
 from diff2i2p_core.evaluation.protocol import Protocol
-from diff2i2p_core.evaluation.published import PUBLISHED, PUBLISHED_HEAD, PUBLISHED_NOTE
+from diff2i2p_core.evaluation.published import PUBLISHED, PUBLISHED_HEAD, PUBLISHED_NOTES
 from diff2i2p_core.evaluation.registration import RR_CURVE_CM, PairMetrics, Summary, pair_metrics
 from diff2i2p_core.files import write_text
 
@@ -158,7 +158,7 @@ def write_markdown(path: Path, title: str, protocol: Protocol, summary: Summary,
         "",
         *_markdown(PUBLISHED_HEAD, list(published_rows(summary, benchmark))),
         "",
-        PUBLISHED_NOTE,
+        PUBLISHED_NOTES.get(benchmark, ""),
     ]
     write_text(path, "\n".join(lines) + "\n")
 

@@ -16,13 +16,13 @@ from diff2i2p_core.evaluation.benchmark import (
     table_rows,
 )
 from diff2i2p_core.evaluation.cache import CacheInfo, read_registration, registration_path
-from diff2i2p_core.evaluation.overlay import Image
 from diff2i2p_core.evaluation.pair_pictures import pair_panel
 from diff2i2p_core.evaluation.plots import cumulative_curve, histogram
 from diff2i2p_core.evaluation.protocol import Protocol
-from diff2i2p_core.evaluation.published import PUBLISHED_HEAD, PUBLISHED_NOTE
+from diff2i2p_core.evaluation.published import PUBLISHED_HEAD, PUBLISHED_NOTES
 from diff2i2p_core.evaluation.registration import PairMetrics, Summary
 from diff2i2p_core.evaluation.report import about_card, best_median_worst, figures, tiles, write_page
+from diff2i2p_core.localization.overlay import Image
 
 
 def write_benchmark_report(
@@ -36,6 +36,7 @@ def write_benchmark_report(
     """Write the report of `metrics` (at least one pair) of the registrations in `folder`."""
     title = f"Registration of {len(metrics)} pairs: {folder}"
     mean = summary.mean
+    benchmark = protocol.name if info is None else info.benchmark
     sections = [
         f"<h1>{html.escape(title)}</h1>",
         f"<p>{html.escape(protocol_words(protocol))}. Numbers are unweighted means over scenes.</p>",
@@ -60,10 +61,10 @@ def write_benchmark_report(
         "where the matched point truly is. At the right pose the cloud's points lie on their things.</p>",
         *figures(panels(folder, metrics, protocol)),
         "<h2>Beside published results</h2>",
-        f"<p>{html.escape(PUBLISHED_NOTE)}</p>",
+        f"<p>{html.escape(PUBLISHED_NOTES.get(benchmark, ''))}</p>",
         _table(
             PUBLISHED_HEAD,
-            list(published_rows(summary, protocol.name if info is None else info.benchmark)),
+            list(published_rows(summary, benchmark)),
         ),
         "<h2>The run</h2>",
         about_card({"cache": str(folder), **({} if info is None else _about(info, len(metrics)))}),

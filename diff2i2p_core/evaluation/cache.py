@@ -86,11 +86,16 @@ def read_registration(path: Path) -> Registration:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         if "img_corr_points" in arrays:
-            return _released(arrays, f"{path.parent.name}/{path.stem}")
-        if str(arrays.get("format")) != FORMAT:
+            found = _released(arrays, f"{path.parent.name}/{path.stem}")
+        elif str(arrays.get("format")) == FORMAT:
+            found = _ours(arrays)
+        else:
             raise ValueError("unknown format")
-        return _ours(arrays)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        columns = (found.pixels, found.points, found.point_indices, found.pixel_points, found.scores)
+        if len({len(column) for column in columns}) > 1:
+            raise ValueError("its lists of matches differ in length")
+        return found
+    except (OSError, ValueError, KeyError, EOFError, InputError, zipfile.BadZipFile, zlib.error) as error:
         words = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         what = " ".join(words.split())
         raise InputError(f"{path}: not a registration ({what}); delete it and run the test again") from None

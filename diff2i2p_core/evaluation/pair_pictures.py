@@ -5,10 +5,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from diff2i2p_core.evaluation.overlay import BACKGROUND, Image, overlay, titled_row
 from diff2i2p_core.evaluation.protocol import Protocol
 from diff2i2p_core.evaluation.registration import PairMetrics, Registration
 from diff2i2p_core.geometry.se3 import invert, transform_points
+from diff2i2p_core.localization.overlay import BACKGROUND, Image, overlay, titled_row
 
 RIGHT, WRONG, UNKNOWN = (60, 220, 110), (240, 70, 60), (170, 170, 175)
 LINES = 150

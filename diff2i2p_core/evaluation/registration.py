@@ -84,7 +84,8 @@ class Registration:
     @property
     def tuned_cloud(self) -> Floats:
         """(N, 3) the cloud with the matches' tuned points written into it; the last match of a point wins."""
-        cloud, known = self.cloud.copy(), self.point_indices >= 0
+        cloud = self.cloud.copy()
+        known = (self.point_indices >= 0) & np.isfinite(self.points).all(1)
         cloud[self.point_indices[known]] = self.points[known]
         return cloud
 
@@ -165,7 +166,8 @@ class PairMetrics:
 def pair_metrics(registration: Registration, protocol: Protocol) -> PairMetrics:
     """Estimate the pose and compare matches and pose with the truth."""
     r = registration
-    best = np.argsort(-r.scores, kind="stable")[: protocol.num_corr]
+    best = np.argsort(-r.scores, kind="stable")
+    best = best[np.isfinite(r.points[best]).all(1)][: protocol.num_corr]
     pixel_points = r.pixel_points[best]
     counted = pixel_points[:, 2] > 0 if protocol.depth_only else np.ones(len(best), bool)
     ratio = _share(r.distances()[best][counted] < protocol.acceptance_radius)

@@ -39,11 +39,11 @@ def register_subset(
     known = read_info(folder)
     if known is None and any(folder.glob("*/*.npz")):
         raise InputError(f"{folder}: holds results without {INFO}; give another folder with --out")
-    if known is not None and known != info:
-        what = next(key for key, value in known.model_dump().items() if value != getattr(info, key))
-        raise InputError(
-            f"{folder}: holds results of another test ({what} differs); give another folder with --out"
-        )
+    for key in ("weights_id", "model", "benchmark", "subset", "pairs"):
+        if known is not None and getattr(known, key) != getattr(info, key):
+            raise InputError(
+                f"{folder}: holds results of another test ({key} differs); give another folder with --out"
+            )
     write_info(folder, info)
     missing = [
         number

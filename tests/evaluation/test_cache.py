@@ -76,7 +76,9 @@ def test_broken_and_foreign_files_are_named(made: Made, tmp_path: Path) -> None:
     np.savez(foreign, x=np.zeros(3))
     dangerous = tmp_path / "room" / "objects.npz"
     np.savez(dangerous, format=np.array([{}], object))
-    for bad in (path, foreign, dangerous, tmp_path / "room" / "none.npz"):
+    unequal = tmp_path / "room" / "unequal.npz"
+    write_registration(replace(made(), scores=np.zeros(3, np.float32)), unequal)
+    for bad in (path, unequal, foreign, dangerous, tmp_path / "room" / "none.npz"):
         with pytest.raises(InputError, match=f"^{bad}: not a registration") as caught:
             read_registration(bad)
         assert "\n" not in str(caught.value)

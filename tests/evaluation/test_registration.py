@@ -123,6 +123,17 @@ def test_without_matches_nothing_is_found(made: Made) -> None:
     assert not pair_metrics(made(inliers=3, outliers=0), RELEASED).registered
 
 
+@pytest.mark.parametrize("solver", ["paper", "poselib"])
+def test_matches_that_are_not_finite_do_not_count(made: Made, solver: str) -> None:
+    pair = made()
+    points = pair.points.copy()
+    points[70:] = np.nan
+    protocol = RELEASED.model_copy(update={"solver": solver})
+    found = pair_metrics(replace(pair, points=points), protocol)
+    assert (found.correspondences, found.inlier_ratio) == (70, 60 / 70)
+    assert found.registered
+
+
 def metrics(name: str, rmse: float, rotation: float, position: float) -> PairMetrics:
     registered = rmse < 0.1
     return PairMetrics(
