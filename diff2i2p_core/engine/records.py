@@ -77,7 +77,8 @@ class Records:
         """Mean losses of the last steps."""
         if not self.main:
             return
-        self.folder.log({"step": step, "epoch": epoch, "seconds": round(seconds, 1), **means})
+        rounded = {name: float(f"{value:.6g}") for name, value in means.items()}
+        self.folder.log({"step": step, "epoch": epoch, "seconds": round(seconds, 1), **rounded})
         self._scalars("train", means, step)
         note = " ".join(f"{name} {means[name]:.3f}" for name in ("loss", "coarse", "fine"))
         self._progress.update(self._task, description=f"epoch {epoch}", note=note)

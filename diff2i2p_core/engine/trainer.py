@@ -15,6 +15,7 @@ from accelerate.utils import gather_object
 
 from diff2i2p_core.data.pair import Batch
 from diff2i2p_core.engine.config import TrainConfig
+from diff2i2p_core.engine.inspection import inspect_training_pair, matches_picture
 from diff2i2p_core.engine.objective import Objective
 from diff2i2p_core.engine.records import Means, Records
 from diff2i2p_core.engine.run_folder import RunFolder
@@ -23,9 +24,12 @@ from diff2i2p_core.engine.signals import Stopped, StopRequest
 from diff2i2p_core.engine.sources import batches, split, training_pairs, validation_pairs
 from diff2i2p_core.engine.validation import measure, protocol_of, score
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.evaluation.registration import summarize
+from diff2i2p_core.evaluation.registration import PairMetrics, summarize
 from diff2i2p_core.models.checkpoint import load_state, start_from
 from diff2i2p_core.models.diff2i2p import Diff2I2P
+
+SHOWN_PAIRS = 3
+"""Of the validation, as pictures in TensorBoard."""
 
 
 class Trainer:
@@ -74,8 +78,9 @@ class Trainer:
             self.folder.refuse_if_used()
         if accelerator.is_main_process:
             self.folder.start(config, self.step if resume else None)
-        objective = Objective(self.model, config.losses, seed=config.seed, bf16=config.precision == "bf16")
-        self.objective = accelerator.prepare(objective)
+        bf16 = config.precision == "bf16"
+        self.objective = Objective(self.model, config.losses, seed=config.seed, bf16=bf16)
+        self.parallel = accelerator.prepare(self.objective)
         supply = batches(source, self.schedule, self.step, accelerator.process_index, config.workers)
         means = Means()
         records = Records(self.folder, self.schedule.steps, self.step, accelerator.is_main_process)
@@ -92,7 +97,7 @@ class Trainer:
 
     def _advance(self, supply: Iterator[Batch], means: Means, records: Records, request: StopRequest) -> None:
         """One step and all that is due after it."""
-        config, started = self.config, time.perf_counter()
+        config, accelerator, started = self.config, self.accelerator, time.perf_counter()
         epoch = self.schedule.epoch(self.step)
         before = self.schedule.epochs_done(self.step)
         stop = self.train_step(supply, means, request.received is not None)
@@ -102,6 +107,9 @@ class Trainer:
         last = self.step == self.schedule.steps
         if last or self.step % config.log_every == 0:
             records.training(self.step, epoch, means.take(gather_object([dict(means.sums)])), self.seconds)
+        if accelerator.is_main_process and self.step % config.inspect_every == 0:
+            protocol = protocol_of(config.validation)
+            inspect_training_pair(self.objective, self.shown, protocol, records, self.step)
         done = self.schedule.epochs_done(self.step)
         if config.save_epochs is not None and done // config.save_epochs > before // config.save_epochs:
             self._save_weights(f"epoch-{done}")
@@ -128,13 +136,14 @@ class Trainer:
         for part in range(config.accumulate):
             batch = next(supply)
             last = part == config.accumulate - 1
-            with nullcontext() if last else accelerator.no_sync(self.objective):
-                losses = self.objective(batch.to(self.device), epoch=self.schedule.epoch(self.step))
+            with nullcontext() if last else accelerator.no_sync(self.parallel):
+                losses = self.parallel(batch.to(self.device), epoch=self.schedule.epoch(self.step))
                 accelerator.backward(losses["loss"] / config.accumulate)
             values = torch.stack([value.detach().float() for value in losses.values()]).tolist()
             seen.append(([pair.name for pair in batch.pairs], dict(zip(losses, values, strict=True))))
         limit = config.optimizer.clip or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit).item()
+        self.shown = batch.pairs[0]
         # Processes agree on whether to go on: none may wait for one that has left.
         own = torch.tensor([sum(losses["loss"] for _, losses in seen), float(stop)], device=self.device)
         loss, stops = accelerator.reduce(own, "mean").tolist()
@@ -170,8 +179,12 @@ class Trainer:
         assert self.held_out is not None
         accelerator = self.accelerator
         pairs = split(self.held_out, accelerator.process_index, accelerator.num_processes)
-        mine = []
-        for _, metrics in measure(self.model, pairs, protocol_of(self.config.validation)):
+        protocol = protocol_of(self.config.validation)
+        mine: list[PairMetrics] = []
+        for registration, metrics in measure(self.model, pairs, protocol):
+            if accelerator.is_main_process and len(mine) < SHOWN_PAIRS:
+                picture = matches_picture(registration, metrics, protocol)
+                records.picture(f"validation/{len(mine)}", picture, self.step)
             mine.append(metrics)
         summary = summarize(gather_object(mine))
         records.validation(self.step, self.schedule.epochs_done(self.step), summary)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from diff2i2p_core.data.rooms import camera_path, make_room, write_frames
 from diff2i2p_core.engine.config import TrainConfig
@@ -89,12 +90,22 @@ def test_the_loss_falls(folder: Path, tmp_path: Path, kind: str) -> None:
 
 def test_validation_writes_the_best_weights(folder: Path, tmp_path: Path) -> None:
     config = experiment(
-        folder, tmp_path, steps=2, validation={"scenes": [{"folder": folder}], "every": 2, "pairs": 2}
+        folder,
+        tmp_path,
+        steps=2,
+        validation={"scenes": [{"folder": folder}], "every": 2, "pairs": 2},
+        inspect_every=2,
     )
     Trainer(config).run()
     assert load_model(tmp_path / "test" / "best.safetensors").config == config.model.build()
     records = [json.loads(line) for line in (tmp_path / "test" / "log.jsonl").read_text().splitlines()]
     assert 0 <= records[-1]["validation"]["mean"]["ir"] <= 1
+    accumulator = EventAccumulator(str(tmp_path / "test" / "tensorboard")).Reload()
+    assert {"train/loss", "train/lr", "train/gradient", "training_pair/ir", "validation/rr"} <= set(
+        accumulator.Tags()["scalars"]
+    )
+    pictures = {"training_pair/matches", "training_pair/depth", "validation/0", "validation/1"}
+    assert set(accumulator.Tags()["images"]) == pictures
 
 
 def test_a_run_is_not_overwritten(folder: Path, tmp_path: Path) -> None:
