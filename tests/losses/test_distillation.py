@@ -55,6 +55,9 @@ def make(tiny_weights: Path, model_folder: Path, room_batch: Batch, monkeypatch:
         torch.manual_seed(0)
         config = load_model(tiny_weights).config.model_copy(update={"tuning": True})
         model = diff2i2p.Diff2I2P(config)
+        assert model.tuning is not None
+        for parameter in model.tuning.parameters():  # it starts as the identity, which hides gradients
+            torch.nn.init.normal_(parameter, std=0.03)
         return Objective(model, LossSettings.model_validate({**OFF, "csd": settings, **losses}), seed=seed)
 
     return objective
