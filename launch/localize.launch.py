@@ -22,12 +22,15 @@ PARAMETERS = {
     "device": "cpu, cuda or cuda:N",
     "odom_frame": "odometry's frame: map -> odom_frame is published then",
     "base_frame": "robot's frame: the pose is this frame's then, else the camera's",
+    "mode": "continuous or on_request: work on images all the time, or only on the service localize_once",
+    "initial_pose_file": "where the last pose is kept for the next start; empty: nowhere",
 }
 """Arguments that are parameters of the node, too."""
 
 TOPICS = {
     "image": ("/camera/image_raw", "image topic; its sibling <image>/compressed is read as well"),
     "camera_info": ("", "calibration topic; empty: camera_info beside the image topic"),
+    "depth": ("", "depth topic, registered to the image; weights of the mode rgbd need it; empty: none"),
     "map_cloud": (
         "/map_cloud",
         "PointCloud2 topic of the map (reliable, transient local), without a map file",
@@ -42,6 +45,9 @@ def generate_launch_description() -> LaunchDescription:
         for name, (default, text) in (empty | TOPICS).items()
     ]
     arguments += [
+        DeclareLaunchArgument(
+            "namespace", default_value="", description="of the node; its relative topics are in it"
+        ),
         DeclareLaunchArgument(
             "params_file",
             default_value=str(SHARE / "config" / "localize.yaml"),
@@ -68,13 +74,15 @@ def _localization_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     values = {name: LaunchConfiguration(name).perform(context) for name in (*PARAMETERS, *TOPICS)}
     image = values["image"]
     beside = f"{image.rpartition('/')[0]}/camera_info" if "/" in image else "camera_info"
-    given = {name: values[name] for name in PARAMETERS if values[name]}
+    given: dict[str, object] = {name: values[name] for name in PARAMETERS if values[name]}
+    if values["depth"]:
+        given["use_depth"] = True
     return [
         LifecycleNode(
             package="diff2i2p",
             executable="localization_node",
             name="diff2i2p",
-            namespace="",
+            namespace=LaunchConfiguration("namespace"),
             output="screen",
             parameters=[
                 LaunchConfiguration("params_file"),
@@ -84,6 +92,7 @@ def _localization_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
                 ("image", image),
                 ("image/compressed", f"{image}/compressed"),
                 ("camera_info", values["camera_info"] or beside),
+                ("depth", values["depth"] or "depth"),
                 ("map_cloud", values["map_cloud"]),
             ],
         )

@@ -7,7 +7,8 @@ import pytest
 
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import compose, exp
-from diff2i2p_core.localization.overlay import overlay, panel, render_map, visible_pixels
+from diff2i2p_core.localization.overlay import live_picture, overlay, panel, render_map, visible_pixels
+from diff2i2p_core.localization.result import Localization
 
 CAMERA = Camera(320, 240, 262.5, 262.5, 159.5, 119.5)
 VOXEL = 0.02
@@ -73,3 +74,31 @@ def test_panel_has_three_parts_of_at_most_480_pixels(colored: bool) -> None:
         np.array([[480.0, 360]]),
     )
     assert picture.shape == (360 + 24 + 28, 3 * 480, 3)
+
+
+@pytest.mark.parametrize("localized", [True, False])
+def test_the_live_picture_shows_inliers_and_the_reason(localized: bool) -> None:
+    """At most 640 wide; rings where the inliers are; the map only with a pose; the image stays as it was."""
+    camera = CAMERA.scaled_to(960, 720)
+    image = np.full((720, 960, 3), 128, np.uint8)
+    points = plate(1.5, 0.4)
+    found = Localization(
+        localized=localized,
+        reason="" if localized else "too few inliers (3, need 60)",
+        map_from_camera=np.eye(4) if localized else None,
+        covariance=np.eye(6) if localized else None,
+        num_correspondences=100,
+        num_inliers=80,
+        inlier_ratio=0.8,
+        reprojection_error_px=1.0,
+        submap=0,
+        latency_ms={},
+        inlier_pixels=np.array([[750.0, 600.0]]),
+        inlier_points=np.zeros((1, 3)),
+    )
+    picture = live_picture(found, image, camera, points, VOXEL)
+    assert picture.shape == (480, 640, 3) and (image == 128).all()
+    ring = picture[390:411, 490:511].astype(int)
+    assert (ring.min(axis=2) > 200).any()
+    colourful = np.ptp(picture[100:380, 100:540].astype(int), axis=2) > 60
+    assert colourful.any() == localized

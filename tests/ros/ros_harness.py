@@ -101,8 +101,8 @@ class ScriptedLocalizer:
             reprojection_error_px=1.5,
             submap=0,
             latency_ms={"image": 1.0, "match": 2.0, "pose": 3.0},
-            inlier_pixels=np.zeros((0, 2)),
-            inlier_points=np.zeros((0, 3)),
+            inlier_pixels=np.full((2, 2), 20.0),
+            inlier_points=np.ones((2, 3)),
         )
 
 
@@ -220,9 +220,12 @@ class Robot(Node):
         """The node's transforms: those out of the map."""
         return [transform for transform in self.transforms if transform.header.frame_id == "map"]
 
-    def send_camera_info(self, width: int = WIDTH, height: int = HEIGHT, focal: float = 60.0) -> None:
-        k = [focal, 0.0, width / 2, 0.0, focal, height / 2, 0.0, 0.0, 1.0]
-        self.camera_info.publish(CameraInfo(width=width, height=height, k=k))
+    def camera_info_message(self) -> CameraInfo:
+        k = [60.0, 0.0, WIDTH / 2, 0.0, 60.0, HEIGHT / 2, 0.0, 0.0, 1.0]
+        return CameraInfo(width=WIDTH, height=HEIGHT, k=k)
+
+    def send_camera_info(self) -> None:
+        self.camera_info.publish(self.camera_info_message())
 
     def send_image(self, number: int, stamp_ns: int) -> None:
         self.image.publish(image_message(number, stamp_ns))

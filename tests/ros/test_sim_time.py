@@ -43,6 +43,7 @@ def test_a_bag_that_starts_again(robot: Robot, launch_node: Callable[..., Any], 
     first, second = node._session.pipeline.localizer.calls
     assert (first.number, second.number) == (5, 6)
     assert second.prior is None
+    assert len(node._session._outputs._path) == 1
     found = [t for t in robot.transforms if t.header.frame_id == "map"]
     wait_for(
         lambda: len([t for t in robot.transforms if t.header.frame_id == "map"]) == 2, f"both of {found}"

@@ -19,7 +19,7 @@ from diff2i2p.pairing import StampPairing
 from diff2i2p.parameters import Parameters
 from diff2i2p.pipeline import Job
 from diff2i2p.poses import nanoseconds
-from diff2i2p.qos import OVERRIDABLE, sensor_qos
+from diff2i2p.qos import OVERRIDABLE, on_mismatch, sensor_qos
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 
@@ -66,7 +66,12 @@ class CameraInputs:
 
     def _subscribe(self, kind: type, topic: str, callback: Callable[[Any], None]) -> None:
         subscription = self._node.create_subscription(
-            kind, topic, callback, sensor_qos(), qos_overriding_options=OVERRIDABLE
+            kind,
+            topic,
+            callback,
+            sensor_qos(),
+            qos_overriding_options=OVERRIDABLE,
+            event_callbacks=on_mismatch(topic.partition("/")[0], self._complain),
         )
         self._subscriptions.append(subscription)
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile, qos_profile_sensor_data
 from rclpy.qos_overriding_options import QoSOverridingOptions
+
+from diff2i2p_core.errors import InputError
 
 OVERRIDABLE = QoSOverridingOptions.with_default_policies()
 OVERRIDABLE_LATCHED = QoSOverridingOptions([*OVERRIDABLE.policy_kinds, QoSPolicyKind.DURABILITY])
@@ -25,3 +31,16 @@ def latched_qos() -> QoSProfile:
 def output_qos(depth: int = 10) -> QoSProfile:
     """Reliable, volatile: what RViz and most tools ask for."""
     return QoSProfile(depth=depth)
+
+
+def on_mismatch(topic: str, complain: Callable[[str, Exception], None]) -> SubscriptionEventCallbacks:
+    """Says that a publisher's messages on `topic` will never come, which DDS otherwise keeps to itself."""
+
+    def incompatible(event: Any) -> None:
+        policy = QoSPolicyKind(event.last_policy_kind).name.lower()
+        words = (
+            f"a publisher on {topic} offers less {policy} than the node asks for; none of its messages come"
+        )
+        complain(topic, InputError(f"{words}: change its QoS, or the node's by qos_overrides (docs/ros2.md)"))
+
+    return SubscriptionEventCallbacks(incompatible_qos=incompatible)

@@ -22,7 +22,7 @@ from diff2i2p.parameters import Parameters
 from diff2i2p.pipeline import Job, LocalizerClass, Pipeline
 from diff2i2p.pose_file import load_pose, save_pose
 from diff2i2p.poses import matrix_from_pose
-from diff2i2p.qos import OVERRIDABLE, OVERRIDABLE_LATCHED, latched_qos, output_qos
+from diff2i2p.qos import OVERRIDABLE, OVERRIDABLE_LATCHED, latched_qos, on_mismatch, output_qos
 from diff2i2p.services import Answer, Answers, ready
 from diff2i2p.transforms import Buffer, TransformBroadcaster, TransformListener
 from diff2i2p.worker import Worker
@@ -82,6 +82,7 @@ class Session:
                 self._on_map_cloud,
                 latched_qos(),
                 qos_overriding_options=OVERRIDABLE_LATCHED,
+                event_callbacks=on_mismatch("map_cloud", diagnostics.complain),
             )
 
     # Life
