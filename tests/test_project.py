@@ -110,6 +110,11 @@ def test_every_folder_of_the_core_is_a_package() -> None:
     assert [str(p.parent) for p in sources(CORE) if not (p.parent / "__init__.py").is_file()] == []
 
 
+def test_test_files_have_names_of_their_own() -> None:
+    names = [path.name for path in sources(REPO / "tests") if path.name != "conftest.py"]
+    assert sorted(name for name in set(names) if names.count(name) > 1) == []
+
+
 def test_every_dependency_is_pinned() -> None:
     tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11")
     project = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))["project"]
