@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path as FilePath
 from typing import Any, cast
 
 import numpy as np
@@ -23,6 +24,7 @@ from diff2i2p.poses import stamp_from
 
 OK, WARN, ERROR = 0, 1, 2
 SECOND = 10**9
+REPO = FilePath(__file__).resolve().parents[2]
 
 
 def test_path_is_bounded_and_pictures_are_made_for_those_who_look(
@@ -161,3 +163,19 @@ def test_changes_of_the_path_length_act_at_once(
     node.set_parameters([Parameter("path_length", value=2)])
     robot.localize(4, 4 * SECOND)
     assert [stamp_of(pose) // SECOND for pose in node._session._outputs._path] == [3, 4]
+
+
+def test_every_key_of_the_diagnostics_is_documented(
+    robot: Robot, launch_node: Callable[..., Any], map_file: str
+) -> None:
+    launch_node(map=map_file)
+    robot.wait_camera_matched()
+    robot.send_camera_info()
+    robot.wait_status(WARN, "no image yet")
+    robot.image.publish(Image())
+    robot.wait_status(ERROR, "image: the time stamp is zero")
+    robot.localize(1, SECOND)
+    found = robot.wait_status(OK, "localized")
+    documented = (REPO / "docs/ros2.md").read_text(encoding="utf-8").split("| key | what |")[1]
+    rows = documented.split("\n\n")[0].splitlines()[2:]
+    assert {row.split("`")[1] for row in rows} == set(found)
