@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from diff2i2p_core.errors import InputError
 
 
 @contextmanager
@@ -36,3 +39,16 @@ def write_text(path: Path | str, text: str) -> None:
     """Write `text` (UTF-8) to `path` atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def full_disk_explained(out: Path | str) -> Iterator[None]:
+    """Turn "no space left" into an InputError, for work on `out` that a second run goes on with."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise InputError(
+            f"{out}: the disk is full; free some space and run the same again, what is done is kept"
+        ) from None

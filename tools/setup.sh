@@ -144,7 +144,7 @@ build_tf2_msgs() {
 }
 
 set_up() {
-  local ros python version extras=train,viz,dev
+  local ros python version extras=train,viz,bags,dev
   unset _ROS_WHEELS_BOOTSTRAP_COMPLETE # left by a parent process of another environment
   choose_python
   check_machine

@@ -62,6 +62,68 @@ def seven_scenes(
     )
 
 
+@app.command("rgbd-scenes-v2")
+def rgbd_scenes_v2(
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="SRC", help="Folder with imgs and pc, or their zips.", show_default=False),
+    ],
+    out: Out,
+    window: Window = 25,
+    voxel: Voxel = 0.025,
+    min_overlap: MinOverlap = 0.3,
+    processes: Processes = None,
+) -> None:
+    """RGB-D Scenes V2 as downloaded; the papers' split of its scenes."""
+    from diff2i2p_core.data.preparation import rgbd_scenes_v2 as scenes
+
+    _prepare(
+        "rgbd-scenes-v2",
+        lambda work: scenes.rgbd_scenes_v2(source, work),
+        out,
+        processes,
+        layout="rgbd_scenes_v2",
+        window=window,
+        voxel=voxel,
+        min_overlap=min_overlap,
+    )
+
+
+@app.command("tum")
+def tum_sequences(
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="SRC", help="Unpacked sequence, or a folder of such.", show_default=False),
+    ],
+    out: Out,
+    camera: Annotated[
+        str | None, typer.Option(help="fx,fy,cx,cy of rectified images not from freiburg1, 2 or 3.")
+    ] = None,
+    window: Window = 25,
+    voxel: Voxel = 0.025,
+    min_overlap: MinOverlap = 0.5,
+    gap: Gap = 25,
+    val: Val = "0.15",
+    test: Test = "0.15",
+    processes: Processes = None,
+) -> None:
+    """Sequences of the TUM RGB-D benchmark, each a scene."""
+    from diff2i2p_core.data.preparation.tum import tum
+
+    _prepare(
+        "tum",
+        lambda work: tum(source, camera),
+        out,
+        processes,
+        window=window,
+        voxel=voxel,
+        min_overlap=min_overlap,
+        gap=gap,
+        val=_share(val, "--val"),
+        test=_share(test, "--test"),
+    )
+
+
 @app.command()
 def frames(
     source: Annotated[
@@ -94,6 +156,59 @@ def frames(
         val=_share(val, "--val"),
         test=_share(test, "--test"),
     )
+
+
+@app.command()
+def rosbag(
+    source: Annotated[
+        Path, typer.Argument(metavar="BAG", help="rosbag2 folder, .mcap or .db3.", show_default=False)
+    ],
+    out: Out,
+    image: Annotated[str | None, typer.Option(help="Topic of the images, raw or compressed.")] = None,
+    depth: Annotated[str | None, typer.Option(help="Topic of depth images or of clouds.")] = None,
+    camera_info: Annotated[str | None, typer.Option(help="Topic of the images' calibration.")] = None,
+    pose: Annotated[str | None, typer.Option(help="Topic of poses or odometry that goes before /tf.")] = None,
+    world: Annotated[
+        str | None, typer.Option(help="Frame of the map; by default the topmost above the camera.")
+    ] = None,
+    every: Annotated[int, typer.Option(min=1, help="Take every so many images.")] = 1,
+    apart: Annotated[
+        float, typer.Option(min=0, help="Seconds that an image and its depth may be apart.")
+    ] = 0.02,
+    frames_only: Annotated[
+        bool, typer.Option("--frames-only", help="Write OUT/frames and no benchmark pairs.")
+    ] = False,
+    window: Window = 25,
+    voxel: Voxel = 0.025,
+    min_overlap: MinOverlap = 0.5,
+    gap: Gap = 25,
+    val: Val = "0.15",
+    test: Test = "0.15",
+    processes: Processes = None,
+) -> None:
+    """A ROS 2 bag: its frames as the posed RGB-D folder OUT/frames, and the pairs that these give."""
+    from diff2i2p_core.data.preparation.frames import FolderRecording
+    from diff2i2p_core.data.preparation.rosbag import BagTopics, export_bag
+    from diff2i2p_core.files import full_disk_explained
+
+    topics = BagTopics(image, depth, camera_info, pose, world, every, apart)
+    with _progress() as progress, full_disk_explained(out):
+        folder = export_bag(source, out / "frames", topics, progress)
+    recording = FolderRecording(folder, source.resolve().stem)
+    typer.echo(f"{folder}: {len(recording.numbers)} frames")
+    if not frames_only:
+        _prepare(
+            "rosbag",
+            lambda work: [recording],
+            out,
+            processes,
+            window=window,
+            voxel=voxel,
+            min_overlap=min_overlap,
+            gap=gap,
+            val=_share(val, "--val"),
+            test=_share(test, "--test"),
+        )
 
 
 @app.command()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import multiprocessing
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,7 +26,7 @@ from diff2i2p_core.data.preparation.recording import SUBSETS, Recording
 from diff2i2p_core.data.preparation.settings import PreparationSettings
 from diff2i2p_core.data.preparation.windows import Window, cut_windows
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.files import write_text
+from diff2i2p_core.files import full_disk_explained, write_text
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is done, done, total)."""
@@ -53,7 +51,7 @@ def prepare(
         find: called with a folder for files that are needed until the set is finished.
     """
     work = out / "work"
-    with _disk_is_full(out):
+    with full_disk_explained(out):
         recordings = find(work)
         windows = cut_windows(recordings, settings)
         if begin(out, _source(kind, recordings, settings)):
@@ -130,18 +128,6 @@ class _Pool:
             future.result()
             self._tell(what, done, len(calls))
         return [future.result() for future in futures]
-
-
-@contextmanager
-def _disk_is_full(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise InputError(
-            f"{out}: the disk is full; free some space and run the same again, what is done is kept"
-        ) from None
 
 
 def _source(kind: str, recordings: Sequence[Recording], settings: PreparationSettings) -> dict[str, Any]:
