@@ -117,7 +117,7 @@ class CsdSettings(Section):
 
 
 class LossSettings(Section):
-    """Every term with its weight; a weight of 0 leaves its work out."""
+    """Every term with its weight; 0 leaves a term out."""
 
     coarse: CoarseSettings = CoarseSettings()
     fine: FineSettings = FineSettings()
