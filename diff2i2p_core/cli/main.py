@@ -8,6 +8,7 @@ import typer
 
 from diff2i2p_core.cli import config, evaluate, prepare, weights
 from diff2i2p_core.cli import map as map_command
+from diff2i2p_core.cli.ablate import ablate
 from diff2i2p_core.cli.bench import bench
 from diff2i2p_core.cli.demo import demo
 from diff2i2p_core.cli.doctor import doctor
@@ -32,6 +33,7 @@ app.command("localize")(localize)
 app.command("register")(register)
 app.add_typer(prepare.app, name="prepare")
 app.command("train")(train)
+app.command("ablate")(ablate)
 app.command("test")(test)
 app.command("eval")(eval_)
 app.command("bench")(bench)

@@ -60,9 +60,9 @@ class Records:
             from torch.utils.tensorboard import SummaryWriter
 
             with self.folder.writing():
-                # Entries after the checkpoint, of a run that was cut off, are hidden.
-                purge = self.step + 1 if self.step else None
-                writer = SummaryWriter(str(self.folder.path / "tensorboard"), purge_step=purge)
+                # What a run that was cut off wrote after its checkpoint is hidden.
+                events = self.folder.path / "tensorboard"
+                writer = SummaryWriter(str(events), purge_step=self.step + 1)
                 self._writer = self._stack.enter_context(writer)
             self._progress = self._stack.enter_context(_progress())
             self._task = self._progress.add_task("", total=self.total, completed=self.step, note="")
@@ -93,7 +93,9 @@ class Records:
         self.folder.log({"step": step, "epoch": epoch, "validation": summary.as_json()})
         self._scalars("validation", summary.mean, step)
         shown = ", ".join(f"{name} {summary.mean[name]:.3g}" for name in SHOWN)
-        self._progress.console.print(f"validation after step {step}: {shown}", highlight=False)
+        self._progress.console.print(
+            f"validation after step {step}: {shown}", highlight=False, soft_wrap=True
+        )
 
     def scalars(self, group: str, values: Mapping[str, float], step: int) -> None:
         if self.main:

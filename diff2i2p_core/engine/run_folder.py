@@ -28,12 +28,12 @@ class RunFolder:
     def weights(self, name: str) -> Path:
         return self.path / f"{name}.safetensors"
 
-    def start(self, config: TrainConfig, resumed_step: int | None) -> None:
-        """Write the settings. A resumed run's log loses what came after its checkpoint."""
+    def start(self, config: TrainConfig, step: int) -> None:
+        """Write the settings; the log loses what an earlier, cut off attempt did after `step`."""
         with self.writing():
             write_text(self.path / "config.json", config.model_dump_json(indent=2))
-            if resumed_step is not None and (self.path / "log.jsonl").exists():
-                kept = [record for record in self.records() if record["step"] <= resumed_step]
+            if (self.path / "log.jsonl").exists():
+                kept = [record for record in self.records() if record["step"] <= step]
                 write_text(self.path / "log.jsonl", "".join(json.dumps(record) + "\n" for record in kept))
 
     def refuse_if_used(self) -> None:

@@ -18,6 +18,9 @@ from diff2i2p_core.engine.signals import ignore_stop_signals
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.models.config import ModelConfig
 
+VALIDATION_SEED = 1_000_003
+"""Not the experiment's: runs with other seeds are measured on the same pairs."""
+
 
 def training_pairs(config: TrainConfig, model: ModelConfig) -> PairSource:
     if config.benchmark is not None:
@@ -30,7 +33,7 @@ def validation_pairs(config: TrainConfig, model: ModelConfig) -> tuple[PairSourc
     count = config.validation.pairs
     if config.validation.scenes:
         source: PairSource = _scene_pairs(
-            config, config.validation.scenes, model, config.seed + 1, augment=False
+            config, config.validation.scenes, model, VALIDATION_SEED, augment=False
         )
         return source, list(range(source.epoch_length if count is None else count))
     if config.benchmark is None:

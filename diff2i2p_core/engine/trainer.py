@@ -77,7 +77,7 @@ class Trainer:
         else:
             self.folder.refuse_if_used()
         if accelerator.is_main_process:
-            self.folder.start(config, self.step if resume else None)
+            self.folder.start(config, self.step)
         bf16 = config.precision == "bf16"
         self.objective = Objective(self.model, config.losses, seed=config.seed, bf16=bf16)
         self.parallel = accelerator.prepare(self.objective)

@@ -1,0 +1,56 @@
+"""`diff2i2p ablate`: what each correction of the released code is worth on one's own data."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diff2i2p_core.cli import options
+from diff2i2p_core.errors import InputError
+
+
+def ablate(
+    config: Annotated[Path, typer.Argument(help="YAML of the corrected experiment.", show_default=False)],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, as validation.pairs=50")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Of each run.")] = 2000,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each variant, with seeds from `seed` on.")] = 3,
+    only: Annotated[
+        str, typer.Option(help="Some of pose,dct,depthless,kpconv,negatives,deformed,csd,augmentation,all.")
+    ] = "",
+    as_json: options.AsJson = False,
+) -> None:
+    """Train the experiment as it is, with each released rule alone and with all of them.
+
+    The run's folder gets ablation.md and ablation.json after every run. Started again, it keeps what is done.
+    """
+    from rich.console import Console
+
+    from diff2i2p_core.engine.ablation import Result, run_ablation
+    from diff2i2p_core.engine.ablation_report import markdown
+    from diff2i2p_core.engine.config_file import load_config
+    from diff2i2p_core.engine.signals import Stopped
+    from diff2i2p_core.files import write_text
+
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise InputError("ablate: runs in one process; start it without torchrun")
+    base = load_config(config, overrides or ())
+    wanted = [name.strip() for name in only.split(",") if name.strip()]
+    console, results = Console(stderr=True), list[Result]()
+    path = base.output / base.name / "ablation"
+    content = {"experiment": base.name, "steps": steps, "runs": [], "markdown": ""}
+    try:
+        for result in run_ablation(base, steps, range(base.seed, base.seed + seeds), wanted):
+            results.append(result)
+            console.print(f"{result.variant}, seed {result.seed}: done", highlight=False)
+            content |= {"runs": [asdict(r) for r in results], "markdown": markdown(base, steps, results)}
+            write_text(path.with_suffix(".md"), str(content["markdown"]))
+            write_text(path.with_suffix(".json"), json.dumps(content, indent=1) + "\n")
+    except Stopped as stopped:
+        typer.echo(f"diff2i2p: {stopped}", err=True)
+        raise typer.Exit(stopped.status) from None
+    typer.echo(json.dumps(content) if as_json else content["markdown"])

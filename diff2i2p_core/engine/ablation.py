@@ -1,0 +1,179 @@
+"""Corrections of the released code turned back one by one: same data, same seeds, one table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from diff2i2p_core.engine.config import TrainConfig, merge
+from diff2i2p_core.engine.run_folder import RunFolder
+from diff2i2p_core.engine.trainer import Trainer
+from diff2i2p_core.errors import InputError
+
+CORRECTED, RELEASED = "none", "all"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The released rule in place of one correction."""
+
+    what: str
+    overrides: dict[str, Any]
+    """Nested as `TrainConfig` is."""
+    needs: str = ""
+    applies: Callable[[TrainConfig], bool] = field(default=lambda config: True)
+    """Whether it changes anything in an experiment; `needs` says in words when."""
+    released: bool = True
+
+
+def _tuned(config: TrainConfig) -> bool:
+    return config.model.build().tuning
+
+
+RULES = {
+    "pose": Rule(
+        "no pose loss, PnP on all matches alike with swapped pixels (METHOD 8.1, 8.2)",
+        {
+            "losses": {
+                "pose": {
+                    "rotation_weight": 0.0,
+                    "translation_weight": 0.0,
+                    "pixel_order": "row_column",
+                    "inlier_px": None,
+                    "max_matches": None,
+                    "score_temperature": None,
+                    "gate_deg": None,
+                    "gate_m": None,
+                }
+            }
+        },
+    ),
+    "dct": Rule(
+        f"correspondence tuning left out (8.6); no released rule, hence not in `{RELEASED}`",
+        {"model": {"replace": {"tuning": False}}},
+        "tuning",
+        _tuned,
+        released=False,
+    ),
+    "depthless": Rule(
+        "pixels and nodes without depth count (8.8)",
+        {"losses": {"tuning": {"depthless_pixels": True}, "coarse": {"unknown_nodes": "negative"}}},
+    ),
+    "kpconv": Rule(
+        "KPConv divides by the neighbours with a positive sum (8.9)",
+        {"model": {"replace": {"points": {"normalization": "positive_sum"}}}},
+    ),
+    "negatives": Rule(
+        "negatives by the smaller overlap (8.10)",
+        {"losses": {"coarse": {"negatives": "smaller"}}},
+        "losses.coarse.kind=circle",
+        lambda config: config.losses.coarse.kind == "circle",
+    ),
+    "deformed": Rule(
+        "losses see the points that tuning moved (D3)",
+        {"losses": {"fine": {"deformed_points": True}, "csd": {"deformed_points": True}}},
+        "tuning",
+        _tuned,
+    ),
+    "csd": Rule(
+        "the released gradient, prompts and rendering (8.3-8.5)",
+        {"losses": {"csd": {"mode": "released"}}},
+        "losses.csd.weight above 0",
+        lambda config: config.losses.csd.weight > 0,
+    ),
+    "augmentation": Rule(
+        "uneven axes and Gaussian shifts (D21)",
+        {"benchmark": {"augmentation": "released"}},
+        "a benchmark",
+        lambda config: config.benchmark is not None,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run."""
+
+    variant: str
+    seed: int
+    metrics: dict[str, float | None]
+    """The validation's mean at the last step."""
+    loss: float
+    """Mean training loss of the last steps."""
+    seconds: float
+
+
+def variants(base: TrainConfig, only: Sequence[str] = ()) -> dict[str, TrainConfig]:
+    """Experiments by name: `none` (the base, corrected), each rule that applies alone, `all` of them.
+
+    `only` picks some; `none` always stays, to compare with. InputError for a name that is unknown or does not
+    apply to the base.
+    """
+    applicable = {name: rule for name, rule in RULES.items() if rule.applies(base)}
+    for name in only:
+        if name in RULES and name not in applicable:
+            raise InputError(f"'{name}' changes nothing in this experiment; it needs {RULES[name].needs}")
+        if name not in (*RULES, CORRECTED, RELEASED):
+            raise InputError(f"'{name}': no such rule; use {', '.join((CORRECTED, *RULES, RELEASED))}")
+    found: dict[str, dict[str, Any]] = {CORRECTED: {}, RELEASED: {}}
+    for name, rule in applicable.items():
+        found[name] = rule.overrides
+        if rule.released:
+            found[RELEASED] = merge(found[RELEASED], rule.overrides)
+    values = base.model_dump()
+    return {
+        name: TrainConfig.model_validate(merge(values, overrides))
+        for name, overrides in found.items()
+        if not only or name in (CORRECTED, *only)
+    }
+
+
+def run_config(variant: str, config: TrainConfig, seed: int, steps: int) -> TrainConfig:
+    """One run: `steps` steps, validated once at their end."""
+    validation = config.validation.model_copy(update={"every": steps})
+    update = {
+        "name": f"{variant}-{seed}",
+        "output": config.output / config.name,
+        "seed": seed,
+        "steps": steps,
+        "epochs": None,
+        "validation": validation,
+        "inspect_every": steps,
+        "save_epochs": None,
+    }
+    return config.model_copy(update=update)
+
+
+def run_ablation(
+    base: TrainConfig, steps: int, seeds: Sequence[int], only: Sequence[str] = ()
+) -> Iterator[Result]:
+    """Train every variant with every seed, seed by seed; finished runs are read, others go on.
+
+    The base needs held-out pairs.
+    """
+    if base.benchmark is None and not base.validation.scenes:
+        raise InputError("validation: no held-out pairs; give validation.scenes")
+    chosen = variants(base, only)
+    for seed in seeds:
+        for name, config in chosen.items():
+            yield _run(name, run_config(name, config, seed, steps))
+
+
+def _run(variant: str, config: TrainConfig) -> Result:
+    folder = RunFolder(config.output / config.name)
+    settings = folder.path / "config.json"
+    if settings.exists() and settings.read_text(encoding="utf-8") != config.model_dump_json(indent=2):
+        raise InputError(f"{folder.path}: a run with other settings; remove it, or choose another name=...")
+    if not (settings.exists() and _finished(folder, config)):
+        Trainer(config).run(resume=folder.checkpoint.exists())
+    records = folder.records()
+    losses = [record for record in records if "loss" in record]
+    return Result(
+        variant, config.seed, records[-1]["validation"]["mean"], losses[-1]["loss"], losses[-1]["seconds"]
+    )
+
+
+def _finished(folder: RunFolder, config: TrainConfig) -> bool:
+    records = folder.records()
+    return bool(records) and records[-1]["step"] == config.steps and "validation" in records[-1]
