@@ -59,10 +59,12 @@ class Check:
 
 
 def doctor(
+    ros: Annotated[bool, typer.Option("--ros", help="Look at a running ROS 2 node instead.")] = False,
+    node: Annotated[str, typer.Option(help="Full name of that node.")] = "/diff2i2p",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Say what is installed, what is missing and the mend. Exit status 2 if something needed is missing."""
-    found = checks()
+    found = graph_checks(node) if ros else checks()
     ready = all(check.status != "missing" for check in found)
     if as_json:
         print(json.dumps({"ready": ready, "checks": [asdict(check) for check in found]}))
@@ -82,6 +84,20 @@ def checks() -> list[Check]:
         *_weights(),
         *_room(),
     ]
+
+
+def graph_checks(node: str) -> list[Check]:
+    """What a live node lacks: the ROS package looks, in a process of its own."""
+    command = [sys.executable, "-m", "diff2i2p.graph_check", "--node", node]
+    probe = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    if probe.returncode:
+        reason = (probe.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        return [
+            Check(
+                "ROS 2 graph", "missing", reason, f"{SETUP}, or source the workspace; then `diff2i2p doctor`"
+            )
+        ]
+    return [Check(**row) for row in json.loads(probe.stdout.strip().splitlines()[-1])]
 
 
 def _python() -> Check:
@@ -204,4 +220,4 @@ def _print(found: list[Check], ready: bool) -> None:
     console = Console(highlight=False)
     console.print(table)
     missing = ", ".join(check.name for check in found if check.status == "missing")
-    console.print("The main job can run." if ready else f"The main job cannot run yet. Missing: {missing}.")
+    console.print("Nothing needed is missing." if ready else f"It cannot run yet. Missing: {missing}.")

@@ -1,0 +1,233 @@
+"""Looks at a running localization node and its surroundings for the usual faults of start-up.
+
+    python -m diff2i2p.graph_check --node /diff2i2p --seconds 5
+
+Prints a JSON list of checks as `diff2i2p doctor` shows them: name, status (ok, note, missing), found, mend.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rcl_interfaces.srv import GetParameters
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import parameter_value_to_python
+from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
+from sensor_msgs.msg import CameraInfo
+from tf2_msgs.msg import TFMessage
+
+from diff2i2p.qos import latched_qos, sensor_qos
+
+Check = dict[str, str]
+INPUTS = {
+    "sensor_msgs/msg/Image": "image",
+    "sensor_msgs/msg/CompressedImage": "compressed image",
+    "sensor_msgs/msg/CameraInfo": "camera_info",
+    "sensor_msgs/msg/PointCloud2": "map cloud",
+}
+"""What the node's subscriptions are, by their type."""
+OPTIONAL = ("compressed image",)
+ASKED = ("map_frame", "odom_frame", "base_frame", "camera_frame", "use_sim_time")
+TF_SECONDS = 1.0
+"""To listen for a second parent of a frame."""
+LEVELS = {DiagnosticStatus.OK: "ok", DiagnosticStatus.WARN: "note"}
+
+
+def check(name: str, status: str, found: str, mend: str = "") -> Check:
+    return {"name": name, "status": status, "found": found, "mend": mend}
+
+
+class GraphCheck:
+    """Listens for some seconds; waits for each thing no longer than it takes to come."""
+
+    def __init__(self, context: Context, target: str, seconds: float) -> None:
+        self._node = Node(f"graph_check_{os.getpid()}", context=context)
+        self._target = "/" + target.strip("/")
+        namespace, _, self._name = self._target.rpartition("/")
+        self._namespace = namespace or "/"
+        self._seconds = seconds
+        self._executor = SingleThreadedExecutor(context=context)
+        self._executor.add_node(self._node)
+        self._said: DiagnosticStatus | None = None
+        self._camera_frame = ""
+        self._parents: dict[str, set[str]] = defaultdict(set)
+        self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        self._node.create_subscription(TFMessage, "/tf", self._on_transforms, QoSProfile(depth=100))
+        self._node.create_subscription(TFMessage, "/tf_static", self._on_transforms, latched_qos())
+
+    def run(self) -> list[Check]:
+        try:
+            return list(self._checks())
+        finally:
+            self._executor.shutdown()
+            self._node.destroy_node()
+
+    def _checks(self) -> Iterator[Check]:
+        me = (self._name, self._namespace)
+        graph = self._node.get_node_names_and_namespaces
+        if not self._wait(lambda: me in graph()):
+            others = sorted({name for name, _ in graph()} - {self._node.get_name()})
+            found = f"no node {self._target}; nodes here: {', '.join(others) or 'none'}"
+            mend = "start it, name it with --node, or compare ROS_DOMAIN_ID and ROS_AUTOMATIC_DISCOVERY_RANGE"
+            yield check("node", "missing", found, mend)
+            return
+        values = self._parameters()
+        if not values:
+            yield check("node", "missing", f"{self._target} answers no question", "is it hanging? restart it")
+            return
+        yield self._diagnostics()
+        yield from self._inputs()
+        if values["odom_frame"] or values["base_frame"]:
+            yield from self._frames(values)
+        yield from self._clock(bool(values["use_sim_time"]))
+
+    def _diagnostics(self) -> Check:
+        if not self._wait(lambda: self._said is not None) or self._said is None:
+            return check("diagnostics", "missing", "the node says nothing on /diagnostics", "restart it")
+        state = next((row.value for row in self._said.values if row.key == "state"), "")
+        found = f"{state}: {self._said.message}"
+        if state != "active" and self._said.level == DiagnosticStatus.OK:
+            return check("diagnostics", "note", found, f"ros2 lifecycle set {self._target} activate")
+        status = LEVELS.get(self._said.level, "missing")
+        return check("diagnostics", status, found, "" if status == "ok" else "docs/troubleshooting.md")
+
+    def _inputs(self) -> Iterator[Check]:
+        """Each topic that the node hears: is there a publisher, and do the QoS fit?"""
+        topics = self._node.get_subscriber_names_and_types_by_node(self._name, self._namespace)
+        for topic, kinds in sorted(topics):
+            what = INPUTS.get(kinds[0])
+            if what is None:
+                continue
+            self._wait(lambda topic=topic: self._node.get_publishers_info_by_topic(topic), 1.0)  # type: ignore[misc]
+            publishers = self._node.get_publishers_info_by_topic(topic)
+            if not publishers:
+                others = [name for name, types in self._node.get_topic_names_and_types() if kinds[0] in types]
+                others = [name for name in others if self._node.get_publishers_info_by_topic(name)]
+                status = "note" if what in OPTIONAL else "missing"
+                hint = (
+                    f"remap {topic}; published are: {', '.join(others)}" if others else "start its publisher"
+                )
+                yield check(what, status, f"nobody publishes {topic}", "" if status == "note" else hint)
+                continue
+            (wanted, *_) = [
+                info.qos_profile
+                for info in self._node.get_subscriptions_info_by_topic(topic)
+                if (info.node_name, info.node_namespace) == (self._name, self._namespace)
+            ]
+            faults = []
+            for info in publishers:
+                fit, reason = qos_check_compatible(info.qos_profile, wanted)
+                if fit == QoSCompatibility.ERROR:
+                    faults.append(f"{info.node_name}: {reason.strip()}")
+            if faults:
+                found = f"the QoS of {topic} does not fit ({'; '.join(faults)})"
+                yield check(what, "missing", found, "change the publisher's, or the node's by qos_overrides")
+            else:
+                yield check(what, "ok", f"{topic}, {len(publishers)} publisher(s)")
+            if what == "camera_info":
+                self._hear_camera(topic)
+
+    def _hear_camera(self, topic: str) -> None:
+        subscription = self._node.create_subscription(CameraInfo, topic, self._on_camera_info, sensor_qos())
+        self._wait(lambda: self._camera_frame)
+        self._node.destroy_subscription(subscription)
+
+    def _frames(self, values: dict[str, Any]) -> Iterator[Check]:
+        """The transforms that the frame contract asks of others."""
+        camera = values["camera_frame"] or self._camera_frame
+        base, odom = values["base_frame"], values["odom_frame"]
+        if not camera:
+            yield check("TF", "note", "the camera's frame is unknown: no camera_info was heard")
+        wanted = [(base, camera, "start robot_state_publisher, or set camera_frame or base_frame")]
+        wanted += [(odom, base or camera, "start the odometry, or set odom_frame or base_frame")]
+        for parent, child, mend in wanted:
+            if not parent or not child:
+                continue
+            name = f"TF {parent} <- {child}"
+            if self._wait(lambda p=parent, c=child: self._root(p) == self._root(c)):  # type: ignore[misc]
+                yield check(name, "ok", "connected")
+            else:
+                known = set(self._parents) | {one for many in self._parents.values() for one in many}
+                absent = [f"'{frame}'" for frame in (parent, child) if frame not in known]
+                found = f"nobody publishes {' or '.join(absent)}" if absent else "in two unconnected trees"
+                yield check(name, "missing", found, mend)
+        self._wait(lambda: False, TF_SECONDS)
+        for frame, parents in self._parents.items():
+            if len(parents) > 1:
+                found = f"'{frame}' has the parents {', '.join(sorted(parents))}"
+                mend = "stop one of the publishers: a frame has one parent (docs/frame_contract.md)"
+                yield check(f"TF {frame}", "missing", found, mend)
+
+    def _clock(self, simulated: bool) -> Iterator[Check]:
+        published = bool(self._node.get_publishers_info_by_topic("/clock"))
+        if simulated and not published:
+            mend = "play the bag with --clock, or set use_sim_time false"
+            yield check("clock", "missing", "use_sim_time is set, but nobody publishes /clock", mend)
+        elif published and not simulated:
+            yield check("clock", "note", "/clock is published, but use_sim_time is false", "set use_sim_time")
+
+    def _parameters(self) -> dict[str, Any]:
+        """Values of ASKED; empty if the node does not answer."""
+        client = self._node.create_client(GetParameters, f"{self._target}/get_parameters")
+        if not self._wait(client.service_is_ready):
+            return {}
+        future = client.call_async(GetParameters.Request(names=list(ASKED)))
+        if not self._wait(future.done):
+            return {}
+        return dict(zip(ASKED, map(parameter_value_to_python, future.result().values), strict=True))
+
+    def _root(self, frame: str) -> str:
+        seen = {frame}
+        while (parents := self._parents.get(frame)) and (parent := min(parents)) not in seen:
+            frame = parent
+            seen.add(frame)
+        return frame
+
+    def _wait(self, condition: Callable[[], Any], seconds: float | None = None) -> bool:
+        until = time.monotonic() + (self._seconds if seconds is None else seconds)
+        while not condition():
+            if time.monotonic() > until:
+                return False
+            self._executor.spin_once(timeout_sec=0.05)
+        return True
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        name = f"{self._target.lstrip('/')}: localization"
+        self._said = next((status for status in message.status if status.name == name), self._said)
+
+    def _on_camera_info(self, message: CameraInfo) -> None:
+        self._camera_frame = message.header.frame_id.removeprefix("/")
+
+    def _on_transforms(self, message: TFMessage) -> None:
+        for transform in message.transforms:
+            child, parent = transform.child_frame_id, transform.header.frame_id
+            self._parents[child.removeprefix("/")].add(parent.removeprefix("/"))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--node", default="/diff2i2p", help="full name of the localization node")
+    parser.add_argument("--seconds", type=float, default=5.0, help="to wait for each thing, at most")
+    arguments = parser.parse_args()
+    context = Context()
+    rclpy.init(context=context)
+    try:
+        print(json.dumps(GraphCheck(context, arguments.node, arguments.seconds).run()))
+    finally:
+        context.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""`doctor --ros`: faults of start-up on a live graph are found, each with its mend."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+pytestmark = pytest.mark.ros
+pytest.importorskip("rclpy")
+
+from rclpy.parameter import Parameter
+from ros_harness import CAMERA_FRAME, Robot, wait_for
+
+from diff2i2p.graph_check import GraphCheck
+from diff2i2p.poses import stamp_from, stamped_transform
+from diff2i2p_core.cli.main import app
+
+QUICK = 0.6
+"""Seconds to wait for what never comes."""
+
+
+@pytest.fixture
+def look(ros_context: Any) -> Callable[..., dict[str, dict[str, str]]]:
+    def run(node: str = "/diff2i2p", seconds: float = QUICK) -> dict[str, dict[str, str]]:
+        return {row["name"]: row for row in GraphCheck(ros_context, node, seconds).run()}
+
+    return run
+
+
+def _static(parent: str, child: str) -> Any:
+    return stamped_transform(parent, child, stamp_from(0), np.eye(4))
+
+
+def test_no_node(robot: Robot, look: Callable[..., Any]) -> None:
+    found = look()
+    assert [*found] == ["node"]
+    assert found["node"]["status"] == "missing" and "nodes here: robot" in found["node"]["found"]
+
+
+def test_a_healthy_graph_and_then_each_fault(
+    robot: Robot, launch_node: Callable[..., Any], map_file: str, look: Callable[..., Any]
+) -> None:
+    node = launch_node(map=map_file, odom_frame="odom", base_frame="base_link").node
+    robot.wait_camera_matched()
+    info = robot.camera_info_message()
+    info.header.frame_id = CAMERA_FRAME
+    timer = robot.create_timer(0.05, lambda: robot.camera_info.publish(info))
+    robot.static_broadcaster.sendTransform([_static("odom", "base_link"), _static("base_link", CAMERA_FRAME)])
+    found = look(seconds=5.0)
+    good = ("image", "camera_info", "TF base_link <- camera_optical", "TF odom <- base_link")
+    assert {name: found[name]["status"] for name in good} == dict.fromkeys(good, "ok")
+    assert "no image yet" in found["diagnostics"]["found"]
+
+    robot.static_broadcaster.sendTransform(_static("world", "odom"))
+    robot.send_transform("map", "odom", 10**9, np.eye(4))
+    robot.destroy_publisher(robot.image)
+    node.set_parameters([Parameter("use_sim_time", value=True)])
+    wait_for(lambda: not robot.get_publishers_info_by_topic("/image"), "the end of the image")
+    repeat = robot.create_timer(0.05, lambda: robot.send_transform("map", "odom", 10**9, np.eye(4)))
+    found = look(seconds=5.0)
+    assert found["image"]["found"] == "nobody publishes /image" and found["image"]["mend"]
+    assert "nobody publishes /clock" in found["clock"]["found"]
+    assert found["TF odom"]["found"] == "'odom' has the parents map, world"
+    robot.destroy_timer(timer)
+    robot.destroy_timer(repeat)
+
+
+def test_absent_frames_and_qos_that_does_not_fit(
+    robot: Robot, launch_node: Callable[..., Any], map_file: str, look: Callable[..., Any]
+) -> None:
+    override = {"qos_overrides./image.subscription.reliability": "reliable"}
+    launch_node(map=map_file, base_frame="base_link", camera_frame=CAMERA_FRAME, **override)
+    wait_for(lambda: robot.get_subscriptions_info_by_topic("/image"), "the node")
+    found = look()
+    assert "QoS of /image does not fit (robot: " in found["image"]["found"]
+    assert found["camera_info"]["status"] == "ok"
+    frames = found["TF base_link <- camera_optical"]
+    assert frames["found"] == "nobody publishes 'base_link' or 'camera_optical'"
+    assert frames["status"] == "missing" and "robot_state_publisher" in frames["mend"]
+
+
+@pytest.mark.slow
+def test_the_command_shows_it(robot: Robot) -> None:
+    result = CliRunner().invoke(app, ["doctor", "--ros", "--node", "/nobody", "--json"])
+    assert result.exit_code == 2, result.output
+    (row,) = json.loads(result.stdout)["checks"]
+    assert row["status"] == "missing" and "no node /nobody; nodes here: " in row["found"]
