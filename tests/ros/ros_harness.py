@@ -47,6 +47,8 @@ class ScriptedLocalizer:
     middle and answers `truth(number)`; number 0 is "not localized". Remembers what it was asked."""
 
     delay = 0.0
+    gate: threading.Event | None = None
+    """Work on an image ends when it is set."""
 
     needs_depth = False
     map_voxel = 0.05
@@ -89,6 +91,7 @@ class ScriptedLocalizer:
             SimpleNamespace(number=number, image=image, camera=camera, prior=prior, depth=depth)
         )
         time.sleep(self.delay)
+        assert self.gate is None or self.gate.wait(10)
         found = number > 0
         return SimpleNamespace(
             localized=found,

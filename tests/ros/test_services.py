@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ pytest.importorskip("rclpy")
 
 from lifecycle_msgs.msg import Transition
 from rclpy.parameter import Parameter
-from ros_harness import Robot, truth, wait_for
+from ros_harness import Robot, ScriptedLocalizer, truth, wait_for
 
 import diff2i2p.session
 from diff2i2p.parameters import Parameters
@@ -82,12 +83,12 @@ def test_relocalize_forgets_the_pose_also_of_an_image_in_work(
     robot.send_camera_info()
     robot.localize(1, 1 * SECOND)
     localizer = node._session.pipeline.localizer
-    localizer.delay = 0.3
+    localizer.gate = threading.Event()
     robot.send_image(2, 2 * SECOND)
     wait_for(lambda: len(localizer.calls) == 2, "work on the second image")
     assert robot.call("relocalize").success
+    localizer.gate.set()
     wait_for(lambda: len(robot.poses) == 2, "its pose")
-    localizer.delay = 0
     robot.localize(3, 3 * SECOND)
     robot.localize(4, 4 * SECOND)
     priors = [call.prior for call in localizer.calls]
@@ -113,6 +114,47 @@ def test_reload_map_takes_the_file_that_the_parameter_names(
     robot.send_camera_info()
     robot.localize(1, SECOND)
     assert robot.status[2]["map_file_faults"] == "1"
+
+
+def test_a_map_in_loading_is_not_loaded_again(
+    robot: Robot, launch_node: Callable[..., Any], map_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch_node(map=map_file)
+    robot.wait_camera_matched()
+    entered, proceed = threading.Event(), threading.Event()
+    original = ScriptedLocalizer.open
+
+    def slow(*arguments: Any, **named: Any) -> ScriptedLocalizer:
+        entered.set()
+        assert proceed.wait(10)
+        return original(*arguments, **named)
+
+    monkeypatch.setattr(ScriptedLocalizer, "open", slow)
+    first = robot.ask("reload_map")
+    assert entered.wait(10)
+    assert robot.call("reload_map").message == "busy: the map is being loaded"
+    proceed.set()
+    wait_for(first.done, "the first answer")
+    assert first.result().success
+
+
+def test_the_pose_survives_a_node_that_is_killed(
+    robot: Robot,
+    launch_node: Callable[..., Any],
+    map_file: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(diff2i2p.session, "SAVE_PERIOD", 0.0)
+    pose_file = tmp_path / "pose.json"
+    launch_node(map=map_file, initial_pose_file=str(pose_file))
+    robot.wait_camera_matched()
+    robot.send_camera_info()
+    robot.localize(3, SECOND)
+    wait_for(pose_file.exists, "the saved pose")
+    found = load_pose(pose_file, Parameters(), map_file)
+    assert found is not None
+    np.testing.assert_allclose(found, truth(3), atol=1e-9)
 
 
 def test_the_pose_survives_a_restart(

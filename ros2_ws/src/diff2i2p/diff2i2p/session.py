@@ -60,6 +60,7 @@ class Session:
         self._map_subscription: Any = None
         self._last_cloud = 0
         self._pose_restored = False
+        self._jumps = 0
         self._saved: tuple[PoseWithCovarianceStamped | None, float] = (None, time.monotonic())
         self._image_answers, self._map_answers = Answers(node), Answers(node)
         self._buffer = Buffer()
@@ -129,6 +130,8 @@ class Session:
             self._inputs.parameters = parameters
 
     def time_jumped(self) -> None:
+        """Back: what was known is of a time that is still to come."""
+        self._jumps += 1
         self._buffer.clear()
         self.pipeline.prior.reset()
         self._outputs.forget()
@@ -265,8 +268,11 @@ class Session:
         localizer = self.pipeline.localizer
         if self.parameters.mode == "on_request" and not self._image_answers:
             return  # it came while the image before it was answered
+        jumps = self._jumps
         result = self.pipeline.process(job)
-        if result is None or localizer is None or self.worker.stopped or self._health.state != "active":
+        if result is None or localizer is None:
+            return
+        if self.worker.stopped or self._health.state != "active" or self._jumps != jumps:
             return
         self._outputs.publish(result, self.parameters)
         if result.tf_fault:
