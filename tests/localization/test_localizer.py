@@ -199,6 +199,7 @@ def test_weights_of_rgbd_mode_need_the_depth(
     save_model(Diff2I2P(config), tmp_path / "rgbd.safetensors")
     localizer = Localizer.from_cloud(*room_cloud, weights=tmp_path / "rgbd.safetensors", views=VIEWS[:1])
     depth = np.full((240, 320), 2.0, np.float32)
+    assert localizer.needs_depth
     assert localizer.localize(IMAGE, CAMERA, depth=depth).reason
     with pytest.raises(InputError, match="'tiny-rgbd' need the query's depth"):
         localizer.localize(IMAGE, CAMERA)

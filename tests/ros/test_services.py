@@ -196,3 +196,16 @@ def test_saved_poses_that_are_not_for_this_node_are_named(tmp_path: Path) -> Non
         path.write_text(text)
         with pytest.raises(InputError, match=words):
             load_pose(path, Parameters(), "room.map")
+
+
+def test_a_pose_file_that_cannot_be_written_is_named(
+    robot: Robot, launch_node: Callable[..., Any], map_file: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    launch_node(map=map_file, initial_pose_file=str(tmp_path / "file" / "pose.json"))
+    robot.wait_camera_matched()
+    robot.send_camera_info()
+    robot.localize(3, SECOND)
+    answer = robot.call("save_pose")
+    assert not answer.success and "pose.json: cannot be " in answer.message
+    robot.localize(4, 2 * SECOND)  # and nothing else is disturbed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from pathlib import Path
 
 from geometry_msgs.msg import Point, Pose, PoseWithCovarianceStamped, Quaternion
@@ -15,6 +16,37 @@ from diff2i2p_core.files import write_text
 
 CAMERA = "camera"
 """The body of a pose where no base_frame is given."""
+
+
+class PoseFile:
+    """The file that the parameter `initial_pose_file` names."""
+
+    def __init__(self, parameters: Parameters) -> None:
+        self.path = Path(parameters.initial_pose_file).expanduser()
+        self._parameters = parameters
+        self._restored = False
+        self._last: PoseWithCovarianceStamped | None = None
+        self._when = time.monotonic()
+
+    def is_due(self, pose: PoseWithCovarianceStamped | None, period: float) -> bool:
+        """Whether there is a pose that was not saved yet, `period` seconds after the last attempt."""
+        return pose is not None and pose is not self._last and time.monotonic() - self._when >= period
+
+    def save(self, pose: PoseWithCovarianceStamped, map_name: str) -> None:
+        """InputError if the file cannot be written."""
+        self._last, self._when = pose, time.monotonic()
+        try:
+            save_pose(self.path, pose, self._parameters, map_name)
+        except OSError as error:
+            fault = f"{self.path}: cannot be written ({error.strerror}); mend initial_pose_file"
+            raise InputError(fault) from None
+
+    def restore(self, map_name: str) -> Matrix | None:
+        """(4, 4) map_from_body for the first map in use; None without a file, or for a later map."""
+        if self._restored:
+            return None
+        self._restored = True
+        return load_pose(self.path, self._parameters, map_name)
 
 
 def save_pose(path: Path, pose: PoseWithCovarianceStamped, parameters: Parameters, map_name: str) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 import traceback
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
@@ -20,7 +18,7 @@ from diff2i2p.inputs import CameraInputs
 from diff2i2p.outputs import Outputs
 from diff2i2p.parameters import Parameters
 from diff2i2p.pipeline import Job, LocalizerClass, Pipeline
-from diff2i2p.pose_file import load_pose, save_pose
+from diff2i2p.pose_file import PoseFile
 from diff2i2p.poses import matrix_from_pose
 from diff2i2p.qos import OVERRIDABLE, OVERRIDABLE_LATCHED, latched_qos, on_mismatch, output_qos
 from diff2i2p.services import Answer, Answers, ready
@@ -59,9 +57,9 @@ class Session:
         self._initialpose: Any = None
         self._map_subscription: Any = None
         self._last_cloud = 0
-        self._pose_restored = False
+        self._announced = False
         self._jumps = 0
-        self._saved: tuple[PoseWithCovarianceStamped | None, float] = (None, time.monotonic())
+        self._pose_file = PoseFile(parameters) if parameters.initial_pose_file else None
         self._image_answers, self._map_answers = Answers(node), Answers(node)
         self._buffer = Buffer()
         self.pipeline = Pipeline(localizer_class, Frames(parameters, self._buffer), health)
@@ -98,6 +96,8 @@ class Session:
             output_qos(),
             qos_overriding_options=OVERRIDABLE,
         )
+        self._announced = False
+        self._announce()
 
     def deactivate(self) -> None:
         """Drop the camera; the map stays."""
@@ -118,7 +118,8 @@ class Session:
         self._map_answers.answer((False, "the node was cleaned up"))
         if self._listener is not None:
             self._listener.unregister()
-        self._save_if_new()
+        if self._pose_file is not None and self._pose_file.is_due(self._outputs.last_pose, 0.0):
+            self.save_pose()
         self._outputs.close()
 
     def apply(self, parameters: Parameters) -> None:
@@ -144,8 +145,8 @@ class Session:
         words = self._health.judge()[1]
         self._image_answers.expire(f"no result within {IMAGE_TIMEOUT:g} s: {words}")
         self._map_answers.expire(f"the map is still being loaded after {MAP_TIMEOUT:g} s")
-        if time.monotonic() - self._saved[1] > SAVE_PERIOD:
-            self._save_if_new()
+        if self._pose_file is not None and self._pose_file.is_due(self._outputs.last_pose, SAVE_PERIOD):
+            self.save_pose()
 
     # Services
 
@@ -173,26 +174,17 @@ class Session:
         return question
 
     def save_pose(self) -> Answer:
-        if not self.parameters.initial_pose_file:
+        if self._pose_file is None:
             return False, "the parameter initial_pose_file is empty; name a file and configure again"
         pose = self._outputs.last_pose
         if pose is None:
             return False, "there is no pose to save yet"
-        path = Path(self.parameters.initial_pose_file).expanduser()
         try:
-            save_pose(path, pose, self.parameters, self._health.map)
-        except OSError as error:
-            fault = InputError(f"initial_pose_file: {path} cannot be written ({error.strerror})")
-            self._diagnostics.complain("pose_file", fault)
-            return False, str(fault)
-        self._saved = (pose, time.monotonic())
-        return True, f"saved to {path}"
-
-    def _save_if_new(self) -> None:
-        pose = self._outputs.last_pose
-        if self.parameters.initial_pose_file and pose is not None and pose is not self._saved[0]:
-            self.save_pose()
-            self._saved = (pose, time.monotonic())  # also after a failure: try again with the next pose
+            self._pose_file.save(pose, self._health.map)
+        except InputError as error:
+            self._diagnostics.complain("pose_file", error)
+            return False, str(error)
+        return True, f"saved to {self._pose_file.path}"
 
     # Messages in, on the executor's thread
 
@@ -248,21 +240,33 @@ class Session:
         assert self.pipeline.localizer is not None
         self._outputs.forget()
         self._outputs.publish_map(self.pipeline.localizer, self.parameters.map_frame)
-        if self.parameters.initial_pose_file and not self._pose_restored:
-            self._pose_restored = True
-            self._restore_pose()
+        if self._pose_file is not None:
+            self._restore_pose(self._pose_file)
+        self._announce()
         self._diagnostics.publish_change()
 
-    def _restore_pose(self) -> None:
-        path = Path(self.parameters.initial_pose_file).expanduser()
+    def _announce(self) -> None:
+        """Once an activation: what the node works with, so that a wrong topic or frame is seen at once."""
+        if self._announced or self._inputs is None or self.pipeline.localizer is None:
+            return
+        self._announced = True
+        p, resolve = self.parameters, self._node.resolve_topic_name
+        child = p.odom_frame or p.base_frame or p.camera_frame or "the images' frame"
+        self._node.get_logger().info(
+            f"active: images from {resolve('image')}, calibration from {resolve('camera_info')}, map "
+            f"{self._health.map} of {len(self.pipeline.localizer.map_points)} points; "
+            + (f"publishes {p.map_frame} -> {child}" if p.publish_tf else "publishes no transform")
+        )
+
+    def _restore_pose(self, file: PoseFile) -> None:
         try:
-            map_from_body = load_pose(path, self.parameters, self._health.map)
+            map_from_body = file.restore(self._health.map)
         except InputError as error:
             self._diagnostics.complain("pose_file", error)
             return
         if map_from_body is not None:
             self.pipeline.prior.set_initial(map_from_body)
-            self._node.get_logger().info(f"the first prior is the pose saved in {path}")
+            self._node.get_logger().info(f"the first prior is the pose saved in {file.path}")
 
     def _localize(self, job: Job) -> None:
         localizer = self.pipeline.localizer
