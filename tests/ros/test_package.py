@@ -2,23 +2,56 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import yaml
 
 pytestmark = pytest.mark.ros
 pytest.importorskip("rclpy")
 
 from ros_harness import Robot
 
+from diff2i2p.parameters import Parameters
+
 REPO = Path(__file__).resolve().parents[2]
 PACKAGE = REPO / "ros2_ws/src/diff2i2p"
+
+
+def _literal(path: Path, name: str) -> dict[str, object]:
+    """The dictionary that a file assigns to a name, without running it: PyPI has no launch."""
+    for statement in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == name:
+            return dict(ast.literal_eval(statement.value))
+    raise AssertionError(name)
+
+
+def test_launch_arguments_are_parameters_and_documented() -> None:
+    launch = REPO / "launch/localize.launch.py"
+    parameters, topics = _literal(launch, "PARAMETERS"), _literal(launch, "TOPICS")
+    assert set(parameters) <= {row.name for row in fields(Parameters)}
+    table = (REPO / "docs/ros2.md").read_text(encoding="utf-8").split("| argument |")[1].split("\n\n")[0]
+    missing = {name for name in (*parameters, *topics, "namespace") if f"`{name}`" not in table}
+    assert not missing
+
+
+def test_rviz_shows_what_the_node_publishes() -> None:
+    rviz = yaml.safe_load((PACKAGE / "rviz/localize.rviz").read_text(encoding="utf-8"))
+    displays = rviz["Visualization Manager"]["Displays"]
+    shown = {display["Topic"]["Value"] for display in displays if "Topic" in display}
+    published = {"/pose", "/path", "/diff2i2p/map", "/diff2i2p/inliers", "/diff2i2p/debug_image"}
+    assert shown == published | {"/camera/image_raw"}
+    documented = (REPO / "docs/ros2.md").read_text(encoding="utf-8")
+    for topic in published:
+        assert f"| out `{topic.replace('/diff2i2p', '~').removeprefix('/')}` |" in documented
 
 
 @pytest.fixture(scope="module")
