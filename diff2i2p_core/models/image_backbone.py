@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,6 +16,24 @@ NODE_LEVELS = 3
 
 def _upsample(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=True)
+
+
+class Head(nn.Sequential):
+    """A 3x3 convolution block, then a 3x3 convolution to another width."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(ConvBlock(inputs, inputs, 3), nn.Conv2d(inputs, outputs, 3, padding=1))
+
+    def forward(self, x: Tensor, then: nn.Conv2d | None = None) -> Tensor:
+        """(B, C, H, W) to (B, D, H, W), or to the channels of `then`, a 1x1 convolution that follows."""
+        block, last = cast("tuple[ConvBlock, nn.Conv2d]", tuple(self))
+        if then is None:
+            return cast(Tensor, last(block(x)))
+        assert last.bias is not None and then.bias is not None
+        # Both are linear and become one: at full resolution a map costs more than the product of weights.
+        matrix = then.weight.flatten(1)
+        weight = torch.einsum("dc,cihw->dihw", matrix, last.weight)
+        return F.conv2d(block(x), weight, matrix @ last.bias + then.bias, padding=1)
 
 
 class ImageBackbone(nn.Module):
@@ -45,19 +65,19 @@ class ImageBackbone(nn.Module):
         # Finest first: laterals[0] belongs to stage `fine_stage`.
         pairs = list(zip(channels[self.fine_stage : -1], channels[self.fine_stage + 1 :], strict=True))
         self.laterals = nn.ModuleList(nn.Conv2d(fine, coarse, 1) for fine, coarse in pairs)
-        self.merges = nn.ModuleList(self._head(coarse, fine) for fine, coarse in pairs)
+        self.merges = nn.ModuleList(Head(coarse, fine) for fine, coarse in pairs)
         width = channels[self.fine_stage]
         if self.full_resolution:
             self.stem_lateral = nn.Conv2d(width, width, 1)
-            self.stem_merge = self._head(width, width)
+            self.stem_merge = Head(width, width)
         self.project = nn.Conv2d(width, fine_dim, 1)
 
-    @staticmethod
-    def _head(inputs: int, outputs: int) -> nn.Sequential:
-        return nn.Sequential(ConvBlock(inputs, inputs, 3), nn.Conv2d(inputs, outputs, 3, padding=1))
-
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Fine map (B, fine_dim, H / fine_stride, W / fine_stride) and coarsest map (B, C, H/2^n, W/2^n)."""
+        """Fine map (B, fine_dim, H / fine_stride, W / fine_stride) and coarsest map (B, C, H/2^n, W/2^n).
+
+        Both are channels last in memory: convolutions are fastest so, and the fine map's pixels are rows.
+        """
+        image = image.contiguous(memory_format=torch.channels_last)
         stem = self.stem(image)
         features = []
         x = stem
@@ -66,11 +86,13 @@ class ImageBackbone(nn.Module):
             features.append(x)
         top = latent = self.top(features[-1])
         skips = features[self.fine_stage : -1]
-        for skip, lateral, merge in reversed(list(zip(skips, self.laterals, self.merges, strict=True))):
-            latent = merge(lateral(skip) + _upsample(latent, skip))
+        for i in reversed(range(len(self.merges))):
+            last = i == 0 and not self.full_resolution
+            merged = self.laterals[i](skips[i]) + _upsample(latent, skips[i])
+            latent = self.merges[i](merged, self.project if last else None)
         if self.full_resolution:
-            latent = self.stem_merge(_upsample(self.stem_lateral(stem) + latent, image))
-        return self.project(latent), top
+            return self.stem_merge(_upsample(self.stem_lateral(stem) + latent, image), self.project), top
+        return (latent if len(self.merges) else self.project(latent)), top
 
 
 class NodePyramid(nn.Module):

@@ -18,7 +18,8 @@ def num_groups(channels: int) -> int:
 
 
 def leaky_relu(x: Tensor) -> Tensor:
-    return F.leaky_relu(x, LEAKY_SLOPE)
+    """In place: for results of norms and sums, whose backward passes do not need them."""
+    return F.leaky_relu(x, LEAKY_SLOPE, inplace=True)
 
 
 class ConvBlock(nn.Module):
@@ -56,11 +57,15 @@ class BasicBlock(nn.Module):
 class PackedGroupNorm(nn.GroupNorm):
     """Group norm of packed points (N, C): statistics over each cloud of the pack, not over the pack."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, activate: bool = True) -> None:
+        """`activate`: a leaky ReLU follows."""
         super().__init__(num_groups(channels), channels)
+        self.activate = activate
 
     def forward(self, x: Tensor, lengths: list[int] | None = None) -> Tensor:
         """(N, C) to (N, C). `lengths` are the clouds' sizes; None for a single cloud."""
-        if lengths is None or len(lengths) == 1:
-            return super().forward(x.t().unsqueeze(0)).squeeze(0).t()
-        return torch.cat([self.forward(cloud) for cloud in x.split(lengths)])
+        if lengths is not None and len(lengths) > 1:
+            return torch.cat([self.forward(cloud) for cloud in x.split(lengths)])
+        # As an image of N rows and one column, channels last: the norm then needs no transposed copies.
+        x = super().forward(x[None, :, None].permute(0, 3, 1, 2))
+        return (leaky_relu(x) if self.activate else x).permute(0, 2, 3, 1).flatten(0, 2)

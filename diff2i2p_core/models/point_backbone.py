@@ -10,7 +10,13 @@ from torch import Tensor, nn
 from diff2i2p_core.models.config import PointConfig
 from diff2i2p_core.models.layers import PackedGroupNorm, leaky_relu
 from diff2i2p_core.ops.gather import interpolate, interpolation_weights, max_pool
-from diff2i2p_core.ops.kpconv import KERNEL_SIZE, kernel_disposition, kernel_influence, kpconv
+from diff2i2p_core.ops.kpconv import (
+    KERNEL_SIZE,
+    kernel_disposition,
+    kernel_influence,
+    kpconv,
+    neighbor_offsets,
+)
 from diff2i2p_core.ops.pyramid import PointPyramid
 
 
@@ -20,12 +26,11 @@ class Unary(nn.Module):
     def __init__(self, inputs: int, outputs: int, activate: bool = True) -> None:
         super().__init__()
         self.linear = nn.Linear(inputs, outputs)
-        self.norm = PackedGroupNorm(outputs)
-        self.activate = activate
+        self.norm = PackedGroupNorm(outputs, activate)
 
     def forward(self, x: Tensor, lengths: list[int]) -> Tensor:
-        x = self.norm(self.linear(x), lengths)
-        return leaky_relu(x) if self.activate else x
+        normed: Tensor = self.norm(self.linear(x), lengths)
+        return normed
 
 
 class KPConvBlock(nn.Module):
@@ -46,12 +51,11 @@ class KPConvBlock(nn.Module):
         )
         self.norm = PackedGroupNorm(outputs)
 
-    def forward(
-        self, x: Tensor, queries: Tensor, supports: Tensor, neighbors: Tensor, lengths: list[int]
-    ) -> Tensor:
-        influence = kernel_influence(queries, supports, neighbors, self.kernel_points, self.sigma)
+    def forward(self, x: Tensor, neighbors: Tensor, offsets: Tensor, lengths: list[int]) -> Tensor:
+        influence = kernel_influence(offsets, self.kernel_points, self.sigma)
         x = kpconv(x, neighbors, influence.to(x.dtype), self.weight, self.normalization) + self.bias
-        return leaky_relu(self.norm(x, lengths))
+        normed: Tensor = self.norm(x, lengths)
+        return normed
 
 
 class ResidualBlock(nn.Module):
@@ -74,13 +78,16 @@ class ResidualBlock(nn.Module):
         self.expand = Unary(middle, outputs, activate=False)
         self.shortcut = Unary(inputs, outputs, activate=False) if inputs != outputs else None
 
-    def forward(self, x: Tensor, pyramid: PointPyramid, level: int) -> Tensor:
-        """Features of `level` (of the level below it, if strided) to features of `level`."""
+    def forward(self, x: Tensor, pyramid: PointPyramid, level: int, offsets: Tensor) -> Tensor:
+        """Features of `level` (of the level below it, if strided) to features of `level`.
+
+        `offsets`: the neighbours' of `level` (those of subsampling, if strided), see `neighbor_offsets`.
+        """
         support = level - 1 if self.strided else level
         neighbors = pyramid.subsampling[support] if self.strided else pyramid.neighbors[level]
         lengths = pyramid.lengths[level]
         out = self.reduce(x, pyramid.lengths[support])
-        out = self.conv(out, pyramid.points[level], pyramid.points[support], neighbors, lengths)
+        out = self.conv(out, neighbors, offsets, lengths)
         out = self.expand(out, lengths)
         shortcut = max_pool(x, neighbors) if self.strided else x
         if self.shortcut is not None:
@@ -117,11 +124,16 @@ class PointBackbone(nn.Module):
     def forward(self, pyramid: PointPyramid, features: Tensor) -> tuple[Tensor, Tensor]:
         """Input features (N_0, C) to fine features (N_0, fine_dim) and coarsest features (N_L, C_L)."""
         points = pyramid.points
-        x = self.stem(features, points[0], points[0], pyramid.neighbors[0], pyramid.lengths[0])
+        x = features
         skips = []
         for i, blocks in enumerate(self.levels):
+            offsets = neighbor_offsets(points[i], points[i], pyramid.neighbors[i])
+            if i == 0:
+                x = self.stem(x, pyramid.neighbors[0], offsets, pyramid.lengths[0])
             for block in blocks:  # type: ignore[attr-defined]
-                x = block(x, pyramid, i)
+                if block.strided:
+                    below = neighbor_offsets(points[i], points[i - 1], pyramid.subsampling[i - 1])
+                x = block(x, pyramid, i, below if block.strided else offsets)
             skips.append(x)
         coarse = x
         for i in reversed(range(len(self.decoders))):

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
 def gather_padded(values: Tensor, indices: Tensor, padding: float = 0.0) -> Tensor:
     """Rows of `values` (N, C) by `indices` (M, K) in [0, N]; index N gives `padding`. Returns (M, K, C)."""
-    padded = torch.cat([values, values.new_full((1, values.shape[1]), padding)])
     # index_select has a far cheaper backward than advanced indexing on the CPU.
-    return padded.index_select(0, indices.reshape(-1)).view(*indices.shape, values.shape[1])
+    rows = _padded(values, padding).index_select(0, indices.reshape(-1))
+    return rows.view(*indices.shape, values.shape[1])
 
 
 def max_pool(values: Tensor, indices: Tensor) -> Tensor:
     """Maximum over neighbours (M, K) of `values` (N, C); padding counts as zero. Returns (M, C)."""
-    return gather_padded(values, indices).amax(dim=1)
+    return F.embedding_bag(indices, _padded(values), mode="max")
 
 
 def interpolation_weights(queries: Tensor, supports: Tensor, indices: Tensor) -> Tensor:
@@ -28,4 +29,9 @@ def interpolation_weights(queries: Tensor, supports: Tensor, indices: Tensor) ->
 
 def interpolate(values: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
     """Weighted sum over neighbours: values (N, C), indices and weights (M, K) to (M, C)."""
-    return torch.bmm(weights.unsqueeze(1), gather_padded(values, indices)).squeeze(1)
+    # Sums while it gathers: the (M, K, C) neighbours are never in memory.
+    return F.embedding_bag(indices, _padded(values), mode="sum", per_sample_weights=weights)
+
+
+def _padded(values: Tensor, padding: float = 0.0) -> Tensor:
+    return torch.cat([values, values.new_full((1, values.shape[1]), padding)])

@@ -15,18 +15,25 @@ KERNEL_SIZE = 15
 
 
 @torch.no_grad()
-def kernel_influence(
-    queries: Tensor, supports: Tensor, neighbors: Tensor, kernel_points: Tensor, sigma: float
-) -> Tensor:
-    """Weights max(0, 1 - |p_j - q - k| / sigma) of each neighbour under each kernel point: (M, 15, K)."""
+def neighbor_offsets(queries: Tensor, supports: Tensor, neighbors: Tensor) -> Tensor:
+    """(M, K, 5) of each neighbour: r = p_j - q, far away for padding, then |r|^2 and 1."""
     relative = gather_padded(supports, neighbors, padding=1e6) - queries.unsqueeze(1)
-    # |r - k|^2 by its parts: one small matrix product instead of an (M, K, 15, 3) difference.
-    squared = (
-        relative.square().sum(-1).unsqueeze(1)
-        - 2 * (kernel_points @ relative.transpose(1, 2))
-        + kernel_points.square().sum(-1)[:, None]
-    )
-    return squared.clamp_(min=0).sqrt_().div_(-sigma).add_(1).clamp_(min=0)
+    squared = relative.square().sum(-1, keepdim=True)
+    return torch.cat([relative, squared, torch.ones_like(squared)], dim=-1)
+
+
+@torch.no_grad()
+def kernel_influence(offsets: Tensor, kernel_points: Tensor, sigma: float) -> Tensor:
+    """Weights max(0, 1 - |p_j - q - k| / sigma) of each neighbour under each kernel point: (M, 15, K).
+
+    `offsets` are those of `neighbor_offsets`.
+    """
+    # |r - k|^2 = -2 r k + |r|^2 + |k|^2 in one matrix product, never in half precision.
+    norms = kernel_points.square().sum(-1, keepdim=True)
+    lifted = torch.cat([-2 * kernel_points, torch.ones_like(norms), norms], dim=1)
+    with torch.autocast(offsets.device.type, enabled=False):
+        squared = offsets @ lifted.t()
+    return squared.clamp_(min=0).sqrt_().div_(-sigma).add_(1).clamp_(min=0).transpose(1, 2)
 
 
 def kpconv(
@@ -37,11 +44,11 @@ def kpconv(
     Sums over kernel points of (influence-weighted neighbour features) x weights, divided by the number of
     real neighbours, or of those with a positive feature sum (`positive_sum`, the released rule, METHOD D11).
     """
-    gathered = gather_padded(features, neighbors)
-    per_kernel_point = torch.bmm(influence, gathered)
+    per_kernel_point = torch.bmm(influence, gather_padded(features, neighbors))
     output = per_kernel_point.flatten(1) @ weights.flatten(0, 1)
     if normalization == "positive_sum":
-        count = (gathered.sum(-1) > 0).sum(1)
+        positive = features.detach().sum(1, keepdim=True) > 0
+        count = gather_padded(positive, neighbors).sum((1, 2))
     else:
         count = (neighbors < len(features)).sum(1)
     return output / count.clamp(min=1).unsqueeze(1)
