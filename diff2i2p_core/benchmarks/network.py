@@ -32,6 +32,7 @@ FULL: dict[str, dict[str, Any]] = {
         **{"aim_ms": 25_000, "released_ms": 46_700},
         **{"aim_mb": 4096, "released_mb": 5325, "most_runs": 3},
     },
+    "training step, bfloat16": {"most_runs": 3},
 }
 """Aims and the released code's figures for the full network's cases."""
 COMMON_BIAS = 1.0
@@ -58,6 +59,7 @@ def cases_of(config: ModelConfig, points: int) -> list[Case]:
         "localization, cloud encoded before": localization,
         "both encoded and matched": forward,
         "training step": training_step,
+        "training step, bfloat16": partial(training_step, bf16=True),
     }
     return [Case(name, partial(prepare, config, points)) for name, prepare in work.items()]
 
@@ -110,10 +112,10 @@ def forward(config: ModelConfig, points: int, device: str) -> Work:
     )
 
 
-def training_step(config: ModelConfig, points: int, device: str) -> Work:
+def training_step(config: ModelConfig, points: int, device: str, bf16: bool = False) -> Work:
     """Encoding, matching, all losses of the default settings, backward and the optimizer's step."""
     model, batch = _model_and_batch(config, points, device)
-    objective = Objective(model, LossSettings(), seed=0).train()
+    objective = Objective(model, LossSettings(), seed=0, bf16=bf16).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
 
     def work() -> None:
@@ -131,5 +133,7 @@ def _model_and_batch(config: ModelConfig, points: int, device: str) -> tuple[Dif
     model = Diff2I2P(config)
     with torch.no_grad():
         for branch in (model.image_backbone, model.point_backbone):
-            branch.project.bias += COMMON_BIAS
+            bias = branch.project.bias
+            assert bias is not None
+            bias += COMMON_BIAS
     return model.to(device).eval(), collate([wall_pair(config, points)]).to(device)

@@ -10,6 +10,7 @@ from diff2i2p_core.models.config import ModelConfig
 from diff2i2p_core.models.features import Correspondences, FusedNodes, ImageFeatures, SubmapFeatures
 from diff2i2p_core.models.fusion import FusionTransformer
 from diff2i2p_core.models.image_backbone import NODE_LEVELS, ImageBackbone, NodePyramid
+from diff2i2p_core.models.layers import unit_length
 from diff2i2p_core.models.matching import match_nodes, match_patches
 from diff2i2p_core.models.patches import image_patches, point_patches
 from diff2i2p_core.models.point_backbone import PointBackbone
@@ -74,7 +75,7 @@ class Diff2I2P(nn.Module):
         tokens = self._exact(self.fusion.image_input(top.flatten(2).transpose(1, 2)))
         nodes = self._nodes(tokens, grid)
         fine_size = (fine.shape[-2], fine.shape[-1])
-        fine = F.normalize(self._exact(fine).flatten(2).transpose(1, 2), dim=-1)
+        fine = unit_length(self._exact(fine), dim=1).flatten(2).transpose(1, 2)
 
         stride = settings.fine_stride
         rows, columns = torch.meshgrid(

@@ -22,6 +22,11 @@ def leaky_relu(x: Tensor) -> Tensor:
     return F.leaky_relu(x, LEAKY_SLOPE, inplace=True)
 
 
+def unit_length(x: Tensor, dim: int) -> Tensor:
+    """x over its L2 norm along `dim`, as `F.normalize`: a product, whose backward makes half the copies."""
+    return x * x.norm(dim=dim, keepdim=True).clamp_min(1e-12).reciprocal()
+
+
 class ConvBlock(nn.Module):
     """Convolution, group norm and (by choice) leaky ReLU on (B, C, H, W)."""
 
