@@ -55,8 +55,8 @@ class RunFolder:
         return found
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
-        with self.writing(), atomic_path(self.checkpoint) as path:
-            torch.save(state, path)
+        with self.writing(), atomic_path(self.checkpoint) as path, path.open("wb") as file:
+            torch.save(state, file)
 
     def save_weights(self, model: Diff2I2P, name: str, notes: dict[str, str]) -> None:
         with self.writing():
@@ -68,7 +68,7 @@ class RunFolder:
         try:
             state: dict[str, Any] = torch.load(self.checkpoint, map_location=device, weights_only=True)
         except Exception as error:
-            reason = str(error).splitlines()[0][:120]
+            reason = _first_line(error)
             raise InputError(
                 f"{self.checkpoint}: broken ({reason}); start again, with start_from=.../last.safetensors"
             ) from None
@@ -80,8 +80,14 @@ class RunFolder:
         try:
             yield
         except (OSError, RuntimeError, SafetensorError) as error:
-            reason = getattr(error, "strerror", None) or str(error).splitlines()[0][:120]
+            # torch and safetensors wrap what the system says.
+            system = error if isinstance(error, OSError) else error.__context__
+            reason = getattr(system, "strerror", None) or _first_line(error)
             raise InputError(
                 f"{self.path}: cannot be written ({reason}); what was saved before is whole: make room, "
                 "then --resume"
             ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0][:120] or type(error).__name__

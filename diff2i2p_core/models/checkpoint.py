@@ -138,7 +138,7 @@ def read_released(path: Path | str) -> dict[str, Tensor]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give a weights file") from None
     except Exception as error:
-        reason = str(error).splitlines()[0][:120]
+        reason = str(error).partition("\n")[0][:120] or type(error).__name__
         raise InputError(f"{path}: not a checkpoint of plain tensors ({reason}); download it again") from None
     state = content.get("model", content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()) or not state:

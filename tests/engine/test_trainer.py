@@ -108,6 +108,25 @@ def test_validation_writes_the_best_weights(folder: Path, tmp_path: Path) -> Non
     assert set(accumulator.Tags()["images"]) == pictures
 
 
+def test_epochs(folder: Path, tmp_path: Path) -> None:
+    held_out = {"scenes": [{"folder": folder}], "pairs": 1}
+    config = experiment(
+        folder, tmp_path, steps=None, epochs=2, epoch_pairs=3, save_epochs=2, validation=held_out
+    )
+    Trainer(config).run()  # of 2 pairs a step: steps 2 and 3 end an epoch
+    run = tmp_path / "test"
+    assert {path.stem for path in run.glob("*.safetensors")} == {"best", "last", "epoch-2"}
+    records = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert [(r["step"], r["epoch"]) for r in records if "loss" in r] == [(1, 1), (2, 1), (3, 2)]
+    assert [(r["step"], r["epoch"]) for r in records if "validation" in r] == [(2, 1), (3, 2)]
+
+
+def test_resuming_keeps_the_pairs_a_step(folder: Path, tmp_path: Path) -> None:
+    Trainer(experiment(folder, tmp_path, steps=1)).run()
+    with pytest.raises(InputError, match=r"2 pairs a step, this one takes 6; keep batch_size"):
+        Trainer(experiment(folder, tmp_path, accumulate=3)).run(resume=True)
+
+
 def test_a_run_is_not_overwritten(folder: Path, tmp_path: Path) -> None:
     config = experiment(folder, tmp_path, steps=1)
     Trainer(config).run()
