@@ -215,12 +215,20 @@ def rosbag(
 def check(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The set.", show_default=False)],
     sample: Annotated[int, typer.Option(min=1, help="Pairs a subset whose overlap is recomputed.")] = 60,
+    report: Annotated[
+        Path | None, typer.Option(help="HTML page to write; default DIR/check.html.", show_default=False)
+    ] = None,
 ) -> None:
-    """Files, shapes, transforms, overlaps, checksums, and that no image or cloud is in two subsets."""
+    """Files, shapes, transforms, overlaps, checksums, disjoint subsets; pairs as pictures on a page."""
     from diff2i2p_core.data.preparation.check import check_set
+    from diff2i2p_core.evaluation.dataset_report import write_dataset_report
 
+    page = report or folder / "check.html"
     with _progress() as progress:
         found = check_set(folder, sample=sample, progress=progress)
+    if found.readable:
+        write_dataset_report(page, folder, found)
+        typer.echo(f"{page}: pairs as pictures", err=True)
     if found.problems:
         for problem in found.problems[1:20]:
             typer.echo(problem, err=True)

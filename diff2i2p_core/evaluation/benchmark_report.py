@@ -21,7 +21,14 @@ from diff2i2p_core.evaluation.plots import cumulative_curve, histogram
 from diff2i2p_core.evaluation.protocol import Protocol
 from diff2i2p_core.evaluation.published import PUBLISHED_HEAD, PUBLISHED_NOTES
 from diff2i2p_core.evaluation.registration import PairMetrics, Summary
-from diff2i2p_core.evaluation.report import about_card, best_median_worst, figures, tiles, write_page
+from diff2i2p_core.evaluation.report import (
+    about_card,
+    best_median_worst,
+    figures,
+    plain_table,
+    tiles,
+    write_page,
+)
 from diff2i2p_core.localization.overlay import Image
 
 
@@ -53,7 +60,9 @@ def write_benchmark_report(
             ]
         ),
         f"<h2>Scenes</h2><p>{ERRORS_NOTE}</p>",
-        _table(["scene", *(c.heading for c in COLUMNS)], [[n, *cells] for n, cells in table_rows(summary)]),
+        plain_table(
+            ["scene", *(c.heading for c in COLUMNS)], [[n, *cells] for n, cells in table_rows(summary)]
+        ),
         "<h2>Distributions</h2><p>Over all pairs, whatever their scene; pairs without a pose count as never "
         "reached.</p>",
         _plots(metrics, protocol),
@@ -62,7 +71,7 @@ def write_benchmark_report(
         *figures(panels(folder, metrics, protocol)),
         "<h2>Beside published results</h2>",
         f"<p>{html.escape(PUBLISHED_NOTES.get(benchmark, ''))}</p>",
-        _table(
+        plain_table(
             PUBLISHED_HEAD,
             list(published_rows(summary, benchmark)),
         ),
@@ -110,15 +119,6 @@ def _about(info: CacheInfo, found: int) -> dict[str, str]:
         "weights": f"{info.weights} ({info.weights_id[:12]}), {info.model}",
         "benchmark": f"{info.benchmark}, {info.subset}: {found} of {info.pairs} pairs",
     }
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    def line(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-    body = "".join(line(row, "td") for row in rows)
-    table = f"<table><thead>{line(head, 'th')}</thead><tbody>{body}</tbody></table>"
-    return f'<div class="card scroll names">{table}</div>'
 
 
 def _centimetres(metres: float) -> str:

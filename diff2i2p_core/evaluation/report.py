@@ -126,6 +126,17 @@ def about_card(about: dict[str, str]) -> str:
     return f'<div class="card"><dl>{rows}</dl></div>'
 
 
+def plain_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows of texts, the first column a name, under their headings."""
+
+    def line(cells: Sequence[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    body = "".join(line(row, "td") for row in rows)
+    table = f"<table><thead>{line(head, 'th')}</thead><tbody>{body}</tbody></table>"
+    return f'<div class="card scroll names">{table}</div>'
+
+
 def best_median_worst(ranked: Sequence[T]) -> list[tuple[str, T]]:
     """Of a list, best first: the best, the median and the worst, each once, with that word."""
     chosen: dict[int, tuple[str, T]] = {}

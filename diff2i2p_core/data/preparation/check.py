@@ -44,6 +44,8 @@ class Check:
     """Stored and recomputed, of a sample of pairs."""
     problems: list[str]
     """One line each; none if the set is sound."""
+    readable: bool
+    """Whether there are pairs, and all files of them can be read."""
 
 
 def check_set(root: Path, *, sample: int = 60, progress: Progress | None = None) -> Check:
@@ -87,7 +89,7 @@ def check_set(root: Path, *, sample: int = 60, progress: Progress | None = None)
             if len(pairs) != said:
                 problems.append(f"{name}: {len(pairs)} pairs, but {DATASET} says {said}")
         problems += _changed_files(root, dataset, tell)
-    return Check(layout, subsets, dataset, overlaps, problems)
+    return Check(layout, subsets, dataset, overlaps, problems, bool(entries) and not broken)
 
 
 def _layout(root: Path) -> Layout:
