@@ -188,14 +188,15 @@ def rosbag(
 ) -> None:
     """A ROS 2 bag: its frames as the posed RGB-D folder OUT/frames, and the pairs that these give."""
     from diff2i2p_core.data.preparation.frames import FolderRecording
-    from diff2i2p_core.data.preparation.rosbag import BagTopics, export_bag
+    from diff2i2p_core.data.preparation.rosbag import BagTopics, export_bag, left_out
     from diff2i2p_core.files import full_disk_explained
 
     topics = BagTopics(image, depth, camera_info, pose, world, every, apart)
     with _progress() as progress, full_disk_explained(out):
         folder = export_bag(source, out / "frames", topics, progress)
     recording = FolderRecording(folder, source.resolve().stem)
-    typer.echo(f"{folder}: {len(recording.numbers)} frames")
+    missing = "".join(f", {count} left out: {why} at their time" for why, count in left_out(folder).items())
+    typer.echo(f"{folder}: {len(recording.numbers)} frames{missing}")
     if not frames_only:
         _prepare(
             "rosbag",

@@ -41,6 +41,8 @@ def test_frames_then_check(data_dir: Path, tmp_path: Path) -> None:
     options = ("--window", 2, "--gap", 2, "--processes", 1)
     assert "1 scenes, pairs: " in invoke("frames", source, out, *options)
     assert f"{out}: sound, pairs: " in invoke("check", out, "--sample", 3)
+    page = (out / "check.html").read_text()
+    assert page.count("<figure>") >= 3 and "No problem was found" in page
     (out / "checksums.sha256").unlink()
     with pytest.raises(
         InputError,

@@ -75,6 +75,12 @@ def export_bag(
     return folder
 
 
+def left_out(folder: Path) -> dict[str, int]:
+    """Of a folder that `export_bag` wrote: how many of the bag's images are not in it, by the reason."""
+    counts: dict[str, int] = json.loads((folder / MARK).read_text(encoding="utf-8"))["left_out"]
+    return counts
+
+
 def _begun(part: Path, source: dict[str, Any]) -> Path:
     """The folder of a broken-off run that goes on, emptied if it was of other topics."""
     mark = json.dumps({"source": source}) + "\n"
