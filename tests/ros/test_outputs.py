@@ -19,6 +19,7 @@ from rclpy.qos import ReliabilityPolicy
 from ros_harness import CAMERA_FRAME, HEIGHT, WIDTH, Robot, ScriptedLocalizer, Spinning, stamp_of, wait_for
 from sensor_msgs.msg import Image, PointCloud2
 
+from diff2i2p.health import Health
 from diff2i2p.images import image_to_rgb
 from diff2i2p.poses import stamp_from
 
@@ -131,15 +132,21 @@ def test_two_nodes_in_namespaces_of_their_own(
     ros_context: Any, launch_node: Callable[..., Any], robot: Robot, map_file: str
 ) -> None:
     """Each hears its own camera and publishes its own pose; the frames keep them apart in TF."""
-    spinning = {}
+    spinning, healths = {}, []
     for name in ("red", "blue"):
-        launch_node(namespace=name, map=map_file, map_frame=f"{name}/map", camera_frame=f"{name}/camera")
+        frames = {"map_frame": f"{name}/map", "camera_frame": f"{name}/camera"}
+        healths.append(launch_node(namespace=name, map=map_file, **frames).node._health)
         spinning[name] = Spinning(Robot(ros_context, namespace=name), ros_context)
+
+    def calibrated(own: Robot, health: Health) -> bool:
+        own.send_camera_info()
+        return "camera_info" in health.seen
+
     try:
-        for number, name in enumerate(spinning, start=1):
+        for number, (name, health) in enumerate(zip(spinning, healths, strict=True), start=1):
             own = cast("Robot", spinning[name].node)
             own.wait_camera_matched()
-            own.calibrate(own.camera_info_message())
+            wait_for(partial(calibrated, own, health), "the calibration")
             own.localize(number, number * SECOND)
             assert [pose.header.frame_id for pose in own.poses] == [f"{name}/map"]
         wait_for(lambda: len(robot.transforms) == 2, "both transforms")

@@ -55,7 +55,12 @@ def test_images_on_request_only(robot: Robot, launch_node: Callable[..., Any], m
     robot.wait_status(WARN, "no image yet")
     robot.send_image(1, SECOND)
     robot.wait_status(0, "waiting for a request")
-    for number, success, words in ((2, True, "localized"), (0, False, "not localized: too few inliers")):
+    x, y, z = truth(2)[:3, 3]
+    answers = (
+        (2, True, f"localized at ({x:.2f}, {y:.2f}, {z:.2f}), 80 inliers"),
+        (0, False, "not localized: too few inliers"),
+    )
+    for number, success, words in answers:
         pending = robot.ask("localize_once")
         wait_for(lambda: node._session._image_answers, "the request")
         robot.send_image(number, (number + 2) * SECOND)

@@ -10,6 +10,7 @@ from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.lifecycle import LifecycleNode
 from rclpy.task import Future
 from sensor_msgs.msg import PointCloud2
+from std_msgs.msg import Header
 
 from diff2i2p.diagnostics import Diagnostics, in_words
 from diff2i2p.frames import Frames
@@ -194,33 +195,31 @@ class Session:
             self.worker.put("image", job)
 
     def _on_map_cloud(self, message: PointCloud2) -> None:
-        wanted = self.parameters.map_frame
-        frame = message.header.frame_id.removeprefix("/")
-        if frame != wanted:
-            fault = (
-                f"map cloud: it is in frame '{frame}', the parameter map_frame is '{wanted}'; make them equal"
-            )
-            self._diagnostics.complain("map_cloud", InputError(fault))
+        try:
+            self._check_frame(message.header, "map cloud", "make them equal")
+        except InputError as error:
+            self._diagnostics.complain("map_cloud", error)
             return
-        layout = str(
-            (message.fields, message.width, message.height, message.point_step, message.is_bigendian)
-        )
-        content = hash((layout, bytes(message.data)))
+        m = message
+        layout = str((m.fields, m.width, m.height, m.point_step, m.is_bigendian))
+        content = hash((layout, bytes(m.data)))
         if content != self._last_cloud:  # some publishers repeat a cloud instead of latching it
             self._last_cloud = content
             self.worker.put("map_cloud", message)
 
     def _on_initialpose(self, message: PoseWithCovarianceStamped) -> None:
-        wanted = self.parameters.map_frame
-        frame = message.header.frame_id.removeprefix("/")
         try:
-            if frame != wanted:
-                raise InputError(
-                    f"initialpose: it is in frame '{frame}', not in '{wanted}'; set RViz's fixed frame"
-                )
+            self._check_frame(message.header, "initialpose", "set RViz's fixed frame")
             self.pipeline.prior.set_initial(matrix_from_pose(message.pose.pose, "initialpose"))
         except InputError as error:
             self._diagnostics.complain("initialpose", error)
+
+    def _check_frame(self, header: Header, what: str, mend: str) -> None:
+        frame, wanted = header.frame_id.removeprefix("/"), self.parameters.map_frame
+        if frame != wanted:
+            raise InputError(
+                f"{what}: it is in frame '{frame}', the parameter map_frame is '{wanted}'; {mend}"
+            )
 
     # Work, on the worker's thread
 
@@ -282,7 +281,10 @@ class Session:
         if result.tf_fault:
             self._diagnostics.complain("tf", InputError(result.tf_fault))
         self._diagnostics.publish()
-        words = self._health.outcome[1] if not result.tf_fault else result.tf_fault
+        words = result.tf_fault or self._health.outcome[1]
+        if result.pose is not None and not result.tf_fault:
+            at = result.pose.pose.pose.position
+            words += f" at ({at.x:.2f}, {at.y:.2f}, {at.z:.2f}), {result.found.num_inliers} inliers"
         self._image_answers.answer((result.pose is not None, words), asked_before=job.received)
         self._outputs.publish_pictures(result, job, localizer, self.parameters.map_frame)
 
