@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.utils import gather_object
 
 from diff2i2p_core.data.pair import Batch
 from diff2i2p_core.engine.config import TrainConfig
@@ -27,6 +25,12 @@ from diff2i2p_core.errors import InputError
 from diff2i2p_core.evaluation.registration import PairMetrics, summarize
 from diff2i2p_core.models.checkpoint import load_state, start_from
 from diff2i2p_core.models.diff2i2p import Diff2I2P
+
+try:
+    from accelerate import Accelerator, DistributedDataParallelKwargs
+    from accelerate.utils import gather_object
+except ModuleNotFoundError:
+    raise InputError("training needs accelerate; install the extra 'train' of diff2i2p_core") from None
 
 SHOWN_PAIRS = 3
 """Of the validation, as pictures in TensorBoard."""
