@@ -55,14 +55,15 @@ def read_dataset(root: Path) -> DatasetFile:
 def begin(root: Path, source: dict[str, Any]) -> bool:
     """Mark a set as being made from `source`; whether it is finished already.
 
-    InputError where the folder holds another set, or other things.
+    An unfinished one may go on with other settings, but for those that its clouds depend on. InputError where
+    the folder holds another set, or other things.
     """
     if (root / DATASET).exists() and not (root / UNFINISHED).exists():
         if read_dataset(root).source != source:
             raise InputError(f"{root}: holds another set, or one with other settings; give a new folder")
         return True
     if (root / UNFINISHED).exists():
-        if _json(root / UNFINISHED) != source:
+        if _of_clouds(_json(root / UNFINISHED)) != _of_clouds(source):
             raise InputError(
                 f"{root}: was begun from other data or with other settings; remove it or give a new folder"
             )
@@ -70,6 +71,12 @@ def begin(root: Path, source: dict[str, Any]) -> bool:
         raise InputError(f"{root}: holds data that was not made here; give a new folder")
     write_text(root / UNFINISHED, json.dumps(source, indent=1) + "\n")
     return False
+
+
+def _of_clouds(source: dict[str, Any]) -> dict[str, Any]:
+    """What of `source` the clouds depend on."""
+    settings = source.get("settings", {})
+    return {**source, "settings": [settings.get(key) for key in ("window", "voxel", "max_depth")]}
 
 
 def write_checksums(root: Path, files: Iterable[Path]) -> str:

@@ -7,6 +7,7 @@ import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -86,6 +87,8 @@ def prepare(
         ]
         files += [out / "data" / name for window_names in names for name in window_names]
         files += [_camera_file(out, scene) for scene in {recording.scene for recording in recordings}]
+        for path in set((out / "data").rglob("*.*")) - set(files):
+            path.unlink()  # of a run before with another split
         dataset = DatasetFile(
             source=_source(kind, recordings, settings),
             layout=layout,
@@ -123,10 +126,15 @@ class _Pool:
                 results.append(function(*call))
                 self._tell(what, done, len(calls))
             return results
-        futures: list[Future[_Result]] = [self._executor.submit(function, *call) for call in calls]
-        for done, future in enumerate(as_completed(futures), start=1):
-            future.result()
-            self._tell(what, done, len(calls))
+        try:
+            futures: list[Future[_Result]] = [self._executor.submit(function, *call) for call in calls]
+            for done, future in enumerate(as_completed(futures), start=1):
+                future.result()
+                self._tell(what, done, len(calls))
+        except BrokenProcessPool:
+            raise InputError(
+                "prepare: a process was killed (no memory left?); run the same again with --processes 1"
+            ) from None
         return [future.result() for future in futures]
 
 

@@ -49,7 +49,7 @@ def seven_scenes(source: Path, work: Path) -> list[SevenScenesRecording]:
     root = open_tree(source).entered()
     scenes = {}
     if _SPLITS.keys() <= root.files():
-        scenes[(root.inside.rstrip("/") or root.path.stem).rpartition("/")[2]] = root
+        scenes[root.inside.rstrip("/").rpartition("/")[2] or root.path.resolve().stem] = root
     elif not root.is_zip:
         for name in sorted(root.files()):
             if name.endswith(".zip") and _SPLITS.keys() <= root.nested(name, work).entered().files():

@@ -37,11 +37,17 @@ def hall() -> Scene:
 
 @lru_cache(maxsize=8)
 def recording(count: int, start: float = -0.4, camera: Camera = CAMERA) -> tuple[Frame, ...]:
-    """Frames of a camera that walks sideways from x = `start`, 2 cm a frame; depth in whole millimetres."""
+    """Frames of a camera that walks sideways from x = `start`, 2 cm a frame; depth in whole millimetres.
+
+    Views of large cameras are rendered small and enlarged.
+    """
+    times = max(1, camera.width // 160)
+    small = camera.scaled_to(camera.width // times, camera.height // times)
     frames = []
     for number in range(count):
         pose = compose(LOOK_ALONG_Y, (start + 0.02 * number, 0.0, 1.1))
-        image, depth = hall().render(camera, pose)
+        image, depth = hall().render(small, pose)
+        image, depth = image.repeat(times, 0).repeat(times, 1), depth.repeat(times, 0).repeat(times, 1)
         frames.append(Frame(number, image, (np.rint(depth * 1000) / 1000).astype(np.float32), pose))
     return tuple(frames)
 

@@ -7,17 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from raw_layouts import png, recording, zip_folder
+from typer.testing import CliRunner
 
+from diff2i2p_core.cli.main import app
 from diff2i2p_core.data.benchmark import read_frame
 from diff2i2p_core.data.metadata import read_metadata
 from diff2i2p_core.data.preparation.check import check_set
-from diff2i2p_core.data.preparation.prepare import prepare
 from diff2i2p_core.data.preparation.rgbd_scenes_v2 import CAMERA, rgbd_scenes_v2
-from diff2i2p_core.data.preparation.settings import PreparationSettings
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.se3 import to_quaternion
 
-SETTINGS = PreparationSettings(window=2, voxel=0.05, min_overlap=0.3)
 SCENES = {"01": "train", "09": "val", "12": "test"}
 
 
@@ -41,7 +40,9 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_papers_split_and_names(raw: Path, tmp_path: Path) -> None:
     out = tmp_path / "set"
-    prepare("rgbd-scenes-v2", lambda work: rgbd_scenes_v2(raw, work), out, SETTINGS, layout="rgbd_scenes_v2")
+    arguments = ["prepare", "rgbd-scenes-v2", str(raw), str(out)]
+    arguments += ["--window", "2", "--voxel", "0.05", "--processes", "1"]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
     for scene, subset in SCENES.items():
         entries = read_metadata(out, "rgbd_scenes_v2", subset)
         assert {entry.scene for entry in entries} == {f"rgbd-scenes-v2-scene_{scene}"}

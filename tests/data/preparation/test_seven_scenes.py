@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from raw_layouts import png, pose_text, recording, write_seven_scenes, zip_folder
 from scipy.spatial import cKDTree
+from typer.testing import CliRunner
 
+from diff2i2p_core.cli.main import app
 from diff2i2p_core.data.metadata import read_metadata
 from diff2i2p_core.data.preparation.file_tree import FileTree
 from diff2i2p_core.data.preparation.fuse import Names, write_window
@@ -64,7 +66,9 @@ def test_the_official_split(scene: Path, tmp_path: Path) -> None:
 
 def test_train_val_and_test_pairs(scene: Path, tmp_path: Path) -> None:
     out = tmp_path / "set"
-    prepare("7scenes", lambda work: seven_scenes(scene.parent, work), out, SETTINGS)
+    arguments = ["prepare", "7scenes", str(scene.parent), str(out), "--processes", "1"]
+    arguments += ["--window", "2", "--gap", "2", "--voxel", "0.05"]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
     sequences = {
         subset: {entry.image_file.split("/")[1] for entry in read_metadata(out, "7scenes", subset)}
         for subset in ("train", "val", "test")

@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 import pytest
 from raw_layouts import CAMERA, png, recording
+from typer.testing import CliRunner
 
-from diff2i2p_core.data.preparation.prepare import prepare
-from diff2i2p_core.data.preparation.settings import PreparationSettings
+from diff2i2p_core.cli.main import app
+from diff2i2p_core.data.preparation.dataset_file import read_dataset
 from diff2i2p_core.data.preparation.tum import tum
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.se3 import rotation_error_deg, to_quaternion, translation_error
@@ -61,8 +62,10 @@ def test_images_get_the_depth_and_the_pose_of_their_time(tmp_path: Path) -> None
 
 def test_a_folder_of_sequences_becomes_pairs(tmp_path: Path) -> None:
     write_tum(tmp_path / "raw" / "desk")
-    settings = PreparationSettings(window=3, gap=3, voxel=0.05)
-    dataset = prepare("tum", lambda work: tum(tmp_path / "raw", INTRINSICS), tmp_path / "set", settings)
+    arguments = ["prepare", "tum", str(tmp_path / "raw"), str(tmp_path / "set"), "--camera", INTRINSICS]
+    arguments += ["--window", "3", "--gap", "3", "--voxel", "0.05", "--processes", "1"]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    dataset = read_dataset(tmp_path / "set")
     assert dataset.scenes["desk"]["frames"] == 30
     assert all(counts["pairs"] for counts in dataset.subsets.values())
 
