@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 from diff2i2p_core.data.novel_views import novel_view
 from diff2i2p_core.data.pair import Pair, make_pair
 from diff2i2p_core.data.scenes import Scene
+from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import compose, invert
 from diff2i2p_core.mapping.submaps import SubmapSettings, cut_submap
@@ -75,7 +76,11 @@ class ScenePairs(torch.utils.data.Dataset[Pair]):
             pair = self._draw(rng, index)
             if pair is not None:
                 return pair
-        raise RuntimeError("no pair with enough overlap after 20 draws; lower min_overlap or check the poses")
+        names = ", ".join(scene.name for scene in self.scenes[:3])
+        raise InputError(
+            f"scenes {names}: none of 20 draws overlaps by {self.settings.min_overlap}; check poses and depth, "
+            "or lower pairs.min_overlap"
+        )
 
     def _draw(self, rng: np.random.Generator, index: int) -> Pair | None:
         scene = self.scenes[rng.choice(len(self.scenes), p=self.weights)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from diff2i2p_core.data.pairs import PairSettings, ScenePairs
 from diff2i2p_core.data.rooms import camera_path, make_room
 from diff2i2p_core.data.scenes import Scene
 from diff2i2p_core.data.targets import positive_radius
+from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.depth import back_project
 from diff2i2p_core.geometry.se3 import transform_points
@@ -71,6 +74,12 @@ def test_pairs_cover_the_wanted_overlap(scene: Scene) -> None:
     settings = PairSettings(min_overlap=0.5)
     pairs = ScenePairs([scene], [1.0], CONFIG, settings, seed=2)
     assert min(pairs[i].targets.overlap for i in range(4)) >= 0.5
+
+
+def test_a_scene_whose_poses_are_wrong_is_named(scene: Scene) -> None:
+    away = replace(scene, points=scene.points + np.float32(100))
+    with pytest.raises(InputError, match=r"scenes room: none of 20 draws overlaps by 0.3"):
+        ScenePairs([away], [1.0], CONFIG)[0]
 
 
 def test_collate_packs_clouds(scene: Scene) -> None:
