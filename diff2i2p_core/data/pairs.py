@@ -78,7 +78,7 @@ class ScenePairs(torch.utils.data.Dataset[Pair]):
                 return pair
         names = ", ".join(scene.name for scene in self.scenes[:3])
         raise InputError(
-            f"scenes {names}: none of 20 draws overlaps by {self.settings.min_overlap}; check poses and depth, "
+            f"scenes {names}: none of 20 draws overlaps by {self.settings.min_overlap}; check the poses, "
             "or lower pairs.min_overlap"
         )
 
