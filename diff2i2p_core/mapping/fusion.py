@@ -18,6 +18,8 @@ Progress = Callable[[int, int], None]
 """Called with (done, total)."""
 
 _MERGE_EVERY = 10
+_Sums = tuple[NDArray[np.int64], NDArray[np.float64]]
+"""Keys of voxels, ascending, and what is summed in each."""
 
 
 def fuse_frames(
@@ -68,29 +70,26 @@ class View(NamedTuple):
 def fuse_views(
     views: Iterable[View], voxel: float, min_views: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Points (M, 3) and attributes (M, C): for each voxel with points of `min_views` views or more, their
-    mean weighted by 1/depth^2."""
-    keys, sums = np.empty(0, np.int64), None
-    waiting: list[tuple[NDArray[np.int64], NDArray[np.float64]]] = []
-
-    def merge() -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        parts = waiting if sums is None else [*waiting, (keys, sums)]
-        return sum_by_key(np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts]))
-
+    """Points (M, 3) and attributes (M, C) of at least one view: for each voxel with points of `min_views` views
+    or more, their mean weighted by 1/depth^2."""
+    parts: list[_Sums] = []
     for view in views:
-        waiting.append(_view_sums(view, voxel))
-        if len(waiting) == _MERGE_EVERY:
-            keys, sums = merge()
-            waiting = []
-    if waiting:
-        keys, sums = merge()
-    assert sums is not None  # there is at least one view
+        parts.append(_view_sums(view, voxel))
+        if len(parts) > _MERGE_EVERY:
+            parts = [_merged(parts)]
+    _, sums = _merged(parts)
     sums = sums[sums[:, -1] >= min_views]
     means = sums[:, :-2] / sums[:, -2:-1]
     return means[:, :3].astype(np.float32), means[:, 3:]
 
 
-def _view_sums(view: View, voxel: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _merged(parts: Sequence[_Sums]) -> _Sums:
+    return sum_by_key(
+        np.concatenate([keys for keys, _ in parts]), np.concatenate([sums for _, sums in parts])
+    )
+
+
+def _view_sums(view: View, voxel: float) -> _Sums:
     """Keys (M,) and (M, 3 + C + 2) weighted sums of coordinates and attributes, the weight, 1 a view."""
     weight = 1 / np.maximum(view.depths[:, None], 0.5) ** 2
     values = np.concatenate([view.points * weight, view.attributes * weight, weight], axis=1)
