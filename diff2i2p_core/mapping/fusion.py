@@ -70,8 +70,8 @@ class View(NamedTuple):
 def fuse_views(
     views: Iterable[View], voxel: float, min_views: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Points (M, 3) and attributes (M, C) of at least one view: for each voxel with points of `min_views` views
-    or more, their mean weighted by 1/depth^2."""
+    """Points (M, 3) and attributes (M, C) of at least one view: for each voxel with points of `min_views`
+    views or more, their mean weighted by 1/depth^2."""
     parts: list[_Sums] = []
     for view in views:
         parts.append(_view_sums(view, voxel))
