@@ -23,7 +23,7 @@ class Bag:
             from rosbags.highlevel import AnyReader
             from rosbags.typesys import Stores, get_typestore
         except ImportError:
-            raise InputError("reading bags needs rosbags; pip install 'diff2i2p-core[bags]'") from None
+            raise InputError("reading bags needs rosbags; pip install 'diff2i2p_core[bags]'") from None
         self.path = path
         if path.suffix == ".bag":
             raise InputError(f"{path}: a ROS 1 bag; convert it with rosbags-convert first")
