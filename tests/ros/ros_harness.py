@@ -210,10 +210,12 @@ class Robot(Node):
         """Until the diagnostics carry the value; they come at 1 Hz and on change of level or words."""
         wait_for(lambda: self.status[2].get(key) == value, f"{key} {value}; last: {self.status}")
 
-    def wait_camera_matched(self) -> None:
+    def wait_camera_matched(self, timeout: float = 10.0) -> None:
         """Until the node subscribes to the camera and both ends know of each other."""
         publishers = (self.image, self.camera_info)
-        wait_for(lambda: all(p.get_subscription_count() for p in publishers), "the node's subscriptions")
+        wait_for(
+            lambda: all(p.get_subscription_count() for p in publishers), "the node's subscriptions", timeout
+        )
         wait_for(
             lambda: self.count_publishers("/tf") and self.count_publishers("pose"), "the node's publishers"
         )

@@ -137,7 +137,7 @@ def test_real_images_in_a_real_map(
             (tmp_path / path.name).symlink_to(path)
     build_map(tmp_path, tmp_path / "kitchen.map", up="-y")
     run_node(map=tmp_path / "kitchen.map", use_prior=False)
-    robot.wait_camera_matched()
+    robot.wait_camera_matched(timeout=60)  # it imports torch first
     robot.calibrate(_info(frames.camera))
     queries = [index for index, number in enumerate(frames.numbers) if number >= 600][::10]
     for count, index in enumerate(queries, start=1):
