@@ -74,14 +74,13 @@ def test_resumed_run_equals_the_uninterrupted_one(folder: Path, tmp_path: Path) 
         assert torch.equal(tensor, resumed.state_dict()[name]), name
 
 
-@pytest.mark.parametrize("kind", ["circle", "contrastive"])
-def test_the_loss_falls(folder: Path, tmp_path: Path, kind: str) -> None:
+def test_the_papers_losses_fall(folder: Path, tmp_path: Path) -> None:
     config = experiment(
         folder,
         tmp_path,
         steps=25,
         pairs={"other_frame": 0, "jitter_deg": 1, "jitter_m": 0.02, "roll_deg": 0, "zoom": [1, 1]},
-        losses={"coarse": {"kind": kind}, "fine": {"kind": kind}},
+        losses={"coarse": {"kind": "circle"}, "fine": {"kind": "circle"}},
     )
     Trainer(config).run()
     losses = [json.loads(line)["loss"] for line in (tmp_path / "test" / "log.jsonl").read_text().splitlines()]
