@@ -54,3 +54,25 @@ def test_benchmarks_have_their_layout_and_protocol(dataset: str, kind: str) -> N
     assert (csd.weight, csd.mode) == (0.001, "released" if kind == "released" else "control")
     matching = config.model.build().matching
     assert matching == released_config(dataset).matching
+
+
+@pytest.mark.parametrize("dataset", BENCHMARKS)
+def test_the_baseline_is_the_published_network_without_diff2i2ps_additions(dataset: str) -> None:
+    config = experiment(f"{dataset}-2d3dmatr")
+    assert config.benchmark is not None
+    assert config.benchmark.layout == config.validation.protocol == dataset
+    assert config.epochs == 20
+    losses = config.losses
+    assert losses.coarse.multi_scale == losses.csd.weight == 0
+    assert not losses.tuning.used and not losses.pose.used(config.epochs)
+
+    baseline, published = config.model.build(), released_config(dataset)  # type: ignore[arg-type]
+    assert baseline.matching == published.matching
+    with torch.device("meta"):
+        models = Diff2I2P(baseline), Diff2I2P(published)
+    own, full = ({name: tuple(value.shape) for name, value in m.state_dict().items()} for m in models)
+    assert own.keys() == {name for name in full if not name.startswith("tuning.")}
+    # One grey channel and a feature of ones instead of four and three; the rest is the same (METHOD 2, 6).
+    inputs = sorted((own[name], full[name]) for name in own if own[name] != full[name])
+    assert inputs == [((15, 1, 64), (15, 3, 64)), ((128, 1, 7, 7), (128, 4, 7, 7))]
+    assert sum(p.numel() for p in models[0].parameters()) == 31_054_720
