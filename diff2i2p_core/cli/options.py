@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from diff2i2p_core.mapping.clouds import Cloud
 
 Weights = Annotated[
-    str | None, typer.Option(help="Weights: a shipped name or a file (.safetensors, released .pth).")
+    str | None,
+    typer.Option(help="Weights: a shipped or fetched name or a file (.safetensors, released .pth)."),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
 Image = Annotated[Path, typer.Option(help="The image, PNG or JPEG.")]

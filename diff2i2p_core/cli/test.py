@@ -22,7 +22,9 @@ def test(
     ] = None,
     checkpoint: Annotated[
         str | None,
-        typer.Option(help="Weights: a file or a shipped name; by default the run's best.safetensors."),
+        typer.Option(
+            help="Weights: a file, or a shipped or fetched name; by default the run's best.safetensors."
+        ),
     ] = None,
     test_epoch: Annotated[int | None, typer.Option(help="The run's epoch-N.safetensors.")] = None,
     subset: Annotated[

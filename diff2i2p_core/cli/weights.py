@@ -1,4 +1,4 @@
-"""`diff2i2p weights`: what is installed, what is in a file, and conversion of published checkpoints."""
+"""`diff2i2p weights`: what there is, what is in a file, fetching and converting published checkpoints."""
 
 from __future__ import annotations
 
@@ -9,26 +9,82 @@ import typer
 
 from diff2i2p_core.errors import InputError
 
-app = typer.Typer(help="Network weights: list, info, convert.", no_args_is_help=True)
+SHIPPED_LICENCE = "non-commercial research (7-Scenes images, see docs/model_card.md)"
+
+app = typer.Typer(help="Network weights: list, fetch, info, convert.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_weights() -> None:
-    """The weights that come with the package."""
+    """The weights that come with the package, and the published ones that can be fetched."""
     from diff2i2p_core.models.checkpoint import DEFAULT_WEIGHTS, read_config, resolve_weights, shipped_weights
+    from diff2i2p_core.models.config import released_config
+    from diff2i2p_core.models.published import PUBLISHED
 
     for name in shipped_weights():
         path = resolve_weights(name)
         config, notes = read_config(path)
         mark = " (default)" if name == DEFAULT_WEIGHTS else ""
-        size = path.stat().st_size / 1e6
-        typer.echo(
-            f"{name}{mark}: {config.mode}, {config.point_features}, {size:.1f} MB, {notes.get('step')} steps"
-        )
+        what = f"{config.mode}, {config.point_features}, {_megabytes(path)}, {notes.get('step')} steps"
+        typer.echo(f"{name}{mark}: {what}; licence: {SHIPPED_LICENCE}")
+    for entry in PUBLISHED:
+        config = released_config(entry.dataset)
+        state = f"{_megabytes(entry.path)}, fetched" if entry.path.is_file() else "124 MB, to fetch"
+        what = f"{config.mode}, {config.point_features}, {state}"
+        typer.echo(f"{entry.name}: {what}; licence: {entry.licence}. {entry.note}")
+
+
+def _megabytes(path: Path) -> str:
+    return f"{path.stat().st_size / 1e6:.1f} MB"
 
 
 @app.command()
-def info(weights: Annotated[str, typer.Argument(help="shipped name or file")]) -> None:
+def fetch(
+    name: Annotated[str, typer.Argument(help="published weights, as `weights list` names them")],
+    source: Annotated[
+        Path | None, typer.Option("--from", help="without a network: the file, or a folder with it")
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="another address of the file")] = None,
+) -> None:
+    """Download published weights into ~/.cache/diff2i2p/weights (or $DIFF2I2P_WEIGHTS).
+
+    A download that broke off goes on when run again. Afterwards the name works wherever weights do.
+    """
+    from rich.console import Console
+    from rich.progress import DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+    from diff2i2p_core.models.download import fetch
+    from diff2i2p_core.models.published import PUBLISHED, find_published
+
+    weights = find_published(name)
+    if weights is None:
+        known = ", ".join(entry.name for entry in PUBLISHED)
+        raise InputError(f"weights '{name}': not among the published ones; give one of: {known}")
+    if source is not None and url is not None:
+        raise InputError("--from and --url: both say where the weights are; give one")
+    console = Console(stderr=True)
+    columns = (
+        *Progress.get_default_columns()[:-2],
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(name, total=None)
+        fetched = fetch(
+            weights,
+            source=source,
+            url=url,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    origin = "as published" if weights.sha256 else f"remembered in {weights.record.name}; none is published"
+    typer.echo(f"{fetched.path}: {_megabytes(fetched.path)}{'' if fetched.new else ', there before'}")
+    typer.echo(f"sha256 {fetched.sha256} ({origin})")
+    typer.echo(f"licence: {weights.licence}")
+
+
+@app.command()
+def info(weights: Annotated[str, typer.Argument(help="shipped or fetched name, or file")]) -> None:
     """Configuration, size and notes of a weights file."""
     from diff2i2p_core.models.checkpoint import load_model, read_config, resolve_weights, weights_id
 

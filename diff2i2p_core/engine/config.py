@@ -108,7 +108,7 @@ class TrainConfig(Section):
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16 runs the network (not the losses) under autocast."""
     start_from: str | None = None
-    """Weights to fine-tune: a file, or a shipped name. They must fit `model`; tuning alone may be new."""
+    """Weights to fine-tune: a file, or a shipped or fetched name; only tuning may be new to them."""
     model: ModelChoice = ModelChoice()
     pairs: PairSettings = PairSettings()
     losses: LossSettings = LossSettings()

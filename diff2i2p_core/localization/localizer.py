@@ -28,7 +28,7 @@ from diff2i2p_core.mapping.build import map_from_views, map_of_one_cloud, model_
 from diff2i2p_core.mapping.clouds import Cloud, make_cloud
 from diff2i2p_core.mapping.map_file import PointMap, load_info, load_map
 from diff2i2p_core.mapping.viewpoints import sample_viewpoints
-from diff2i2p_core.models.checkpoint import load_model, resolve_weights, shipped_weights, weights_id
+from diff2i2p_core.models.checkpoint import installed_weights, load_model, resolve_weights, weights_id
 from diff2i2p_core.models.diff2i2p import Diff2I2P
 from diff2i2p_core.models.features import ImageFeatures
 from diff2i2p_core.models.inputs import depth_tensor, image_tensor, input_camera
@@ -73,11 +73,11 @@ class Localizer:
         device: str = "cpu",
         settings: LocalizerSettings | None = None,
     ) -> Localizer:
-        """From a map file. Without `weights`, the shipped ones that the map was made with."""
+        """From a map file. Without `weights`, the installed ones that the map was made with."""
         info, _ = load_info(map_path)
         if weights is None:
-            shipped = (resolve_weights(name) for name in shipped_weights())
-            path = next((p for p in shipped if weights_id(p) == info.weights_id), None) or resolve_weights()
+            installed = (resolve_weights(name) for name in installed_weights())
+            path = next((p for p in installed if weights_id(p) == info.weights_id), None) or resolve_weights()
         else:
             path = resolve_weights(weights)
         info.check_weights(str(weights or path.stem), weights_id(path), str(map_path))

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 import torch
 from pydantic import ValidationError
@@ -16,8 +15,9 @@ from torch import Tensor
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.files import atomic_path
-from diff2i2p_core.models.config import ModelConfig, released_config
+from diff2i2p_core.models.config import ModelConfig, ReleasedDataset, released_config
 from diff2i2p_core.models.diff2i2p import Diff2I2P
+from diff2i2p_core.models.published import PUBLISHED, dataset_of, find_published
 from diff2i2p_core.models.released import translate_state
 
 FORMAT = "diff2i2p-weights-1"
@@ -25,16 +25,19 @@ DEFAULT_WEIGHTS = "lite-rgb"
 TUNING = "tuning."
 SHIPPED = Path(__file__).parents[1] / "assets" / "weights"
 
-ReleasedDataset = Literal["7scenes", "rgbd_scenes_v2"]
-
 
 def shipped_weights() -> list[str]:
     """Names of the weights that come with the package."""
     return sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
 
 
+def installed_weights() -> list[str]:
+    """Names of the shipped and the fetched weights."""
+    return shipped_weights() + [entry.name for entry in PUBLISHED if entry.path.is_file()]
+
+
 def resolve_weights(weights: str | Path | None = None) -> Path:
-    """The file of a shipped name or of a path; None is the default weights."""
+    """The file of a shipped or fetched name or of a path; None is the default weights."""
     name = str(weights) if weights is not None else DEFAULT_WEIGHTS
     path = Path(name)
     if path.is_file():
@@ -42,7 +45,11 @@ def resolve_weights(weights: str | Path | None = None) -> Path:
     shipped = SHIPPED / f"{name}.safetensors"
     if shipped.is_file():
         return shipped
-    known = ", ".join(shipped_weights()) or "none is installed"
+    if published := find_published(name):
+        if published.path.is_file():
+            return published.path
+        raise InputError(f"weights '{name}': not fetched yet; run `diff2i2p weights fetch {name}`")
+    known = ", ".join(installed_weights()) or "none is installed"
     raise InputError(f"weights '{name}': no such file or shipped name; give a path or one of: {known}")
 
 
@@ -86,17 +93,18 @@ def read_config(path: Path | str) -> tuple[ModelConfig, dict[str, str]]:
 def load_model(
     weights: Path | str | None = None,
     device: torch.device | str = "cpu",
-    dataset: ReleasedDataset = "7scenes",
+    dataset: ReleasedDataset | None = None,
 ) -> Diff2I2P:
-    """A network in evaluation mode from weights of either format (a path, or a shipped name).
+    """A network in evaluation mode from weights of either format (a path, or a shipped or fetched name).
 
     A released `.pth` does not say which benchmark it was trained for; `dataset` picks its matching settings.
+    None: those of fetched weights, else of 7-Scenes.
     """
     path = resolve_weights(weights)
     if path.suffix == ".safetensors":
         config, _, state = _read_safetensors(path)
     else:
-        config, state = released_config(dataset), read_released(path)
+        config, state = released_config(dataset or dataset_of(path)), read_released(path)
     model = Diff2I2P(config)
     load_state(model, state, path)
     return model.eval().to(device)

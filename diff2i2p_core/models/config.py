@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict
 
 Mode = Literal["mono", "rgbd"]
 PointFeatures = Literal["geometry", "rgb", "intensity"]
+ReleasedDataset = Literal["7scenes", "rgbd_scenes_v2"]
+"""The benchmarks that checkpoints were published for."""
 
 
 class Section(BaseModel):
@@ -99,7 +101,7 @@ class ModelConfig(Section):
         return geometry + {"geometry": 0, "rgb": 3, "intensity": 1}[self.point_features]
 
 
-def released_config(dataset: Literal["7scenes", "rgbd_scenes_v2"] = "7scenes") -> ModelConfig:
+def released_config(dataset: ReleasedDataset = "7scenes") -> ModelConfig:
     """The configuration of the published checkpoints: query depth and the released normalisation."""
     points = PointConfig(normalization="positive_sum")
     matching = MatchingConfig()

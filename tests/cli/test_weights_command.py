@@ -30,8 +30,24 @@ def test_info_shows_configuration_and_size(tiny_weights: Path) -> None:
     assert f"{sum(p.numel() for p in load_model(tiny_weights).parameters()):,}" in shown
 
 
-def test_list_names_shipped_weights() -> None:
-    assert "lite-rgb (default): mono, rgb" in run("weights", "list")
+def test_list_names_shipped_and_published_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIFF2I2P_WEIGHTS", str(tmp_path))
+    listed = run("weights", "list")
+    assert "lite-rgb (default): mono, rgb" in listed
+    assert "released-7scenes: rgbd, geometry, 124 MB, to fetch; licence: none known" in listed
+    assert "released-rgbd_scenes_v2: rgbd, geometry" in listed
+
+
+def test_fetch_from_a_local_file(golden_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIFF2I2P_WEIGHTS", str(tmp_path))
+    fetch = "weights", "fetch", "released-7scenes", "--from", golden_dir / "state_dict_fp16.pth"
+    shown = run(*fetch)
+    assert f"{tmp_path}/released-7scenes.pth: 62.3 MB\nsha256 " in shown
+    assert "remembered in released-7scenes.pth.sha256; none is published" in shown
+    assert "62.3 MB, there before" in run(*fetch)
+    assert "released-7scenes: rgbd, geometry, 62.3 MB, fetched" in run("weights", "list")
+    with pytest.raises(InputError, match="give one of: released-7scenes, released-rgbd_scenes_v2"):
+        run("weights", "fetch", "7scenes")
 
 
 def test_convert_a_released_checkpoint(golden_dir: Path, tmp_path: Path) -> None:

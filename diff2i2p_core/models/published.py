@@ -1,0 +1,78 @@
+"""Weights that the method's authors published: what is known of them, and where fetched copies lie."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from diff2i2p_core.models.config import ReleasedDataset
+
+PAGE = "https://github.com/mujc2021/Diff2I2P/releases/tag/ckpts"
+"""The release whose files these are."""
+FOLDER_VARIABLE = "DIFF2I2P_WEIGHTS"
+"""Environment variable that names another folder for fetched weights."""
+
+
+@dataclass(frozen=True)
+class PublishedWeights:
+    """One released checkpoint: rgbd mode, clouds without colour, 31.1 M parameters."""
+
+    name: str
+    dataset: ReleasedDataset
+    """Benchmark it was trained for; a `.pth` does not say it, and its matching settings hang on it."""
+    file: str | None
+    """The file's name in the release; None if unknown."""
+    sha256: str | None
+    """None if unknown: then that of the first copy is remembered."""
+    licence: str
+    note: str
+
+    @property
+    def url(self) -> str | None:
+        return self.file and f"{PAGE.replace('/tag/', '/download/')}/{self.file}"
+
+    @property
+    def path(self) -> Path:
+        """Where the fetched copy is, or would be."""
+        return weights_folder() / f"{self.name}.pth"
+
+    @property
+    def record(self) -> Path:
+        """The SHA-256 of the fetched copy, as sha256sum writes it."""
+        return self.path.with_name(f"{self.path.name}.sha256")
+
+
+PUBLISHED = (
+    PublishedWeights(
+        name="released-7scenes",
+        dataset="7scenes",
+        file="7scenes.pth",
+        sha256=None,
+        licence="none known; 7-Scenes is for non-commercial research",
+        note="The authors' instructions name the file; its SHA-256 is not known here.",
+    ),
+    PublishedWeights(
+        name="released-rgbd_scenes_v2",
+        dataset="rgbd_scenes_v2",
+        file=None,
+        sha256=None,
+        licence="none known; see RGB-D Scenes V2's terms",
+        note="Neither the file's name in the release nor its SHA-256 is known here.",
+    ),
+)
+
+
+def weights_folder() -> Path:
+    """Where fetched weights lie: $DIFF2I2P_WEIGHTS, else ~/.cache/diff2i2p/weights."""
+    return Path(os.environ.get(FOLDER_VARIABLE) or "~/.cache/diff2i2p/weights").expanduser()
+
+
+def find_published(name: str) -> PublishedWeights | None:
+    return next((entry for entry in PUBLISHED if entry.name == name), None)
+
+
+def dataset_of(path: Path) -> ReleasedDataset:
+    """The benchmark of a released `.pth`: that of a fetched copy, else 7-Scenes."""
+    fetched = (entry.dataset for entry in PUBLISHED if entry.path.absolute() == path.absolute())
+    return next(fetched, "7scenes")
