@@ -51,6 +51,7 @@ def test_a_healthy_graph_and_then_each_fault(
     info.header.frame_id = CAMERA_FRAME
     timer = robot.create_timer(0.05, lambda: robot.camera_info.publish(info))
     robot.static_broadcaster.sendTransform([_static("odom", "base_link"), _static("base_link", CAMERA_FRAME)])
+    wait_for(lambda: "no image yet" in robot.status[1], "the node to have the calibration")
     found = look(seconds=5.0)
     good = ("image", "camera_info", "TF base_link <- camera_optical", "TF odom <- base_link")
     assert {name: found[name]["status"] for name in good} == dict.fromkeys(good, "ok")
