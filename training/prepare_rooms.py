@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.progress import track
 
-from diff2i2p_core.data.rooms import camera_path, make_room, write_frames
+from diff2i2p_core.data.rooms import camera_path, make_room, room_seeds, write_frames
+from diff2i2p_core.data.rooms_sensors import Sensor
+from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 
 KINECT_320 = Camera(320, 240, 262.5, 262.5, 159.75, 119.75)
@@ -17,14 +20,22 @@ KINECT_320 = Camera(320, 240, 262.5, 262.5, 159.75, 119.75)
 def main(
     out: Path,
     seeds: Annotated[str, typer.Option(help="first:end of the rooms' seeds")] = "100:160",
+    subset: Annotated[
+        Literal["train", "test"], typer.Option(help="what the rooms are for; no seed is for both")
+    ] = "train",
     frames: Annotated[int, typer.Option(help="frames a room")] = 40,
+    sensor: Annotated[Sensor, typer.Option(help="whose noise and gaps the depth has")] = "kinect",
 ) -> None:
     """Folders OUT/room-SEED. A broken-off run goes on where it stopped."""
-    first, end = (int(part) for part in seeds.split(":"))
-    for seed in track(range(first, end), description="rooms"):
+    for seed in track(room_seeds(seeds, subset), description="rooms"):
         room = make_room(seed)
-        write_frames(out / f"room-{seed:04d}", room, KINECT_320, camera_path(room, frames, seed), seed=seed)
+        poses = camera_path(room, frames, seed)
+        write_frames(out / f"room-{seed:04d}", room, KINECT_320, poses, seed=seed, sensor=sensor)
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    try:
+        typer.run(main)
+    except InputError as error:
+        print(f"prepare_rooms: {error}", file=sys.stderr)
+        sys.exit(2)

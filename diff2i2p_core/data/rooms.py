@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from diff2i2p_core.data import rooms_furniture as furniture
 from diff2i2p_core.data import rooms_pictures as pic
 from diff2i2p_core.data import rooms_textures as tx
 from diff2i2p_core.data.rooms_render import Rectangle, Scene, box
+from diff2i2p_core.data.rooms_sensors import SENSORS, Sensor
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.files import atomic_path, write_text
 from diff2i2p_core.geometry.camera import Camera
@@ -22,6 +24,8 @@ from diff2i2p_core.geometry.se3 import Array, compose
 
 CELL = 0.05
 """Metres a cell of the free-space grid."""
+TRAIN_SEEDS = range(100, 10_000)
+"""Rooms to train on; all other seeds are for tests, evaluation and the demo."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,22 @@ class Room:
             (np.asarray(xy, float) / CELL).astype(int), 0, np.array(self.clearance.shape)[::-1] - 1
         ).T
         return self.clearance[row, column]
+
+
+def room_seeds(span: str, subset: Literal["train", "test"]) -> range:
+    """The seeds "first:end" (end left out). InputError if one of them is not of the subset."""
+    first, _, end = span.partition(":")
+    if not (first.isdecimal() and end.isdecimal() and int(first) < int(end)):
+        raise InputError(f"seeds '{span}': not a range of numbers; write first:end, as 100:160")
+    seeds = range(int(first), int(end))
+    strays = [seed for seed in seeds if (seed in TRAIN_SEEDS) != (subset == "train")]
+    if strays:
+        low, high = TRAIN_SEEDS[0], TRAIN_SEEDS[-1]
+        raise InputError(
+            f"seeds '{span}': {strays[0]} is not for {subset}; {low} to {high} are for training, "
+            "all others for tests"
+        )
+    return seeds
 
 
 def make_room(seed: int) -> Room:
@@ -242,24 +262,6 @@ def _looking(position: Array, yaw: float, pitch: float, roll: float) -> Array:
     return compose(np.stack([c * right + s * down, c * down - s * right, forward], axis=1), position)
 
 
-def kinect_noise(depth: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Depth (H, W) as a structured-light sensor measures it: noise and steps that grow with the square of the
-    distance (3 mm steps at 1 m), jagged edges with holes, nothing below 0.45 m."""
-    rows, columns = depth.shape
-    v, u = np.indices(depth.shape)
-    jitter = rng.normal(0, 0.5, (2, rows, columns))
-    source = np.clip(np.rint(v + jitter[0]), 0, rows - 1), np.clip(np.rint(u + jitter[1]), 0, columns - 1)
-    noisy = depth[source[0].astype(int), source[1].astype(int)]
-    noisy = noisy + rng.normal(0, 1, depth.shape) * (0.0012 + 0.0019 * np.square(noisy - 0.4))
-    with np.errstate(divide="ignore"):
-        disparity = np.where(noisy > 0, 580 * 0.075 * 8 / noisy, 0)
-    stepped = np.where(disparity > 0, 580 * 0.075 * 8 / np.maximum(np.rint(disparity), 1), 0)
-    kernel = np.ones((3, 3), np.uint8)
-    jump = cv2.dilate(depth, kernel) - cv2.erode(depth, kernel) > 0.08 + 0.03 * depth
-    lost = (depth < 0.45) | (jump & (rng.random(depth.shape) < 0.6))
-    return np.where(lost, 0, stepped).astype(np.float32)
-
-
 def write_frames(
     folder: Path | str,
     room: Room,
@@ -269,9 +271,10 @@ def write_frames(
     first: int = 0,
     seed: int = 0,
     noise: bool = True,
+    sensor: Sensor = "kinect",
 ) -> None:
     """Render `poses` into a posed RGB-D folder, frame numbers from `first`; frames already there are kept,
-    so a broken-off run goes on. `noise` adds sensor noise to depth and image."""
+    so a broken-off run goes on. `noise` adds noise to the image, and to depth that of `sensor`."""
     folder = Path(folder)
     if camera.is_distorted:
         raise InputError("write_frames: the camera has lens distortion; give the rectified camera")
@@ -286,7 +289,7 @@ def write_frames(
         image, depth = room.render(camera, pose)
         if noise:
             rng = np.random.default_rng([seed, 3, number])
-            depth = kinect_noise(depth, rng)
+            depth = SENSORS[sensor](depth, camera, rng)
             image = np.clip(image + rng.normal(0, 3, image.shape), 0, 255).astype(np.uint8)
         with atomic_path(folder / f"{name}.color.jpg") as path:
             cv2.imwrite(str(path), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])

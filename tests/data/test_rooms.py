@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 from diff2i2p_core.data.frames import PosedFrames
-from diff2i2p_core.data.rooms import Room, camera_path, make_room, write_frames
+from diff2i2p_core.data.rooms import TRAIN_SEEDS, Room, camera_path, make_room, room_seeds, write_frames
 from diff2i2p_core.data.rooms_render import Rectangle, Scene
+from diff2i2p_core.data.rooms_sensors import LIDAR_NOISE, lidar_noise
+from diff2i2p_core.demo.sample import ROOM_SEED
+from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.depth import back_project
 from diff2i2p_core.geometry.se3 import compose, invert, transform_points
@@ -152,3 +155,37 @@ def test_sensor_noise_is_a_kinects(room: Room, tmp_path: Path) -> None:
     assert 0.5 < both.mean() <= 1
     assert abs(np.median(error)) < 0.01
     assert 0.001 < np.median(np.abs(error)) < 0.05
+
+
+@pytest.mark.parametrize("distance", [1.0, 6.0])
+def test_a_lidars_noise_is_along_the_ray_and_does_not_grow(distance: float) -> None:
+    camera = Camera(320, 240, 262.5, 262.5, 159.75, 119.75)
+    exact = np.full((240, 320), distance, np.float32)
+    measured = lidar_noise(exact, camera, np.random.default_rng(0))
+    seen = measured > 0
+    # 0.7 degrees are 3.2 rows of 1 / 262.5 rad in the middle.
+    assert seen[100:140, 140:180].mean() == pytest.approx(0.95 / 3.2, rel=0.1)
+    rays = np.linalg.norm(back_project(np.ones_like(exact), camera), axis=-1)
+    error = ((measured - exact) * rays)[seen]
+    assert abs(error.mean()) < 0.001
+    assert error.std() == pytest.approx(LIDAR_NOISE, rel=0.05)
+
+
+def test_frames_of_a_lidar_have_lines(room: Room, tmp_path: Path) -> None:
+    write_frames(tmp_path, room, CAMERA, camera_path(room, 1, 4), sensor="lidar")
+    measured = PosedFrames(tmp_path)[0].depth > 0
+    middle = measured[:, 80]
+    assert 0.3 < middle.mean() < 0.8
+    assert not (middle[2:] & middle[1:-1] & middle[:-2]).any()
+
+
+def test_no_room_is_for_training_and_for_tests() -> None:
+    assert room_seeds("100:160", "train") == range(100, 160)
+    assert room_seeds("0:100", "test") == range(100)
+    assert ROOM_SEED not in TRAIN_SEEDS
+    with pytest.raises(InputError, match="seeds '90:160': 90 is not for train; 100 to 9999 are for training"):
+        room_seeds("90:160", "train")
+    with pytest.raises(InputError, match="100 is not for test"):
+        room_seeds("40:101", "test")
+    with pytest.raises(InputError, match="write first:end"):
+        room_seeds("160", "train")
