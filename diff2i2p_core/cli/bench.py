@@ -22,15 +22,19 @@ def bench(
 ) -> None:
     """Median and spread of the time each part takes, and of the network the memory; it takes some minutes."""
     import torch
+    from rich.console import Console
 
     from diff2i2p_core.benchmarks import PARTS
     from diff2i2p_core.benchmarks.measure import cases_of, machine, measure, process_peak_mb, report
 
     options.check_device(device)
     torch.set_num_threads(threads)
-    parts = []
+    console, parts = Console(stderr=True), []
     for name in PARTS if part == "all" else [part]:
-        timings = [measure(case, device, runs) for case in cases_of(name)]
+        timings = []
+        for case in cases_of(name):
+            with console.status(case.name):
+                timings.append(measure(case, device, runs))
         parts.append(report(name, device, timings))
         if not as_json:
             _print_table(name, timings)
@@ -63,7 +67,11 @@ def _print_table(part: str, timings: list[Timing]) -> None:
     columns = {heading: values for heading, values in columns.items() if any(values)}
     table = Table(title=part)
     for heading in columns:
-        table.add_column(heading, justify="left" if heading == "case" else "right")
+        left = heading == "case"
+        table.add_column(heading, justify="left" if left else "right", no_wrap=not left)
     for row in zip(*columns.values(), strict=True):
         table.add_row(*row)
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        console.width = 160
+    console.print(table)
