@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from diff2i2p_core.cli import options
+from diff2i2p_core.cli.progress import progress_bars
 from diff2i2p_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,9 +42,6 @@ def eval_(
     as_json: options.AsJson = False,
 ) -> None:
     """Inlier ratio, feature matching recall, registration recall and pose errors, per scene and mean."""
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
-
     from diff2i2p_core.evaluation import benchmark
     from diff2i2p_core.evaluation.benchmark_report import write_benchmark_report
     from diff2i2p_core.evaluation.cache import read_info
@@ -59,15 +58,14 @@ def eval_(
     chosen = (chosen.corrected() if corrected else chosen).model_copy(
         update={"solver": solver, "num_corr": num_corr}
     )
-    console = Console(stderr=True)
-    columns = (*Progress.get_default_columns()[:-1], MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("evaluating", total=None)
+    with progress_bars(counts=True) as progress:
+        tell = partial(progress, "evaluating")
+        tell(0, None)
         metrics = benchmark.evaluate_folder(
             cache,
             chosen,
             threads or os.cpu_count() or 1,
-            lambda done, total: bar.update(task, completed=done, total=total),
+            tell,
         )
     summary = summarize(metrics)
     content = benchmark.as_json(cache, info, chosen, summary)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from diff2i2p_core.cli import options
+from diff2i2p_core.cli.progress import progress_bars
 
 app = typer.Typer(help="Measure against the truth.", no_args_is_help=True)
 
@@ -32,9 +33,6 @@ def localization(
     as_json: options.AsJson = False,
 ) -> None:
     """Build a map of one folder and localize every image of another in it, without prior."""
-    from rich.console import Console
-    from rich.progress import Progress, TaskID
-
     from diff2i2p_core.data.frames import PosedFrames
     from diff2i2p_core.evaluation.localization import (
         evenly,
@@ -51,15 +49,7 @@ def localization(
     chosen = in_range(PosedFrames(map_frames), map_range, "--map-range")
     queries = PosedFrames(query_frames)
     numbers = evenly(in_range(queries, query_range, "--query-range"), limit)
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def progress(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total)
-            bar.update(tasks[what], completed=done)
-
+    with progress_bars() as progress:
         model, point_map = map_of_frames(map_frames, chosen, weights, device=device, progress=progress)
         localizer = Localizer(model, point_map)
         results = localize_frames(

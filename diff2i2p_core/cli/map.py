@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from diff2i2p_core.cli import options
+from diff2i2p_core.cli.progress import progress_bars
 
 app = typer.Typer(help="Build map files, say what is in them.", no_args_is_help=True)
 
@@ -35,22 +36,12 @@ def build(
     device: options.Device = "cpu",
 ) -> None:
     """A map file with submaps and cached features, from a cloud or a posed RGB-D folder."""
-    from rich.console import Console
-    from rich.progress import Progress, TaskID
-
     from diff2i2p_core.errors import InputError
     from diff2i2p_core.mapping.build import build_map
 
     if up not in ("x", "y", "z", "-x", "-y", "-z"):
         raise InputError(f"--up '{up}': give one of x, y, z, -x, -y, -z")
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def progress(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total)
-            bar.update(tasks[what], completed=done)
-
+    with progress_bars() as progress:
         point_map = build_map(
             source,
             out,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from diff2i2p_core.cli.progress import progress_bars
 from diff2i2p_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def rosbag(
     from diff2i2p_core.files import full_disk_explained
 
     topics = BagTopics(image, depth, camera_info, pose, world, every, apart)
-    with _progress() as progress, full_disk_explained(out):
+    with progress_bars(counts=True, transient=False) as progress, full_disk_explained(out):
         folder = export_bag(source, out / "frames", topics, progress)
     recording = FolderRecording(folder, source.resolve().stem)
     missing = "".join(f", {count} left out: {why} at their time" for why, count in left_out(folder).items())
@@ -225,7 +225,7 @@ def check(
     from diff2i2p_core.evaluation.dataset_report import write_dataset_report
 
     page = report or folder / "check.html"
-    with _progress() as progress:
+    with progress_bars(counts=True, transient=False) as progress:
         found = check_set(folder, sample=sample, progress=progress)
     if found.readable:
         write_dataset_report(page, folder, found)
@@ -279,7 +279,7 @@ def _prepare(
     from diff2i2p_core.data.preparation.prepare import prepare
     from diff2i2p_core.data.preparation.settings import PreparationSettings
 
-    with _progress() as progress:
+    with progress_bars(counts=True, transient=False) as progress:
         dataset = prepare(
             kind,
             find,
@@ -291,20 +291,3 @@ def _prepare(
         )
     pairs = ", ".join(f"{counts['pairs']} {subset}" for subset, counts in dataset.subsets.items())
     typer.echo(f"{out}: {len(dataset.scenes)} scenes, pairs: {pairs}")
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """Bars on stderr, one for each kind of work."""
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TaskID
-
-    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=Console(stderr=True)) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def progress(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total)
-            bar.update(tasks[what], completed=done, total=total)
-
-        yield progress

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from diff2i2p_core.cli import options
+from diff2i2p_core.cli.progress import progress_bars
 from diff2i2p_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,9 +44,6 @@ def test(
     as_json: options.AsJson = False,
 ) -> None:
     """One file a pair: matches, scores, coarse pairs, truth. A stopped test goes on where it was."""
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
-
     from diff2i2p_core.data.benchmark import BenchmarkPairs
     from diff2i2p_core.engine.config_file import load_config
     from diff2i2p_core.evaluation.cache import CacheInfo
@@ -69,17 +68,16 @@ def test(
         subset=benchmark.test,
         pairs=pairs.epoch_length,
     )
-    console = Console(stderr=True)
-    columns = (*Progress.get_default_columns()[:-1], MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(f"testing {weights.name}", total=pairs.epoch_length)
+    with progress_bars(counts=True) as progress:
+        tell = partial(progress, f"testing {weights.name}")
+        tell(0, pairs.epoch_length)
         made = register_subset(
             model,
             pairs,
             folder,
             info,
             settings.workers if workers is None else workers,
-            lambda done, total: bar.update(task, completed=done, total=total),
+            tell,
         )
     if as_json:
         typer.echo(json.dumps({"cache": str(folder), "registered": made, **info.model_dump()}))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from diff2i2p_core.data.augmentation import move_cloud
-from diff2i2p_core.data.frames import read_depth, read_image
+from diff2i2p_core.data.frames import read_depth, read_image, read_matrix
 from diff2i2p_core.data.metadata import Entry, Layout, check_files, read_metadata
 from diff2i2p_core.data.pair import Pair, make_pair
 from diff2i2p_core.errors import InputError
@@ -121,14 +121,7 @@ def read_frame(root: Path, entry: Entry) -> tuple[NDArray[np.uint8], NDArray[np.
             f"{width}x{height}; get both again"
         )
     path = folder / Path(entry.image_file).parts[0] / "camera-intrinsics.txt"
-    try:
-        matrix = np.loadtxt(path, dtype=np.float64)
-    except OSError:
-        raise InputError(f"{path}: cannot be read; each scene of the benchmark has one") from None
-    except ValueError:
-        matrix = np.empty(0)
-    if matrix.shape != (3, 3):
-        raise InputError(f"{path}: not a 3x3 matrix of numbers; get the file again")
+    matrix = read_matrix(path, (3, 3), "each scene of the benchmark has one", "get the file again")
     return image, depth, Camera.from_matrix(matrix, width, height)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.files import atomic_path, write_text
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.depth import MAX_DEPTH, back_project, register_depth
 from diff2i2p_core.geometry.se3 import invert, is_rigid, transform_points
@@ -98,16 +100,7 @@ class PosedFrames:
         return Camera.from_matrix(self._matrix(name, (3, 3)), width, height)
 
     def _matrix(self, name: str, shape: tuple[int, int]) -> NDArray[np.float64]:
-        path = self.folder / name
-        try:
-            matrix = np.loadtxt(path, dtype=np.float64)
-        except OSError:
-            raise InputError(f"{path}: cannot be read; a posed RGB-D folder needs it") from None
-        except ValueError:
-            matrix = np.empty(0)
-        if matrix.shape != shape:
-            raise InputError(f"{path}: not a {shape[0]}x{shape[1]} matrix of numbers; mend the file")
-        return matrix
+        return read_matrix(self.folder / name, shape, "a posed RGB-D folder needs it", "mend the file")
 
     def _read_image(self, number: int) -> NDArray[np.uint8]:
         for suffix in ("jpg", "png"):
@@ -120,6 +113,25 @@ class PosedFrames:
 
     def _read_depth(self, number: int) -> NDArray[np.float32]:
         return read_depth(self.folder / f"frame-{number:06d}.depth.png")
+
+
+def read_matrix(path: Path, shape: tuple[int, int], needed: str, mend: str) -> NDArray[np.float64]:
+    """A matrix of a text file; `needed` and `mend` end the messages where it is missing or wrong."""
+    try:
+        matrix = np.loadtxt(path, dtype=np.float64)
+    except OSError:
+        raise InputError(f"{path}: cannot be read; {needed}") from None
+    except ValueError:
+        matrix = np.empty(0)
+    if matrix.shape != shape:
+        raise InputError(f"{path}: not a {shape[0]}x{shape[1]} matrix of numbers; {mend}")
+    return matrix
+
+
+def write_matrix(path: Path, matrix: NDArray[np.float64], digits: str = ".9f") -> None:
+    """What `read_matrix` reads: a line of numbers for each row."""
+    rows = (" ".join(f"{value:{digits}}" for value in row) for row in matrix)
+    write_text(path, "\n".join(rows) + "\n")
 
 
 def read_image(path: Path | str) -> NDArray[np.uint8]:
@@ -163,3 +175,12 @@ def _bytes(path: Path | str) -> bytes:
 
 def _decoded(encoded: bytes, flags: int) -> NDArray[Any] | None:
     return cv2.imdecode(np.frombuffer(encoded, np.uint8), flags) if encoded else None
+
+
+def write_image(path: Path, image: NDArray[Any], options: Sequence[int] = ()) -> None:
+    """An RGB or one-channel image as the file that the name says; `options` are OpenCV's."""
+    # Encoded in memory, as OpenCV does not say when a disk is full.
+    bgr = image[..., ::-1] if image.ndim == 3 else image
+    _, encoded = cv2.imencode(path.suffix, np.ascontiguousarray(bgr), options)
+    with atomic_path(path) as part:
+        part.write_bytes(encoded.tobytes())

@@ -15,10 +15,10 @@ from scipy.ndimage import gaussian_filter1d
 from diff2i2p_core.data import rooms_furniture as furniture
 from diff2i2p_core.data import rooms_pictures as pic
 from diff2i2p_core.data import rooms_textures as tx
+from diff2i2p_core.data.frames import write_image, write_matrix
 from diff2i2p_core.data.rooms_render import Rectangle, Scene, box
 from diff2i2p_core.data.rooms_sensors import SENSORS, Sensor
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.files import atomic_path, write_text
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import Array, compose
 
@@ -278,10 +278,7 @@ def write_frames(
     folder = Path(folder)
     if camera.is_distorted:
         raise InputError("write_frames: the camera has lens distortion; give the rectified camera")
-    write_text(
-        folder / "camera-intrinsics.txt",
-        "\n".join(" ".join(f"{x:.6f}" for x in row) for row in camera.matrix),
-    )
+    write_matrix(folder / "camera-intrinsics.txt", camera.matrix, ".6f")
     for number, pose in enumerate(poses, start=first):
         name = f"frame-{number:06d}"
         if (folder / f"{name}.pose.txt").exists():
@@ -291,10 +288,7 @@ def write_frames(
             rng = np.random.default_rng([seed, 3, number])
             depth = SENSORS[sensor](depth, camera, rng)
             image = np.clip(image + rng.normal(0, 3, image.shape), 0, 255).astype(np.uint8)
-        with atomic_path(folder / f"{name}.color.jpg") as path:
-            cv2.imwrite(str(path), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
-        with atomic_path(folder / f"{name}.depth.png") as path:
-            cv2.imwrite(str(path), np.rint(depth * 1000).clip(0, 65534).astype(np.uint16))
+        write_image(folder / f"{name}.color.jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 95])
+        write_image(folder / f"{name}.depth.png", np.rint(depth * 1000).clip(0, 65534).astype(np.uint16))
         # Written last: the pose file is what makes a frame of the folder.
-        rows = (" ".join(f"{x:.9f}" for x in row) for row in pose)
-        write_text(folder / f"{name}.pose.txt", "\n".join(rows) + "\n")
+        write_matrix(folder / f"{name}.pose.txt", pose)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from typing import Any
-
-import cv2
-from torch.utils.data import DataLoader
 
 from diff2i2p_core.data.benchmark import BenchmarkPairs
+from diff2i2p_core.data.loading import load_batches
 from diff2i2p_core.data.pair import Batch, Pair, PairSource, collate
 from diff2i2p_core.data.pairs import ScenePairs
 from diff2i2p_core.data.scenes import Scene, load_scene
@@ -70,23 +67,9 @@ def batches(
     source: PairSource, schedule: Schedule, first_step: int, process: int, workers: int
 ) -> Generator[Batch, None, None]:
     """A process's batches from `first_step` to the last step, `accumulate` for each."""
-    if workers:
-        # A forked worker that inherits OpenCV's threads waits for them for ever; it must inherit none.
-        cv2.setNumThreads(1)
-    numbers = range(first_step * schedule.accumulate, schedule.steps * schedule.accumulate)
-    loader: DataLoader[Any] = DataLoader(
-        source,  # type: ignore[arg-type]  # all that a loader asks of it is __getitem__
-        batch_sampler=[schedule.batch(number, process) for number in numbers],
-        num_workers=workers,
-        collate_fn=collate,
-        worker_init_fn=ignore_stop_signals,
-        prefetch_factor=4 if workers else None,
-    )
-    try:
-        yield from loader
-    except InputError as error:
-        # A worker's comes with its traceback around it.
-        raise InputError(str(error).rstrip().rpartition("InputError: ")[2]) from None
+    first, end = first_step * schedule.accumulate, schedule.steps * schedule.accumulate
+    numbers = [schedule.batch(number, process) for number in range(first, end)]
+    return load_batches(source, numbers, workers, collate, ignore_stop_signals)
 
 
 def split(pairs: tuple[PairSource, list[int]], process: int, processes: int) -> Iterator[Pair]:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch.utils.data import DataLoader
 
 from diff2i2p_core.data.benchmark import BenchmarkPairs
+from diff2i2p_core.data.loading import load_batches
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.evaluation.cache import (
     INFO,
@@ -51,29 +48,10 @@ def register_subset(
         if not registration_path(folder, entry.name).exists()
     ]
     done = pairs.epoch_length - len(missing)
-    loader: DataLoader[Any] = DataLoader(
-        pairs,  # type: ignore[arg-type]  # all that a loader asks of it is __getitem__
-        sampler=missing,
-        batch_size=None,
-        collate_fn=_as_it_is,
-        num_workers=workers,
-        worker_init_fn=_one_thread,
-    )
+    loaded = load_batches(pairs, [[number] for number in missing], workers, list)
     model.eval()
-    try:
-        for number, pair in enumerate(loader, start=done + 1):
-            write_registration(register(model, pair), registration_path(folder, pair.name))
-            if progress is not None:
-                progress(number, pairs.epoch_length)
-    except InputError as error:
-        # A worker's comes with its traceback around it.
-        raise InputError(str(error).rstrip().rpartition("InputError: ")[2]) from None
+    for number, (pair,) in enumerate(loaded, start=done + 1):
+        write_registration(register(model, pair), registration_path(folder, pair.name))
+        if progress is not None:
+            progress(number, pairs.epoch_length)
     return len(missing)
-
-
-def _as_it_is(pair: Any) -> Any:
-    return pair
-
-
-def _one_thread(worker: int) -> None:
-    torch.set_num_threads(1)

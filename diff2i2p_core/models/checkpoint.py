@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.files import atomic_path
+from diff2i2p_core.files import atomic_path, sha256
 from diff2i2p_core.models.config import ModelConfig, ReleasedDataset, released_config
 from diff2i2p_core.models.diff2i2p import Diff2I2P
 from diff2i2p_core.models.published import PUBLISHED, dataset_of, find_published
@@ -56,13 +55,9 @@ def resolve_weights(weights: str | Path | None = None) -> Path:
 def weights_id(path: Path | str) -> str:
     """SHA-256 of a weights file, in hexadecimal."""
     try:
-        with Path(path).open("rb") as file:
-            digest = hashlib.sha256()
-            while block := file.read(1 << 20):
-                digest.update(block)
+        return sha256(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give a weights file") from None
-    return digest.hexdigest()
 
 
 def save_model(

@@ -18,11 +18,11 @@ from diff2i2p_core.data.preparation.dataset_file import (
     DatasetFile,
     read_checksums,
     read_dataset,
-    sha256,
 )
 from diff2i2p_core.data.preparation.overlap import depth_samples, overlap
 from diff2i2p_core.data.preparation.recording import SUBSETS
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.files import sha256
 
 _TOLERANCE = 0.02
 """Between an overlap that `prepare` wrote and the same recomputed."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any, get_args
 
 from diff2i2p_core.data.metadata import Layout
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.files import write_text
+from diff2i2p_core.files import sha256, write_text
 
 VERSION = 1
 DATASET = "dataset.json"
@@ -93,15 +92,6 @@ def read_checksums(root: Path) -> dict[str, str]:
         return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
     except (OSError, ValueError):
         raise InputError(f"{root / CHECKSUMS}: cannot be read; prepare the set again") from None
-
-
-def sha256(path: Path) -> str:
-    """Of a file's content, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _json(path: Path) -> dict[str, Any]:

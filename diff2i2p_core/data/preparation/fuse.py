@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from diff2i2p_core.data.frames import Frame
+from diff2i2p_core.data.frames import Frame, write_image
 from diff2i2p_core.data.metadata import Layout
 from diff2i2p_core.data.preparation.recording import Recording
 from diff2i2p_core.data.preparation.settings import PreparationSettings
@@ -63,8 +61,8 @@ def write_window(
             frame = recording.frame(index)
             _check_size(recording, frame)
             if index == window.image:
-                _write_png(folder / names.image, frame.image[..., ::-1])
-                _write_png(folder / names.depth, np.rint(frame.depth * 1000).astype(np.uint16))
+                write_image(folder / names.image, frame.image)
+                write_image(folder / names.depth, np.rint(frame.depth * 1000).astype(np.uint16))
             depth = thinned(frame.depth, _STRIDE, settings.max_depth)
             points = back_project(depth, recording.camera)[depth > 0]
             moved = transform_points(first_from_world @ frame.world_from_camera, points)
@@ -89,10 +87,3 @@ def _check_size(recording: Recording, frame: Frame) -> None:
                 f"{recording.scene}/{recording.sequence}: {what} of frame {frame.number} is "
                 f"{shape[1]}x{shape[0]}, its camera {camera.width}x{camera.height}; mend or remove the frame"
             )
-
-
-def _write_png(path: Path, image: NDArray[np.generic]) -> None:
-    # Encoded in memory, as OpenCV does not say when a disk is full.
-    _, encoded = cv2.imencode(".png", np.ascontiguousarray(image))
-    with atomic_path(path) as part:
-        part.write_bytes(encoded.tobytes())

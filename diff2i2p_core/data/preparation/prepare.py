@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from diff2i2p_core.data.frames import write_matrix
 from diff2i2p_core.data.metadata import Entry, Layout, write_metadata
 from diff2i2p_core.data.preparation.dataset_file import (
     UNFINISHED,
@@ -27,7 +28,7 @@ from diff2i2p_core.data.preparation.recording import SUBSETS, Recording
 from diff2i2p_core.data.preparation.settings import PreparationSettings
 from diff2i2p_core.data.preparation.windows import Window, cut_windows
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.files import full_disk_explained, write_text
+from diff2i2p_core.files import full_disk_explained
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is done, done, total)."""
@@ -159,8 +160,7 @@ def _write_cameras(out: Path, recordings: Sequence[Recording]) -> None:
                 "recordings; make it a scene of its own"
             )
     for scene, camera in cameras.items():
-        rows = (" ".join(f"{value:.9g}" for value in row) for row in camera.matrix)
-        write_text(_camera_file(out, scene), "\n".join(rows) + "\n")
+        write_matrix(_camera_file(out, scene), camera.matrix, ".9g")
 
 
 def _groups(

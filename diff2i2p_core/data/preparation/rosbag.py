@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from diff2i2p_core.data.frames import write_image, write_matrix
 from diff2i2p_core.data.preparation import rosbag_messages as messages
 from diff2i2p_core.data.preparation.rosbag_index import Bag, BagIndex, BagTopics, ChosenTopics
 from diff2i2p_core.errors import InputError
@@ -67,8 +67,7 @@ def export_bag(
             writer.write(frame, image, depth)
             if progress is not None:
                 progress("reading frames", done, len(wanted))
-    rows = (" ".join(f"{value:.9g}" for value in row) for row in camera.matrix)
-    write_text(part / "camera-intrinsics.txt", "\n".join(rows) + "\n")
+    write_matrix(part / "camera-intrinsics.txt", camera.matrix, ".9g")
     mark = {"source": source, "frames": len(wanted), "left_out": left_out}
     write_text(part / MARK, json.dumps(mark) + "\n")
     part.rename(folder)
@@ -185,12 +184,12 @@ class _Writer:
                 path.write_bytes(bytes(image.data))
         else:
             rectified = self.camera.rectify(pixels)
-            self._write_png(f"{name}.color.png", np.asarray(rectified)[..., ::-1])
+            write_image(self.folder / f"{name}.color.png", np.asarray(rectified))
         millimetres = np.rint(self._depth(frame, depth) * 1000)
-        self._write_png(f"{name}.depth.png", np.where(millimetres < 65535, millimetres, 0).astype(np.uint16))
+        kept = np.where(millimetres < 65535, millimetres, 0).astype(np.uint16)
+        write_image(self.folder / f"{name}.depth.png", kept)
         # Written last: the pose file is what makes a frame of the folder.
-        rows = (" ".join(f"{value:.9f}" for value in row) for row in frame.world_from_camera)
-        write_text(self.folder / f"{name}.pose.txt", "\n".join(rows) + "\n")
+        write_matrix(self.folder / f"{name}.pose.txt", frame.world_from_camera)
 
     def _depth(self, frame: _Wanted, message: Any) -> NDArray[np.float32]:
         """As the image's camera without distortion sees it."""
@@ -214,9 +213,3 @@ class _Writer:
                 f"{where}: is {shape[1]}x{shape[0]}, its camera_info says {camera.width}x{camera.height}; "
                 "give the right --camera-info or --depth"
             )
-
-    def _write_png(self, name: str, image: NDArray[Any]) -> None:
-        # Encoded in memory, as OpenCV does not say when a disk is full.
-        _, encoded = cv2.imencode(".png", np.ascontiguousarray(image))
-        with atomic_path(self.folder / name) as path:
-            path.write_bytes(encoded.tobytes())

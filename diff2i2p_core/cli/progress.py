@@ -1,0 +1,33 @@
+"""Progress bars on stderr, one for each kind of work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def progress_bars(
+    *, counts: bool = False, transient: bool = True
+) -> Iterator[Callable[[str, int, int | None], None]]:
+    """Gives a function to be called with (what is done, done, total or None); the first call shows its bar.
+
+    `counts` shows done and total beside the share. `transient` bars vanish at the end, and are not shown
+    where nobody looks; others stay.
+    """
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TaskID
+
+    console = Console(stderr=True)
+    *columns, remaining = Progress.get_default_columns()
+    shown = (*columns, *([MofNCompleteColumn()] if counts else []), remaining)
+    hidden = transient and not console.is_terminal
+    with Progress(*shown, console=console, transient=transient, disable=hidden) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def progress(what: str, done: int, total: int | None) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total)
+            bar.update(tasks[what], completed=done, total=total)
+
+        yield progress
