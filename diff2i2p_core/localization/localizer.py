@@ -58,6 +58,7 @@ class Localizer:
         self.map = point_map
         self.map_points = point_map.points
         self.map_colors = point_map.colors
+        self.map_views = point_map.map_from_submap
         self.map_voxel = point_map.info.settings.voxel
         self.needs_depth = model.config.mode == "rgbd"
         self.settings = settings or LocalizerSettings()

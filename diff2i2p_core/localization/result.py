@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,16 @@ class Localization:
     """(K, 2) (u, v) in the given image (rectified, if its camera has distortion)."""
     inlier_points: Array
     """(K, 3) map frame."""
+
+    @classmethod
+    def refused(cls, reason: str) -> Localization:
+        """The answer to an image that was not looked at."""
+        latency = dict.fromkeys(("image", "match", "pose"), 0.0)
+        return cls(False, reason, None, None, 0, 0, 0.0, 0.0, -1, latency, np.empty((0, 2)), np.empty((0, 3)))
+
+    def without_pose(self, reason: str) -> Localization:
+        """This answer, not believed after all."""
+        return replace(self, localized=False, reason=reason, map_from_camera=None, covariance=None, submap=-1)
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON object of `diff2i2p localize --json`."""

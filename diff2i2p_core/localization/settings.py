@@ -45,3 +45,31 @@ class LocalizerSettings:
     pnp: PnpSettings = field(default_factory=PnpSettings)
     """`max_error_px` of it is replaced by the one above."""
     gates: GateSettings = field(default_factory=GateSettings)
+
+
+@dataclass(frozen=True)
+class TrackerSettings:
+    """How a camera is followed from image to image, and what its motion allows."""
+
+    use_prior: bool = True
+    """Whether accepted poses predict the next one; else every image is searched in the whole map."""
+    misses: int = 1
+    """After so many misses near the prediction in a row, an image is searched in the whole map: more would
+    leave a carried robot lost for longer, and a miss costs as much time as a hit."""
+    timeout_s: float = 2.0
+    """Without odometry an older pose predicts nothing: by then a robot may be in another room."""
+    jump_distance: float = 0.5
+    """Metres, and degrees below, that an answer may be off its prediction even at once: the errors of two
+    poses that were accepted rightly."""
+    jump_angle_deg: float = 15.0
+    max_speed: float = 2.0
+    """Without odometry: metres a second by which the jump limit grows. Robots indoors and hand-held cameras
+    stay below."""
+    max_turn_rate_deg: float = 120.0
+    odometry_drift: float = 0.1
+    """With odometry: the part of the way, and of the turns, by which the jump limit grows. Wheels that slip
+    and visual odometry stay below."""
+    map_margin: float = 1.0
+    """Metres a camera may be outside the box around the map's points and views."""
+    max_age_s: float = 0.0
+    """Images older than this when their turn comes are refused; 0: none is, as a recording's are all old."""

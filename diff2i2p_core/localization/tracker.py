@@ -1,0 +1,185 @@
+"""From image to image: a prior from the last pose and the motion since, and what the motion allows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.localization.extent import MapExtent
+from diff2i2p_core.localization.motion import Fix, Moment, Prediction, predict
+from diff2i2p_core.localization.result import Array, Localization
+from diff2i2p_core.localization.settings import LocalizerSettings, TrackerSettings
+
+State = Literal["lost", "searching", "tracking"]
+"""Nothing says where to look; the last image was missed, but those before it say where to look; found."""
+
+
+class Localizing(Protocol):
+    """What a tracker, and a node, need of `Localizer`."""
+
+    map_points: NDArray[np.float32]
+    map_colors: NDArray[np.uint8] | None
+    map_views: NDArray[np.float64]
+    map_voxel: float
+    needs_depth: bool
+    settings: LocalizerSettings
+
+    def localize(
+        self,
+        image: NDArray[np.uint8],
+        camera: Camera,
+        *,
+        prior: Array | None = None,
+        depth: NDArray[np.float32] | None = None,
+    ) -> Localization: ...
+
+
+@dataclass
+class _Track:
+    """What is known between two images."""
+
+    now: Moment | None = None
+    fix: Fix | None = None
+    """The last pose that was accepted, or given."""
+    before: Fix | None = None
+    """The one before it, if the camera moved from there."""
+    given: Array | None = None
+    """map_from_camera at the next image."""
+    rival: Fix | None = None
+    """A pose from the whole map that contradicts the fix, until it is confirmed."""
+    near_misses: int = 0
+    misses: int = 0
+    prior_used: bool = False
+    state: State = "lost"
+
+
+class Tracker:
+    """Predicts a prior for each image, localizes with it, checks the answer against motion and map.
+
+    After misses with the prior, images are searched in the whole map and near the prior by turns. An answer
+    from the whole map that contradicts the prediction is refused as a jump until a second one agrees with
+    it: so a robot that was carried is found, and a single wrong answer does no harm.
+
+    `localize` is for one thread; `reset` and `set_pose` may come from another one meanwhile: nothing is
+    remembered of the image in work then.
+    """
+
+    def __init__(self, localizer: Localizing, settings: TrackerSettings | None = None) -> None:
+        self.localizer = localizer
+        self.settings = settings or TrackerSettings()
+        """May be replaced at any time."""
+        self._extent = MapExtent(localizer.map_points, localizer.map_views)
+        self._track = _Track()
+
+    @property
+    def state(self) -> State:
+        """After the last image."""
+        return self._track.state
+
+    @property
+    def misses(self) -> int:
+        """Images without a pose since the last one with."""
+        return self._track.misses
+
+    @property
+    def prior_used(self) -> bool:
+        """Whether the last image was searched near a prior."""
+        return self._track.prior_used
+
+    def reset(self) -> None:
+        """Forget every pose: the next image is searched in the whole map."""
+        self._track = _Track()
+
+    def set_pose(self, map_from_camera: Array) -> None:
+        """A pose given from outside, true at the next image; within the localizer's search limits."""
+        self._track = _Track(given=map_from_camera, state="searching")
+
+    def localize(
+        self,
+        image: NDArray[np.uint8],
+        camera: Camera,
+        stamp_ns: int,
+        *,
+        odom_from_camera: Array | None = None,
+        depth: NDArray[np.float32] | None = None,
+        now_ns: int | None = None,
+    ) -> Localization:
+        """The pose of the camera that took `image` (H, W, 3) RGB at `stamp_ns`.
+
+        `odom_from_camera` is odometry at that time; `now_ns` lets images that are too old be refused. Reasons
+        beside the localizer's begin with "jump", "outside the map" or "stale".
+        """
+        if stale := self._stale(stamp_ns, now_ns):
+            return Localization.refused(stale)
+        track = self._track
+        track.now = now = (track.now or Moment(stamp_ns, None, 0.0, 0.0)).after(stamp_ns, odom_from_camera)
+        prediction = self._predict(track, now)
+        near = prediction is not None and track.near_misses < self.settings.misses
+        prior = prediction.map_from_camera if prediction is not None and near else None
+        track.prior_used = near
+        found = self.localizer.localize(image, camera, prior=prior, depth=depth)
+        refusal = self._refusal(found, track, prediction, near) if found.localized else ""
+        if found.map_from_camera is not None and not refusal:
+            self._accept(found.map_from_camera, track, prediction)
+            return found
+        track.misses += 1
+        track.near_misses = track.near_misses + 1 if near else 0
+        if track.rival is not None and track.rival.moment is now:
+            track.near_misses = self.settings.misses  # the next image may confirm it
+        track.state = "lost" if prediction is None else "searching"
+        return found.without_pose(refusal) if refusal else found
+
+    def _stale(self, stamp_ns: int, now_ns: int | None) -> str:
+        """Why an image comes too late, or "". If it is far back in time, a recording starts again."""
+        limit = self.settings.max_age_s
+        if now_ns is not None and limit and now_ns - stamp_ns > limit * 1e9:
+            return f"stale (taken {(now_ns - stamp_ns) / 1e9:.1f} s ago, at most {limit:g})"
+        fix = self._track.fix
+        late = 0.0 if fix is None else (fix.moment.stamp_ns - stamp_ns) / 1e9
+        if late > self.settings.timeout_s:
+            self.reset()
+        elif late > 0:
+            return f"stale (taken {late:.3f} s before the last localized image)"
+        return ""
+
+    def _limits(self) -> tuple[float, float]:
+        return self.localizer.settings.prior_distance, self.localizer.settings.prior_angle_deg
+
+    def _predict(self, track: _Track, now: Moment) -> Prediction | None:
+        if track.given is not None:
+            track.fix, track.given = Fix(now, track.given, *self._limits()), None
+        if track.fix is None or not self.settings.use_prior:
+            return None
+        return predict(track.fix, track.before, now, self.settings, self._limits())
+
+    def _refusal(self, found: Localization, track: _Track, prediction: Prediction | None, near: bool) -> str:
+        """Why the answer is not believed, or ""."""
+        pose, now = found.map_from_camera, track.now
+        assert pose is not None and now is not None
+        if outside := self._extent.rejection(pose[:3, 3], self.settings.map_margin):
+            return outside
+        misfit = "" if prediction is None else prediction.misfit(pose)
+        if not misfit or near:
+            return misfit
+        rival = track.rival
+        expected = None if rival is None else predict(rival, None, now, self.settings, self._limits())
+        if expected is not None and not expected.misfit(pose):
+            return ""
+        track.rival = self._fix(now, pose)
+        return misfit
+
+    def _accept(self, pose: Array, track: _Track, prediction: Prediction | None) -> None:
+        assert track.now is not None
+        moved_there = prediction is not None and not prediction.misfit(pose)
+        track.before = track.fix if moved_there else None
+        track.fix = self._fix(track.now, pose)
+        track.rival = None
+        track.misses = track.near_misses = 0
+        track.state = "tracking"
+
+    def _fix(self, now: Moment, pose: Array) -> Fix:
+        return Fix(now, pose, self.settings.jump_distance, self.settings.jump_angle_deg)
