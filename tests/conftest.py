@@ -22,6 +22,10 @@ REPO = Path(__file__).resolve().parents[1]
 # Set before rclpy or torch is imported, and inherited by the processes that tests start.
 # One thread a process: several processes run at once here, and threads that wait for each other spin.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Without a GPU Triton's interpreter runs the kernels; Triton reads this once, when something imports it.
+if not any(Path("/dev").glob("nvidia[0-9]*")):
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")  # triton 3.9 warns where it is not set
 os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 101))
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 _ROS_HOME = tempfile.mkdtemp(prefix="diff2i2p-tests-ros-")
@@ -41,6 +45,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
         if not torch.cuda.is_available():
             pytest.skip("needs a CUDA device")
+
+
+@pytest.fixture(params=["interpreter", pytest.param("cuda", marks=pytest.mark.gpu)])
+def kernel_device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Ops run their kernels, on tensors of this device: "cpu" through the interpreter, or "cuda"."""
+    pytest.importorskip("triton")
+    on_gpu = request.param == "cuda"
+    if on_gpu == (os.environ.get("TRITON_INTERPRET") == "1"):
+        pytest.skip("without a GPU the interpreter runs the kernels, with one they run for real")
+    monkeypatch.setenv("DIFF2I2P_OPS", "triton")
+    return "cuda" if on_gpu else "cpu"
 
 
 def _shared_folder(variable: str, default: str) -> Path:

@@ -10,13 +10,7 @@ from torch import Tensor, nn
 from diff2i2p_core.models.config import PointConfig
 from diff2i2p_core.models.layers import PackedGroupNorm, leaky_relu
 from diff2i2p_core.ops.gather import interpolate, interpolation_weights, max_pool
-from diff2i2p_core.ops.kpconv import (
-    KERNEL_SIZE,
-    kernel_disposition,
-    kernel_influence,
-    kpconv,
-    neighbor_offsets,
-)
+from diff2i2p_core.ops.kpconv import KERNEL_SIZE, Neighborhood, kernel_disposition, kpconv
 from diff2i2p_core.ops.pyramid import PointPyramid
 
 
@@ -51,10 +45,9 @@ class KPConvBlock(nn.Module):
         )
         self.norm = PackedGroupNorm(outputs)
 
-    def forward(self, x: Tensor, neighbors: Tensor, offsets: Tensor, lengths: list[int]) -> Tensor:
-        influence = kernel_influence(offsets, self.kernel_points, self.sigma)
-        x = kpconv(x, neighbors, influence.to(x.dtype), self.weight, self.normalization) + self.bias
-        normed: Tensor = self.norm(x, lengths)
+    def forward(self, x: Tensor, neighborhood: Neighborhood, lengths: list[int]) -> Tensor:
+        x = kpconv(x, neighborhood, self.kernel_points, self.sigma, self.weight, self.normalization)
+        normed: Tensor = self.norm(x + self.bias, lengths)
         return normed
 
 
@@ -78,18 +71,17 @@ class ResidualBlock(nn.Module):
         self.expand = Unary(middle, outputs, activate=False)
         self.shortcut = Unary(inputs, outputs, activate=False) if inputs != outputs else None
 
-    def forward(self, x: Tensor, pyramid: PointPyramid, level: int, offsets: Tensor) -> Tensor:
+    def forward(self, x: Tensor, pyramid: PointPyramid, level: int, neighborhood: Neighborhood) -> Tensor:
         """Features of `level` (of the level below it, if strided) to features of `level`.
 
-        `offsets`: the neighbours' of `level` (those of subsampling, if strided), see `neighbor_offsets`.
+        `neighborhood`: of `level` (that of subsampling, if strided).
         """
         support = level - 1 if self.strided else level
-        neighbors = pyramid.subsampling[support] if self.strided else pyramid.neighbors[level]
         lengths = pyramid.lengths[level]
         out = self.reduce(x, pyramid.lengths[support])
-        out = self.conv(out, neighbors, offsets, lengths)
+        out = self.conv(out, neighborhood, lengths)
         out = self.expand(out, lengths)
-        shortcut = max_pool(x, neighbors) if self.strided else x
+        shortcut = max_pool(x, neighborhood.neighbors) if self.strided else x
         if self.shortcut is not None:
             shortcut = self.shortcut(shortcut, lengths)
         return leaky_relu(out + shortcut)
@@ -127,13 +119,13 @@ class PointBackbone(nn.Module):
         x = features
         skips = []
         for i, blocks in enumerate(self.levels):
-            offsets = neighbor_offsets(points[i], points[i], pyramid.neighbors[i])
+            own = Neighborhood(points[i], points[i], pyramid.neighbors[i])
             if i == 0:
-                x = self.stem(x, pyramid.neighbors[0], offsets, pyramid.lengths[0])
+                x = self.stem(x, own, pyramid.lengths[0])
             for block in blocks:  # type: ignore[attr-defined]
                 if block.strided:
-                    below = neighbor_offsets(points[i], points[i - 1], pyramid.subsampling[i - 1])
-                x = block(x, pyramid, i, below if block.strided else offsets)
+                    below = Neighborhood(points[i], points[i - 1], pyramid.subsampling[i - 1])
+                x = block(x, pyramid, i, below if block.strided else own)
             skips.append(x)
         coarse = x
         for i in reversed(range(len(self.decoders))):

@@ -2,31 +2,52 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from diff2i2p_core.ops.backend import use_triton
 from diff2i2p_core.ops.gather import gather_padded
 
 KERNEL_SIZE = 15
 
 
-@torch.no_grad()
-def neighbor_offsets(queries: Tensor, supports: Tensor, neighbors: Tensor) -> Tensor:
-    """(M, K, 5) of each neighbour: r = p_j - q, far away for padding, then |r|^2 and 1."""
-    relative = gather_padded(supports, neighbors, padding=1e6) - queries.unsqueeze(1)
-    squared = relative.square().sum(-1, keepdim=True)
-    return torch.cat([relative, squared, torch.ones_like(squared)], dim=-1)
+@dataclass(frozen=True)
+class Neighborhood:
+    """A table of neighbours and the points it is about; convolutions on it share what is computed from it."""
+
+    queries: Tensor
+    """(M, 3) metres."""
+    supports: Tensor
+    """(N, 3) metres."""
+    neighbors: Tensor
+    """(M, K) rows of `supports`; N stands for none."""
+
+    @cached_property
+    @torch.no_grad()
+    def offsets(self) -> Tensor:
+        """(M, K, 5) of each neighbour: r = p_j - q, far away for padding, then |r|^2 and 1."""
+        relative = gather_padded(self.supports, self.neighbors, padding=1e6) - self.queries.unsqueeze(1)
+        squared = relative.square().sum(-1, keepdim=True)
+        return torch.cat([relative, squared, torch.ones_like(squared)], dim=-1)
+
+    @cached_property
+    def transposed(self) -> tuple[Tensor, Tensor]:
+        """The queries that hold each support: support n's are `holders[starts[n] : starts[n + 1]]`."""
+        supports, order = self.neighbors.reshape(-1).sort(stable=True)
+        bounds = torch.arange(len(self.supports) + 1, device=supports.device)
+        return torch.searchsorted(supports, bounds), order // self.neighbors.shape[1]
 
 
 @torch.no_grad()
 def kernel_influence(offsets: Tensor, kernel_points: Tensor, sigma: float) -> Tensor:
     """Weights max(0, 1 - |p_j - q - k| / sigma) of each neighbour under each kernel point: (M, 15, K).
 
-    `offsets` are those of `neighbor_offsets`.
+    `offsets` are those of a `Neighborhood`.
     """
     # |r - k|^2 = -2 r k + |r|^2 + |k|^2 in one matrix product, never in half precision.
     norms = kernel_points.square().sum(-1, keepdim=True)
@@ -37,13 +58,25 @@ def kernel_influence(offsets: Tensor, kernel_points: Tensor, sigma: float) -> Te
 
 
 def kpconv(
-    features: Tensor, neighbors: Tensor, influence: Tensor, weights: Tensor, normalization: str
+    features: Tensor,
+    neighborhood: Neighborhood,
+    kernel_points: Tensor,
+    sigma: float,
+    weights: Tensor,
+    normalization: str,
 ) -> Tensor:
-    """features (N, C), neighbors (M, K), influence (M, 15, K), weights (15, C, D) to (M, D).
+    """features (N, C), kernel_points (15, 3) and influence radius in metres, weights (15, C, D) to (M, D).
 
     Sums over kernel points of (influence-weighted neighbour features) x weights, divided by the number of
     real neighbours, or of those with a positive feature sum (`positive_sum`, the released rule, METHOD D11).
+    Differentiable in features and weights.
     """
+    if use_triton(features):
+        from diff2i2p_core.ops.kernels.kpconv import fused_kpconv
+
+        return fused_kpconv(features, neighborhood, kernel_points, sigma, weights, normalization)
+    neighbors = neighborhood.neighbors
+    influence = kernel_influence(neighborhood.offsets, kernel_points, sigma).to(features.dtype)
     per_kernel_point = torch.bmm(influence, gather_padded(features, neighbors))
     output = per_kernel_point.flatten(1) @ weights.flatten(0, 1)
     if normalization == "positive_sum":
