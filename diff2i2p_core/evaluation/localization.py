@@ -87,6 +87,7 @@ def localize_frames(
                 num_inliers=found.num_inliers,
                 inlier_ratio=found.inlier_ratio,
                 latency_ms=sum(found.latency_ms.values()),
+                covariance=found.covariance,
             )
         )
         if progress is not None:

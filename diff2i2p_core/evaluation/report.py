@@ -173,6 +173,10 @@ def _tiles(summary: dict[str, Any]) -> str:
         return "–" if value is None else f"{value * scale:.{digits}f} {unit}"
 
     latency = summary["latency_ms"]
+    shares = summary["covariance"]
+    covariance = (
+        [] if shares is None else [_sigma_tile(name, shares[name]) for name in ("position", "rotation")]
+    )
     return tiles(
         [
             (f"{summary['localized']} / {summary['queries']}", "images localized"),
@@ -186,8 +190,14 @@ def _tiles(summary: dict[str, Any]) -> str:
                 number(latency["median"], 1, "ms", 0),
                 f"median latency; p95 {number(latency['p95'], 1, 'ms', 0)}",
             ),
+            *covariance,
         ]
     )
+
+
+def _sigma_tile(name: str, shares: dict[str, float]) -> tuple[str, str]:
+    found = f"{shares['within_1_sigma']:.0%}, {shares['within_2_sigma']:.0%}"
+    return found, f"of the {name} errors within 1 and 2 reported sigma (honest: 68 %, 95 %)"
 
 
 def _key() -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from diff2i2p_core.geometry.covariance import in_sigmas
 from diff2i2p_core.geometry.se3 import Array, rotation_error_deg, translation_error
 
 RECALL_LIMITS = (
@@ -34,6 +35,8 @@ class QueryResult:
     num_inliers: int | None = None
     inlier_ratio: float | None = None
     latency_ms: float | None = None
+    covariance: Array | None = None
+    """(6, 6) of the pose, ROS order."""
 
     @property
     def translation_error_m(self) -> float | None:
@@ -46,6 +49,13 @@ class QueryResult:
         if self.map_from_camera is None:
             return None
         return rotation_error_deg(self.true_map_from_camera, self.map_from_camera)
+
+    @property
+    def error_in_sigmas(self) -> Array | None:
+        """(6,) of `geometry.covariance.in_sigmas`; None without a pose or its covariance."""
+        if self.map_from_camera is None or self.covariance is None:
+            return None
+        return in_sigmas(self.map_from_camera, self.covariance, self.true_map_from_camera)
 
     def within(self, metres: float, degrees: float) -> bool:
         """Whether the image was localized with errors of at most `metres` and `degrees`."""
@@ -61,6 +71,7 @@ class QueryResult:
 
     def as_dict(self) -> dict[str, Any]:
         """The row of the summary's `frames` list; JSON types."""
+        sigmas = self.error_in_sigmas
         return {
             "number": self.number,
             "stamp": self.stamp,
@@ -68,6 +79,7 @@ class QueryResult:
             "reason": self.reason,
             "translation_m": self.translation_error_m,
             "rotation_deg": self.rotation_error_deg,
+            "error_in_sigmas": None if sigmas is None else sigmas.round(3).tolist(),
             "num_inliers": self.num_inliers,
             "inlier_ratio": self.inlier_ratio,
             "latency_ms": self.latency_ms,
@@ -87,8 +99,30 @@ def summarize(results: Sequence[QueryResult]) -> dict[str, Any]:
     for name, metres, degrees in RECALL_LIMITS:
         summary[name] = sum(r.within(metres, degrees) for r in results) / max(len(results), 1)
     summary["false_localizations"] = sum(r.is_false for r in results)
+    summary["covariance"] = consistency(localized)
     summary["latency_ms"] = {"median": _percentile(latencies, 50), "p95": _percentile(latencies, 95)}
     return summary
+
+
+def consistency(localized: Sequence[QueryResult]) -> dict[str, Any] | None:
+    """How well reported standard deviations foretell the errors of poses that are not false.
+
+    Shares of the errors' components within one and two standard deviations (honest ones: 0.68 and 0.95), for
+    positions and rotations, and the factor on the deviations that would make the first 0.68. None where
+    there is no pose, or none with a covariance.
+    """
+    errors = [r.error_in_sigmas for r in localized if not r.is_false]
+    known = np.abs([error for error in errors if error is not None]).reshape(-1, 2, 3)
+    if not len(known):
+        return None
+    shares: dict[str, Any] = {"poses": len(known)}
+    for name, part in (("position", known[:, 0]), ("rotation", known[:, 1])):
+        shares[name] = {
+            "within_1_sigma": float((part <= 1).mean()),
+            "within_2_sigma": float((part <= 2).mean()),
+            "factor_to_068": float(np.quantile(part, 0.6827)),
+        }
+    return shares
 
 
 def _percentile(values: Sequence[float | None], percent: float) -> float | None:

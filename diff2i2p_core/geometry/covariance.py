@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import compose, exp
@@ -20,6 +21,20 @@ def perturb(map_from_camera: Array, delta: Array) -> Array:
     return compose(
         exp([*delta[3:], 0, 0, 0])[:3, :3] @ map_from_camera[:3, :3], map_from_camera[:3, 3] + delta[:3]
     )
+
+
+def difference(map_from_camera: Array, reference: Array) -> Array:
+    """The 6-vector in ROS order that moves the pose `reference` to another one: what `perturb` takes."""
+    turn = Rotation.from_matrix(map_from_camera[:3, :3] @ reference[:3, :3].T).as_rotvec()
+    return np.concatenate([map_from_camera[:3, 3] - reference[:3, 3], turn])
+
+
+def in_sigmas(map_from_camera: Array, covariance: Array, truth: Array) -> Array:
+    """The error (6,) of a pose, each component divided by its reported standard deviation.
+
+    Of honest covariances 68 % of the components are at most 1 in size, and 95 % at most 2.
+    """
+    return difference(map_from_camera, truth) / np.sqrt(covariance.diagonal())
 
 
 def reprojection(map_from_camera: Array, points: Array, camera: Camera) -> tuple[Array, Array, Array]:

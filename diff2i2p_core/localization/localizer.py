@@ -247,7 +247,7 @@ class Localizer:
             localized=localized,
             reason=reason,
             map_from_camera=invert(estimate.camera_from_points) if localized else None,
-            covariance=estimate.covariance * self.settings.sigma_scale**2 if localized else None,
+            covariance=self._calibrated(estimate, count) if localized else None,
             num_correspondences=count,
             num_inliers=estimate.num_inliers,
             inlier_ratio=estimate.num_inliers / count,
@@ -257,6 +257,11 @@ class Localizer:
             inlier_pixels=best.pixels[estimate.inliers],
             inlier_points=best.points[estimate.inliers],
         )
+
+    def _calibrated(self, estimate: PoseEstimate, count: int) -> Array:
+        """The covariance (6, 6) of PnP, widened to the errors that were measured."""
+        scale = self.settings.sigma_scale * (count / estimate.num_inliers) ** self.settings.sigma_exponent
+        return estimate.covariance * scale**2
 
     def _ambiguity(self, best: _Hypothesis, hypotheses: list[_Hypothesis]) -> str:
         """Why to doubt the best pose: another submap supports another one nearly as well; "" if none does."""

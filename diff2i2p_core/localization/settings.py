@@ -34,9 +34,11 @@ class LocalizerSettings:
     plain_inlier_ratio: float = 0.4
     """A pose with so many inliers and this ratio is taken without asking a third candidate, or with a prior
     a second."""
-    sigma_scale: float = 8.0
-    """Factor on the standard deviations that PnP's Hessian gives. It takes the inliers' errors as
-    independent, but those of neighbouring matches are alike; measured on RedKitchen, frames 600-700."""
+    sigma_scale: float = 2.1
+    sigma_exponent: float = 2.0
+    """PnP's Hessian takes the inliers' errors as independent, but neighbouring matches err alike, and the
+    more so the fewer are right: its standard deviations are multiplied by sigma_scale /
+    inlier_ratio ** sigma_exponent. Both are calibrated on held-out images (docs/model_card.md)."""
     prior_distance: float = 2.0
     """Metres, and degrees below: submaps whose view is farther from a prior are not near it."""
     prior_angle_deg: float = 60.0

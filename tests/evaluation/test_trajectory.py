@@ -7,7 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from diff2i2p_core.evaluation.trajectory import QueryResult, summarize
+from diff2i2p_core.evaluation.trajectory import QueryResult, consistency, summarize
+from diff2i2p_core.geometry.covariance import difference, perturb
 from diff2i2p_core.geometry.se3 import Array, exp
 
 
@@ -52,6 +53,7 @@ def test_summary_of_known_errors() -> None:
         "recall_010m_5deg",
         "recall_025m_10deg",
         "false_localizations",
+        "covariance",
         "latency_ms",
     ]
     assert (summary["queries"], summary["localized"]) == (8, 6)
@@ -70,3 +72,32 @@ def test_nothing_localized_gives_nulls_that_json_can_hold() -> None:
     assert summary["latency_ms"] == {"median": None, "p95": None}
     assert summary["recall_025m_10deg"] == 0
     json.dumps(result(0, 0.1).as_dict())
+
+
+def test_honest_covariances_hold_their_shares_and_small_ones_name_the_factor() -> None:
+    rng = np.random.default_rng(4)
+    spread = rng.normal(size=(6, 6)) * [0.02, 0.02, 0.02, 0.01, 0.01, 0.01]
+    covariance = spread.T @ spread
+    truth = exp([0.3, -0.2, 0.5, 1.0, 2.0, -1.0])
+    errors = rng.multivariate_normal(np.zeros(6), covariance, 3000)
+    np.testing.assert_allclose(difference(perturb(truth, errors[0]), truth), errors[0], atol=1e-12)
+
+    def run(reported: Array) -> dict[str, dict[str, float]]:
+        shares = consistency(
+            [QueryResult(i, 0, truth, perturb(truth, e), covariance=reported) for i, e in enumerate(errors)]
+        )
+        assert shares is not None and shares["poses"] == 3000
+        return shares
+
+    for part in ("position", "rotation"):
+        honest, bold = run(covariance)[part], run(covariance / 9)[part]
+        assert honest["within_1_sigma"] == pytest.approx(0.683, abs=0.02)
+        assert honest["within_2_sigma"] == pytest.approx(0.954, abs=0.01)
+        assert honest["factor_to_068"] == pytest.approx(1, abs=0.04)
+        assert bold["within_1_sigma"] < 0.3 and bold["factor_to_068"] == pytest.approx(3, abs=0.12)
+
+
+def test_consistency_needs_poses_with_covariances_and_leaves_false_ones_out() -> None:
+    assert consistency([result(0, None), result(1, 0.1)]) is None
+    false = QueryResult(0, 0, np.eye(4), exp([0, 0, 0, 2, 0, 0]), covariance=np.eye(6))
+    assert consistency([false]) is None

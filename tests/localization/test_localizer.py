@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,17 @@ def test_true_matches_give_the_true_pose(localizer: Localizer, monkeypatch: pyte
     pixels, _ = CAMERA.project(transform_points(invert(TRUE), result.inlier_points))
     np.testing.assert_allclose(pixels, result.inlier_pixels, atol=15)
     assert np.median(np.abs(pixels - result.inlier_pixels)) < 0.5
+
+
+def test_sigmas_grow_as_fewer_matches_agree(localizer: Localizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    tell_the_truth(localizer, monkeypatch, outliers=0.5)
+    monkeypatch.setattr(localizer, "settings", replace(localizer.settings, sigma_scale=1.0, sigma_exponent=0))
+    plain = localizer.localize(IMAGE, CAMERA)
+    monkeypatch.setattr(localizer, "settings", replace(localizer.settings, sigma_scale=3.0, sigma_exponent=2))
+    scaled = localizer.localize(IMAGE, CAMERA)
+    assert plain.covariance is not None and scaled.covariance is not None
+    factor = 3.0 / plain.inlier_ratio**2
+    np.testing.assert_allclose(scaled.covariance, plain.covariance * factor**2, rtol=1e-9)
 
 
 def test_the_same_image_gives_the_same_answer(localizer: Localizer, monkeypatch: pytest.MonkeyPatch) -> None:
