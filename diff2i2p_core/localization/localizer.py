@@ -27,6 +27,7 @@ from diff2i2p_core.localization.settings import LocalizerSettings
 from diff2i2p_core.mapping.build import map_from_views, map_of_one_cloud, model_for_map
 from diff2i2p_core.mapping.clouds import Cloud, make_cloud
 from diff2i2p_core.mapping.map_file import PointMap, load_info, load_map
+from diff2i2p_core.mapping.packed import SubmapCache
 from diff2i2p_core.mapping.viewpoints import sample_viewpoints
 from diff2i2p_core.models.checkpoint import installed_weights, load_model, resolve_weights, weights_id
 from diff2i2p_core.models.diff2i2p import Diff2I2P
@@ -62,8 +63,8 @@ class Localizer:
         self.map_voxel = point_map.info.settings.voxel
         self.needs_depth = model.config.mode == "rgbd"
         self.settings = settings or LocalizerSettings()
-        self._submaps = [submap.to(model.device) for submap in point_map.submaps]
-        self._index = SubmapIndex(self._submaps)
+        self._submaps = SubmapCache(point_map.submaps, model.device)
+        self._index = SubmapIndex(point_map.submaps, model.device)
 
     @classmethod
     def open(

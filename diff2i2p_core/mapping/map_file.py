@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.files import atomic_path
+from diff2i2p_core.mapping.packed import BY_POINT, BY_SUPERPOINT, HALF, Block, PackedSubmaps, pack
 from diff2i2p_core.mapping.submaps import SubmapSettings
+from diff2i2p_core.mapping.tensor_file import StreamedTensor, write_tensors
 from diff2i2p_core.models.features import SubmapFeatures
 
 FORMAT = "diff2i2p-map-1"
-
-_BY_POINT = ("points", "fine")
-_BY_SUPERPOINT = ("superpoints", "tokens", "nodes", "node_valid", "patches")
-_HALF = ("fine", "tokens", "nodes")
-"""Kept as float16 in the file: features of the order of one, matched to three digits."""
 
 
 @dataclass(frozen=True)
@@ -65,32 +62,63 @@ class PointMap:
     """(N, 3) RGB."""
     map_from_submap: NDArray[np.float64]
     """(S, 4, 4): the pose of each submap's view (optical frame)."""
-    submaps: list[SubmapFeatures]
+    submaps: Sequence[SubmapFeatures]
+    """A list in memory, or `PackedSubmaps` of a file, which are read when they are asked for."""
 
 
 def save_map(point_map: PointMap, path: Path | str) -> None:
-    """Write a map as safetensors with JSON metadata."""
-    metadata = {"format": FORMAT, "info": json.dumps(asdict(point_map.info))}
-    tensors: dict[str, Tensor] = {
-        "points": torch.from_numpy(point_map.points),
-        "map_from_submap": torch.from_numpy(np.ascontiguousarray(point_map.map_from_submap, np.float64)),
-        "num_points": torch.tensor([len(s.points) for s in point_map.submaps], dtype=torch.int64),
-        "num_superpoints": torch.tensor([len(s.superpoints) for s in point_map.submaps], dtype=torch.int64),
+    """Write a map as safetensors with JSON metadata. Submaps that lie in files pass through one by one."""
+    packed = pack(point_map.submaps)
+    tensors = {
+        "points": StreamedTensor.of(point_map.points),
+        "map_from_submap": StreamedTensor.of(np.asarray(point_map.map_from_submap, np.float64)),
+        **submap_tensors(packed.blocks),
     }
     if point_map.colors is not None:
-        tensors["colors"] = torch.from_numpy(point_map.colors)
-    width = max(s.patches.shape[1] for s in point_map.submaps)
-    for name in _BY_POINT + _BY_SUPERPOINT:
-        parts = [getattr(s, name).cpu() for s in point_map.submaps]
-        if name == "patches":  # padded with the submap's own "none"
-            parts = [
-                torch.nn.functional.pad(part, (0, width - part.shape[1]), value=len(s.points)).int()
-                for part, s in zip(parts, point_map.submaps, strict=True)
-            ]
-        packed = torch.cat(parts)
-        tensors[f"submaps.{name}"] = packed.half() if name in _HALF else packed
+        tensors["colors"] = StreamedTensor.of(point_map.colors)
+    metadata = {"format": FORMAT, "info": json.dumps(asdict(point_map.info))}
     with atomic_path(path) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata)
+        write_tensors(temporary, tensors, metadata)
+
+
+def submap_tensors(blocks: Sequence[Block]) -> dict[str, StreamedTensor]:
+    """The tensors of a file that hold the submaps of blocks."""
+    num_points = [n for block in blocks for n in block.num_points]
+    num_superpoints = [n for block in blocks for n in block.num_superpoints]
+    width = max((block.tensors["patches"].shape[1] for block in blocks), default=0)
+    tensors = {
+        "num_points": StreamedTensor.of(np.array(num_points, np.int64)),
+        "num_superpoints": StreamedTensor.of(np.array(num_superpoints, np.int64)),
+    }
+    for name in (*BY_POINT, *BY_SUPERPOINT):
+        first = blocks[0].tensors[name]
+        rows = sum(num_points if name in BY_POINT else num_superpoints)
+        if name == "patches":
+            wide = partial(_wide_patches, width=width)
+            dtype, shape, as_kept = "int32", (rows, width), wide
+        else:
+            dtype = "float16" if name in HALF else str(first.dtype).removeprefix("torch.")
+            shape, as_kept = (rows, *first.shape[1:]), partial(_as_kept, name=name)
+        tensors[f"submaps.{name}"] = StreamedTensor(
+            dtype,
+            shape,
+            lambda as_kept=as_kept: map(as_kept, blocks),  # type: ignore[misc]
+        )
+    return tensors
+
+
+def _as_kept(block: Block, name: str) -> NDArray[Any]:
+    tensor = block.tensors[name].cpu()
+    return np.asarray((tensor.half() if name in HALF else tensor).numpy())
+
+
+def _wide_patches(block: Block, width: int) -> NDArray[np.int32]:
+    """A block's patches at the width of the file, padded with each submap's own "none"."""
+    patches = block.tensors["patches"].cpu().numpy()
+    none = np.repeat(block.num_points, block.num_superpoints).astype(np.int32)
+    wide = np.repeat(none[:, None], width, axis=1)
+    wide[:, : patches.shape[1]] = patches
+    return wide
 
 
 def load_info(path: Path | str) -> tuple[MapInfo, dict[str, int]]:
@@ -106,38 +134,50 @@ def load_info(path: Path | str) -> tuple[MapInfo, dict[str, int]]:
 
 
 def load_map(path: Path | str) -> PointMap:
-    """Read a map file; `InputError` where it is none, of another version, or damaged."""
+    """Open a map file; `InputError` where it is none, of another version, or damaged.
+
+    Only the points and the lists of sizes are read; features stay in the file until a submap is asked for.
+    """
     with _opened(path) as file:
         info = _parse_info(path, file.metadata())
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
-    lengths = {
-        **dict.fromkeys(_BY_POINT, "num_points"),
-        **dict.fromkeys(_BY_SUPERPOINT, "num_superpoints"),
-    }
-    wanted = {"points", "map_from_submap", *lengths.values(), *(f"submaps.{name}" for name in lengths)}
-    if missing := wanted - tensors.keys():
+    if missing := {"points", "map_from_submap"} - tensors.keys():
         raise InputError(f"{path}: damaged (it lacks {min(missing)}); build the map again")
-    count = len(tensors["map_from_submap"])
-    for name, length in lengths.items():
-        if len(tensors[length]) != count or int(tensors[length].sum()) != len(tensors[f"submaps.{name}"]):
-            raise InputError(f"{path}: damaged (submaps.{name} does not add up); build the map again")
-    if int(tensors["submaps.patches"].max()) > int(tensors["num_points"].max()):
-        raise InputError(f"{path}: damaged (patches point nowhere); build the map again")
-    parts = {}
-    for name, length in lengths.items():
-        tensor = tensors[f"submaps.{name}"]
-        tensor = tensor.float() if name in _HALF else tensor.long() if name == "patches" else tensor
-        parts[name] = tensor.split(tensors[length].tolist())
-    submaps = [
-        SubmapFeatures(**{f.name: parts[f.name][i] for f in fields(SubmapFeatures)}) for i in range(count)
-    ]
+    block = block_of(path, tensors)
+    if len(tensors["map_from_submap"]) != len(block.num_points):
+        raise InputError(f"{path}: damaged (map_from_submap does not add up); build the map again")
     colors = tensors.get("colors")
     return PointMap(
         info,
         tensors["points"].numpy(),
         None if colors is None else colors.numpy(),
         tensors["map_from_submap"].numpy(),
-        submaps,
+        PackedSubmaps([block]),
+    )
+
+
+def block_of(path: Path | str, tensors: dict[str, Tensor]) -> Block:
+    """The submaps in the tensors of a file."""
+    lengths = {
+        **dict.fromkeys(BY_POINT, "num_points"),
+        **dict.fromkeys(BY_SUPERPOINT, "num_superpoints"),
+    }
+    if missing := {*lengths.values(), *(f"submaps.{name}" for name in lengths)} - tensors.keys():
+        raise InputError(f"{path}: damaged (it lacks {min(missing)}); build the map again")
+    counts = {name: tensors[name].tolist() for name in set(lengths.values())}
+    for name, length in lengths.items():
+        numbers = counts[length]
+        if (
+            len(numbers) != len(counts["num_points"])
+            or min(numbers, default=0) < 0
+            or sum(numbers) != len(tensors[f"submaps.{name}"])
+        ):
+            raise InputError(f"{path}: damaged (submaps.{name} does not add up); build the map again")
+    return Block(
+        {name: tensors[f"submaps.{name}"] for name in lengths},
+        counts["num_points"],
+        counts["num_superpoints"],
+        str(path),
     )
 
 

@@ -1,0 +1,137 @@
+"""Submaps packed one after another in a few large tensors: read from a file only when they are asked for."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from itertools import accumulate
+from typing import overload
+
+import torch
+from torch import Tensor
+
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.models.features import SubmapFeatures
+
+BY_POINT = ("points", "fine")
+BY_SUPERPOINT = ("superpoints", "tokens", "nodes", "node_valid", "patches")
+HALF = ("fine", "tokens", "nodes")
+"""Kept as float16: features of the order of one, matched to three digits."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some submaps, packed. Tensors of a file are views of its pages, which are read when they are used."""
+
+    tensors: dict[str, Tensor]
+    """The fields of `SubmapFeatures`, rows of all submaps one after another."""
+    num_points: list[int]
+    num_superpoints: list[int]
+    name: str
+    """What errors call it."""
+
+    @classmethod
+    def of(cls, submap: SubmapFeatures) -> Block:
+        """One submap in memory."""
+        tensors = {field.name: getattr(submap, field.name) for field in fields(SubmapFeatures)}
+        return cls(tensors, [len(submap.points)], [len(submap.superpoints)], "a submap")
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self.tensors.values())
+
+
+class PackedSubmaps(Sequence[SubmapFeatures]):
+    """The submaps of blocks, in order. Each is made of its block's tensors when it is asked for."""
+
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        self.blocks = list(blocks)
+        self._first = [0, *accumulate(len(block.num_points) for block in self.blocks)]
+        self._starts = [
+            (
+                [0, *accumulate(block.num_points)],
+                [0, *accumulate(block.num_superpoints)],
+            )
+            for block in self.blocks
+        ]
+
+    def __len__(self) -> int:
+        return self._first[-1]
+
+    @overload
+    def __getitem__(self, index: int) -> SubmapFeatures: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[SubmapFeatures]: ...
+    def __getitem__(self, index: int | slice) -> SubmapFeatures | list[SubmapFeatures]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        index %= len(self)
+        which = bisect_right(self._first, index) - 1
+        block, at = self.blocks[which], index - self._first[which]
+        of_points, of_superpoints = self._starts[which]
+        rows = {
+            **dict.fromkeys(BY_POINT, slice(of_points[at], of_points[at + 1])),
+            **dict.fromkeys(BY_SUPERPOINT, slice(of_superpoints[at], of_superpoints[at + 1])),
+        }
+        parts = {name: block.tensors[name][where] for name, where in rows.items()}
+        patches = parts["patches"].long()
+        if patches.numel() and not 0 <= int(patches.min()) <= int(patches.max()) <= block.num_points[at]:
+            raise InputError(f"{block.name}: damaged (patches point nowhere); build the map again")
+        halves = {name: parts[name].float() for name in HALF}
+        return SubmapFeatures(**{**parts, **halves, "patches": patches})
+
+    def valid_nodes(self) -> list[Tensor]:
+        """For each submap its valid nodes (S, D), in the precision they are kept in."""
+        return [
+            nodes[valid]
+            for block in self.blocks
+            for nodes, valid in zip(
+                block.tensors["nodes"].split(block.num_superpoints),
+                block.tensors["node_valid"].split(block.num_superpoints),
+                strict=True,
+            )
+        ]
+
+
+def pack(submaps: Sequence[SubmapFeatures]) -> PackedSubmaps:
+    """Submaps in memory (or packed before) as `PackedSubmaps`."""
+    return submaps if isinstance(submaps, PackedSubmaps) else PackedSubmaps([Block.of(s) for s in submaps])
+
+
+class SubmapCache(Sequence[SubmapFeatures]):
+    """Submaps on a device: the last ones asked for stay there, up to a budget of bytes."""
+
+    def __init__(
+        self, submaps: Sequence[SubmapFeatures], device: torch.device | str, budget: int | None = None
+    ) -> None:
+        self._submaps = submaps
+        self._device = torch.device(device)
+        self._budget = (2**28 if self._device.type == "cpu" else 2**32) if budget is None else budget
+        self._held: OrderedDict[int, SubmapFeatures] = OrderedDict()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._submaps)
+
+    @overload
+    def __getitem__(self, index: int) -> SubmapFeatures: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[SubmapFeatures]: ...
+    def __getitem__(self, index: int | slice) -> SubmapFeatures | list[SubmapFeatures]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if index < 0:
+            index += len(self)
+        if index in self._held:
+            self._held.move_to_end(index)
+            return self._held[index]
+        submap = self._submaps[index].to(self._device)
+        self._held[index] = submap
+        self._bytes += Block.of(submap).num_bytes
+        while self._bytes > self._budget and len(self._held) > 1:
+            self._bytes -= Block.of(self._held.popitem(last=False)[1]).num_bytes
+        return submap
