@@ -34,10 +34,16 @@ def build(
     ] = "z",
     weights: options.Weights = None,
     device: options.Device = "cpu",
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes on the CPU.", show_default="as many as pay")
+    ] = None,
 ) -> None:
-    """A map file with submaps and cached features, from a cloud or a posed RGB-D folder."""
+    """A map file with submaps and cached features, from a cloud or a posed RGB-D folder.
+
+    Stopped, the same command goes on where it was.
+    """
     from diff2i2p_core.errors import InputError
-    from diff2i2p_core.mapping.build import build_map
+    from diff2i2p_core.mapping.build_file import build_map
 
     if up not in ("x", "y", "z", "-x", "-y", "-z"):
         raise InputError(f"--up '{up}': give one of x, y, z, -x, -y, -z")
@@ -49,7 +55,9 @@ def build(
             trajectory=trajectory,
             up=up,
             device=options.check_device(device),
+            jobs=jobs,
             progress=progress,
+            note=lambda line: typer.echo(line, err=True),
         )
     typer.echo(
         f"{out}: {len(point_map.submaps)} submaps, {len(point_map.points)} points at "

@@ -13,7 +13,6 @@ from diff2i2p_core.geometry.se3 import rotation_error_deg
 from diff2i2p_core.mapping.packed import pack
 from diff2i2p_core.models.features import ImageFeatures, SubmapFeatures
 
-
 _COLUMNS = 8192
 """Superpoints scored in one product: as many similarities as a processor's cache holds."""
 

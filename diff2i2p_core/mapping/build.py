@@ -1,4 +1,4 @@
-"""Building a map: fuse or read a cloud, choose views, cut submaps, encode them once."""
+"""What a map is made of: the cloud and the views of a source; maps in memory."""
 
 from __future__ import annotations
 
@@ -6,66 +6,50 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from diff2i2p_core.data.frames import PosedFrames
 from diff2i2p_core.data.trajectories import read_trajectory
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.geometry.se3 import invert
 from diff2i2p_core.geometry.voxels import voxel_downsample
+from diff2i2p_core.mapping.blocks import BlockCloud
 from diff2i2p_core.mapping.clouds import Cloud, read_cloud
+from diff2i2p_core.mapping.encode import MIN_SUBMAP_POINTS, encode, encode_views, network_input
 from diff2i2p_core.mapping.fusion import fuse_frames
 from diff2i2p_core.mapping.keyframes import select_keyframes
-from diff2i2p_core.mapping.map_file import MapInfo, PointMap, save_map
-from diff2i2p_core.mapping.submaps import SubmapSettings, cut_submap
+from diff2i2p_core.mapping.map_file import MapInfo, PointMap
+from diff2i2p_core.mapping.submaps import SubmapSettings
 from diff2i2p_core.mapping.viewpoints import sample_viewpoints
 from diff2i2p_core.models.checkpoint import load_model, resolve_weights, weights_id
+from diff2i2p_core.models.config import ModelConfig
 from diff2i2p_core.models.diff2i2p import Diff2I2P
-from diff2i2p_core.models.features import SubmapFeatures
-from diff2i2p_core.models.inputs import point_tensor
-from diff2i2p_core.ops.pyramid import build_pyramid
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is being done, done, total)."""
 
-MIN_SUBMAP_POINTS = 300
-"""Views that see fewer points are left out."""
-
-
-def build_map(
-    source: Path | str,
-    out: Path | str,
-    *,
-    weights: Path | str | None = None,
-    trajectory: Path | str | None = None,
-    up: str = "z",
-    device: str = "cpu",
-    progress: Progress | None = None,
-) -> PointMap:
-    """Build a map file from a cloud file or a posed RGB-D folder; see `read_source` for the views."""
-    model, info = model_for_map(weights, str(source), device)
-    cloud, views = read_source(source, info.settings, trajectory=trajectory, up=up, progress=progress)
-    point_map = map_from_views(cloud, views, model, info, progress)
-    save_map(point_map, out)
-    return point_map
+MANY_POINTS = 1_000_000
+"""Larger clouds are thinned before submaps are cut."""
 
 
 def model_for_map(weights: Path | str | None, source: str, device: str = "cpu") -> tuple[Diff2I2P, MapInfo]:
-    """The network that encodes a map, and what the map records of it: submaps have its input spacing."""
+    """The network that encodes a map, and what the map records of it."""
     path = resolve_weights(weights)
     model = load_model(path, device)
-    config = model.config
-    info = MapInfo(
+    return model, map_info(path, source, model.config)
+
+
+def map_info(weights: Path, source: str, config: ModelConfig | None = None) -> MapInfo:
+    """What a map records of its making; submaps have the network's input spacing."""
+    config = config or load_model(weights).config
+    return MapInfo(
         source=source,
         weights_name=config.name,
-        weights_id=weights_id(path),
+        weights_id=weights_id(weights),
         mode=config.mode,
         point_features=config.point_features,
         settings=SubmapSettings(voxel=config.points.voxel),
         created=MapInfo.now(),
     )
-    return model, info
 
 
 def read_source(
@@ -105,26 +89,34 @@ def map_from_views(
     info: MapInfo,
     progress: Progress | None = None,
 ) -> PointMap:
-    """Cut the submaps of the given views (V, 4, 4) and encode them."""
-    settings = info.settings
-    points, colors = cloud.points, cloud.colors
-    if len(points) > 1_000_000:  # cutting works on the spacing of the submaps anyway
-        points, colors = voxel_downsample(points, colors, settings.voxel / 2)
+    """Cut the submaps of the given views (V, 4, 4) and encode them, all in memory."""
+    sparse = thinned(cloud, info.settings)
+    blocks = BlockCloud.of(sparse.points, sparse.colors)
     submaps, poses = [], []
-    for done, map_from_view in enumerate(map_from_views, start=1):
-        seen, seen_colors = cut_submap(points, colors, invert(map_from_view), settings)
-        if len(seen) >= MIN_SUBMAP_POINTS:
-            submaps.append(encode_points(model, seen, seen_colors))
-            poses.append(map_from_view)
+    for number, submap in enumerate(encode_views(blocks, map_from_views, model, info.settings)):
+        if submap is not None:
+            submaps.append(submap)
+            poses.append(map_from_views[number])
         if progress is not None:
-            progress("encoding submaps", done, len(map_from_views))
+            progress("encoding submaps", number + 1, len(map_from_views))
     if not submaps:
-        raise InputError(
-            f"{info.source}: none of {len(map_from_views)} views sees {MIN_SUBMAP_POINTS} points of it; give "
-            "a denser cloud in metres, or a --trajectory of camera poses in its frame"
-        )
-    shown, shown_colors = voxel_downsample(points, colors, settings.voxel)
+        raise sees_nothing(info, len(map_from_views))
+    shown, shown_colors = voxel_downsample(sparse.points, sparse.colors, info.settings.voxel)
     return PointMap(info, shown, shown_colors, np.array(poses), submaps)
+
+
+def thinned(cloud: Cloud, settings: SubmapSettings) -> Cloud:
+    """A large cloud at half the spacing of the submaps: they are cut at theirs anyway."""
+    if len(cloud.points) <= MANY_POINTS:
+        return cloud
+    return Cloud(*voxel_downsample(cloud.points, cloud.colors, settings.voxel / 2))
+
+
+def sees_nothing(info: MapInfo, num_views: int) -> InputError:
+    return InputError(
+        f"{info.source}: none of {num_views} views sees {MIN_SUBMAP_POINTS} points of it; give "
+        "a denser cloud in metres, or a --trajectory of camera poses in its frame"
+    )
 
 
 def map_of_one_cloud(cloud: Cloud, model: Diff2I2P, info: MapInfo) -> PointMap:
@@ -135,19 +127,6 @@ def map_of_one_cloud(cloud: Cloud, model: Diff2I2P, info: MapInfo) -> PointMap:
             f"{info.source}: {len(points)} points at {info.settings.voxel} m are too many for one cloud; "
             "build a map of it with `diff2i2p map build`"
         )
-    return PointMap(info, points, colors, np.eye(4)[None], [encode_points(model, points, colors)])
-
-
-@torch.inference_mode()
-def encode_points(
-    model: Diff2I2P, points: NDArray[np.float32], colors: NDArray[np.uint8] | None
-) -> SubmapFeatures:
-    """The network's features of one cloud (N, 3) at its input spacing, on the CPU."""
-    config = model.config
-    if config.point_features == "intensity":
-        raise InputError(
-            "weights with point feature 'intensity' cannot be used with clouds of colour; use others"
-        )
-    features = point_tensor(points, config, colors if config.point_features == "rgb" else None)
-    pyramid = build_pyramid(points, config.points.voxel, config.points.neighbor_limits)
-    return model.encode_cloud(pyramid.to(model.device), features.to(model.device))[0].to("cpu")
+    return PointMap(
+        info, points, colors, np.eye(4)[None], [encode(model, *network_input(points, colors, model.config))]
+    )

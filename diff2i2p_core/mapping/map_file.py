@@ -140,7 +140,7 @@ def load_map(path: Path | str) -> PointMap:
     """
     with _opened(path) as file:
         info = _parse_info(path, file.metadata())
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
+    tensors = read_tensors(path)
     if missing := {"points", "map_from_submap"} - tensors.keys():
         raise InputError(f"{path}: damaged (it lacks {min(missing)}); build the map again")
     block = block_of(path, tensors)
@@ -154,6 +154,12 @@ def load_map(path: Path | str) -> PointMap:
         tensors["map_from_submap"].numpy(),
         PackedSubmaps([block]),
     )
+
+
+def read_tensors(path: Path | str) -> dict[str, Tensor]:
+    """All tensors of a safetensors file, as views of its pages: none is read before it is used."""
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
 
 
 def block_of(path: Path | str, tensors: dict[str, Tensor]) -> Block:

@@ -12,6 +12,7 @@ from diff2i2p_core.geometry.se3 import compose
 from diff2i2p_core.mapping.build import map_from_views, model_for_map
 from diff2i2p_core.mapping.clouds import Cloud
 from diff2i2p_core.mapping.map_file import FORMAT, PointMap, load_info, load_map, save_map
+from diff2i2p_core.mapping.packed import pack
 from diff2i2p_core.mapping.viewpoints import looking
 
 
@@ -41,6 +42,20 @@ def test_what_is_saved_is_loaded(point_map: PointMap, tmp_path: Path) -> None:
         assert (a.patches[:, width:] == len(a.points)).all()
     info, counts = load_info(tmp_path / "room.map")
     assert info == point_map.info and counts["submaps"] == 3 and counts["points"] == len(point_map.points)
+
+
+def test_a_file_gives_submaps_only_when_asked(point_map: PointMap, tmp_path: Path) -> None:
+    save_map(point_map, tmp_path / "room.map")
+    loaded = load_map(tmp_path / "room.map")
+    again = tmp_path / "again.map"
+    save_map(loaded, again)  # passes through
+    assert again.read_bytes() == (tmp_path / "room.map").read_bytes()
+    block = pack(loaded.submaps).blocks[0]
+    assert block.tensors["fine"].dtype == torch.float16 and loaded.submaps[0].fine.dtype == torch.float32
+    block.tensors["patches"][-1] = 10**6  # of the copy in memory
+    assert len(loaded.submaps[0].points)
+    with pytest.raises(InputError, match=r"room\.map: damaged \(patches point nowhere"):
+        loaded.submaps[2]
 
 
 def test_other_weights_are_refused_by_name(point_map: PointMap) -> None:

@@ -1,0 +1,114 @@
+"""A cloud sorted into blocks of a few metres: what a view may see is found without a look at the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.se3 import invert, transform_points
+from diff2i2p_core.geometry.voxels import voxel_keys
+from diff2i2p_core.mapping.submaps import SubmapSettings, cut_submap
+
+BLOCK = 2.0
+"""Metres."""
+_FILES = ("points", "colors", "keys", "starts", "lows", "highs")
+
+
+@dataclass(frozen=True)
+class BlockCloud:
+    """Points of a block lie together; blocks are in the order of their keys."""
+
+    points: NDArray[np.float32]
+    """(N, 3) map frame."""
+    colors: NDArray[np.uint8] | None
+    """(N, 3) RGB."""
+    keys: NDArray[np.int64]
+    """(B,) ascending, of `voxel_keys` with cells of `BLOCK`."""
+    starts: NDArray[np.int64]
+    """(B + 1,) rows of the blocks' points."""
+    lows: NDArray[np.float32]
+    """(B, 3) least coordinates of each block's points."""
+    highs: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, points: NDArray[np.float32], colors: NDArray[np.uint8] | None) -> BlockCloud:
+        """Sort points (N, 3), N > 0; within a block their order stays."""
+        keys = voxel_keys(points, BLOCK)
+        order = np.argsort(keys, kind="stable")
+        keys = keys[order]
+        firsts = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]])
+        points = points[order]
+        return cls(
+            points,
+            None if colors is None else colors[order],
+            keys[firsts],
+            np.r_[firsts, len(points)].astype(np.int64),
+            np.minimum.reduceat(points, firsts, axis=0),
+            np.maximum.reduceat(points, firsts, axis=0),
+        )
+
+    def save(self, folder: Path) -> None:
+        for name in _FILES:
+            if (array := getattr(self, name)) is not None:
+                np.save(folder / f"{name}.npy", array)
+
+    @classmethod
+    def open(cls, folder: Path) -> BlockCloud:
+        """Memory-mapped: processes that open the same folder share the pages they use."""
+        arrays: dict[str, NDArray[Any] | None] = {}
+        for name in _FILES:
+            path = folder / f"{name}.npy"
+            arrays[name] = np.load(path, mmap_mode="r") if path.is_file() else None
+        return cls(**arrays)  # type: ignore[arg-type]
+
+    def cut(
+        self, view_from_map: ArrayLike, settings: SubmapSettings
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
+        """What `cut_submap` gives for the whole cloud, from the blocks in the view alone."""
+        view = np.asarray(view_from_map, np.float64)
+        blocks = self.in_view(view, settings)
+        rows = [slice(self.starts[block], self.starts[block + 1]) for block in blocks]
+        none = self.points[:0]
+        points = np.concatenate([self.points[row] for row in rows]) if rows else none
+        colors = None
+        if self.colors is not None:
+            colors = np.concatenate([self.colors[row] for row in rows]) if rows else self.colors[:0]
+        return cut_submap(points, colors, view, settings)
+
+    def in_view(self, view_from_map: NDArray[np.float64], settings: SubmapSettings) -> NDArray[np.int64]:
+        """Blocks, ascending, that may reach into a view's frustum."""
+        camera = settings.camera()
+        corners = transform_points(invert(view_from_map), _frustum(camera, settings))
+        low, high = np.floor(corners.min(axis=0) / BLOCK), np.floor(corners.max(axis=0) / BLOCK)
+        cells = product(*(np.arange(a, b + 1) for a, b in zip(low, high, strict=True)))
+        wanted = voxel_keys((np.array(list(cells)) + 0.5) * BLOCK, BLOCK)
+        at = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
+        found = at[self.keys[at] == wanted]
+        middles = transform_points(view_from_map, (self.lows[found] + self.highs[found]) / 2.0)
+        radii = np.linalg.norm(self.highs[found] - self.lows[found], axis=1) / 2 + 1e-3
+        inside = (middles[:, 2] > settings.min_depth - radii) & (middles[:, 2] < settings.max_depth + radii)
+        half_width, half_height = _half_sizes(camera, settings)
+        for axis, half in ((0, half_width), (1, half_height)):
+            # distance to the nearer of the two planes through the view's centre, positive outside
+            outside = (np.abs(middles[:, axis]) - half * middles[:, 2]) / np.hypot(1, half)
+            inside &= outside < radii
+        return np.sort(found[inside])
+
+
+def _half_sizes(camera: Camera, settings: SubmapSettings) -> tuple[float, float]:
+    """Half the width and height of the view with its margin at 1 m, and a cell of the z-buffer more."""
+    margin = 0.5 + settings.margin
+    return (margin * camera.width + 8) / camera.fx, (margin * camera.height + 8) / camera.fy
+
+
+def _frustum(camera: Camera, settings: SubmapSettings) -> NDArray[np.float64]:
+    """(5, 3) the view's centre and the far corners of its frustum, optical frame."""
+    width, height = _half_sizes(camera, settings)
+    far = settings.max_depth * np.array([(x * width, y * height, 1) for x in (-1, 1) for y in (-1, 1)])
+    return np.concatenate([np.zeros((1, 3)), far])

@@ -1,0 +1,59 @@
+"""From views of a cloud to the network's features of their submaps."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.geometry.se3 import invert
+from diff2i2p_core.mapping.blocks import BlockCloud
+from diff2i2p_core.mapping.submaps import SubmapSettings
+from diff2i2p_core.models.config import ModelConfig
+from diff2i2p_core.models.diff2i2p import Diff2I2P
+from diff2i2p_core.models.features import SubmapFeatures
+from diff2i2p_core.models.inputs import point_tensor
+from diff2i2p_core.ops.pyramid import PointPyramid, build_pyramid
+
+MIN_SUBMAP_POINTS = 300
+"""Views that see fewer points are left out."""
+
+
+def encode_views(
+    cloud: BlockCloud, map_from_views: NDArray[np.float64], model: Diff2I2P, settings: SubmapSettings
+) -> Iterator[SubmapFeatures | None]:
+    """The submaps of views (V, 4, 4); None where a view sees too little."""
+
+    def cut(map_from_view: NDArray[np.float64]) -> tuple[PointPyramid, Tensor] | None:
+        points, colors = cloud.cut(invert(map_from_view), settings)
+        return network_input(points, colors, model.config) if len(points) >= MIN_SUBMAP_POINTS else None
+
+    if model.device.type == "cpu":
+        yield from (found and encode(model, *found) for found in map(cut, map_from_views))
+        return
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # the GPU is faster than one core cuts
+        yield from (found and encode(model, *found) for found in pool.map(cut, map_from_views))
+
+
+def network_input(
+    points: NDArray[np.float32], colors: NDArray[np.uint8] | None, config: ModelConfig
+) -> tuple[PointPyramid, Tensor]:
+    """What the network takes of one cloud (N, 3) at its input spacing."""
+    if config.point_features == "intensity":
+        raise InputError(
+            "weights with point feature 'intensity' cannot be used with clouds of colour; use others"
+        )
+    features = point_tensor(points, config, colors if config.point_features == "rgb" else None)
+    return build_pyramid(points, config.points.voxel, config.points.neighbor_limits), features
+
+
+@torch.inference_mode()
+def encode(model: Diff2I2P, pyramid: PointPyramid, features: Tensor) -> SubmapFeatures:
+    """The network's features of one cloud, on the CPU."""
+    return model.encode_cloud(pyramid.to(model.device), features.to(model.device))[0].to("cpu")
