@@ -15,14 +15,17 @@ from diff2i2p_core.files import write_text
 
 
 def fingerprint(path: Path) -> str:
-    """Changes when a file, or a file in a folder, does: of names, sizes and times of change."""
+    """Changes when a file, or a file in a folder, does: of names, sizes and times of change.
+
+    What cannot be read has one too: its reader says best what is wrong.
+    """
     digest = hashlib.sha256(str(path.resolve()).encode())
     try:
         for file in sorted(path.iterdir()) if path.is_dir() else [path]:
             state = file.stat()
             digest.update(f"{file.name} {state.st_size} {state.st_mtime_ns}\n".encode())
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give a cloud or a folder") from None
+        digest.update(f"{error.strerror}".encode())
     return digest.hexdigest()
 
 

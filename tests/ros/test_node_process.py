@@ -25,7 +25,7 @@ from diff2i2p.poses import matrix_from_transform, stamp_from
 from diff2i2p_core.data.frames import PosedFrames
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import rotation_error_deg, translation_error
-from diff2i2p_core.mapping.build import build_map
+from diff2i2p_core.mapping.build_file import build_map
 from diff2i2p_core.models.checkpoint import shipped_weights
 
 REPO = Path(__file__).resolve().parents[2]
