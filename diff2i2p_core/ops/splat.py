@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.ops.backend import use_triton
 from diff2i2p_core.ops.z_buffer import project
 
 BACKENDS = ("auto", "torch", "pytorch3d")
@@ -47,15 +48,22 @@ def splat_depth(
 
     `gamma` in metres: a point that far behind another at the same pixel weighs 1/e of it. Points outside
     near < z < far or not finite are left out. `backend`: `torch`; `pytorch3d`, its point rasterizer, whose
-    footprint is a disc with b = 1 - d^2 for d < 1 pixel; `auto`, pytorch3d where it is installed on a GPU.
+    footprint is a disc with b = 1 - d^2 for d < 1 pixel; `auto`, pytorch3d where it is installed on a GPU
+    that does not run our kernels.
     """
     if backend not in BACKENDS:
         raise InputError(f"render backend '{backend}' is unknown; use one of {', '.join(BACKENDS)}")
     installed = importlib.util.find_spec("pytorch3d") is not None
     if backend == "pytorch3d" and not installed:
         raise InputError("render backend 'pytorch3d' is not installed; install it, or use backend 'torch'")
-    if backend == "pytorch3d" or (backend == "auto" and installed and points.is_cuda):
+    kernels = points.dtype == intrinsics.dtype == torch.float32 and use_triton(points)
+    if backend == "pytorch3d" or (backend == "auto" and installed and points.is_cuda and not kernels):
         return _pytorch3d_splat(points, intrinsics, size, gamma, near, far)
+    near = max(near, 0.0)
+    if kernels:
+        from diff2i2p_core.ops.kernels.splat import Splat
+
+        return SoftDepth(*Splat.apply(points, intrinsics, size, gamma, near, far))
     return _bilinear_splat(points, intrinsics, size, gamma, near, far)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from diff2i2p_core.ops.backend import use_triton
+
 
 def z_buffer(
     points: Tensor,
@@ -22,6 +24,17 @@ def z_buffer(
     Depth differentiates with respect to the nearest points' z alone (pixels are rounded): use `splat` for
     gradients to the whole pose. `released` truncates pixels of (u, v) / (z + 1e-5) instead of rounding them.
     """
+    near = max(near, 0.0)
+    if points.dtype == intrinsics.dtype == torch.float32 and use_triton(points):
+        from diff2i2p_core.ops.kernels.z_buffer import ZBuffer
+
+        return ZBuffer.apply(points, intrinsics, size, near, far, released)
+    return _reference(points, intrinsics, size, near, far, released)
+
+
+def _reference(
+    points: Tensor, intrinsics: Tensor, size: tuple[int, int], near: float, far: float, released: bool
+) -> tuple[Tensor, Tensor]:
     height, width = size
     batch, count = points.shape[:2]
     with torch.no_grad():

@@ -1,0 +1,190 @@
+"""Soft depth splat: two passes over the points and one over the pixels; the backward pass only gathers.
+
+Forward: an atomic minimum finds each pixel's front depth, then three atomic sums a pixel of a footprint
+collect sum w, sum w (z - front) and sum b. Backward: each point reads the gradients at its four pixels and
+recomputes its weights, so nothing is stored a footprint and no sum depends on the order of threads but that
+over points for the intrinsics, which is one partial sum a block.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+from diff2i2p_core.ops.kernels.z_buffer import finite, project
+
+BLOCK = 256
+INFINITY = tl.constexpr(0x7F800000)
+"""Bits of float32 infinity: positive floats order like their bits."""
+ABSENT = tl.constexpr(1e-6)
+"""A pixel that takes a smaller share of a point does not see it."""
+
+
+class Splat(torch.autograd.Function):
+    """Depth and coverage (B, H, W) of `ops.splat.splat_depth` of float32 points; `near` is not negative."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        points: Tensor,
+        intrinsics: Tensor,
+        size: tuple[int, int],
+        gamma: float,
+        near: float,
+        far: float,
+    ) -> tuple[Tensor, Tensor]:
+        points = points.contiguous()
+        cameras = intrinsics.contiguous().expand(len(points), 3, 3)
+        batch, count = points.shape[:2]
+        height, width = size
+        front = torch.full((batch, height, width), INFINITY.value, dtype=torch.int32, device=points.device)
+        total, excess, coverage = points.new_zeros(3, batch, height, width)
+        scene = (points, cameras, cameras.stride(0), count, height, width, near, far)
+        blocks = (triton.cdiv(count, BLOCK), batch)
+        if count and front.numel():
+            front_depth[blocks](*scene, front, BLOCK=BLOCK, enable_fp_fusion=False)
+            accumulate[blocks](
+                *scene, front, total, excess, coverage, gamma, BLOCK=BLOCK, enable_fp_fusion=False
+            )
+        depth = torch.empty_like(total)
+        if depth.numel():
+            finish[(triton.cdiv(depth.numel(), BLOCK),)](
+                front, total, excess, depth, depth.numel(), BLOCK=BLOCK, enable_fp_fusion=False
+            )
+        ctx.save_for_backward(points, intrinsics, front, total, excess)
+        ctx.settings = (gamma, near, far)  # type: ignore[attr-defined]
+        return depth, coverage
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad_depth: Tensor, grad_coverage: Tensor) -> tuple[Tensor | None, ...]:
+        points, intrinsics, front, total, excess = ctx.saved_tensors  # type: ignore[attr-defined]
+        gamma, near, far = ctx.settings  # type: ignore[attr-defined]
+        for_intrinsics: bool = ctx.needs_input_grad[1]  # type: ignore[attr-defined]
+        batch, count = points.shape[:2]
+        height, width = front.shape[1:]
+        cameras = intrinsics.contiguous().expand(batch, 3, 3)
+        grad_points = torch.zeros_like(points)
+        blocks = triton.cdiv(count, BLOCK)
+        partial = points.new_zeros(batch, blocks, 9)
+        if count and front.numel():
+            gather_gradients[(blocks, batch)](
+                points, cameras, cameras.stride(0), count, height, width, near, far,
+                front, total, excess, grad_depth.contiguous(), grad_coverage.contiguous(), gamma,
+                grad_points, partial, FOR_INTRINSICS=for_intrinsics, BLOCK=BLOCK, enable_fp_fusion=False,
+            )  # fmt: skip
+        grad_intrinsics = None
+        if for_intrinsics:
+            grad_intrinsics = partial.sum(1).reshape(batch, 3, 3).sum_to_size(intrinsics.shape)
+        return grad_points, grad_intrinsics, None, None, None, None
+
+
+@triton.jit
+def load_points(points, cameras, camera_stride, count, height, width, near, far, BLOCK: tl.constexpr):
+    """A block's points, their pixels and which of them reach the image; harmless values elsewhere."""
+    sample = tl.program_id(1).to(tl.int64)
+    index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    point = points + (sample * count + index) * 3
+    x = tl.load(point, mask=index < count, other=float("nan"))
+    y = tl.load(point + 1, mask=index < count, other=float("nan"))
+    z = tl.load(point + 2, mask=index < count, other=float("nan"))
+    seen = (z > near) & (z < far) & finite(x) & finite(y)
+    x, y, z = tl.where(seen, x, 0.0), tl.where(seen, y, 0.0), tl.where(seen, z, 1.0)
+    u, v = project(cameras + sample * camera_stride, x, y, z, z)
+    seen = seen & (u > -1) & (u < width) & (v > -1) & (v < height)
+    return x, y, z, tl.where(seen, u, 0.0), tl.where(seen, v, 0.0), seen
+
+
+@triton.jit
+def corner(u, v, seen, height, width, DU: tl.constexpr, DV: tl.constexpr):
+    """Pixel of one corner of the footprints, which of them lie in the image, and shares in u and v."""
+    column, row = tl.floor(u), tl.floor(v)
+    right, down = u - column, v - row
+    column, row = column.to(tl.int32) + DU, row.to(tl.int32) + DV
+    inside = seen & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    cell = (tl.program_id(1).to(tl.int64) * height + row) * width + column
+    return cell, inside, right if DU else 1 - right, down if DV else 1 - down
+
+
+@triton.jit
+def front_depth(
+    points, cameras, camera_stride, count, height, width, near, far, front, BLOCK: tl.constexpr
+):  # fmt: skip
+    _, _, z, u, v, seen = load_points(points, cameras, camera_stride, count, height, width, near, far, BLOCK)
+    for i in tl.static_range(4):
+        cell, inside, a, b = corner(u, v, seen, height, width, i % 2, i // 2)
+        there = inside & (a * b >= ABSENT)
+        tl.atomic_min(front + cell, z.to(tl.int32, bitcast=True), mask=there, sem="relaxed")
+
+
+@triton.jit
+def accumulate(
+    points, cameras, camera_stride, count, height, width, near, far,
+    front, total, excess, coverage, gamma, BLOCK: tl.constexpr,
+):  # fmt: skip
+    _, _, z, u, v, seen = load_points(points, cameras, camera_stride, count, height, width, near, far, BLOCK)
+    for i in tl.static_range(4):
+        cell, inside, a, b = corner(u, v, seen, height, width, i % 2, i // 2)
+        there = inside & (a * b >= ABSENT)
+        nearest = tl.load(front + cell, mask=there, other=0).to(tl.float32, bitcast=True)
+        behind = tl.where(there, z - nearest, 0.0)
+        weight = a * b * tl.exp(-behind / gamma)
+        tl.atomic_add(total + cell, weight, mask=there, sem="relaxed")
+        tl.atomic_add(excess + cell, weight * behind, mask=there, sem="relaxed")
+        tl.atomic_add(coverage + cell, a * b, mask=inside, sem="relaxed")
+
+
+@triton.jit
+def finish(front, total, excess, depth, cells, BLOCK: tl.constexpr):
+    cell = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    nearest = tl.load(front + cell, mask=cell < cells, other=0).to(tl.float32, bitcast=True)
+    weight = tl.load(total + cell, mask=cell < cells, other=0.0)
+    behind = tl.load(excess + cell, mask=cell < cells, other=0.0)
+    covered = weight > 0
+    mean = tl.where(covered, nearest, 0.0) + tl.div_rn(behind, tl.where(covered, weight, 1.0))
+    tl.store(depth + cell, mean, mask=cell < cells)
+
+
+@triton.jit
+def gather_gradients(
+    points, cameras, camera_stride, count, height, width, near, far,
+    front, total, excess, grad_depth, grad_coverage, gamma, grad_points, partial,
+    FOR_INTRINSICS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    x, y, z, u, v, seen = load_points(points, cameras, camera_stride, count, height, width, near, far, BLOCK)
+    grad_u, grad_v, grad_z = tl.zeros_like(z), tl.zeros_like(z), tl.zeros_like(z)
+    for i in tl.static_range(4):
+        cell, inside, a, b = corner(u, v, seen, height, width, i % 2, i // 2)
+        there = inside & (a * b >= ABSENT)
+        nearest = tl.load(front + cell, mask=there, other=0).to(tl.float32, bitcast=True)
+        weights = tl.load(total + cell, mask=there, other=1.0)
+        mean = tl.load(excess + cell, mask=there, other=0.0) / weights
+        towards = tl.load(grad_depth + cell, mask=there, other=0.0) / weights
+        behind = tl.where(there, z - nearest, 0.0)
+        fading = tl.exp(-behind / gamma)
+        grad_weight = towards * (behind - mean)
+        grad_z += a * b * fading * (towards - grad_weight / gamma)
+        grad_share = grad_weight * fading + tl.load(grad_coverage + cell, mask=inside, other=0.0)
+        grad_u += (grad_share if i % 2 else -grad_share) * b
+        grad_v += (grad_share if i // 2 else -grad_share) * a
+    sample = tl.program_id(1).to(tl.int64)
+    camera = cameras + sample * camera_stride
+    fx, skew, cx = tl.load(camera), tl.load(camera + 1), tl.load(camera + 2)
+    fy, cy = tl.load(camera + 4), tl.load(camera + 5)
+    over_u, over_v = grad_u / z, grad_v / z
+    grad_z += over_u * (cx - u) + over_v * (cy - v)
+    index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    gradient = grad_points + (sample * count + index) * 3
+    tl.store(gradient, over_u * fx, mask=seen)
+    tl.store(gradient + 1, over_u * skew + over_v * fy, mask=seen)
+    tl.store(gradient + 2, grad_z, mask=seen)
+    if FOR_INTRINSICS:
+        entry = partial + (sample * tl.num_programs(0) + tl.program_id(0)) * 9
+        tl.store(entry, tl.sum(over_u * x))
+        tl.store(entry + 1, tl.sum(over_u * y))
+        tl.store(entry + 2, tl.sum(grad_u))
+        tl.store(entry + 4, tl.sum(over_v * y))
+        tl.store(entry + 5, tl.sum(grad_v))
