@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import faulthandler
 import importlib.util
 import os
 import shutil
+import signal
+import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,6 +23,9 @@ if TYPE_CHECKING:
     from diff2i2p_core.data.pair import Batch, Pair
 
 REPO = Path(__file__).resolve().parents[1]
+STATUS = pytest.StashKey[int]()
+END_SECONDS = 60.0
+"""For threads that tests have left, and again for the interpreter's end."""
 
 # Set before rclpy or torch is imported, and inherited by the processes that tests start.
 # One thread a process: several processes run at once here, and threads that wait for each other spin.
@@ -33,8 +41,49 @@ os.environ["ROS_HOME"] = _ROS_HOME
 os.environ["ROS_LOG_DIR"] = str(Path(_ROS_HOME) / "log")
 
 
-def pytest_unconfigure() -> None:
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    session.config.stash[STATUS] = int(exitstatus)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """After the summary: the run ends, whatever the tests have left behind."""
     shutil.rmtree(_ROS_HOME, ignore_errors=True)
+    for attribute in (
+        "last_value",
+        "last_traceback",
+    ):  # a failed test's: they would keep its nodes to the end
+        if hasattr(sys, attribute):
+            delattr(sys, attribute)
+    for pid, command in _children():
+        print(f"a test left the process {pid} running, killed now: {command}", file=sys.stderr)
+        os.kill(pid, signal.SIGKILL)
+    threads = [t for t in threading.enumerate() if t is not threading.main_thread() and not t.daemon]
+    until = time.monotonic() + END_SECONDS
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
+    if names := [thread.name for thread in threads if thread.is_alive()]:
+        print(f"ended although these threads still ran: {', '.join(names)}", file=sys.stderr, flush=True)
+        faulthandler.dump_traceback()
+        sys.stdout.flush()
+        os._exit(config.stash.get(STATUS, 1))
+    # What may still hang is the end of the interpreter, or of DDS: then the alarm shows where, and ends it.
+    faulthandler.register(signal.SIGALRM, chain=True)
+    signal.setitimer(signal.ITIMER_REAL, END_SECONDS)
+
+
+def _children() -> list[tuple[int, str]]:
+    """Process ids and commands of this process's children, but for Python's own helper that ends with us."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            state, parent = (path / "stat").read_text().rsplit(")", 1)[1].split()[:2]
+            command = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        except OSError:
+            continue  # it has just ended
+        if int(parent) == os.getpid() and state != "Z" and "resource_tracker" not in command:
+            found.append((int(path.name), command))
+    return found
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

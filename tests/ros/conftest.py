@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -30,24 +31,16 @@ if importlib.util.find_spec("rclpy"):
     def robot(ros_context: Any) -> Iterator[Robot]:
         from ros_harness import Robot, Spinning
 
-        spinning = Spinning(Robot(ros_context), ros_context)
-        yield cast("Robot", spinning.node)
-        spinning.close()
+        with closing(Spinning(Robot(ros_context), ros_context)) as spinning:
+            yield cast("Robot", spinning.node)
 
     @pytest.fixture
     def launch_node(ros_context: Any, robot: Robot) -> Iterator[Callable[..., Spinning]]:
         """Starts a node with the scripted localizer; the robot is there already."""
         from ros_harness import start_node
 
-        started: list[Spinning] = []
-
-        def launch(**parameters: Any) -> Spinning:
-            started.append(start_node(ros_context, **parameters))
-            return started[-1]
-
-        yield launch
-        for spinning in started:
-            spinning.close()
+        with ExitStack() as started:
+            yield lambda **parameters: started.enter_context(closing(start_node(ros_context, **parameters)))
 
 
 @pytest.fixture

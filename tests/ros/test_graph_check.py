@@ -16,12 +16,13 @@ pytest.importorskip("rclpy")
 from rclpy.parameter import Parameter
 from ros_harness import CAMERA_FRAME, Robot, wait_for
 
+from diff2i2p import graph_check
 from diff2i2p.graph_check import GraphCheck
 from diff2i2p.poses import stamp_from, stamped_transform
 from diff2i2p_core.cli.main import app
 
-QUICK = 0.6
-"""Seconds to wait for what never comes."""
+QUICK, PATIENT = 0.6, 20.0
+"""Seconds to wait for what never comes, and for what comes."""
 
 
 @pytest.fixture
@@ -42,8 +43,20 @@ def test_no_node(robot: Robot, look: Callable[..., Any]) -> None:
     assert found["node"]["status"] == "missing" and "nodes here: robot" in found["node"]["found"]
 
 
+def test_two_nodes_of_one_name(
+    robot: Robot, launch_node: Callable[..., Any], look: Callable[..., Any]
+) -> None:
+    for _ in range(2):
+        launch_node(autostart=False)
+    assert "several nodes are named /diff2i2p" in look()["node"]["found"]
+
+
 def test_a_healthy_graph_and_then_each_fault(
-    robot: Robot, launch_node: Callable[..., Any], map_file: str, look: Callable[..., Any]
+    robot: Robot,
+    launch_node: Callable[..., Any],
+    map_file: str,
+    look: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     node = launch_node(map=map_file, odom_frame="odom", base_frame="base_link").node
     robot.wait_camera_matched()
@@ -52,7 +65,7 @@ def test_a_healthy_graph_and_then_each_fault(
     timer = robot.create_timer(0.05, lambda: robot.camera_info.publish(info))
     robot.static_broadcaster.sendTransform([_static("odom", "base_link"), _static("base_link", CAMERA_FRAME)])
     wait_for(lambda: "no image yet" in robot.status[1], "the node to have the calibration")
-    found = look(seconds=5.0)
+    found = look(seconds=PATIENT)
     good = ("image", "camera_info", "TF base_link <- camera_optical", "TF odom <- base_link")
     assert {name: found[name]["status"] for name in good} == dict.fromkeys(good, "ok")
     assert "no image yet" in found["diagnostics"]["found"]
@@ -63,7 +76,8 @@ def test_a_healthy_graph_and_then_each_fault(
     node.set_parameters([Parameter("use_sim_time", value=True)])
     wait_for(lambda: not robot.get_publishers_info_by_topic("/image"), "the end of the image")
     repeat = robot.create_timer(0.05, lambda: robot.send_transform("map", "odom", 10**9, np.eye(4)))
-    found = look(seconds=5.0)
+    monkeypatch.setattr(graph_check, "TF_SECONDS", PATIENT)
+    found = look(seconds=PATIENT)
     assert found["image"]["found"] == "nobody publishes /image" and found["image"]["mend"]
     assert "nobody publishes /clock" in found["clock"]["found"]
     assert found["TF odom"]["found"] == "'odom' has the parents map, world"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -31,8 +32,7 @@ def test_pose_and_transform_carry_the_image_stamp(
 ) -> None:
     launch_node(map=map_file)
     robot.wait_camera_matched()
-    robot.send_camera_info()
-    robot.wait_status(WARN, "no image yet")
+    robot.calibrate()
     for number in (1, 2, 3):
         stamp = 100 * SECOND + number * 33_333_333
         pose = robot.localize(number, stamp)
@@ -54,8 +54,7 @@ def test_pose_and_transform_carry_the_image_stamp(
 def test_no_pose_no_transform(robot: Robot, launch_node: Callable[..., Any], map_file: str) -> None:
     launch_node(map=map_file)
     robot.wait_camera_matched()
-    robot.send_camera_info()
-    robot.wait_status(WARN, "no image yet")
+    robot.calibrate()
     robot.send_image(0, 5 * SECOND)
     robot.wait_status(WARN, "not localized: too few inliers")
     robot.localize(4, 6 * SECOND)
@@ -78,8 +77,7 @@ def test_map_to_odom_with_a_moving_base(robot: Robot, launch_node: Callable[...,
     )
     launch_node(map=map_file, odom_frame="odom", base_frame="base_link", transform_tolerance=0.25)
     robot.wait_camera_matched()
-    robot.send_camera_info()
-    robot.wait_status(WARN, "no image yet")
+    robot.calibrate()
     for tenth in range(20):  # odometry at 10 Hz, images between
         robot.send_transform(
             "odom", "base_link", 10 * SECOND + tenth * SECOND // 10, odom_from_base(tenth / 10)
@@ -109,8 +107,7 @@ def test_without_odometry_the_pose_is_given_but_no_transform(
 ) -> None:
     launch_node(map=map_file, odom_frame="odom", transform_timeout=0.02)
     robot.wait_camera_matched()
-    robot.send_camera_info()
-    robot.wait_status(WARN, "no image yet")
+    robot.calibrate()
     robot.localize(2, 3 * SECOND)
     values = robot.wait_status(ERROR, "transform cannot be published")
     assert values["tf_faults"] == "1" and not robot.transforms
@@ -120,16 +117,17 @@ def test_the_newest_image_wins(robot: Robot, launch_node: Callable[..., Any], ma
     """While one image is worked on, of the others only the last is kept."""
     node = launch_node(map=map_file).node
     robot.wait_camera_matched()
-    robot.send_camera_info()
-    robot.wait_status(WARN, "no image yet")
-    node._session.pipeline.localizer.delay = 0.4
+    robot.calibrate()
+    localizer = node._session.pipeline.localizer
+    localizer.gate = threading.Event()
     robot.send_image(1, 1 * SECOND)
-    wait_for(lambda: node._session.pipeline.localizer.calls, "the first image")
+    wait_for(lambda: localizer.calls, "the first image")
     for number in range(2, 8):
         robot.send_image(number, number * SECOND)
-        wait_for(partial(lambda n: node._health.counts["images_received"] == n, number), "the image", 0.3)
+        wait_for(partial(lambda n: node._health.counts["images_received"] == n, number), "the image")
+    localizer.gate.set()
     wait_for(lambda: len(robot.poses) == 2, "two poses")
-    assert [call.number for call in node._session.pipeline.localizer.calls] == [1, 7]
+    assert [call.number for call in localizer.calls] == [1, 7]
     assert [stamp_of(pose) for pose in robot.poses] == [1 * SECOND, 7 * SECOND]
     robot.wait_value("images_dropped", "5")
 
@@ -143,7 +141,7 @@ def test_map_from_a_latched_cloud_and_replaced_while_running(
     robot.wait_camera_matched()
     wait_for(lambda: robot.maps, "the node's map")
     assert robot.maps[-1].width == 10
-    robot.send_camera_info()
+    robot.calibrate()
     robot.localize(3, 2 * SECOND)
     before = node._session.pipeline.localizer
     robot.send_cloud(first)  # the same again changes nothing
@@ -161,8 +159,7 @@ def test_compressed_images_and_one_stamp_once(
     node = launch_node(map=map_file).node
     robot.wait_camera_matched()
     wait_for(robot.compressed.get_subscription_count, "the compressed subscription")
-    robot.send_camera_info()
-    robot.wait_status(WARN, "no image yet")
+    robot.calibrate()
     data = cv2.imencode(".png", np.full((HEIGHT, WIDTH, 3), 9, np.uint8))[1].tobytes()
     message = CompressedImage(format="png", data=data)
     message.header.frame_id, message.header.stamp = CAMERA_FRAME, stamp_from(8 * SECOND)
@@ -193,8 +190,7 @@ def test_priors_follow_odometry_and_give_way_after_a_miss(
 ) -> None:
     node = launch_node(map=map_file, odom_frame="odom", prior_timeout=5.0).node
     robot.wait_camera_matched()
-    robot.send_camera_info()
-    robot.wait_status(WARN, "no image yet")
+    robot.calibrate()
     odometry = {10: np.eye(4), 11: exp([0, 0, 0.3, 0.5, 0, 0]), 12: exp([0, 0, 0.5, 0.9, 0, 0])}
     for second, odom_from_camera in odometry.items():
         robot.send_transform("odom", CAMERA_FRAME, second * SECOND, odom_from_camera)
@@ -210,8 +206,7 @@ def test_priors_follow_odometry_and_give_way_after_a_miss(
 def test_initialpose_is_the_next_prior(robot: Robot, launch_node: Callable[..., Any], map_file: str) -> None:
     node = launch_node(map=map_file, prior_timeout=1.0).node
     robot.wait_camera_matched()
-    robot.send_camera_info()
-    robot.wait_status(WARN, "no image yet")
+    robot.calibrate()
     message = PoseWithCovarianceStamped()
     message.header.frame_id = "map"
     message.pose.pose.position.x = 4.0

@@ -38,8 +38,7 @@ BAD_IMAGES: dict[str, tuple[dict[str, Any], str]] = {
 def test_bad_images(robot: Robot, launch_node: Callable[..., Any], map_file: str) -> None:
     launch_node(map=map_file)
     robot.wait_camera_matched()
-    robot.send_camera_info()
-    robot.wait_status(WARN, "no image yet")
+    robot.calibrate()
     for count, (change, words) in enumerate(BAD_IMAGES.values(), start=1):
         message = image_message(1, count * SECOND)
         for name, value in change.items():
@@ -69,7 +68,7 @@ def test_bad_camera_info_then_good(robot: Robot, launch_node: Callable[..., Any]
     robot.wait_status(ERROR, "size 0x0 is not positive")
     robot.send_image(1, SECOND)  # without calibration nothing is done with it
     robot.wait_value("images_received", "1")
-    robot.send_camera_info()
+    robot.calibrate()
     robot.wait_status(WARN, "no image processed yet")
     robot.localize(2, 2 * SECOND)
     robot.wait_status(OK, "localized")
@@ -94,7 +93,7 @@ def test_bad_clouds_then_good(robot: Robot, launch_node: Callable[..., Any]) -> 
     robot.wait_status(WARN, "no camera_info yet")
     robot.send_cloud(points * np.nan)  # a map is not lost by a bad one after it
     robot.wait_value("map_cloud_faults", "5")
-    robot.send_camera_info()
+    robot.calibrate()
     robot.localize(2, 2 * SECOND)
 
 
@@ -103,8 +102,7 @@ def test_a_crash_of_the_localizer_is_survived(
 ) -> None:
     node = launch_node(map=map_file).node
     robot.wait_camera_matched()
-    robot.send_camera_info()
-    robot.wait_status(WARN, "no image yet")
+    robot.calibrate()
     localizer = node._session.pipeline.localizer
     good = localizer.localize
 
@@ -119,15 +117,16 @@ def test_a_crash_of_the_localizer_is_survived(
 
 
 def test_waiting_is_a_warning_and_then_an_error(robot: Robot, launch_node: Callable[..., Any]) -> None:
-    launch_node(map_timeout=0.5)
+    node = launch_node(map_timeout=1000.0).node
     robot.wait_status(WARN, "waiting for the map")
+    node.set_parameters([Parameter("map_timeout", value=0.5)])
     robot.wait_status(ERROR, "no map for 0.5 s")
 
 
 def test_a_silent_camera_is_a_warning(robot: Robot, launch_node: Callable[..., Any], map_file: str) -> None:
     launch_node(map=map_file, image_timeout=0.5)
     robot.wait_camera_matched()
-    robot.send_camera_info()
+    robot.calibrate()
     robot.localize(1, SECOND)
     robot.wait_status(WARN, "no image for 0.5 s")
 
@@ -143,7 +142,7 @@ def test_a_missing_map_is_named_and_mended_by_configuring_again(
     robot.wait_status(OK, "inactive")
     assert robot.change_state(Transition.TRANSITION_ACTIVATE)
     robot.wait_camera_matched()
-    robot.send_camera_info()
+    robot.calibrate()
     robot.localize(1, SECOND)
 
 
@@ -159,7 +158,7 @@ def test_the_lifecycle_without_autostart(
             assert not robot.image.get_subscription_count()
             assert robot.change_state(Transition.TRANSITION_ACTIVATE)
             robot.wait_camera_matched()
-            robot.send_camera_info()
+            robot.calibrate()
             robot.localize(start, time.monotonic_ns())
             assert robot.change_state(Transition.TRANSITION_DEACTIVATE)
             wait_for(lambda: not robot.image.get_subscription_count(), "the end of the subscription")

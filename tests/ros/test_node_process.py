@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -48,13 +49,23 @@ def run_node(node_environment: dict[str, str]) -> Iterator[Callable[..., subproc
         command = [sys.executable, "-m", "diff2i2p.localization_node", "--ros-args"]
         for name, value in parameters.items():
             command += ["-p", f"{name}:={value}"]
-        started.append(subprocess.Popen(command, env=node_environment, text=True))
-        return started[-1]
+        process = subprocess.Popen(command, env=node_environment, text=True, start_new_session=True)
+        started.append(process)
+        return process
 
     yield run
     for process in started:
         process.terminate()
-        assert process.wait(60) == 0
+    assert [_status(process) for process in started] == [0] * len(started)
+
+
+def _status(process: subprocess.Popen[str]) -> int:
+    """The exit status; a process that does not end is killed with all that it started."""
+    try:
+        return process.wait(60)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        return process.wait()
 
 
 def _info(camera: Camera) -> CameraInfo:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path as FilePath
 from typing import Any, cast
@@ -33,7 +34,7 @@ def test_path_is_bounded_and_pictures_are_made_for_those_who_look(
 ) -> None:
     node = launch_node(map=map_file, path_length=3).node
     robot.wait_camera_matched()
-    robot.send_camera_info()
+    robot.calibrate()
     robot.localize(1, 1 * SECOND)
     paths: list[Path] = []
     pictures: list[Image] = []
@@ -70,8 +71,7 @@ def test_depth_goes_with_the_image_of_its_time(
     robot.wait_camera_matched()
     depth = robot.create_publisher(Image, "depth", 10)
     wait_for(depth.get_subscription_count, "the depth's subscription")
-    robot.send_camera_info()
-    robot.wait_status(WARN, "no image yet")
+    robot.calibrate()
     for number in (1, 2):
         robot.send_image(number, number * SECOND)
         wait_for(partial(lambda n: node._health.counts["images_received"] == n, number), "the image")
@@ -132,19 +132,19 @@ def test_two_nodes_in_namespaces_of_their_own(
     ros_context: Any, launch_node: Callable[..., Any], robot: Robot, map_file: str
 ) -> None:
     """Each hears its own camera and publishes its own pose; the frames keep them apart in TF."""
-    spinning, healths = {}, []
-    for name in ("red", "blue"):
-        frames = {"map_frame": f"{name}/map", "camera_frame": f"{name}/camera"}
-        healths.append(launch_node(namespace=name, map=map_file, **frames).node._health)
-        spinning[name] = Spinning(Robot(ros_context, namespace=name), ros_context)
 
     def calibrated(own: Robot, health: Health) -> bool:
-        own.send_camera_info()
+        own.camera_info.publish(own.camera_info_message())
         return "camera_info" in health.seen
 
-    try:
-        for number, (name, health) in enumerate(zip(spinning, healths, strict=True), start=1):
-            own = cast("Robot", spinning[name].node)
+    with ExitStack() as robots:
+        for number, name in enumerate(("red", "blue"), start=1):
+            frames = {"map_frame": f"{name}/map", "camera_frame": f"{name}/camera"}
+            health = launch_node(namespace=name, map=map_file, **frames).node._health
+            spinning = robots.enter_context(
+                closing(Spinning(Robot(ros_context, namespace=name), ros_context))
+            )
+            own = cast("Robot", spinning.node)
             own.wait_camera_matched()
             wait_for(partial(calibrated, own, health), "the calibration")
             own.localize(number, number * SECOND)
@@ -154,9 +154,6 @@ def test_two_nodes_in_namespaces_of_their_own(
         assert children == {("red/map", "red/camera"), ("blue/map", "blue/camera")}
         names = {"red/diff2i2p: localization", "blue/diff2i2p: localization"}
         wait_for(lambda: names == {status.name for status in robot.diagnostics}, "both diagnostics")
-    finally:
-        for one in spinning.values():
-            one.close()
 
 
 def test_changes_of_the_path_length_act_at_once(
@@ -164,7 +161,7 @@ def test_changes_of_the_path_length_act_at_once(
 ) -> None:
     node = launch_node(map=map_file).node
     robot.wait_camera_matched()
-    robot.send_camera_info()
+    robot.calibrate()
     for number in range(1, 4):
         robot.localize(number, number * SECOND)
     node.set_parameters([Parameter("path_length", value=2)])
@@ -177,8 +174,7 @@ def test_every_key_of_the_diagnostics_is_documented(
 ) -> None:
     launch_node(map=map_file)
     robot.wait_camera_matched()
-    robot.send_camera_info()
-    robot.wait_status(WARN, "no image yet")
+    robot.calibrate()
     robot.image.publish(Image())
     robot.wait_status(ERROR, "image: the time stamp is zero")
     robot.localize(1, SECOND)

@@ -51,8 +51,7 @@ def test_answers_while_the_node_cannot_work(
 def test_images_on_request_only(robot: Robot, launch_node: Callable[..., Any], map_file: str) -> None:
     node = launch_node(map=map_file, mode="on_request").node
     robot.wait_camera_matched()
-    robot.send_camera_info()
-    robot.wait_status(WARN, "no image yet")
+    robot.calibrate()
     robot.send_image(1, SECOND)
     robot.wait_status(0, "waiting for a request")
     x, y, z = truth(2)[:3, 3]
@@ -85,7 +84,7 @@ def test_relocalize_forgets_the_pose_also_of_an_image_in_work(
 ) -> None:
     node = launch_node(map=map_file, prior_timeout=100.0).node
     robot.wait_camera_matched()
-    robot.send_camera_info()
+    robot.calibrate()
     robot.localize(1, 1 * SECOND)
     localizer = node._session.pipeline.localizer
     localizer.gate = threading.Event()
@@ -116,7 +115,7 @@ def test_reload_map_takes_the_file_that_the_parameter_names(
     answer = robot.call("reload_map")
     assert (answer.success, "none.map: no such map" in answer.message) == (False, True)
     assert node._session.pipeline.localizer is second  # and goes on with it
-    robot.send_camera_info()
+    robot.calibrate()
     robot.localize(1, SECOND)
     assert robot.status[2]["map_file_faults"] == "1"
 
@@ -154,7 +153,7 @@ def test_the_pose_survives_a_node_that_is_killed(
     pose_file = tmp_path / "pose.json"
     launch_node(map=map_file, initial_pose_file=str(pose_file))
     robot.wait_camera_matched()
-    robot.send_camera_info()
+    robot.calibrate()
     robot.localize(3, SECOND)
     wait_for(pose_file.exists, "the saved pose")
     found = load_pose(pose_file, Parameters(), map_file)
@@ -169,7 +168,7 @@ def test_the_pose_survives_a_restart(
     first = launch_node(map=map_file, initial_pose_file=str(pose_file))
     robot.wait_camera_matched()
     assert robot.call("save_pose").message == "there is no pose to save yet"
-    robot.send_camera_info()
+    robot.calibrate()
     robot.localize(1, 1 * SECOND)
     assert robot.call("save_pose").message == f"saved to {pose_file}"
     robot.localize(7, 2 * SECOND)
@@ -209,7 +208,7 @@ def test_a_pose_file_that_cannot_be_written_is_named(
     (tmp_path / "file").touch()
     launch_node(map=map_file, initial_pose_file=str(tmp_path / "file" / "pose.json"))
     robot.wait_camera_matched()
-    robot.send_camera_info()
+    robot.calibrate()
     robot.localize(3, SECOND)
     answer = robot.call("save_pose")
     assert not answer.success and "pose.json: cannot be " in answer.message

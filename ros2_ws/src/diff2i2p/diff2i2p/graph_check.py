@@ -41,6 +41,8 @@ OPTIONAL = ("compressed image",)
 ASKED = ("map_frame", "odom_frame", "base_frame", "camera_frame", "use_sim_time")
 TF_SECONDS = 1.0
 """To listen for a second parent of a frame."""
+ANSWER_SECONDS = 10.0
+"""For an answer of a node that is there, at least: a busy one is late, only a hanging one never answers."""
 LEVELS = {DiagnosticStatus.OK: "ok", DiagnosticStatus.WARN: "note"}
 
 
@@ -82,6 +84,9 @@ class GraphCheck:
             mend = "start it, name it with --node, or compare ROS_DOMAIN_ID and ROS_AUTOMATIC_DISCOVERY_RANGE"
             yield check("node", "missing", found, mend)
             return
+        if graph().count(me) > 1:
+            mend = "stop one of them, or give each a namespace; what follows may be of either"
+            yield check("node", "missing", f"several nodes are named {self._target}", mend)
         values = self._parameters()
         if not values:
             yield check("node", "missing", f"{self._target} answers no question", "is it hanging? restart it")
@@ -93,7 +98,7 @@ class GraphCheck:
         yield from self._clock(bool(values["use_sim_time"]))
 
     def _diagnostics(self) -> Check:
-        if not self._wait(lambda: self._said is not None) or self._said is None:
+        if not self._wait_answer(lambda: self._said is not None) or self._said is None:
             return check("diagnostics", "missing", "the node says nothing on /diagnostics", "restart it")
         state = next((row.value for row in self._said.values if row.key == "state"), "")
         found = f"{state}: {self._said.message}"
@@ -162,7 +167,7 @@ class GraphCheck:
                 absent = [f"'{frame}'" for frame in (parent, child) if frame not in known]
                 found = f"nobody publishes {' or '.join(absent)}" if absent else "in two unconnected trees"
                 yield check(name, "missing", found, mend)
-        self._wait(lambda: False, TF_SECONDS)
+        self._wait(lambda: any(len(parents) > 1 for parents in self._parents.values()), TF_SECONDS)
         for frame, parents in self._parents.items():
             if len(parents) > 1:
                 found = f"'{frame}' has the parents {', '.join(sorted(parents))}"
@@ -180,10 +185,10 @@ class GraphCheck:
     def _parameters(self) -> dict[str, Any]:
         """Values of ASKED; empty if the node does not answer."""
         client = self._node.create_client(GetParameters, f"{self._target}/get_parameters")
-        if not self._wait(client.service_is_ready):
+        if not self._wait_answer(client.service_is_ready):
             return {}
         future = client.call_async(GetParameters.Request(names=list(ASKED)))
-        if not self._wait(future.done):
+        if not self._wait_answer(future.done):
             return {}
         return dict(zip(ASKED, map(parameter_value_to_python, future.result().values), strict=True))
 
@@ -193,6 +198,9 @@ class GraphCheck:
             frame = parent
             seen.add(frame)
         return frame
+
+    def _wait_answer(self, condition: Callable[[], Any]) -> bool:
+        return self._wait(condition, max(self._seconds, ANSWER_SECONDS))
 
     def _wait(self, condition: Callable[[], Any], seconds: float | None = None) -> bool:
         until = time.monotonic() + (self._seconds if seconds is None else seconds)

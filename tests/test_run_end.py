@@ -1,0 +1,54 @@
+"""A run of tests ends, whatever a test does: with its status, and with the name of what was left."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parents[1]
+
+START = """
+import atexit, subprocess, sys, threading, time
+import conftest
+conftest.END_SECONDS = 0.5
+"""
+LEFT = """
+def test_it():
+    threading.Thread(target=time.sleep, args=(100,), name="forgotten").start()
+    global process  # collected, it would warn
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"])
+    assert {good}
+"""
+EXIT = """
+def test_it():
+    atexit.register(time.sleep, 100)
+"""
+HANGS = """
+def test_that_hangs():
+    time.sleep(100)
+"""
+
+
+@pytest.mark.parametrize(
+    ("test", "status", "words"),
+    [
+        pytest.param(LEFT.format(good=True), 0, ["left the process", "still ran: forgotten"], id="passed"),
+        pytest.param(LEFT.format(good=False), 1, ["left the process", "still ran: forgotten"], id="failed"),
+        pytest.param(EXIT, -14, ["most recent call first"], id="interpreter"),
+        pytest.param(HANGS, 1, ["in test_that_hangs"], id="hangs"),
+    ],
+)
+def test_a_run_ends(test: str, status: int, words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(START + test)
+    command = [sys.executable, "-m", "pytest", "-p", "conftest", "-c", str(REPO / "pyproject.toml"), "-o"]
+    command += [f"faulthandler_timeout={1 if test == HANGS else 50}", "--basetemp", str(tmp_path / "temp")]
+    environment = os.environ | {"PYTHONPATH": str(REPO / "tests")}
+    done = subprocess.run(
+        [*command, str(tmp_path)], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    assert all(some in done.stderr for some in words), done.stderr
