@@ -9,14 +9,17 @@ blur is linear and differentiates as usual. What is chosen, and where the map st
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from diff2i2p_core.ops.backend import use_triton
 
 RELEASED_MAX_DEPTH = 15.0
 RELEASED_MIN_DEPTH = 0.1
@@ -28,46 +31,68 @@ def densify(depth: Tensor, *, dilation: int = 3, blur_sigma: float = 1.0, releas
     Dilation by the pixels within an L1 distance of `dilation` (0 where most pixels are filled already: it
     lets near surfaces grow), 5x5 closing, 7x7 filling of holes, 5x5 median, 5x5 Gaussian blur over the filled
     pixels. `released` follows the released code instead: an opening (3x3, 5x5, zero border) where the closing
-    should be, a blur that mixes in empty pixels, and depths inverted about 15 m. `depth` is not changed.
+    should be, a blur that mixes in empty pixels, and depths inverted about 15 m: it has no kernel. `depth` is
+    not changed.
     """
-    batch, height, width = depth.shape
+    taps = _gaussian_taps(blur_sigma)
+    if not released and depth.dtype == torch.float32 and use_triton(depth):
+        from diff2i2p_core.ops.kernels.densify import Densify
+
+        return Densify.apply(depth, dilation, taps)
+    choice = _choose(depth, dilation, released)
+    chosen = depth.reshape(-1).index_select(0, choice.source).reshape(depth.shape)
+    if released:
+        inverted = torch.where(choice.filled, RELEASED_MAX_DEPTH - chosen, 0.0)
+        inverted = torch.where(choice.blurred, _blur(inverted, taps, "reflect"), inverted)
+        return torch.where(inverted > RELEASED_MIN_DEPTH, RELEASED_MAX_DEPTH - inverted, inverted)
+    weight = choice.filled.to(depth.dtype)
+    share = weight / _blur(weight, taps, "constant").clamp(min=1e-6)
+    return _blur(chosen * weight, taps, "constant") * share
+
+
+class _Choice(NamedTuple):
+    source: Tensor
+    """(B * H * W,) sparse pixel of each pixel's depth; any where none reaches."""
+    filled: Tensor
+    """(B, H, W) whether one does."""
+    blurred: Tensor
+    """(B, H, W) whether the released code blurs there."""
+
+
+@torch.no_grad()
+def _choose(depth: Tensor, dilation: int, released: bool) -> _Choice:
     flat = depth.reshape(-1)
     filters: _Filters = _OpenCv() if depth.device.type == "cpu" else _Torch()
-    with torch.no_grad():
-        used = (flat > (RELEASED_MIN_DEPTH if released else 0.0)).nonzero()[:, 0]
-        values, order = flat[used].sort(descending=True, stable=True)
-        source_of_rank = torch.cat([used.new_zeros(1), used[order]])
-        ranks = torch.zeros(flat.shape, dtype=torch.float32, device=depth.device)
-        ranks[source_of_rank[1:]] = torch.arange(1, len(used) + 1, dtype=torch.float32, device=depth.device)
-        ranks = ranks.reshape(batch, height, width)
-        # Inverted depths below the threshold count as empty in the released code although they are filtered.
-        too_far = int((RELEASED_MAX_DEPTH - values < RELEASED_MIN_DEPTH).sum()) if released else 0
-        if dilation > 0:
-            ranks = filters.diamond(ranks, dilation)
-        if released:
-            ranks = filters.largest(filters.smallest(ranks, 3, zero_border=True), 5)
-        else:
-            ranks = filters.smallest(filters.largest(ranks, 5), 5)
-        ranks = torch.where(ranks <= too_far, filters.largest(ranks, 7), ranks)
-        ranks = filters.median(ranks, zero_border=released)
-        source = source_of_rank[ranks.reshape(-1).long()]
-        filled = ranks > 0
-        blurred = ranks > too_far
-    chosen = flat.index_select(0, source).reshape(depth.shape)
+    used = (flat > (RELEASED_MIN_DEPTH if released else 0.0)).nonzero()[:, 0]
+    values, order = flat[used].sort(descending=True, stable=True)
+    source_of_rank = torch.cat([used.new_zeros(1), used[order]])
+    ranks = torch.zeros(flat.shape, dtype=torch.float32, device=depth.device)
+    ranks[source_of_rank[1:]] = torch.arange(1, len(used) + 1, dtype=torch.float32, device=depth.device)
+    ranks = ranks.reshape(depth.shape)
+    # Inverted depths below the threshold count as empty in the released code although they are filtered.
+    too_far = int((RELEASED_MAX_DEPTH - values < RELEASED_MIN_DEPTH).sum()) if released else 0
+    if dilation > 0:
+        ranks = filters.diamond(ranks, dilation)
     if released:
-        inverted = torch.where(filled, RELEASED_MAX_DEPTH - chosen, 0.0)
-        inverted = torch.where(blurred, _gaussian(inverted, blur_sigma, "reflect"), inverted)
-        return torch.where(inverted > RELEASED_MIN_DEPTH, RELEASED_MAX_DEPTH - inverted, inverted)
-    weight = filled.to(depth.dtype)
-    share = weight / _gaussian(weight, blur_sigma, "constant").clamp(min=1e-6)
-    return _gaussian(chosen * weight, blur_sigma, "constant") * share
+        ranks = filters.largest(filters.smallest(ranks, 3, zero_border=True), 5)
+    else:
+        ranks = filters.smallest(filters.largest(ranks, 5), 5)
+    ranks = torch.where(ranks <= too_far, filters.largest(ranks, 7), ranks)
+    ranks = filters.median(ranks, zero_border=released)
+    return _Choice(source_of_rank[ranks.reshape(-1).long()], ranks > 0, ranks > too_far)
 
 
-def _gaussian(images: Tensor, sigma: float, border: str) -> Tensor:
-    """5x5 Gaussian blur of (B, H, W), one axis after the other."""
-    offsets = torch.arange(-2, 3, dtype=torch.float64)
-    taps = torch.exp(-0.5 * (offsets / sigma) ** 2)
-    weights: list[float] = (taps / taps.sum()).tolist()
+def _gaussian_taps(sigma: float) -> tuple[float, float, float]:
+    """Weights of the middle of five pixels, of those beside it and of the outermost ones."""
+    middle, beside, outermost = (math.exp(-0.5 * (offset / sigma) ** 2) for offset in range(3))
+    total = middle + 2 * (beside + outermost)
+    return middle / total, beside / total, outermost / total
+
+
+def _blur(images: Tensor, taps: tuple[float, float, float], border: str) -> Tensor:
+    """5x5 blur of (B, H, W), one axis after the other."""
+    middle, beside, outermost = taps
+    weights = (outermost, beside, middle, beside, outermost)
     height, width = images.shape[1:]
     padded = F.pad(images[:, None], (2, 2, 2, 2), mode=border)[:, 0]
     rows = sum(weight * padded[:, i : i + height] for i, weight in enumerate(weights))
