@@ -15,6 +15,7 @@ from diff2i2p_core.cli.doctor import doctor
 from diff2i2p_core.cli.eval import eval_
 from diff2i2p_core.cli.localize import localize
 from diff2i2p_core.cli.register import register
+from diff2i2p_core.cli.replay import replay
 from diff2i2p_core.cli.test import test
 from diff2i2p_core.cli.train import train
 from diff2i2p_core.errors import InputError
@@ -31,6 +32,7 @@ app.add_typer(map_command.app, name="map")
 app.add_typer(evaluate.app, name="evaluate")
 app.command("localize")(localize)
 app.command("register")(register)
+app.command("replay")(replay)
 app.add_typer(prepare.app, name="prepare")
 app.command("train")(train)
 app.command("ablate")(ablate)
@@ -43,7 +45,7 @@ app.command("doctor")(doctor)
 
 
 def run() -> None:
-    """Console entry point. Exit status: 0 done, 2 bad arguments or input, 3 no pose."""
+    """Console entry point. Exit status: 0 done, 1 a limit not met, 2 bad arguments or input, 3 no pose."""
     try:
         app()
     except InputError as error:

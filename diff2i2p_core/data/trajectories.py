@@ -13,10 +13,15 @@ from diff2i2p_core.geometry.se3 import Array, from_quaternion, to_quaternion
 
 
 def write_trajectory(
-    path: Path | str, stamps: Sequence[float], poses: Sequence[Array], frame: str = "map"
+    path: Path | str,
+    stamps: Sequence[float],
+    poses: Sequence[Array],
+    frame: str = "map",
+    body: str = "camera",
 ) -> None:
-    """Write poses (4, 4) `frame`_from_camera with their stamps in seconds."""
-    lines = [f"# stamp tx ty tz qx qy qz qw: {frame}_from_camera, metres, optical frame"]
+    """Write poses (4, 4) `frame`_from_`body` with their stamps in seconds; the camera's frame is optical."""
+    optical = ", optical frame" if body == "camera" else ""
+    lines = [f"# stamp tx ty tz qx qy qz qw: {frame}_from_{body}, metres{optical}"]
     for stamp, pose in zip(stamps, poses, strict=True):
         values = [*pose[:3, 3], *to_quaternion(pose)]
         lines.append(f"{stamp:.9f} " + " ".join(f"{value:.9f}" for value in values))

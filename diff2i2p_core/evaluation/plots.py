@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -22,7 +22,9 @@ GRADES = (
 
 
 def grade(result: QueryResult) -> str:
-    """The style class of a result: good, fair, poor, or none where not localized."""
+    """The style class of a result: good, fair, poor, none where not localized, unknown without truth."""
+    if result.map_from_camera is not None and result.true_map_from_camera is None:
+        return "unknown"
     for name, _, metres, degrees in GRADES:
         if result.within(metres, degrees):
             return name
@@ -81,11 +83,19 @@ def cumulative_curve(
     return "".join(parts)
 
 
-def histogram(values: Sequence[float], title: str, mark: float, bins: int = 20) -> str:
-    """The share of ratios in [0, 1] in each of `bins`; `mark` is a line, with the share from there on."""
+def histogram(
+    values: Sequence[float],
+    title: str,
+    mark: float,
+    bins: int = 20,
+    *,
+    limit: float = 1.0,
+    words: Callable[[float], str] = "{:.0%}".format,
+) -> str:
+    """The share of values in [0, limit] in each of `bins`; `mark` is a line, with the share from there on."""
     width, height, left, bottom = 360, 230, 44, 34
     plot_width, plot_height = width - left - 12, height - bottom - 26
-    shares = np.histogram(values, bins, (0, 1))[0] / max(len(values), 1)
+    shares = np.histogram(values, bins, (0, limit))[0] / max(len(values), 1)
     top = max(float(shares.max()), 1e-9)
     parts = [f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{html.escape(title)}">']
     parts.append(f'<text x="{left}" y="15" class="title">{html.escape(title)}</text>')
@@ -104,23 +114,33 @@ def histogram(values: Sequence[float], title: str, mark: float, bins: int = 20) 
     for x in np.linspace(0, 1, 6):
         px, anchor = left + float(x) * plot_width, "middle" if x < 1 else "end"
         y = height - bottom + 16
-        parts.append(f'<text x="{px:.1f}" y="{y}" class="tick" text-anchor="{anchor}">{x:.0%}</text>')
-    px = left + mark * plot_width
+        parts.append(
+            f'<text x="{px:.1f}" y="{y}" class="tick" text-anchor="{anchor}">{words(x * limit)}</text>'
+        )
+    px = left + mark / limit * plot_width
+    shift, anchor = (5, "start") if mark < 0.7 * limit else (-5, "end")
     share = sum(value >= mark for value in values) / max(len(values), 1)
     parts.append(f'<line x1="{px:.1f}" y1="26" x2="{px:.1f}" y2="{26 + plot_height}" class="mark"/>')
-    parts.append(f'<text x="{px + 5:.1f}" y="37" class="tick">{share:.0%} ≥ {mark:.0%}</text></svg>')
+    label = f"{share:.0%} ≥ {words(mark)}"
+    parts.append(
+        f'<text x="{px + shift:.1f}" y="37" class="tick" text-anchor="{anchor}">{label}</text></svg>'
+    )
     return "".join(parts)
 
 
 def top_view(results: Sequence[QueryResult], points: NDArray[np.float32]) -> str:
-    """True path and estimates over the map, seen from above (along the cameras' mean down axis)."""
-    horizontal, center = _ground_plane([r.true_map_from_camera for r in results])
+    """True path and estimates over the map, seen from above (along the cameras' mean down axis).
+
+    Of the results at least one must have a true or an estimated pose.
+    """
+    known = [pose for r in results if (pose := _place(r)) is not None]
+    horizontal, center = _ground_plane(known)
     if len(points) > 2:  # the longer side of the map lies across the page
         _, axes = np.linalg.eigh(np.cov((points @ horizontal.T).T))
         turned = axes[:, ::-1].T
         horizontal = turned @ horizontal if np.linalg.det(turned) > 0 else (turned * [[1], [-1]]) @ horizontal
     flat = (points - center) @ horizontal.T
-    path = np.stack([horizontal @ (r.true_map_from_camera[:3, 3] - center) for r in results])
+    path = np.stack([horizontal @ (pose[:3, 3] - center) for pose in known])
     low, high = np.percentile(flat, [1, 99], axis=0) if len(flat) else (path.min(0), path.max(0))
     low, high = np.minimum(low, path.min(0)) - 0.3, np.maximum(high, path.max(0)) + 0.3
     width = 720.0
@@ -134,11 +154,15 @@ def top_view(results: Sequence[QueryResult], points: NDArray[np.float32]) -> str
     parts = [f'<svg viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="trajectory from above">']
     background = data_uri(_density(flat, low, high), ".png")
     parts.append(f'<image href="{background}" width="{width:.0f}" height="{height:.0f}"/>')
-    truth = " ".join(f"{x:.1f},{y:.1f}" for x, y in (at(r.true_map_from_camera) for r in results))
+    true = [r.true_map_from_camera for r in results if r.true_map_from_camera is not None]
+    truth = " ".join(f"{x:.1f},{y:.1f}" for x, y in map(at, true))
     parts.append(f'<polyline points="{truth}" class="truth"/>')
     for result in results:
-        x, y = at(result.true_map_from_camera)
-        dx, dy = horizontal @ result.true_map_from_camera[:3, 2] * 14
+        pose = _place(result)
+        if pose is None:
+            continue
+        x, y = at(pose)
+        dx, dy = horizontal @ pose[:3, 2] * 14
         parts.append(f'<path d="M{x:.1f} {y:.1f}l{dx:.1f} {-dy:.1f}" class="look"/>')
         label = f"<title>{html.escape(describe(result))}</title>"
         if result.map_from_camera is None:
@@ -159,10 +183,18 @@ def top_view(results: Sequence[QueryResult], points: NDArray[np.float32]) -> str
 def describe(result: QueryResult) -> str:
     """One line about a result."""
     translation, rotation = result.translation_error_m, result.rotation_error_deg
+    if result.map_from_camera is not None and translation is None:
+        return f"frame {result.number}: localized, true pose unknown"
     if translation is None or rotation is None:
         return f"frame {result.number}: not localized ({result.reason or 'no answer'})"
     inliers = "" if result.num_inliers is None else f", {result.num_inliers} inliers"
     return f"frame {result.number}: {100 * translation:.1f} cm, {rotation:.2f} deg off{inliers}"
+
+
+def _place(result: QueryResult) -> Array | None:
+    """Where the camera was, or else where it was taken to be."""
+    true = result.true_map_from_camera
+    return result.map_from_camera if true is None else true
 
 
 def _ground_plane(poses: Sequence[Array]) -> tuple[Array, Array]:

@@ -37,8 +37,8 @@ svg text{fill:var(--ink);font-size:11px}svg .title{font-size:13px;font-weight:60
 .curve{fill:none;stroke:var(--accent);stroke-width:2}.curve-dot{fill:var(--accent)}
 .truth{fill:none;stroke:var(--accent);stroke-width:1.6;opacity:.8}.look{stroke:var(--accent);opacity:.6}
 .error{stroke:var(--poor);stroke-width:1.4}.bar{stroke:var(--ink);stroke-width:2}
-circle.good{fill:var(--good)}circle.fair{fill:var(--fair)}circle.poor{fill:var(--poor)}
-.missing{stroke:var(--poor);stroke-width:2;fill:none}
+circle.unknown{fill:var(--accent)}circle.good{fill:var(--good)}circle.fair{fill:var(--fair)}circle.poor{fill:var(--poor)}
+.gap{fill:var(--poor);opacity:.12}.missing{stroke:var(--poor);stroke-width:2;fill:none}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th,td{text-align:right;padding:4px 10px;border-bottom:1px solid var(--line)}
 th{color:var(--soft);font-weight:500;position:sticky;top:0;background:var(--card)}
@@ -72,7 +72,7 @@ def write_report(
         _tiles(summary),
         "<h2>Seen from above</h2>",
         "<p>Line: the true path, ticks: viewing directions. Dots: estimated poses"
-        + _key()
+        + color_key()
         + "; crosses: images that were not localized. Grey: the map.</p>",
         f'<div class="card">{top_view(results, map_points)}</div>',
         "<h2>Errors</h2><p>Share of all query images with at most this error; images without a pose count as "
@@ -85,7 +85,7 @@ def write_report(
             "edges of the same things in the image, and the map seen from the pose looks like it.</p>"
         )
         sections += figures(panels)
-    sections += ["<h2>Every frame</h2>", _table(results), "<h2>The run</h2>", about_card(about)]
+    sections += ["<h2>Every frame</h2>", frame_table(results), "<h2>The run</h2>", about_card(about)]
     write_page(path, title, sections)
 
 
@@ -200,7 +200,8 @@ def _sigma_tile(name: str, shares: dict[str, float]) -> tuple[str, str]:
     return found, f"of the {name} errors within 1 and 2 reported sigma (honest: 68 %, 95 %)"
 
 
-def _key() -> str:
+def color_key() -> str:
+    """The grades of dots as a legend."""
     dots = "".join(f'<i style="background:var(--{name})"></i>{words}' for name, words, *_ in GRADES)
     return f' <span class="key">{dots}</span>'
 
@@ -215,7 +216,9 @@ def _curves(results: Sequence[QueryResult]) -> str:
     return '<div class="plots">' + "".join(f'<div class="card">{curve}</div>' for curve in curves) + "</div>"
 
 
-def _table(results: Sequence[QueryResult]) -> str:
+def frame_table(results: Sequence[QueryResult]) -> str:
+    """A row per image."""
+
     def cell(value: float | None, digits: int, scale: float = 1.0) -> str:
         return "–" if value is None else f"{value * scale:.{digits}f}"
 

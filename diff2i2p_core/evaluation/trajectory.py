@@ -24,12 +24,13 @@ FALSE_METRES, FALSE_DEGREES = 0.5, 10.0
 
 @dataclass(frozen=True)
 class QueryResult:
-    """One query image: the true pose, and the accepted one or the reason why there is none."""
+    """One query image: the true pose (None where nothing is known of it), and the accepted one or the reason
+    why there is none."""
 
     number: int
     stamp: float
     """Seconds."""
-    true_map_from_camera: Array
+    true_map_from_camera: Array | None
     map_from_camera: Array | None
     reason: str = ""
     num_inliers: int | None = None
@@ -40,20 +41,20 @@ class QueryResult:
 
     @property
     def translation_error_m(self) -> float | None:
-        if self.map_from_camera is None:
+        if self.map_from_camera is None or self.true_map_from_camera is None:
             return None
         return translation_error(self.true_map_from_camera, self.map_from_camera)
 
     @property
     def rotation_error_deg(self) -> float | None:
-        if self.map_from_camera is None:
+        if self.map_from_camera is None or self.true_map_from_camera is None:
             return None
         return rotation_error_deg(self.true_map_from_camera, self.map_from_camera)
 
     @property
     def error_in_sigmas(self) -> Array | None:
-        """(6,) of `geometry.covariance.in_sigmas`; None without a pose or its covariance."""
-        if self.map_from_camera is None or self.covariance is None:
+        """(6,) of `geometry.covariance.in_sigmas`; None without a pose, its covariance, or the truth."""
+        if self.map_from_camera is None or self.covariance is None or self.true_map_from_camera is None:
             return None
         return in_sigmas(self.map_from_camera, self.covariance, self.true_map_from_camera)
 
@@ -67,7 +68,7 @@ class QueryResult:
     @property
     def is_false(self) -> bool:
         """Accepted, but wrong."""
-        return self.map_from_camera is not None and not self.within(FALSE_METRES, FALSE_DEGREES)
+        return self.translation_error_m is not None and not self.within(FALSE_METRES, FALSE_DEGREES)
 
     def as_dict(self) -> dict[str, Any]:
         """The row of the summary's `frames` list; JSON types."""
@@ -93,14 +94,14 @@ def summarize(results: Sequence[QueryResult]) -> dict[str, Any]:
     summary: dict[str, Any] = {
         "queries": len(results),
         "localized": len(localized),
-        "median_translation_m": _percentile([r.translation_error_m for r in localized], 50),
-        "median_rotation_deg": _percentile([r.rotation_error_deg for r in localized], 50),
+        "median_translation_m": percentile([r.translation_error_m for r in localized], 50),
+        "median_rotation_deg": percentile([r.rotation_error_deg for r in localized], 50),
     }
     for name, metres, degrees in RECALL_LIMITS:
         summary[name] = sum(r.within(metres, degrees) for r in results) / max(len(results), 1)
     summary["false_localizations"] = sum(r.is_false for r in results)
     summary["covariance"] = consistency(localized)
-    summary["latency_ms"] = {"median": _percentile(latencies, 50), "p95": _percentile(latencies, 95)}
+    summary["latency_ms"] = {"median": percentile(latencies, 50), "p95": percentile(latencies, 95)}
     return summary
 
 
@@ -125,5 +126,6 @@ def consistency(localized: Sequence[QueryResult]) -> dict[str, Any] | None:
     return shares
 
 
-def _percentile(values: Sequence[float | None], percent: float) -> float | None:
+def percentile(values: Sequence[float | None], percent: float) -> float | None:
+    """None of no values."""
     return float(np.percentile(np.asarray(values, float), percent)) if len(values) else None

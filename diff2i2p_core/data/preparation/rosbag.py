@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from diff2i2p_core.data.bags import messages
+from diff2i2p_core.data.bags.index import BagIndex, nearest
+from diff2i2p_core.data.bags.reader import Bag
 from diff2i2p_core.data.frames import write_image, write_matrix
-from diff2i2p_core.data.preparation import rosbag_messages as messages
-from diff2i2p_core.data.preparation.rosbag_index import Bag, BagIndex, BagTopics, ChosenTopics
+from diff2i2p_core.data.preparation.rosbag_topics import BagTopics, ChosenTopics
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.files import atomic_path, write_text
 from diff2i2p_core.geometry.camera import Camera
@@ -56,7 +58,8 @@ def export_bag(
     part = folder.with_name(f".{folder.name}.part")
     with Bag(path) as bag:
         chosen = topics.chosen(bag)
-        index = BagIndex.of(bag, chosen)
+        index = BagIndex.of(bag, (chosen.image, chosen.depth), chosen.pose)
+        index.prefer_poses(index.frames[chosen.image])
         camera = index.camera(bag, chosen.image, topics.camera_info)
         wanted, left_out = _plan(bag, index, chosen, topics)
         depth_camera = camera
@@ -111,7 +114,7 @@ def _plan(
     depths = np.array(index.stamps[chosen.depth])
     for number in range(0, len(stamps), topics.every):
         stamp = stamps[number]
-        depth = _nearest(depths, stamp)
+        depth = nearest(depths, stamp)
         if abs(depth - stamp) > topics.apart * 1e9:
             left_out["no depth"] += 1
             continue
@@ -131,13 +134,6 @@ def _plan(
     return wanted, dict(left_out)
 
 
-def _nearest(stamps: NDArray[np.int64], stamp: int) -> int:
-    """Of ascending stamps the one nearest to another."""
-    after = int(np.searchsorted(stamps, stamp))
-    around = stamps[max(after - 1, 0) : after + 1]
-    return int(around[np.abs(around - stamp).argmin()])
-
-
 def _matched(bag: Bag, chosen: ChosenTopics, wanted: list[_Wanted]) -> Iterator[tuple[_Wanted, Any, Any]]:
     """The frames with their messages, as soon as both have come; only what is still needed is kept."""
     by_image = {frame.image: frame for frame in wanted}
@@ -146,7 +142,7 @@ def _matched(bag: Bag, chosen: ChosenTopics, wanted: list[_Wanted]) -> Iterator[
         by_depth.setdefault(frame.depth, []).append(frame)
     images: dict[int, Any] = {}
     depths: dict[int, Any] = {}
-    for topic, message in bag.read([chosen.image, chosen.depth]):
+    for topic, _, message in bag.read([chosen.image, chosen.depth]):
         stamp = messages.stamp_of(message)
         if topic == chosen.image and stamp in by_image:
             images[stamp] = message

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from diff2i2p_core.data.frames import Frame, decode_depth, decode_image
-from diff2i2p_core.data.preparation.timed_poses import TimedPoses
+from diff2i2p_core.data.timed_poses import TimedPoses
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.depth import rectify_depth

@@ -20,7 +20,7 @@ from diff2i2p_core.data.frames import PosedFrames
 from diff2i2p_core.data.metadata import read_metadata
 from diff2i2p_core.data.preparation import rosbag
 from diff2i2p_core.data.preparation.rosbag import export_bag, left_out
-from diff2i2p_core.data.preparation.rosbag_index import BagTopics
+from diff2i2p_core.data.preparation.rosbag_topics import BagTopics
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import rotation_error_deg, translation_error

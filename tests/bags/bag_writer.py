@@ -13,9 +13,10 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from diff2i2p_core.data.frames import Frame
+from diff2i2p_core.data.timed_poses import TimedPoses
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.depth import back_project
-from diff2i2p_core.geometry.se3 import invert, to_quaternion
+from diff2i2p_core.geometry.se3 import exp, invert, to_quaternion
 
 STORE = get_typestore(Stores.ROS2_JAZZY)
 START, PERIOD = 1_700_000_000_000_000_000, 33_000_000
@@ -190,6 +191,46 @@ def robot(
                 sent.append(Sent("/tf", at, tf(transform(at, "odom", "base_link", odom_from_base))))
             else:
                 sent.append(Sent("/pose", at, pose_stamped(at, "map", frame.world_from_camera)))
+    return sent
+
+
+def patrol(
+    frames: Sequence[Frame],
+    camera: Camera,
+    *,
+    jpegs: Sequence[bytes] = (),
+    depth: bool = False,
+    period: int = 2 * PERIOD,
+) -> list[Sent]:
+    """What a robot records whose odometry starts elsewhere and drifts, with its true camera poses on /gt.
+
+    TF holds odom -> base_link -> camera, at each image and between; no map. Odometry drifts by 2 cm and
+    0.3 degrees a second.
+    """
+    sent = [Sent("/tf_static", START - 10**9, tf(transform(0, "base_link", "camera", BASE_FROM_CAMERA)))]
+    stamps = [START + place * period for place in range(len(frames))]
+    rows = [(*f.world_from_camera[:3, 3], *to_quaternion(f.world_from_camera)) for f in frames]
+    truth = TimedPoses.of(stamps, rows)
+    odom_from_map = exp([0.1, -0.4, 0.3, 3.0, -1.0, 0.5])
+    for place, frame in enumerate(frames):
+        stamp = stamps[place]
+        sent.append(Sent("/camera/color/camera_info", stamp, camera_info(stamp, "camera", camera)))
+        if jpegs:
+            content = compressed(stamp, "camera", jpegs[place], "jpeg")
+            sent.append(Sent("/camera/color/image_raw/compressed", stamp, content))
+        else:
+            content = image(stamp, "camera", frame.image, "rgb8")
+            sent.append(Sent("/camera/color/image_raw", stamp, content))
+        if depth:
+            sent.append(depth_message(stamp + 2_000_000, frame, camera, "16UC1"))
+        sent.append(Sent("/gt", stamp, pose_stamped(stamp, "map", frame.world_from_camera)))
+        for at in (stamp, stamp + period // 2):
+            pose = truth.at(min(at, stamps[-1]), 2 * period)
+            assert pose is not None
+            seconds = (at - START) / 1e9
+            drift = exp([0, 0, np.radians(0.3) * seconds, 0.02 * seconds, 0, 0])
+            odom_from_base = drift @ odom_from_map @ pose @ invert(BASE_FROM_CAMERA)
+            sent.append(Sent("/tf", at, tf(transform(at, "odom", "base_link", odom_from_base))))
     return sent
 
 

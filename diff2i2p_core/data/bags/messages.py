@@ -14,6 +14,7 @@ from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+IMAGES = (IMAGE, COMPRESSED)
 CLOUD, CAMERA_INFO = "sensor_msgs/msg/PointCloud2", "sensor_msgs/msg/CameraInfo"
 TRANSFORMS = "tf2_msgs/msg/TFMessage"
 POSES = (

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from diff2i2p_core.data.preparation.timed_poses import TimedPoses
+from diff2i2p_core.data.timed_poses import TimedPoses
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.se3 import Array, from_quaternion, invert
 

@@ -1,0 +1,1 @@
+"""ROS 2 bags: topics, messages and transforms, read without ROS."""

@@ -1,0 +1,179 @@
+"""A bag's images through the localizer, in the bag's order and in its time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diff2i2p_core.data.bags.camera import BagCamera, BagImage
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.evaluation.replay_truth import Truth
+from diff2i2p_core.evaluation.trajectory import QueryResult
+from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.se3 import Array
+from diff2i2p_core.localization.result import Localization
+
+
+class ImageLocalizer(Protocol):
+    """What a replay needs of `localization.tracker.Tracker`."""
+
+    def localize(
+        self,
+        image: NDArray[np.uint8],
+        camera: Camera,
+        stamp_ns: int,
+        *,
+        odom_from_camera: Array | None = None,
+        depth: NDArray[np.float32] | None = None,
+    ) -> Localization: ...
+
+
+class Searching(Protocol):
+    """What `EachAlone` needs of a `Localizer`."""
+
+    def localize(
+        self,
+        image: NDArray[np.uint8],
+        camera: Camera,
+        *,
+        prior: Array | None = None,
+        depth: NDArray[np.float32] | None = None,
+    ) -> Localization: ...
+
+
+class EachAlone:
+    """Searches every image in the whole map."""
+
+    def __init__(self, localizer: Searching) -> None:
+        self._localizer = localizer
+
+    def localize(
+        self,
+        image: NDArray[np.uint8],
+        camera: Camera,
+        stamp_ns: int,
+        *,
+        odom_from_camera: Array | None = None,
+        depth: NDArray[np.float32] | None = None,
+    ) -> Localization:
+        return self._localizer.localize(image, camera, depth=depth)
+
+
+@dataclass(frozen=True)
+class Replay:
+    """How it went."""
+
+    results: Sequence[QueryResult]
+    """Of the images that were worked on; numbers count the bag's images."""
+    dropped: int
+    begin: float
+    """Stamp of the bag's first image in seconds, and of its last."""
+    end: float
+
+
+def replay_bag(
+    camera: BagCamera,
+    localizer: ImageLocalizer,
+    truth: Truth | None = None,
+    *,
+    odom: str | None = None,
+    realtime: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> Replay:
+    """Localize every image, or, in `realtime`, those that a node would get to.
+
+    `odom` is the odometry's frame in TF. Latency is the time from an image's arrival to its pose: the work
+    alone, or in `realtime` also the wait for the work before it. `progress` gets the count of images read.
+    """
+    work = _Work(camera, localizer, truth, odom)
+    images = _counted(camera.images(), progress)
+    results = work.in_time(images) if realtime else [work.at_once(image) for image in images]
+    stamps = camera.stamps
+    return Replay(results, len(stamps) - len(results), stamps[0] / 1e9, stamps[-1] / 1e9)
+
+
+def check_frames(camera: BagCamera, odom: str | None, base: str | None) -> None:
+    """InputError where TF does not connect the camera to odometry, or the robot's base, at any image."""
+    tree, frame = camera.index.tree, camera.frame
+    for option, name in (("--odom", odom), ("--base", base)):
+        if name is not None and all(tree.at(name, frame, stamp) is None for stamp in camera.stamps):
+            raise InputError(
+                f"{camera.path}: TF has no {name} -> {frame} at the time of any image; give another "
+                f"{option}, or none"
+            )
+
+
+@dataclass(frozen=True)
+class _Work:
+    camera: BagCamera
+    localizer: ImageLocalizer
+    truth: Truth | None
+    odom: str | None
+
+    def at_once(self, image: BagImage) -> QueryResult:
+        return self.done(image)[0]
+
+    def in_time(self, images: Iterable[BagImage]) -> list[QueryResult]:
+        """As with one worker in the bag's time, which takes the newest image when it is free."""
+        results = []
+        waiting: BagImage | None = None
+        free = 0  # nanoseconds of the bag's clock
+        for image in chain(images, (None,)):
+            if waiting is not None and (image is None or free <= image.received):
+                begun = max(free, waiting.received)
+                result, seconds = self.done(waiting, late=(begun - waiting.received) / 1e9)
+                results.append(result)
+                free = begun + round(seconds * 1e9)
+            waiting = image
+        return results
+
+    def done(self, image: BagImage, late: float = 0.0) -> tuple[QueryResult, float]:
+        """The result and the seconds it took; it begins `late` seconds after the image came."""
+        started = time.perf_counter()
+        found, reason = None, ""
+        try:
+            pixels, pinhole, depth = self.camera.decode(image)
+        except InputError as error:
+            if image.number == 0:
+                raise
+            reason = f"unusable image ({error})"
+        else:
+            odom = None
+            if self.odom is not None:
+                odom = self.camera.index.tree.at(self.odom, self.camera.frame, image.stamp)
+            if self.camera.depth_topic is not None and depth is None:
+                reason = "no depth at its time"
+            else:
+                found = self.localizer.localize(
+                    pixels, pinhole, image.stamp, odom_from_camera=odom, depth=depth
+                )
+                reason = found.reason
+        seconds = time.perf_counter() - started
+        accepted = found is not None and found.localized
+        return (
+            QueryResult(
+                number=image.number,
+                stamp=image.stamp / 1e9,
+                true_map_from_camera=None if self.truth is None else self.truth.at(image.stamp),
+                map_from_camera=found.map_from_camera if found is not None and accepted else None,
+                reason=reason,
+                num_inliers=None if found is None else found.num_inliers,
+                inlier_ratio=None if found is None else found.inlier_ratio,
+                latency_ms=1000 * (late + seconds),
+                covariance=found.covariance if found is not None and accepted else None,
+            ),
+            seconds,
+        )
+
+
+def _counted(images: Iterator[BagImage], progress: Callable[[int], None] | None) -> Iterator[BagImage]:
+    for count, image in enumerate(images, start=1):
+        yield image
+        if progress is not None:
+            progress(count)

@@ -1,0 +1,107 @@
+"""True poses at the times of a bag's images: of a TUM file, a topic, or TF."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from diff2i2p_core.data.bags import messages
+from diff2i2p_core.data.bags.camera import BagCamera
+from diff2i2p_core.data.bags.transform_tree import MAX_GAP
+from diff2i2p_core.data.timed_poses import TimedPoses
+from diff2i2p_core.data.trajectories import read_trajectory
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.geometry.se3 import Array, to_quaternion
+
+
+@dataclass(frozen=True)
+class TruthSource:
+    """At most one of the first three."""
+
+    file: Path | None = None
+    topic: str | None = None
+    tf: str | None = None
+    """PARENT:CHILD, frames of the bag's TF."""
+    frame: str | None = None
+    """Whose poses the file, or a topic that does not name it, holds; the camera's by default."""
+
+    def __post_init__(self) -> None:
+        given = [self.file, self.topic, self.tf]
+        if sum(one is not None for one in given) > 1:
+            raise InputError("--ground-truth, --pose-topic, --pose-tf: give one of them only")
+        if self.tf is not None and len([name for name in self.tf.split(":") if name]) != 2:
+            raise InputError(f"--pose-tf '{self.tf}': expected PARENT:CHILD, two frames, as in map:base_link")
+
+    @property
+    def is_empty(self) -> bool:
+        return self.file is None and self.topic is None and self.tf is None
+
+
+@dataclass(frozen=True)
+class Truth:
+    """`at(stamp in ns)` is map_from_camera, None where the source has a gap."""
+
+    name: str
+    at: Callable[[int], Array | None]
+
+
+def open_truth(source: TruthSource, camera: BagCamera) -> Truth | None:
+    """The truth of a source, None of an empty one; InputError if it says nothing about any of the images."""
+    truth = _opened(source, camera)
+    if truth is not None and not any(truth.at(stamp) is not None for stamp in camera.stamps):
+        first, last = camera.stamps[0] / 1e9, camera.stamps[-1] / 1e9
+        raise InputError(
+            f"{truth.name}: has no pose at the time of any image ({first:.3f} to {last:.3f} s); give one of "
+            f"this recording, in its clock, with poses at most {MAX_GAP / 1e9:g} s apart"
+        )
+    return truth
+
+
+def _opened(source: TruthSource, camera: BagCamera) -> Truth | None:
+    frame = (source.frame or camera.frame).lstrip("/")
+    if source.file is not None:
+        stamps, poses = read_trajectory(source.file)
+        rows = [(*pose[:3, 3], *to_quaternion(pose)) for pose in poses]
+        timed = TimedPoses.of([round(stamp * 1e9) for stamp in stamps], rows)
+        return _of_frame(str(source.file), timed, frame, camera)
+    if source.topic is not None:
+        found = [messages.pose_of(message, frame) for message in camera.index.poses]
+        if not found:
+            raise InputError(f"{camera.path}: {source.topic} has no message; record it again")
+        for _, _, row in found:
+            if not np.isfinite(row).all() or abs(np.linalg.norm(row[3:]) - 1) > 0.05:
+                raise InputError(
+                    f"{camera.path}: {source.topic}: a pose is not finite or its quaternion not a unit's; "
+                    "mend the recording"
+                )
+        timed = TimedPoses.of(
+            [messages.stamp_of(message) for message in camera.index.poses], [row for *_, row in found]
+        )
+        return _of_frame(source.topic, timed, found[0][1].lstrip("/"), camera)
+    if source.tf is not None:
+        parent, child = source.tf.split(":")
+        tree = camera.index.tree
+
+        def at(stamp: int) -> Array | None:
+            parent_from_child = tree.at(parent, child, stamp)
+            child_from_camera = tree.at(child, camera.frame, stamp)
+            if parent_from_child is None or child_from_camera is None:
+                return None
+            return parent_from_child @ child_from_camera
+
+        return Truth(f"TF {parent} -> {child}", at)
+    return None
+
+
+def _of_frame(name: str, map_from_frame: TimedPoses, frame: str, camera: BagCamera) -> Truth:
+    def at(stamp: int) -> Array | None:
+        pose = map_from_frame.at(stamp, MAX_GAP)
+        if pose is None or frame == camera.frame:
+            return pose
+        frame_from_camera = camera.index.tree.at(frame, camera.frame, stamp)
+        return None if frame_from_camera is None else pose @ frame_from_camera
+
+    return Truth(f"{name} (poses of {frame})", at)

@@ -1,0 +1,188 @@
+"""`diff2i2p replay`: output, files, exit status, and bags and options that are no good."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rosbags", reason="needs the extra `bags`")
+from bag_writer import Sent, write_bag
+from replay_room import KnowingLocalizer, messages, stamp, true_pose
+
+from diff2i2p_core.cli import main
+from diff2i2p_core.data.trajectories import read_trajectory, write_trajectory
+from diff2i2p_core.localization.localizer import Localizer
+from diff2i2p_core.mapping.ply import write_ply
+from diff2i2p_core.models.checkpoint import load_model, save_model
+
+Command = Callable[..., SimpleNamespace]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    """Run `diff2i2p replay bag --map room.map` in this process, with a localizer whose answers are known."""
+    monkeypatch.chdir(tmp_path)
+    localizer = KnowingLocalizer(lost=(3, 4), wrong=(9,))
+    monkeypatch.setattr(Localizer, "open", lambda *a, **k: localizer)
+    stamps = [stamp(number) / 1e9 for number in range(12)]
+    write_trajectory(tmp_path / "gt.tum", stamps, [true_pose(number) for number in range(12)])
+    write_trajectory(tmp_path / "late.tum", [1.0, 2.0], [true_pose(0), true_pose(1)])
+
+    def run(*arguments: object, bag: str = "bag") -> SimpleNamespace:
+        words = ["diff2i2p", "replay", bag, "--map", "room.map", *(str(a) for a in arguments)]
+        monkeypatch.setattr(sys, "argv", words)
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            main.run()
+        captured = capsys.readouterr()
+        return SimpleNamespace(status=exit_.value.code or 0, out=captured.out, err=captured.err)
+
+    return run
+
+
+@pytest.fixture
+def bag(tmp_path: Path) -> Path:
+    return write_bag(tmp_path / "bag", messages())
+
+
+def test_files_and_numbers(command: Command, bag: Path, tmp_path: Path) -> None:
+    done = command(
+        "--ground-truth", "gt.tum", "--odom", "odom", "--base", "base_link", "--out", "out", "--json"
+    )
+    assert done.status == 0, done.err
+    printed = json.loads(done.out)
+    written = json.loads((tmp_path / "out/result.json").read_text())
+    assert [frame["number"] for frame in written.pop("frames")] == [*range(12)]
+    assert written == printed and printed["passed"] is True
+    assert (printed["images"], printed["localized"], printed["false_localizations"]) == (12, 10, 1)
+    assert printed["ate"]["translation_m"]["median"] == pytest.approx(0.02, abs=1e-6)
+    assert printed["reasons"] == {"too few inliers": 2}
+    stamps, poses = read_trajectory(tmp_path / "out/trajectory.tum")
+    assert len(poses) == 10 and stamps[3] == pytest.approx(stamp(5) / 1e9)
+    assert poses[0][2, 3] == pytest.approx(1.2 + 0.02 - 0.3, abs=1e-6)  # the camera is 30 cm above the base
+    page = (tmp_path / "out/report.html").read_text()
+    for part in ("</html>", "Position error", "too few inliers (3, need 60)", "data:image/jpeg", "gt.tum"):
+        assert part in page
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "report.html", "result.json", "trajectory.tum"
+    ]  # fmt: skip
+
+
+def test_requirements_pass_and_fail(command: Command, bag: Path) -> None:
+    done = command(
+        "--pose-topic", "/gt", "--require", "recall@0.05m/5deg>=0.7", "--require", "availability>0.8"
+    )
+    assert done.status == 0 and done.out.count("pass") == 2, done.err
+    done = command("--pose-topic", "/gt", "--require", "ate<=1", "--require", "false==0")
+    assert done.status == 1 and done.out.count("pass") == 1 and done.out.count("FAIL") == 1
+    done = command("--require", "availability==1", "--json")
+    assert done.status == 1 and json.loads(done.out)["passed"] is False
+
+
+def test_a_truth_of_another_frame_is_inspected_aligned(command: Command, bag: Path, tmp_path: Path) -> None:
+    stamps, poses = read_trajectory(tmp_path / "gt.tum")
+    write_trajectory(tmp_path / "other.tum", stamps, [true_pose(40) @ pose for pose in poses])
+    plain = json.loads(command("--ground-truth", "other.tum", "--json").out)
+    moved = json.loads(command("--ground-truth", "other.tum", "--align", "se3", "--json").out)
+    assert plain["ate"]["translation_m"]["median"] > 1 > moved["ate"]["translation_m"]["median"]
+    assert "alignment se3" in moved["about"]["truth"]
+
+
+def test_without_truth(command: Command, bag: Path, tmp_path: Path) -> None:
+    done = command("--out", "out")
+    assert done.status == 0 and "10 of 12 images localized; latency" in done.out
+    assert "true pose unknown" in (tmp_path / "out/report.html").read_text()
+
+
+def without(*words: str) -> list[Sent]:
+    return [s for s in messages() if not any(word in s.topic for word in words)]
+
+
+def renamed(topic: str, extra: str) -> list[Sent]:
+    return [Sent(extra, s.stamp, s.content) for s in messages() if s.topic == topic]
+
+
+@pytest.mark.parametrize(
+    ("sent", "arguments", "words"),
+    [
+        ([], (), "bag: holds no message"),
+        (without("camera_info"), (), "no /camera/color/camera_info for /camera/color/image_raw"),
+        (without("image"), (), "has no colour image topic; record one"),
+        (without(), ("--image", "/front"), "--image /front: no such colour image topic; there are: /camera"),
+        (
+            [*without(), *renamed("/camera/color/image_raw", "/rear/image_raw")],
+            (),
+            "several colour image topics; choose with --image among /camera/color/image_raw, /rear/image_raw",
+        ),
+        (without(), ("--ground-truth", "late.tum"), "late.tum (poses of camera): has no pose at the time"),
+        (without(), ("--ground-truth", "none.tum"), "none.tum: cannot be read as a TUM trajectory"),
+        (without(), ("--pose-topic", "/truth"), "--pose-topic /truth: no such pose topic; there are: /gt"),
+        (without(), ("--pose-tf", "map:camera"), "no transform connects map and camera"),
+        (without(), ("--pose-tf", "map"), "--pose-tf 'map': expected PARENT:CHILD"),
+        (without(), ("--pose-topic", "/gt", "--ground-truth", "gt.tum"), "give one of them only"),
+        (without(), ("--odom", "wheels"), "no transform connects wheels and camera"),
+        (without("tf"), ("--base", "base_link"), "no transform connects base_link and camera"),
+        (without(), ("--require", "speed>=1"), "--require 'speed>=1': expected NAME>=NUMBER"),
+        (without(), ("--require", "ate<=0.1"), "--require 'ate<=0.1': needs the truth"),
+        (without(), ("--align", "se3"), "--align: there is no truth to move"),
+        (
+            without(),
+            ("--align", "se3", "--pose-topic", "/gt", "--require", "ate<=1"),
+            "is judged in the map's frame; leave --align out",
+        ),
+    ],
+)
+def test_what_is_no_good_is_one_line_and_status_2(
+    command: Command, tmp_path: Path, sent: list[Sent], arguments: tuple[str, ...], words: str
+) -> None:
+    write_bag(tmp_path / "bag", sent)
+    done = command(*arguments, "--out", "out")
+    assert done.status == 2 and done.out == "" and words in done.err
+    assert done.err.strip().count("\n") == 0 and done.err.startswith("diff2i2p: ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_no_bag(command: Command) -> None:
+    done = command(bag="nothing")
+    assert done.status == 2 and "nothing: no bag; give a folder with metadata.yaml" in done.err
+
+
+def test_the_real_localizer_with_a_map_of_its_own_and_of_other_weights(
+    tmp_path: Path,
+    tiny_weights: Path,
+    room_cloud: tuple[np.ndarray, np.ndarray],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Weights that know nothing localize nothing: status 3, or 1 where something was required."""
+    write_ply(tmp_path / "room.ply", *room_cloud)
+    write_trajectory(tmp_path / "views.tum", [0.0], [true_pose(10)])
+    write_bag(tmp_path / "bag", messages(2))
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> object:
+        monkeypatch.setattr(sys, "argv", ["diff2i2p", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            main.run()
+        return exit_.value.code
+
+    def status(*arguments: object) -> object:
+        return run("replay", "bag", "--map", "room.map", *arguments)
+
+    build = ("room.ply", "-o", "room.map", "--trajectory", "views.tum", "--weights", tiny_weights)
+    assert run("map", "build", *build) == 0
+    assert status("--weights", tiny_weights, "--pose-topic", "/gt", "--out", "out") == 3
+    assert "None of 2 images was localized" in capsys.readouterr().out
+    assert json.loads((tmp_path / "out/result.json").read_text())["recall"]["0.5m/10deg"] == 0
+    assert status("--weights", tiny_weights, "--require", "availability>0") == 1
+    other = tmp_path / "other.safetensors"
+    save_model(load_model(tiny_weights), other, {"note": "other"})
+    capsys.readouterr()
+    assert status("--weights", other) == 2
+    assert "room.map: made with weights 'tiny'" in capsys.readouterr().err
