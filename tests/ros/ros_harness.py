@@ -32,6 +32,7 @@ from diff2i2p.transforms import Buffer, StaticTransformBroadcaster, TransformBro
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import exp
+from diff2i2p_core.localization.result import Localization
 
 WIDTH, HEIGHT = 64, 48
 SERVICES = {kind.Request: kind for kind in (ChangeState, SetParametersAtomically, DescribeParameters)}
@@ -52,6 +53,7 @@ class ScriptedLocalizer:
     """Work on an image ends when it is set."""
 
     needs_depth = False
+    map_views = np.stack([truth(number) for number in range(256)])
     map_voxel = 0.05
 
     def __init__(self, points: np.ndarray, colors: np.ndarray | None, settings: Any) -> None:
@@ -86,7 +88,7 @@ class ScriptedLocalizer:
         *,
         prior: np.ndarray | None = None,
         depth: np.ndarray | None = None,
-    ) -> Any:
+    ) -> Localization:
         number = int(image[HEIGHT // 2, WIDTH // 2, 0])
         self.calls.append(
             SimpleNamespace(number=number, image=image, camera=camera, prior=prior, depth=depth)
@@ -94,7 +96,7 @@ class ScriptedLocalizer:
         time.sleep(self.delay)
         assert self.gate is None or self.gate.wait(10)
         found = number > 0
-        return SimpleNamespace(
+        return Localization(
             localized=found,
             reason="" if found else "too few inliers",
             map_from_camera=truth(number) if found else None,

@@ -191,7 +191,7 @@ def test_priors_follow_odometry_and_give_way_after_a_miss(
     node = launch_node(map=map_file, odom_frame="odom", prior_timeout=5.0).node
     robot.wait_camera_matched()
     robot.calibrate()
-    odometry = {10: np.eye(4), 11: exp([0, 0, 0.3, 0.5, 0, 0]), 12: exp([0, 0, 0.5, 0.9, 0, 0])}
+    odometry = {10: np.eye(4), 11: exp([0, 0, 0.1, 0.2, 0, 0]), 12: invert(truth(5)) @ truth(6)}
     for second, odom_from_camera in odometry.items():
         robot.send_transform("odom", CAMERA_FRAME, second * SECOND, odom_from_camera)
     robot.localize(5, 10 * SECOND)
@@ -209,16 +209,16 @@ def test_initialpose_is_the_next_prior(robot: Robot, launch_node: Callable[..., 
     robot.calibrate()
     message = PoseWithCovarianceStamped()
     message.header.frame_id = "map"
-    message.pose.pose.position.x = 4.0
+    message.pose.pose.position.x, message.pose.pose.position.y = 0.3, 1.5
     for bad in ({"frame_id": "odom"}, {"x": float("nan")}, {"w": 0.0}):
         robot.initialpose.publish(_spoilt(message, **bad))
     robot.wait_value("initialpose_faults", "3")
     robot.initialpose.publish(message)
-    wait_for(lambda: node._session.pipeline.prior.initial is not None, "the initial pose")
+    wait_for(lambda: node._session.pipeline.initial is not None, "the initial pose")
     robot.localize(3, 50 * SECOND)
     robot.localize(4, 60 * SECOND)  # ten seconds later the last pose is no prior any more
     first, second = node._session.pipeline.localizer.calls
-    np.testing.assert_allclose(first.prior, exp([0, 0, 0, 4.0, 0, 0]))
+    np.testing.assert_allclose(first.prior, exp([0, 0, 0, 0.3, 1.5, 0]))
     assert second.prior is None
 
 

@@ -47,7 +47,7 @@ def test_depth_reaches_a_network_that_needs_it(
     health.needs_depth = localizer.needs_depth
     assert health.judge()[1] == DEPTH_MISSING
     pipeline = Pipeline(Localizer, Frames(Parameters(use_depth=True), Buffer()), health)
-    pipeline.localizer = localizer
+    pipeline.use(localizer, "the room")
     image = _image(np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8), "rgb8")
     depth = _image(np.full((240, 320), 2000, "<u2"), "16UC1")
     result = pipeline.process(Job(image, CAMERA, "camera", 0.0, depth))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image
@@ -10,6 +9,7 @@ from sensor_msgs.msg import Image
 from diff2i2p.images import check_layout, check_stamp
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.depth import rectify_depth
 
 ENCODINGS = {"16UC1": ("u2", 0.001), "mono16": ("u2", 0.001), "32FC1": ("f4", 1.0)}
 """REP 118: the number's type, and metres of one unit."""
@@ -42,18 +42,4 @@ def depth_to_metres(message: Image, camera: Camera) -> NDArray[np.float32]:
     with np.errstate(invalid="ignore"):
         metres = numbers.astype(np.float32) * np.float32(unit)
         metres[~(np.isfinite(metres) & (metres > 0))] = 0.0
-    return _rectified(metres, camera)
-
-
-def _rectified(depth: NDArray[np.float32], camera: Camera) -> NDArray[np.float32]:
-    """As `Camera.rectify`, but never a mixture of two depths."""
-    if not camera.is_distorted:
-        return depth
-    lens = np.asarray(camera.distortion, float)
-    size = (camera.width, camera.height)
-    matrix, none = camera.matrix, np.eye(3)
-    if camera.distortion_model == "equidistant":
-        found = cv2.fisheye.initUndistortRectifyMap(matrix, lens[:4], none, matrix, size, cv2.CV_32FC1)
-    else:
-        found = cv2.initUndistortRectifyMap(matrix, lens, none, matrix, size, cv2.CV_32FC1)
-    return np.asarray(cv2.remap(depth, *found, cv2.INTER_NEAREST), dtype=np.float32)
+    return rectify_depth(metres, camera)

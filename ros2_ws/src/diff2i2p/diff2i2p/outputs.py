@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 import numpy as np
-from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
+from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped, TransformStamped
 from nav_msgs.msg import Path
 from rclpy.lifecycle import LifecycleNode
 from rclpy.publisher import Publisher
@@ -16,9 +16,11 @@ from std_msgs.msg import Header
 
 from diff2i2p.clouds import cloud_message
 from diff2i2p.parameters import Parameters
-from diff2i2p.pipeline import Job, Localizing, Result
+from diff2i2p.pipeline import Job, Result
+from diff2i2p.poses import nanoseconds, stamp_from
 from diff2i2p.qos import OVERRIDABLE, OVERRIDABLE_LATCHED, latched_qos, output_qos
 from diff2i2p.transforms import TransformBroadcaster
+from diff2i2p_core.localization.tracker import Localizing
 
 
 class Outputs:
@@ -29,6 +31,8 @@ class Outputs:
         self._broadcaster = broadcaster
         self.last_pose: PoseWithCovarianceStamped | None = None
         self._path: deque[PoseStamped] = deque()
+        self._held: tuple[TransformStamped, int] | None = None
+        self._repeated = 0
         self._pose = self._create(PoseWithCovarianceStamped, "pose", output_qos())
         self._path_topic = self._create(Path, "path", output_qos(1))
         self._debug_image = self._create(Image, "~/debug_image", output_qos(1))
@@ -43,13 +47,19 @@ class Outputs:
         """The poses so far are of another map or another time."""
         self.last_pose = None
         self._path = deque()
+        self.forget_transform()
+
+    def forget_transform(self) -> None:
+        """The last transform is not to be published again."""
+        self._held, self._repeated = None, 0
 
     def publish(self, result: Result, parameters: Parameters) -> None:
         """Pose, transform and path: what others wait for."""
-        if result.transform is not None and self._broadcaster is not None:
-            self._broadcaster.sendTransform(result.transform)
         if result.pose is None:
             return
+        if result.transform is not None and self._broadcaster is not None:
+            self._broadcaster.sendTransform(result.transform)
+            self._held = result.transform, nanoseconds(result.pose.header.stamp)
         self._pose.publish(result.pose)
         self.last_pose = result.pose
         path = self._path
@@ -58,6 +68,23 @@ class Outputs:
             path.popleft()
         if self._path_topic.get_subscription_count():
             self._path_topic.publish(Path(header=result.pose.header, poses=list(path)))
+
+    def repeat_transform(self, parameters: Parameters) -> None:
+        """The last transform again, dated from now, until it is too old; once only while the clock stands.
+
+        Image stamps of another clock (a bag without use_sim_time) are far from now: they are not repeated.
+        """
+        held, now = self._held, self._node.get_clock().now().nanoseconds
+        if held is None or self._broadcaster is None:
+            return
+        last, image_stamp = held
+        if not 0 <= now - image_stamp <= parameters.transform_hold * 1e9 or now <= self._repeated:
+            return
+        self._repeated = now
+        again = TransformStamped(child_frame_id=last.child_frame_id, transform=last.transform)
+        again.header.frame_id = last.header.frame_id
+        again.header.stamp = stamp_from(now + round(parameters.transform_tolerance * 1e9))
+        self._broadcaster.sendTransform(again)
 
     def publish_pictures(self, result: Result, job: Job, localizer: Localizing, map_frame: str) -> None:
         """Takes tens of milliseconds where somebody looks: to be called when the rest has gone out."""

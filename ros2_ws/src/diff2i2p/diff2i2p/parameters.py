@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from diff2i2p_core.localization.settings import LocalizerSettings
+from diff2i2p_core.localization.settings import LocalizerSettings, TrackerSettings
 
-LOCALIZER = LocalizerSettings()
-"""The localizer's own defaults are the node's."""
+LOCALIZER, TRACKER = LocalizerSettings(), TrackerSettings()
+"""Their own defaults are the node's."""
 
 TakesEffect = Literal["at once", "at configure", "at reload_map", "at start"]
 
@@ -103,7 +103,7 @@ class Parameters:
         takes_effect="at once",
     )
     use_prior: bool = parameter(
-        True,
+        TRACKER.use_prior,
         "Search near the last pose or /initialpose first, not in the whole map",
         takes_effect="at once",
     )
@@ -122,8 +122,47 @@ class Parameters:
         takes_effect="at once",
     )
     prior_timeout: float = parameter(
-        2.0,
-        "Seconds after which an old pose is no prior any more",
+        TRACKER.timeout_s,
+        "Seconds after which an old pose is no prior any more, where there is no odometry",
+        at_most=3600,
+        takes_effect="at once",
+    )
+    jump_distance: float = parameter(
+        TRACKER.jump_distance,
+        "Metres that a pose may be off where motion has brought the camera, even at once",
+        at_most=1000,
+        takes_effect="at once",
+    )
+    jump_angle_deg: float = parameter(
+        TRACKER.jump_angle_deg, "The same in degrees", at_most=180, takes_effect="at once"
+    )
+    max_speed: float = parameter(
+        TRACKER.max_speed,
+        "Metres a second by which `jump_distance` grows without odometry",
+        at_most=100,
+        takes_effect="at once",
+    )
+    max_turn_rate_deg: float = parameter(
+        TRACKER.max_turn_rate_deg,
+        "Degrees a second by which `jump_angle_deg` grows without odometry",
+        at_most=1000,
+        takes_effect="at once",
+    )
+    odometry_drift: float = parameter(
+        TRACKER.odometry_drift,
+        "Share of the way and of the turns by which the jump limits grow with odometry",
+        at_most=1,
+        takes_effect="at once",
+    )
+    map_margin: float = parameter(
+        TRACKER.map_margin,
+        "Metres that the camera may be outside the box around the map",
+        at_most=1000,
+        takes_effect="at once",
+    )
+    max_image_age: float = parameter(
+        TRACKER.max_age_s,
+        "Seconds after which an image is too old to be worked on; 0: never (bags without `use_sim_time`)",
         at_most=3600,
         takes_effect="at once",
     )
@@ -137,6 +176,18 @@ class Parameters:
         0.0,
         "Seconds by which the published transform is dated past the image's stamp",
         at_most=10,
+        takes_effect="at once",
+    )
+    transform_rate: float = parameter(
+        10.0,
+        "With `odom_frame`: how often a second the last transform is published again; 0: only with images",
+        at_most=100,
+        takes_effect="at once",
+    )
+    transform_hold: float = parameter(
+        30.0,
+        "Seconds after the last localized image until which it is published again",
+        at_most=86_400,
         takes_effect="at once",
     )
     map_timeout: float = parameter(
@@ -174,4 +225,18 @@ class Parameters:
             prior_distance=self.prior_distance,
             prior_angle_deg=self.prior_angle_deg,
             gates=gates,
+        )
+
+    def tracker_settings(self) -> TrackerSettings:
+        return replace(
+            TRACKER,
+            use_prior=self.use_prior,
+            timeout_s=self.prior_timeout,
+            jump_distance=self.jump_distance,
+            jump_angle_deg=self.jump_angle_deg,
+            max_speed=self.max_speed,
+            max_turn_rate_deg=self.max_turn_rate_deg,
+            odometry_drift=self.odometry_drift,
+            map_margin=self.map_margin,
+            max_age_s=self.max_image_age,
         )

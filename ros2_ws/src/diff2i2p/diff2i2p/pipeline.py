@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,35 +17,19 @@ from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from diff2i2p.cameras import rectified_image
 from diff2i2p.clouds import cloud_from_message
 from diff2i2p.depth import depth_to_metres
-from diff2i2p.frames import Frames, PriorKeeper
+from diff2i2p.frames import Frames, Matrix
 from diff2i2p.health import Health
 from diff2i2p.images import compressed_to_rgb, image_to_rgb
 from diff2i2p.parameters import Parameters
+from diff2i2p.poses import nanoseconds
 from diff2i2p.transforms import TransformException
 from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.se3 import invert
+from diff2i2p_core.localization.tracker import Localizing, Tracker
 
 if TYPE_CHECKING:
-    from diff2i2p_core.localization.localizer import Localization
+    from diff2i2p_core.localization.result import Localization
     from diff2i2p_core.localization.settings import LocalizerSettings
-
-
-class Localizing(Protocol):
-    """What the node needs of `diff2i2p_core.localization.Localizer`."""
-
-    map_points: NDArray[np.float32]
-    map_colors: NDArray[np.uint8] | None
-    map_voxel: float
-    needs_depth: bool
-    settings: LocalizerSettings
-
-    def localize(
-        self,
-        image: NDArray[np.uint8],
-        camera: Camera,
-        *,
-        prior: NDArray[np.float64] | None = None,
-        depth: NDArray[np.float32] | None = None,
-    ) -> Localization: ...
 
 
 class LocalizerClass(Protocol):
@@ -97,28 +82,51 @@ class Result:
 
 
 class Pipeline:
-    """Holds the localizer of the current map and turns jobs into results."""
+    """Holds the tracker in the current map and turns jobs into results.
+
+    `reset` and `set_initial` may come from another thread while an image is worked on.
+    """
 
     def __init__(self, localizer_class: LocalizerClass, frames: Frames, health: Health) -> None:
         self._class = localizer_class
         self._frames = frames
         self._health = health
         self.parameters = frames.parameters
-        self.prior = PriorKeeper(frames)
-        self.localizer: Localizing | None = None
+        self._tracker: Tracker | None = None
+        self._initial: Matrix | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def localizer(self) -> Localizing | None:
+        """Of the map in use."""
+        return None if self._tracker is None else self._tracker.localizer
+
+    @property
+    def initial(self) -> Matrix | None:
+        """map_from_body given from outside and not used yet."""
+        return self._initial
+
+    def reset(self) -> None:
+        """Forget every pose: the next image is searched in the whole map."""
+        self._restart(None)
+
+    def set_initial(self, map_from_body: Matrix) -> None:
+        """A pose given from outside, true at the next image."""
+        self._restart(map_from_body)
 
     def apply(self, parameters: Parameters) -> None:
         """Use other values of those parameters that may change at once, from the next image on."""
         self.parameters = self._frames.parameters = parameters
-        if self.localizer is not None:
-            self.localizer.settings = parameters.localizer_settings()
+        if self._tracker is not None:
+            self._tracker.localizer.settings = parameters.localizer_settings()
+            self._tracker.settings = parameters.tracker_settings()
 
     def open_map(self, name: str) -> None:
         """Take a map file; InputError if it, or the weights, cannot be used. The former map stays then."""
         p = self.parameters
         path = Path(name).expanduser()
         settings = p.localizer_settings()
-        self._use(self._class.open(path, p.weights or None, device=p.device, settings=settings), str(path))
+        self.use(self._class.open(path, p.weights or None, device=p.device, settings=settings), str(path))
 
     def build_map(self, message: PointCloud2) -> None:
         """Make the map from a cloud. The former map stays in use if the cloud is refused (InputError)."""
@@ -128,34 +136,48 @@ class Pipeline:
         localizer = self._class.from_cloud(
             points, colors, p.weights or None, device=p.device, up=p.map_up, settings=settings
         )
-        self._use(localizer, f"cloud of {len(points)} points")
+        self.use(localizer, f"cloud of {len(points)} points")
 
-    def process(self, job: Job) -> Result | None:
-        """Localize one image; None without a map. InputError for an image that does not fit."""
-        localizer = self.localizer
-        if localizer is None:
+    def process(self, job: Job, now: int | None = None) -> Result | None:
+        """Localize one image at the time `now` (nanoseconds, of the image's clock); None without a map.
+
+        InputError for an image that does not fit.
+        """
+        tracker = self._tracker
+        if tracker is None:
             return None
-        self.prior.begin()
         compressed = isinstance(job.message, CompressedImage)
         decoded = compressed_to_rgb(job.message) if compressed else image_to_rgb(job.message)
         image, camera = rectified_image(decoded, job.camera)
         depth = None if job.depth is None else depth_to_metres(job.depth, job.camera)
-        prior = self._predict(job)
-        found = localizer.localize(image, camera, prior=prior, depth=depth)
-        self._report(found, prior is not None, job)
-        if found.map_from_camera is None or found.covariance is None or not found.localized:
-            self.prior.missed(had_prior=prior is not None)
-            return Result(found, image, camera)
-        pose, transform, fault = self._placed(found.map_from_camera, found.covariance, job)
-        return Result(found, image, camera, pose, transform, fault)
-
-    def _predict(self, job: Job) -> NDArray[np.float64] | None:
-        if not self.parameters.use_prior:
-            return None
+        stamp = job.message.header.stamp
         try:
-            return self.prior.predict(job.camera_frame, job.message.header.stamp)
+            self._give_initial(tracker, job)
+            odom_from_camera = self._frames.odom_from_camera(job.camera_frame, stamp)
         except TransformException:
-            return None  # the pose needs the same transform: _placed names what is missing
+            odom_from_camera = None  # the pose needs the same transform: _placed names what is missing
+        found = tracker.localize(
+            image,
+            camera,
+            nanoseconds(stamp),
+            odom_from_camera=odom_from_camera,
+            depth=depth,
+            now_ns=now,
+        )
+        self._report(found, tracker, job)
+        if found.map_from_camera is None or found.covariance is None:
+            return Result(found, image, camera)
+        return Result(found, image, camera, *self._placed(found.map_from_camera, found.covariance, job))
+
+    def _give_initial(self, tracker: Tracker, job: Job) -> None:
+        given = self._initial
+        if given is None:
+            return
+        body_from_camera = invert(self._frames.camera_from_body(job.camera_frame, job.message.header.stamp))
+        with self._lock:
+            if self._initial is given:
+                tracker.set_pose(given @ body_from_camera)
+                self._initial = None
 
     def _placed(
         self, map_from_camera: NDArray[np.float64], covariance: NDArray[np.float64], job: Job
@@ -166,13 +188,12 @@ class Pipeline:
         try:
             pose = self._frames.pose(map_from_camera, covariance, job.camera_frame, stamp)
             transform = self._frames.transform(map_from_camera, job.camera_frame, stamp)
-            self.prior.localized(map_from_camera, job.camera_frame, stamp)
         except TransformException as error:
             reason = str(error).strip() or type(error).__name__
             return pose, None, f"localized, but the transform cannot be published: {reason}"
         return pose, transform if self.parameters.publish_tf else None, ""
 
-    def _report(self, found: Localization, had_prior: bool, job: Job) -> None:
+    def _report(self, found: Localization, tracker: Tracker, job: Job) -> None:
         values = {
             "reason": found.reason or "none",
             "correspondences": str(found.num_correspondences),
@@ -180,7 +201,9 @@ class Pipeline:
             "inlier_ratio": f"{found.inlier_ratio:.3f}",
             "reprojection_error_px": f"{found.reprojection_error_px:.2f}",
             "submap": str(found.submap),
-            "prior": "used" if had_prior else "none",
+            "tracking": tracker.state,
+            "misses": str(tracker.misses),
+            "prior": "used" if tracker.prior_used else "none",
             "last_stamp": f"{job.message.header.stamp.sec}.{job.message.header.stamp.nanosec:09d}",
         }
         values |= {f"latency_{name}_ms": f"{ms:.0f}" for name, ms in found.latency_ms.items()}
@@ -193,11 +216,19 @@ class Pipeline:
         else:
             self._health.outcome = (DiagnosticStatus.WARN, f"not localized: {found.reason}")
 
-    def _use(self, localizer: Localizing, source: str) -> None:
-        localizer.settings = self.parameters.localizer_settings()  # they may have changed meanwhile
-        self.localizer = localizer
-        self.prior.reset()
+    def use(self, localizer: Localizing, source: str) -> None:
+        """Work in another map from now on; `source` says where it came from."""
+        p = self.parameters  # they may have changed meanwhile
+        localizer.settings = p.localizer_settings()
+        with self._lock:
+            self._tracker, self._initial = Tracker(localizer, p.tracker_settings()), None
         self._health.map = source
         self._health.mended("map_cloud", "map_file")
         self._health.values["map_points"] = str(len(localizer.map_points))
         self._health.needs_depth = localizer.needs_depth
+
+    def _restart(self, map_from_body: Matrix | None) -> None:
+        with self._lock:
+            self._initial = map_from_body
+            if self._tracker is not None:
+                self._tracker.reset()

@@ -9,6 +9,7 @@ from typing import Any
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.lifecycle import LifecycleNode
 from rclpy.task import Future
+from rclpy.timer import Timer
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 
@@ -56,6 +57,7 @@ class Session:
         self._diagnostics = diagnostics
         self._inputs: CameraInputs | None = None
         self._initialpose: Any = None
+        self._repeat_timer: Timer | None = None
         self._map_subscription: Any = None
         self._last_cloud = 0
         self._announced = False
@@ -97,6 +99,7 @@ class Session:
             output_qos(),
             qos_overriding_options=OVERRIDABLE,
         )
+        self._start_repeating()
         self._announced = False
         self._announce()
 
@@ -108,6 +111,8 @@ class Session:
         if self._initialpose is not None:
             self._node.destroy_subscription(self._initialpose)
             self._initialpose = None
+        self._stop_repeating()
+        self._outputs.forget_transform()
         self.worker.discard("image")
         self._image_answers.answer((False, "the node was deactivated"))
 
@@ -125,17 +130,21 @@ class Session:
 
     def apply(self, parameters: Parameters) -> None:
         """Use other values of those parameters that may change at once."""
+        rate_changed = parameters.transform_rate != self.parameters.transform_rate
         self.parameters = parameters
         self._health.parameters = parameters
         self.pipeline.apply(parameters)
         if self._inputs is not None:
             self._inputs.parameters = parameters
+            if rate_changed:
+                self._stop_repeating()
+                self._start_repeating()
 
     def time_jumped(self) -> None:
         """Back: what was known is of a time that is still to come."""
         self._jumps += 1
         self._buffer.clear()
-        self.pipeline.prior.reset()
+        self.pipeline.reset()
         self._outputs.forget()
         if self._inputs is not None:
             self._inputs.reset()
@@ -152,7 +161,8 @@ class Session:
     # Services
 
     def relocalize(self) -> Answer:
-        self.pipeline.prior.reset()
+        self.pipeline.reset()
+        self._outputs.forget_transform()
         return True, "the pose is forgotten; the next image is searched in the whole map"
 
     def localize_once(self) -> Future:
@@ -187,6 +197,18 @@ class Session:
             return False, str(error)
         return True, f"saved to {self._pose_file.path}"
 
+    def _start_repeating(self) -> None:
+        """In the node's time, so that nothing is published while a simulation is paused."""
+        p = self.parameters
+        if p.odom_frame and p.publish_tf and p.transform_rate > 0:
+            repeat = lambda: self._outputs.repeat_transform(self.parameters)  # noqa: E731
+            self._repeat_timer = self._node.create_timer(1 / p.transform_rate, repeat)
+
+    def _stop_repeating(self) -> None:
+        if self._repeat_timer is not None:
+            self._node.destroy_timer(self._repeat_timer)
+            self._repeat_timer = None
+
     # Messages in, on the executor's thread
 
     def _take(self, job: Job) -> None:
@@ -210,7 +232,8 @@ class Session:
     def _on_initialpose(self, message: PoseWithCovarianceStamped) -> None:
         try:
             self._check_frame(message.header, "initialpose", "set RViz's fixed frame")
-            self.pipeline.prior.set_initial(matrix_from_pose(message.pose.pose, "initialpose"))
+            self.pipeline.set_initial(matrix_from_pose(message.pose.pose, "initialpose"))
+            self._outputs.forget_transform()
         except InputError as error:
             self._diagnostics.complain("initialpose", error)
 
@@ -264,7 +287,7 @@ class Session:
             self._diagnostics.complain("pose_file", error)
             return
         if map_from_body is not None:
-            self.pipeline.prior.set_initial(map_from_body)
+            self.pipeline.set_initial(map_from_body)
             self._node.get_logger().info(f"the first prior is the pose saved in {file.path}")
 
     def _localize(self, job: Job) -> None:
@@ -272,7 +295,7 @@ class Session:
         if self.parameters.mode == "on_request" and not self._image_answers:
             return  # it came while the image before it was answered
         jumps = self._jumps
-        result = self.pipeline.process(job)
+        result = self.pipeline.process(job, self._node.get_clock().now().nanoseconds)
         if result is None or localizer is None:
             return
         if self.worker.stopped or self._health.state != "active" or self._jumps != jumps:
