@@ -22,7 +22,7 @@ def test_viewpoints_are_in_the_rooms_free_space(room_cloud: tuple[np.ndarray, np
     assert np.isclose(np.linalg.det(map_from_level), 1)
     points = (room_cloud[0] @ map_from_level.T).astype(np.float32)
     views = sample_viewpoints(points, up=up)
-    assert len(views) >= 8 * 6 and all(is_rigid(view) for view in views)
+    assert len(views) >= 30 and all(is_rigid(view) for view in views)
     level = views[:, :3, 3] @ map_from_level
     assert (level > [0, 0, 0]).all() and (level < [4, 5, 2.5]).all()
     assert cKDTree(points).query(views[:, :3, 3])[0].min() > CLEARANCE
