@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 from torch import Tensor
 
-from diff2i2p_core.geometry.voxels import voxel_downsample
+from diff2i2p_core.ops.grid import grid_subsample
+from diff2i2p_core.ops.neighbors import neighbor_search
 
 
 @dataclass(frozen=True)
@@ -41,28 +41,36 @@ class PointPyramid:
         return len(self.lengths[0])
 
 
-def build_pyramid(points: NDArray[np.float32], voxel: float, limits: Sequence[int]) -> PointPyramid:
-    """The pyramid of one cloud (N, 3) that is already sampled at `voxel`; `limits` neighbours, one a level.
+def build_pyramid(
+    points: NDArray[np.float32] | Tensor,
+    voxel: float,
+    limits: Sequence[int],
+    lengths: Sequence[int] | None = None,
+) -> PointPyramid:
+    """The pyramid of a cloud (N, 3), or of packed clouds, already sampled at `voxel`, on the points' device.
 
-    Level i > 0 averages level i-1 in voxels of `voxel * 2^i`; radii are 2.5 voxels, doubled for upsampling.
+    `limits` neighbours, one a level. Level i > 0 averages level i-1 in voxels of `voxel * 2^i`; radii are
+    2.5 voxels, doubled for upsampling.
     """
-    levels = [np.ascontiguousarray(points, dtype=np.float32)]
+    levels = [torch.as_tensor(points, dtype=torch.float32).contiguous()]
+    sizes = [list(lengths) if lengths is not None else [len(points)]]
     for i in range(1, len(limits)):
-        levels.append(voxel_downsample(levels[-1], None, voxel * 2**i)[0])
-    trees = [cKDTree(level) for level in levels]
+        means, size = grid_subsample(levels[-1], voxel * 2**i, sizes[-1])
+        levels.append(means)
+        sizes.append(size)
+    # A radius of upsampling, twice the finer level's, is its support level's own.
+    searches = [neighbor_search(level, 2.5 * voxel * 2**i, sizes[i]) for i, level in enumerate(levels)]
 
-    def table(queries: int, supports: int, radius: float) -> Tensor:
-        limit = max(2, min(limits[supports], len(levels[supports])))
-        _, indices = trees[supports].query(levels[queries], k=limit, distance_upper_bound=radius)
-        return torch.from_numpy(indices.astype(np.int64))
+    def table(queries: int, supports: int) -> Tensor:
+        limit = max(2, min(limits[supports], max(sizes[supports])))
+        return searches[supports](levels[queries], limit, sizes[queries])
 
-    radii = [2.5 * voxel * 2**i for i in range(len(levels))]
     return PointPyramid(
-        points=[torch.from_numpy(level) for level in levels],
-        neighbors=[table(i, i, radii[i]) for i in range(len(levels))],
-        subsampling=[table(i + 1, i, radii[i]) for i in range(len(levels) - 1)],
-        upsampling=[table(i, i + 1, 2 * radii[i]) for i in range(len(levels) - 1)],
-        lengths=[[len(level)] for level in levels],
+        points=levels,
+        neighbors=[table(i, i) for i in range(len(levels))],
+        subsampling=[table(i + 1, i) for i in range(len(levels) - 1)],
+        upsampling=[table(i, i + 1) for i in range(len(levels) - 1)],
+        lengths=sizes,
     )
 
 

@@ -10,10 +10,37 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 FOLDER = Path(__file__).parent
 REPO = FOLDER.parents[2]
+
+
+@pytest.fixture(autouse=True)
+def fast_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reductions that the interpreter takes element by element, as those of `tl.sort`, a slice at a time."""
+    interpreter = pytest.importorskip("triton.runtime.interpreter")
+
+    def reduce(self: Any, inputs: tuple[Any, ...]) -> list[Any]:
+        def part(i: int) -> list[Any]:
+            return [self.to_tensor(x.handle.data.take(i, self.axis), x.dtype) for x in inputs]
+
+        total = part(0)
+        for i in range(1, inputs[0].shape[self.axis]):
+            combined = self.combine_fn.fn(*total, *part(i))
+            total = list(combined) if isinstance(combined, tuple) else [combined]
+        if self.keep_dims:
+            values = [np.expand_dims(x.handle.data, self.axis) for x in total]
+            total = [self.to_tensor(x, y.dtype) for x, y in zip(values, inputs, strict=True)]
+        return total
+
+    whole = interpreter.ReduceOps.generic_reduce
+    monkeypatch.setattr(
+        interpreter.ReduceOps,
+        "generic_reduce",
+        lambda self, inputs: whole(self, inputs) if self.axis is None else reduce(self, inputs),
+    )
 
 
 @pytest.fixture

@@ -1,0 +1,54 @@
+"""Packed clouds on a grid of cells: keys of the cells, and the mean of the points of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from diff2i2p_core.ops.backend import use_triton
+
+
+def cells_of(points: Tensor, size: float) -> Tensor:
+    """The cell (N, 3) of each finite point (N, 3); cells are anchored at the frame's origin."""
+    return torch.div(points.double(), size).floor_().long()
+
+
+def clouds_of(lengths: Sequence[int], device: torch.device) -> Tensor:
+    """The cloud (N,) of each point of packed clouds of these lengths."""
+    return torch.repeat_interleave(torch.tensor(lengths, device=device), output_size=sum(lengths))
+
+
+def cell_keys(cells: Tensor, clouds: Tensor, extent: Tensor) -> Tensor:
+    """One integer for each cell (..., 3) in [0, extent) of each cloud (...), in lexicographic order."""
+    x, y, z = cells.unbind(-1)
+    return ((clouds * extent[0] + x) * extent[1] + y) * extent[2] + z
+
+
+@torch.no_grad()
+def grid_subsample(points: Tensor, voxel: float, lengths: Sequence[int]) -> tuple[Tensor, list[int]]:
+    """Means (M, 3) of the points (N, 3) of packed clouds in each occupied voxel, and the clouds' new lengths.
+
+    Each cloud's means are in the order of their cells, as `geometry.voxels.voxel_downsample` has them.
+    """
+    if len(points) == 0:
+        return points, list(lengths)
+    cells = cells_of(points, voxel)
+    low = cells.amin(0)
+    keys = cell_keys(cells - low, clouds_of(lengths, points.device), cells.amax(0) - low + 1)
+    keys, order = keys.sort(stable=True)
+    new = torch.ones_like(keys, dtype=torch.bool)
+    new[1:] = keys[1:] != keys[:-1]
+    starts = new.nonzero()[:, 0]
+    ends = torch.tensor(lengths, device=points.device).cumsum(0)
+    last = torch.searchsorted(starts, ends)
+    sizes: list[int] = torch.diff(last, prepend=last.new_zeros(1)).tolist()
+    if use_triton(points):
+        from diff2i2p_core.ops.kernels.grid import segment_means
+
+        return segment_means(points, order, starts), sizes
+    sums = torch.zeros(len(starts), 3, dtype=torch.float64, device=points.device)
+    sums.index_add_(0, new.cumsum(0) - 1, points.double()[order])
+    counts = torch.diff(starts, append=starts.new_full((1,), len(points)))
+    return (sums / counts.unsqueeze(1)).to(points.dtype), sizes
