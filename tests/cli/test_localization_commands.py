@@ -124,7 +124,7 @@ def test_map_info(command: Command, room_map: Path) -> None:
 def test_map_build_without_trajectory_samples_views(command: Command) -> None:
     done = command("map", "build", "corner.ply", "-o", "sampled.map", "--weights", "tiny.safetensors")
     assert done.status == 0, done.err
-    assert json.loads(command("map", "info", "sampled.map", "--json").out)["submaps"] >= 8
+    assert json.loads(command("map", "info", "sampled.map", "--json").out)["submaps"] >= 4
 
 
 def test_not_localized_is_json_and_status_3(command: Command, room_map: Path) -> None:
