@@ -72,7 +72,7 @@ def pyramid(config: ModelConfig, points: int, device: str) -> Work:
 
 def image_encoding(config: ModelConfig, points: int, device: str) -> Work:
     model, batch = _model_and_batch(config, points, device)
-    return torch.inference_mode()(lambda: model.encode_image(batch.images, batch.image_points))
+    return torch.inference_mode()(lambda: model.encode_image(batch.images, batch.image_points, to_match=True))
 
 
 def cloud_encoding(config: ModelConfig, points: int, device: str) -> Work:
@@ -84,7 +84,7 @@ def matching(config: ModelConfig, points: int, device: str) -> Work:
     """Fusion, coarse and fine matching of features that are there."""
     model, batch = _model_and_batch(config, points, device)
     with torch.inference_mode():
-        [image] = model.encode_image(batch.images, batch.image_points)
+        [image] = model.encode_image(batch.images, batch.image_points, to_match=True)
         [submap] = model.encode_cloud(batch.pyramid, batch.features)
     return torch.inference_mode()(lambda: model.match(image, submap))
 
@@ -98,7 +98,7 @@ def localization(config: ModelConfig, points: int, device: str) -> Work:
 
     @torch.inference_mode()
     def work() -> None:
-        [image] = model.encode_image(batch.images, batch.image_points)
+        [image] = model.encode_image(batch.images, batch.image_points, to_match=True)
         found = model.match(image, submap)
         solve_pnp(found.pixels.cpu(), found.points.cpu(), pair.camera, found.scores.cpu())
 

@@ -176,7 +176,7 @@ class Localizer:
                     f"weights '{config.name}' need the query's depth; give a depth image, or mono weights"
                 )
             points = depth_tensor(depth, pinhole, config).to(self.model.device)
-        return self.model.encode_image(tensor, points)[0], pinhole
+        return self.model.encode_image(tensor, points, to_match=True)[0], pinhole
 
     def _near(self, prior: Array | None) -> list[int]:
         """The submaps nearest to a prior, nearest first; none without a prior, or far from the map."""

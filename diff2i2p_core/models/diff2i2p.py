@@ -50,15 +50,19 @@ class Diff2I2P(nn.Module):
         nodes = self.node_pyramid(tokens.transpose(1, 2).unflatten(2, grid))
         return F.normalize(self._exact(nodes), dim=-1)
 
-    def encode_image(self, images: Tensor, points: Tensor | None = None) -> list[ImageFeatures]:
+    def encode_image(
+        self, images: Tensor, points: Tensor | None = None, *, to_match: bool = False
+    ) -> list[ImageFeatures]:
         """Encode images of any size; they are padded to a multiple of the coarsest node.
 
         Args:
             images: (B, 1 or 3, H, W) as `inputs.image_tensor` makes them.
             points: (B, 3, H, W) back-projected query depth in the camera frame, (0, 0, 0) where unknown;
                 needed in `rgbd` mode.
+            to_match: leave out the fine features that `match` never looks at; it finds the same.
         """
         settings = self.config.image
+        step = settings.patch_step if to_match else 1
         if self.config.mode == "rgbd":
             if points is None:
                 raise ValueError("this model works in rgbd mode and needs the query's depth")
@@ -69,7 +73,7 @@ class Diff2I2P(nn.Module):
         padded = F.pad(images, (0, right, 0, bottom))
         grid = (padded.shape[-2] // settings.node_stride, padded.shape[-1] // settings.node_stride)
 
-        fine, top = self.image_backbone(padded)
+        fine, top = self.image_backbone(padded, step)
         if top.shape[-2:] != grid:
             top = F.interpolate(top, size=grid, mode="bilinear", align_corners=True)
         tokens = self._exact(self.fusion.image_input(top.flatten(2).transpose(1, 2)))
@@ -77,23 +81,28 @@ class Diff2I2P(nn.Module):
         fine_size = (fine.shape[-2], fine.shape[-1])
         fine = unit_length(self._exact(fine), dim=1).flatten(2).transpose(1, 2)
 
-        stride = settings.fine_stride
+        stride = settings.fine_stride * step
         rows, columns = torch.meshgrid(
             *(torch.arange(n, device=images.device) for n in fine_size), indexing="ij"
         )
-        pixels = (torch.stack([columns, rows], dim=-1).flatten(0, 1) + 0.5) * stride - 0.5
+        first = 0.5 * (settings.fine_stride - 1)
+        pixels = torch.stack([columns, rows], dim=-1).flatten(0, 1) * stride + first
         inside = (pixels[:, 0] < width) & (pixels[:, 1] < height)
         token_rows, token_columns = torch.meshgrid(
             *(torch.arange(n, device=images.device) * settings.node_stride for n in grid), indexing="ij"
         )
         token_valid = ((token_rows < height) & (token_columns < width)).flatten()
-        fine_points = None if points is None else self._fine_points(points, fine_size)
+        fine_points = extents = None
+        if points is not None:
+            cells = self._fine_points(points, (fine_size[0] * step, fine_size[1] * step))
+            extents = cells.amax((2, 3)) - cells.amin((2, 3))
+            fine_points = cells[..., ::step, ::step].flatten(2).transpose(1, 2)
 
         features = []
         for b in range(len(images)):
             cloud = None if fine_points is None else fine_points[b]
             known = inside if cloud is None else inside & (cloud[:, 2] > 0)
-            patches = image_patches(grid, fine_size, settings.patch_step)
+            patches = image_patches(grid, fine_size, settings.patch_step // step)
             node_valid = torch.cat([known[level.to(known.device)].any(dim=1) for level in patches])
             features.append(
                 ImageFeatures(
@@ -107,16 +116,18 @@ class Diff2I2P(nn.Module):
                     nodes=nodes[b],
                     node_valid=node_valid,
                     points=cloud,
+                    extent=None if extents is None else extents[b],
+                    patch_step=settings.patch_step // step,
                 )
             )
         return features
 
     def _fine_points(self, points: Tensor, fine_size: tuple[int, int]) -> Tensor:
-        """(B, 3, H, W) to (B, P, 3): the depth nearest to each fine pixel's centre, zero on padding."""
+        """(B, 3, H, W) to (B, 3, h, w): the depth nearest to each fine pixel's centre, zero on padding."""
         stride = self.config.image.fine_stride
         sampled = points[..., stride // 2 :: stride, stride // 2 :: stride]
         missing = (0, fine_size[1] - sampled.shape[-1], 0, fine_size[0] - sampled.shape[-2])
-        return F.pad(sampled, missing).flatten(2).transpose(1, 2)
+        return F.pad(sampled, missing)
 
     def encode_cloud(self, pyramid: PointPyramid, features: Tensor) -> list[SubmapFeatures]:
         """Encode packed clouds.
@@ -180,9 +191,7 @@ class Diff2I2P(nn.Module):
             settings = settings.model_copy(update={"fine_top_k": 1})
         with torch.no_grad():
             image_nodes, point_nodes, _ = match_nodes(nodes, image.node_valid, submap.node_valid, settings)
-            rows, columns = match_patches(
-                image, submap, image_nodes, point_nodes, settings, self.config.image.patch_step
-            )
+            rows, columns = match_patches(image, submap, image_nodes, point_nodes, settings)
         return self.correspondences(image, submap, rows, columns, image_nodes, point_nodes)
 
     def correspondences(
@@ -216,10 +225,10 @@ class Diff2I2P(nn.Module):
 
     def offset_scale(self, image: ImageFeatures) -> Tensor:
         """Metres (3,) that an offset of 1 means: extent of the back-projected image, in mono of a patch."""
-        if image.points is None:
+        if image.extent is None:
             points = self.config.points
             return image.fine.new_full((3,), points.voxel * 2 ** (points.levels - 1))
-        return image.points.amax(0) - image.points.amin(0)
+        return image.extent
 
     def forward(
         self, images: Tensor, pyramid: PointPyramid, features: Tensor, points: Tensor | None = None

@@ -43,6 +43,10 @@ class ImageFeatures(_Tensors):
     """(M,) False where nothing in the node can be matched."""
     points: Tensor | None = None
     """(P, 3) back-projected query depth, (0, 0, 0) where unknown; `rgbd` mode only."""
+    extent: Tensor | None = None
+    """(3,) metres that the back-projected query spans; `rgbd` mode only."""
+    patch_step: int = 1
+    """Every n-th row and column of fine pixels takes part in fine matching."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diff2i2p_core.models.config import ImageConfig
-from diff2i2p_core.models.layers import BasicBlock, ConvBlock
+from diff2i2p_core.models.layers import WINOGRAD_CHANNELS, BasicBlock, ConvBlock, convolve, infers_on_cpu
 
 NODE_LEVELS = 3
 
@@ -24,16 +24,19 @@ class Head(nn.Sequential):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(ConvBlock(inputs, inputs, 3), nn.Conv2d(inputs, outputs, 3, padding=1))
 
-    def forward(self, x: Tensor, then: nn.Conv2d | None = None) -> Tensor:
-        """(B, C, H, W) to (B, D, H, W), or to the channels of `then`, a 1x1 convolution that follows."""
+    def forward(self, x: Tensor, then: nn.Conv2d | None = None, stride: int = 1) -> Tensor:
+        """(B, C, H, W) to (B, D, H, W), or to the channels of `then`, a 1x1 convolution that follows.
+
+        `stride`: only every n-th row and column of the result.
+        """
         block, last = cast("tuple[ConvBlock, nn.Conv2d]", tuple(self))
         if then is None:
-            return cast(Tensor, last(block(x)))
+            return convolve(block(x), last.weight, last.bias, stride)
         assert last.bias is not None and then.bias is not None
         # Both are linear and become one: at full resolution a map costs more than the product of weights.
         matrix = then.weight.flatten(1)
         weight = torch.einsum("dc,cihw->dihw", matrix, last.weight)
-        return F.conv2d(block(x), weight, matrix @ last.bias + then.bias, padding=1)
+        return convolve(block(x), weight, matrix @ last.bias + then.bias, stride)
 
 
 class ImageBackbone(nn.Module):
@@ -72,13 +75,17 @@ class ImageBackbone(nn.Module):
             self.stem_merge = Head(width, width)
         self.project = nn.Conv2d(width, fine_dim, 1)
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Fine map (B, fine_dim, H / fine_stride, W / fine_stride) and coarsest map (B, C, H/2^n, W/2^n)."""
-        if torch.is_autocast_enabled(image.device.type):
-            # bfloat16 convolutions are 2-4 times faster so. Not in float32: torch's group norm of this layout
-            # adds up without care, which costs gradients three digits.
-            image = image.contiguous(memory_format=torch.channels_last)
+    def forward(self, image: Tensor, step: int = 1) -> tuple[Tensor, Tensor]:
+        """Fine map (B, fine_dim, H / fine_stride, W / fine_stride) and coarsest map (B, C, H/2^n, W/2^n).
+
+        `step`: only every n-th row and column of the fine map.
+        """
         stem = self.stem(image)
+        lean = infers_on_cpu(image) and stem.shape[1] >= WINOGRAD_CHANNELS
+        if lean or torch.is_autocast_enabled(image.device.type):
+            # bfloat16 convolutions are 2-4 times faster so, and the CPU's own layers need it. Else not in
+            # float32: torch's group norm of this layout adds up without care; gradients lose three digits.
+            stem = stem.contiguous(memory_format=torch.channels_last)
         features = []
         x = stem
         for stage in self.stages:
@@ -89,10 +96,11 @@ class ImageBackbone(nn.Module):
         for i in reversed(range(len(self.merges))):
             last = i == 0 and not self.full_resolution
             merged = self.laterals[i](skips[i]) + _upsample(latent, skips[i])
-            latent = self.merges[i](merged, self.project if last else None)
+            latent = self.merges[i](merged, *((self.project, step) if last else ()))
         if self.full_resolution:
-            return self.stem_merge(_upsample(self.stem_lateral(stem) + latent, image), self.project), top
-        return (latent if len(self.merges) else self.project(latent)), top
+            full = _upsample(self.stem_lateral(stem) + latent, image)
+            return self.stem_merge(full, self.project, step), top
+        return (latent if len(self.merges) else self.project(latent[..., ::step, ::step])), top
 
 
 class NodePyramid(nn.Module):

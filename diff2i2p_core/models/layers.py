@@ -6,7 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from diff2i2p_core.ops.group_norm import group_norm_rows_
+from diff2i2p_core.ops.winograd import winograd_conv3x3
+
 LEAKY_SLOPE = 0.2
+WINOGRAD_CHANNELS, WINOGRAD_PIXELS = 64, 1024
+"""Convolutions narrower or smaller than this gain nothing by it."""
 
 
 def num_groups(channels: int) -> int:
@@ -27,6 +32,26 @@ def unit_length(x: Tensor, dim: int) -> Tensor:
     return x * x.norm(dim=dim, keepdim=True).clamp_min(1e-12).reciprocal()
 
 
+def infers_on_cpu(x: Tensor) -> bool:
+    """Whether `x` goes through a network on the CPU in float32, and no gradient will be asked for."""
+    exact = x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    return x.device.type == "cpu" and exact and not torch.is_grad_enabled()
+
+
+def is_lean(x: Tensor) -> bool:
+    """Whether layers take the CPU's own path through (B, C, H, W): the above, and channels last."""
+    return infers_on_cpu(x) and x.is_contiguous(memory_format=torch.channels_last)
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int = 1) -> Tensor:
+    """Convolution with an odd square kernel, its margin padded with zeros."""
+    inputs, size = weight.shape[1], weight.shape[2]
+    wide = min(inputs, len(weight)) >= WINOGRAD_CHANNELS and x.shape[2] * x.shape[3] >= WINOGRAD_PIXELS
+    if size == 3 and stride == 1 and wide and is_lean(x):
+        return winograd_conv3x3(x, weight, bias)
+    return F.conv2d(x, weight, bias, stride, padding=size // 2)
+
+
 class ConvBlock(nn.Module):
     """Convolution, group norm and (by choice) leaky ReLU on (B, C, H, W)."""
 
@@ -39,8 +64,19 @@ class ConvBlock(nn.Module):
         self.activate = activate
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.norm(self.conv(x))
+        x = convolve(x, self.conv.weight, self.conv.bias, self.conv.stride[0])
+        if is_lean(x):
+            for image in x.permute(0, 2, 3, 1).flatten(1, 2):
+                normalize_rows_(image, self.norm, self.activate)
+            return x
+        x = self.norm(x)
         return leaky_relu(x) if self.activate else x
+
+
+def normalize_rows_(rows: Tensor, norm: nn.GroupNorm, activate: bool) -> Tensor:
+    """(N, C) in place, and by choice a leaky ReLU after it."""
+    slope = LEAKY_SLOPE if activate else None
+    return group_norm_rows_(rows, norm.num_groups, norm.weight, norm.bias, norm.eps, slope)
 
 
 class BasicBlock(nn.Module):
@@ -71,6 +107,8 @@ class PackedGroupNorm(nn.GroupNorm):
         """(N, C) to (N, C). `lengths` are the clouds' sizes; None for a single cloud."""
         if lengths is not None and len(lengths) > 1:
             return torch.cat([self.forward(cloud) for cloud in x.split(lengths)])
+        if infers_on_cpu(x):
+            return normalize_rows_(x, self, self.activate)
         # As an image of N rows and one column, channels last: the norm then needs no transposed copies.
         x = super().forward(x[None, :, None].permute(0, 3, 1, 2))
         return (leaky_relu(x) if self.activate else x).permute(0, 2, 3, 1).flatten(0, 2)

@@ -52,7 +52,6 @@ def match_patches(
     image_nodes: Tensor,
     point_nodes: Tensor,
     config: MatchingConfig,
-    patch_step: int,
 ) -> tuple[Tensor, Tensor]:
     """Mutually best pixels and points within each pair of nodes.
 
@@ -62,7 +61,7 @@ def match_patches(
     offsets = level_offsets(image.grid)
     found = []
     padded = torch.cat([submap.fine, submap.fine.new_zeros(1, submap.fine.shape[1])])
-    for level, patches in enumerate(image_patches(image.grid, image.fine_size, patch_step)):
+    for level, patches in enumerate(image_patches(image.grid, image.fine_size, image.patch_step)):
         of_level = (image_nodes >= offsets[level]) & (image_nodes < offsets[level + 1])
         if not bool(of_level.any()):
             continue

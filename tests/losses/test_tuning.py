@@ -38,7 +38,7 @@ def _scene(mode: Mode) -> tuple[ImageFeatures, SubmapFeatures]:
     points = torch.tensor([[0.0, 0, 0], [1, 0, 2], [0, 4, 2], [1, 1, 2]])
     image = ImageFeatures(
         fine, (2, 2), yes, torch.rand(4, 2), none, (1, 1), yes[:1], none, yes[:1],
-        points if mode == "rgbd" else None,
+        points if mode == "rgbd" else None, torch.tensor([1.0, 4, 2]) if mode == "rgbd" else None,
     )  # fmt: skip
     cloud = torch.rand(5, 3, generator=generator)
     submap = SubmapFeatures(

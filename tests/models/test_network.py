@@ -6,8 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from diff2i2p_core.models.config import ModelConfig, lite_config
+from diff2i2p_core.models.config import (
+    FusionConfig,
+    ImageConfig,
+    MatchingConfig,
+    ModelConfig,
+    PointConfig,
+    lite_config,
+)
 from diff2i2p_core.models.diff2i2p import Diff2I2P
+from diff2i2p_core.models.image_backbone import ImageBackbone
 from diff2i2p_core.models.inputs import point_tensor
 from diff2i2p_core.models.matching import mutual_top_k
 from diff2i2p_core.models.patches import image_patches, level_offsets, point_patches
@@ -90,6 +98,35 @@ def test_released_architecture_in_both_modes(mode: str) -> None:
     assert found.offsets is not None and found.offsets.shape == (len(found), 3)
 
 
+@pytest.mark.parametrize("mode", ["mono", "rgbd"])
+def test_encoding_to_match_finds_the_same_with_a_quarter_of_the_pixels(mode: str) -> None:
+    config = ModelConfig(
+        mode=mode,  # type: ignore[arg-type]
+        image=ImageConfig(channels=(16, 16, 32), blocks=(1, 1, 1)),
+        points=PointConfig(width=8, blocks=1),
+        fusion=FusionConfig(dim=32, heads=2, layers=2),
+        matching=MatchingConfig(fine_similarity=0.5),
+    )
+    torch.manual_seed(0)
+    network = Diff2I2P(config).eval()
+    for branch in ("image_backbone", "point_backbone"):
+        torch.nn.init.constant_(network.get_parameter(f"{branch}.project.bias"), 0.3)
+    torch.nn.init.normal_(network.get_parameter("tuning.net.2.weight"), std=0.1)
+    images, depth = torch.randn(1, 1, 90, 150), torch.rand(1, 3, 90, 150)
+    points = None if mode == "mono" else depth
+    with torch.inference_mode():
+        (submap,) = network.encode_cloud(*cloud(0, config))
+        (every,) = network.encode_image(images, points)
+        (fewer,) = network.encode_image(images, points, to_match=True)
+        expected, found = network.match(every, submap), network.match(fewer, submap)
+    assert len(every.fine) == 160 * 160 and len(fewer.fine) == 80 * 80
+    assert torch.equal(every.node_valid, fewer.node_valid)
+    assert len(found) > 10
+    assert torch.equal(found.pixels, expected.pixels)
+    torch.testing.assert_close(found.points, expected.points)
+    torch.testing.assert_close(found.scores, expected.scores)
+
+
 def test_rgbd_model_asks_for_depth() -> None:
     network = Diff2I2P(lite_config("rgb", mode="rgbd"))
     with pytest.raises(ValueError, match="depth"):
@@ -127,3 +164,18 @@ def test_point_patches_hold_each_superpoints_own_nearest() -> None:
         nearest = own[distances[own, s].argsort()][:12]
         assert patches[s][patches[s] < 200].tolist() == nearest.tolist()
         assert bool(valid[s]) == (len(own) >= 15)
+
+
+@pytest.mark.parametrize("fine_stride", [1, 2])
+def test_image_branch_is_the_same_on_the_way_of_inference(fine_stride: int) -> None:
+    """Winograd's convolutions and the group norm in place, against the layers that training uses."""
+    config = ImageConfig(channels=(64, 64, 128), blocks=(1, 1, 2), fine_stride=fine_stride)
+    torch.manual_seed(0)
+    branch = ImageBackbone(config, 1, 64).eval()
+    image = torch.randn(2, 1, 80, 160)
+    expected = branch(image)
+    with torch.inference_mode():
+        found = branch(image)
+    for a, b in zip(found, expected, strict=True):
+        assert (a - b).abs().max() < 1e-5 * b.abs().max()
+    assert found[1].is_contiguous(memory_format=torch.channels_last)  # it was another way
