@@ -158,7 +158,7 @@ class Localizer:
             "match": 1000 * (total - pose_seconds),
             "pose": 1000 * pose_seconds,
         }
-        return self._decide(hypotheses, camera, latency, has_prior=bool(near))
+        return self._decide(hypotheses, camera, latency, prior if near else None)
 
     def _encode(
         self, image: NDArray[np.uint8], camera: Camera, depth: NDArray[np.float32] | None
@@ -210,9 +210,12 @@ class Localizer:
         return support >= plain[0] and support >= plain[1] * len(hypothesis.pixels)
 
     def _decide(
-        self, hypotheses: list[_Hypothesis], camera: Camera, latency: dict[str, float], has_prior: bool
+        self, hypotheses: list[_Hypothesis], camera: Camera, latency: dict[str, float], prior: Array | None
     ) -> Localization:
-        """The hypothesis with the most inliers, if it passes the gates."""
+        """The hypothesis with the most inliers, if it passes the gates.
+
+        With a prior no other place is considered, and a pose that agrees with it needs no spread of inliers.
+        """
         best = max(hypotheses, key=lambda h: h.support)
         estimate, count = best.estimate, len(best.pixels)
         gates = self.settings.gates
@@ -233,21 +236,23 @@ class Localizer:
                 inlier_pixels=np.empty((0, 2)),
                 inlier_points=np.empty((0, 3)),
             )
+        map_from_camera = invert(estimate.camera_from_points)
+        agrees = prior is not None and self._is_same(prior, map_from_camera)
         reason = rejection(
             count,
             estimate.num_inliers,
             estimate.reprojection_error_px,
-            coverage(best.pixels[estimate.inliers], camera.width, camera.height),
+            1.0 if agrees else coverage(best.pixels[estimate.inliers], camera.width, camera.height),
             gates,
             pixel_scale=camera.width / 640,
         )
-        if not reason and not has_prior:
+        if not reason and prior is None:
             reason = self._ambiguity(best, hypotheses)
         localized = not reason
         return Localization(
             localized=localized,
             reason=reason,
-            map_from_camera=invert(estimate.camera_from_points) if localized else None,
+            map_from_camera=map_from_camera if localized else None,
             covariance=self._calibrated(estimate, count) if localized else None,
             num_correspondences=count,
             num_inliers=estimate.num_inliers,
@@ -264,6 +269,13 @@ class Localizer:
         scale = self.settings.sigma_scale * (count / estimate.num_inliers) ** self.settings.sigma_exponent
         return estimate.covariance * scale**2
 
+    def _is_same(self, a: Array, b: Array) -> bool:
+        gates = self.settings.gates
+        return (
+            translation_error(a, b) <= gates.same_pose_distance
+            and rotation_error_deg(a, b) <= gates.same_pose_angle_deg
+        )
+
     def _ambiguity(self, best: _Hypothesis, hypotheses: list[_Hypothesis]) -> str:
         """Why to doubt the best pose: another submap supports another one nearly as well; "" if none does."""
         gates = self.settings.gates
@@ -271,10 +283,6 @@ class Localizer:
             if isinstance(best.estimate, NoPose) or isinstance(other.estimate, NoPose):
                 continue
             a, b = invert(best.estimate.camera_from_points), invert(other.estimate.camera_from_points)
-            apart = (
-                translation_error(a, b) > gates.same_pose_distance
-                or rotation_error_deg(a, b) > gates.same_pose_angle_deg
-            )
-            if apart and other.support > gates.max_rival_support * best.support:
+            if not self._is_same(a, b) and other.support > gates.max_rival_support * best.support:
                 return f"ambiguous (submap {other.submap} has {other.support} inliers for another pose)"
         return ""

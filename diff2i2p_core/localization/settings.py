@@ -18,7 +18,7 @@ class GateSettings:
     """Root mean square over the inliers, in pixels of a 640 pixels wide image."""
     min_coverage: float = 0.4
     """Part of the image, in cells of an 8x6 grid, that must hold inliers: matches that agree in one corner
-    alone often agree on a wrong pose."""
+    alone often agree on a wrong pose. Not asked of a pose that a prior confirms."""
     max_rival_support: float = 0.7
     """Without a prior: another submap's pose with more than this part of the inliers makes it ambiguous."""
     same_pose_distance: float = 0.5

@@ -146,6 +146,26 @@ def test_two_places_with_the_same_support_are_ambiguous(
     assert localizer.localize(IMAGE, CAMERA, prior=TRUE).localized  # the prior decides
 
 
+def test_matches_in_a_corner_are_believed_where_a_prior_confirms_them(
+    localizer: Localizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell_the_truth(localizer, monkeypatch)
+    everywhere = localizer.model.match
+
+    def match(image: ImageFeatures, submap: SubmapFeatures) -> Correspondences:
+        found = everywhere(image, submap)
+        corner = (found.pixels < 70).all(dim=1)
+        return replace(
+            found, pixels=found.pixels[corner], points=found.points[corner], scores=found.scores[corner]
+        )
+
+    monkeypatch.setattr(localizer.model, "match", match)
+    assert localizer.localize(IMAGE, CAMERA).reason.startswith("low coverage")
+    assert localizer.localize(IMAGE, CAMERA, prior=TRUE).localized
+    beside = compose(np.eye(3), [0.7, 0, 0]) @ TRUE
+    assert localizer.localize(IMAGE, CAMERA, prior=beside).reason.startswith("low coverage")
+
+
 def test_an_untrained_network_does_not_localize(localizer: Localizer) -> None:
     result = localizer.localize(IMAGE, CAMERA)
     assert not result.localized and result.reason
