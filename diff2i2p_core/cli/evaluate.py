@@ -26,6 +26,12 @@ def localization(
         str, typer.Option(metavar="A:B", help="Map frame numbers A to B, both included.")
     ] = ":",
     query_range: Annotated[str, typer.Option(metavar="A:B", help="Query frame numbers A to B.")] = ":",
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FOLDER", help="Another place to find the right one among: its map is put beside."
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for report, trajectory, summary and overlay.")
     ] = None,
@@ -44,6 +50,7 @@ def localization(
     from diff2i2p_core.evaluation.report import headline
     from diff2i2p_core.evaluation.trajectory import summarize
     from diff2i2p_core.localization.localizer import Localizer
+    from diff2i2p_core.mapping.join import join_maps
 
     device = options.check_device(device)
     chosen = in_range(PosedFrames(map_frames), map_range, "--map-range")
@@ -51,6 +58,14 @@ def localization(
     numbers = evenly(in_range(queries, query_range, "--query-range"), limit)
     with progress_bars() as progress:
         model, point_map = map_of_frames(map_frames, chosen, weights, device=device, progress=progress)
+        if beside:
+            others = {
+                f"--beside {path}": map_of_frames(
+                    path, PosedFrames(path).numbers, weights, device=device, progress=progress
+                )[1]
+                for path in beside
+            }
+            point_map = join_maps({str(map_frames): point_map, **others}, apart=10.0)
         localizer = Localizer(model, point_map)
         results = localize_frames(
             localizer, queries, numbers, lambda n: progress("localizing", n, len(numbers))
@@ -59,6 +74,7 @@ def localization(
     if out is not None:
         about = {
             "map": f"{map_frames}, {len(chosen)} frames, {len(point_map.submaps)} submaps",
+            **({"beside it": ", ".join(map(str, beside))} if beside else {}),
             "queries": f"{query_frames}, {len(numbers)} images, without prior",
             "weights": f"{point_map.info.weights_name} ({point_map.info.weights_id[:12]})",
         }

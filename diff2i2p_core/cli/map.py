@@ -1,4 +1,4 @@
-"""`diff2i2p map`: build map files and say what is in them."""
+"""`diff2i2p map`: build and join map files, and say what is in them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from diff2i2p_core.cli import options
 from diff2i2p_core.cli.progress import progress_bars
 
-app = typer.Typer(help="Build map files, say what is in them.", no_args_is_help=True)
+app = typer.Typer(help="Build and join map files, say what is in them.", no_args_is_help=True)
 
 MapPath = Annotated[Path, typer.Argument(metavar="MAP", help="Map file.", show_default=False)]
 
@@ -65,25 +65,71 @@ def build(
     )
 
 
+@app.command("join")
+def join(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Map file to write.", show_default=False)],
+    maps: Annotated[
+        list[Path],
+        typer.Argument(metavar="MAP...", help="Map files of the same weights.", show_default=False),
+    ],
+    apart: Annotated[
+        float | None,
+        typer.Option(
+            min=0, metavar="METRES", help="Place them side by side along x, so far from each other."
+        ),
+    ] = None,
+) -> None:
+    """One map of several. Their frames are taken as common; with --apart they keep the first one's."""
+    from diff2i2p_core.errors import InputError
+    from diff2i2p_core.files import full_disk_explained
+    from diff2i2p_core.mapping.join import join_maps
+    from diff2i2p_core.mapping.map_file import load_map, save_map
+
+    if len(set(maps)) < max(2, len(maps)):
+        raise InputError(f"{maps[0]}: nothing to join; give two maps or more, each once")
+    joined = join_maps({str(path): load_map(path) for path in maps}, apart)
+    with full_disk_explained(out):
+        save_map(joined, out)
+    typer.echo(f"{out}: {len(joined.submaps)} submaps, {len(joined.points)} points of {len(maps)} maps")
+
+
 @app.command("info")
 def info(path: MapPath, as_json: options.AsJson = False) -> None:
-    """What a map was made from and with, and how large it is."""
-    from diff2i2p_core.mapping.map_file import load_info
+    """What a map was made from and with, how large it is, and what memory it takes."""
+    from diff2i2p_core.mapping.map_file import load_map
+    from diff2i2p_core.mapping.packed import CPU_BUDGET, pack
 
-    about, counts = load_info(path)
+    point_map = load_map(path)
+    about, blocks = point_map.info, pack(point_map.submaps).blocks
+    low, high = point_map.points.min(axis=0), point_map.points.max(axis=0)
+    nodes = sum(block.tensors["nodes"].numel() for block in blocks)
+    features = 2 * sum(block.num_bytes for block in blocks)
+    memory = point_map.points.nbytes + 4 * nodes + min(features, CPU_BUDGET)
+    size = {
+        "points": len(point_map.points),
+        "submaps": len(point_map.submaps),
+        "submap_points": sum(sum(block.num_points) for block in blocks),
+        "superpoints": sum(sum(block.num_superpoints) for block in blocks),
+        "extent": [low.round(2).tolist(), high.round(2).tolist()],
+        "bytes": path.stat().st_size,
+        "memory_bytes": memory,
+    }
     if as_json:
-        typer.echo(json.dumps({**asdict(about), **counts, "bytes": path.stat().st_size}))
+        typer.echo(json.dumps({**asdict(about), **size}))
         return
     settings = about.settings
     view = (
         f"up to {settings.max_depth:g} m, {settings.horizontal_fov_deg:g} x {settings.vertical_fov_deg:g} deg"
     )
+    extent = " x ".join(f"{b - a:.1f}" for a, b in zip(low, high, strict=True))
+    corners = " to ".join("({:.1f}, {:.1f}, {:.1f})".format(*corner) for corner in (low, high))
     typer.echo(
         f"{path}\n"
         f"  source    {about.source}, built {about.created}\n"
         f"  weights   {about.weights_name} ({about.weights_id[:12]}), mode {about.mode}, "
         f"point features {about.point_features}\n"
-        f"  map       {counts['points']} points at {settings.voxel * 100:g} cm\n"
-        f"  submaps   {counts['submaps']} with {counts['submap_points']} points, {view}\n"
-        f"  size      {path.stat().st_size / 1e6:.1f} MB"
+        f"  map       {size['points']} points at {settings.voxel * 100:g} cm, {extent} m, {corners}\n"
+        f"  submaps   {size['submaps']} with {size['submap_points']} points, {view}\n"
+        f"  size      {path.stat().st_size / 1e6:.1f} MB\n"
+        f"  memory    {memory / 1e6:.0f} MB beside the network's"
     )

@@ -19,6 +19,9 @@ BY_POINT = ("points", "fine")
 BY_SUPERPOINT = ("superpoints", "tokens", "nodes", "node_valid", "patches")
 HALF = ("fine", "tokens", "nodes")
 """Kept as float16: features of the order of one, matched to three digits."""
+CPU_BUDGET = 128 * 2**20
+GPU_BUDGET = 4 * 2**30
+"""Bytes of submaps that are kept ready."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,9 @@ class SubmapCache(Sequence[SubmapFeatures]):
     ) -> None:
         self._submaps = submaps
         self._device = torch.device(device)
-        self._budget = (2**28 if self._device.type == "cpu" else 2**32) if budget is None else budget
+        self._budget = (
+            (CPU_BUDGET if self._device.type == "cpu" else GPU_BUDGET) if budget is None else budget
+        )
         self._held: OrderedDict[int, SubmapFeatures] = OrderedDict()
         self._bytes = 0
 

@@ -22,6 +22,7 @@ KEYS = [
     "recall_010m_5deg",
     "recall_025m_10deg",
     "false_localizations",
+    "covariance",
     "latency_ms",
 ]
 
@@ -70,6 +71,16 @@ def test_json_has_the_promised_keys_and_out_gets_its_files(
     assert [row["number"] for row in written["frames"]] == [6, 7]
     assert {key: written[key] for key in KEYS} == summary
     assert (out / "report.html").exists() and (out / "trajectory.tum").exists()
+
+
+def test_the_right_place_is_sought_beside_others(
+    evaluate: Command, frames: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    options = ("--limit", 1, "--beside", frames, "--weights", tiny_weights, "--json", "--out", out)
+    status, printed, _ = evaluate(frames, frames, "--map-range", "0:5", *options)
+    assert status == 0 and json.loads(printed)["queries"] == 1
+    assert json.loads((out / "summary.json").read_text())["about"]["beside it"] == str(frames)
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,18 @@ def test_map_info(command: Command, room_map: Path) -> None:
     )
 
 
+def test_map_join(command: Command, room_map: Path, workplace: Path) -> None:
+    (workplace / "again.map").write_bytes(room_map.read_bytes())
+    done = command("map", "join", "both.map", "room.map", "again.map", "--apart", "3")
+    assert done.status == 0 and "4 submaps" in done.out, done.err
+    content = json.loads(command("map", "info", "both.map", "--json").out)
+    low, high = content["extent"]
+    assert content["submaps"] == 4 and content["source"].endswith("(3 m apart along x)")
+    assert high[0] - low[0] == pytest.approx(2 * 4 + 3, abs=0.1) and content["memory_bytes"] > 10_000
+    refused = command("map", "join", "both.map", "room.map", "room.map")
+    assert refused.status == 2 and "nothing to join" in refused.err
+
+
 def test_map_build_without_trajectory_samples_views(command: Command) -> None:
     done = command("map", "build", "corner.ply", "-o", "sampled.map", "--weights", "tiny.safetensors")
     assert done.status == 0, done.err

@@ -1,0 +1,49 @@
+"""One map of several: scans of one building in a common frame, or places that stand side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.mapping.map_file import MapInfo, PointMap
+from diff2i2p_core.mapping.packed import PackedSubmaps, pack
+
+
+def join_maps(maps: Mapping[str, PointMap], apart: float | None = None) -> PointMap:
+    """Join maps, given with the names that errors call them by, in the frame of the first.
+
+    The frames are taken as common; with `apart`, each map is moved along x instead, to begin so many metres
+    after the one before ends. Colours are kept where all maps have them. Submaps stay where they are.
+    """
+    names, parts = list(maps), list(maps.values())
+    for name, part in maps.items():
+        _check_like(names[0], parts[0].info, name, part.info)
+    offsets, end = np.zeros((len(parts), 3)), float(parts[0].points[:, 0].max())
+    if apart is not None:
+        for offset, part in zip(offsets[1:], parts[1:], strict=True):
+            offset[0] = end + apart - part.points[:, 0].min()
+            end = float(part.points[:, 0].max()) + offset[0]
+    points = [part.points + offset.astype(np.float32) for part, offset in zip(parts, offsets, strict=True)]
+    poses = [part.map_from_submap.copy() for part in parts]
+    for moved, offset in zip(poses, offsets, strict=True):
+        moved[:, :3, 3] += offset
+    colors = [part.colors for part in parts if part.colors is not None]
+    sources = " + ".join(part.info.source for part in parts)
+    side_by_side = "" if apart is None else f" ({apart:g} m apart along x)"
+    return PointMap(
+        replace(parts[0].info, source=sources + side_by_side, created=MapInfo.now()),
+        np.concatenate(points),
+        np.concatenate(colors) if len(colors) == len(parts) else None,
+        np.concatenate(poses),
+        PackedSubmaps([block for part in parts for block in pack(part.submaps).blocks]),
+    )
+
+
+def _check_like(first_name: str, first: MapInfo, name: str, info: MapInfo) -> None:
+    """`InputError` unless two maps were made with the same weights and the same cut."""
+    info.check_weights(first.weights_name, first.weights_id, name)
+    if info.settings != first.settings:
+        raise InputError(f"{name}: its submaps are cut otherwise than those of {first_name}; build it again")

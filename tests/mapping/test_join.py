@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.geometry.se3 import transform_points
+from diff2i2p_core.mapping.build import map_from_views, model_for_map
+from diff2i2p_core.mapping.clouds import Cloud
+from diff2i2p_core.mapping.join import join_maps
+from diff2i2p_core.mapping.map_file import PointMap, load_map, save_map
+from diff2i2p_core.mapping.viewpoints import looking
+
+
+@pytest.fixture(scope="module")
+def maps(tiny_weights: Path, room_cloud: tuple[np.ndarray, np.ndarray]) -> dict[str, PointMap]:
+    """Two maps of the room from different places."""
+    model, info = model_for_map(tiny_weights, "room")
+    views = [looking(np.array([2, y, 1.2]), 0.5, 0.1) for y in (1.0, 2.0, 2.8)]
+    return {
+        "a.map": map_from_views(Cloud(*room_cloud), np.array(views[:2]), model, info),
+        "b.map": map_from_views(Cloud(*room_cloud), np.array(views[2:]), model, replace(info, source="hall")),
+    }
+
+
+def test_maps_of_one_frame_are_put_together(maps: dict[str, PointMap], tmp_path: Path) -> None:
+    a, b = maps.values()
+    for name, part in maps.items():
+        save_map(part, tmp_path / name)
+    opened = {name: load_map(tmp_path / name) for name in maps}
+    joined = join_maps(opened)
+    save_map(joined, tmp_path / "all.map")
+    for result in (joined, load_map(tmp_path / "all.map")):
+        assert len(result.submaps) == 3 and result.info.source == "room + hall"
+        np.testing.assert_array_equal(result.points, np.concatenate([a.points, b.points]))
+        np.testing.assert_array_equal(
+            result.map_from_submap, np.concatenate([a.map_from_submap, b.map_from_submap])
+        )
+        for got, wanted in zip(result.submaps, [*a.submaps, *b.submaps], strict=True):
+            assert torch.equal(got.points, wanted.points)
+            assert torch.equal(got.patches[:, : wanted.patches.shape[1]], wanted.patches)
+            torch.testing.assert_close(got.fine, wanted.fine, atol=1e-3, rtol=1e-3)
+
+
+def test_maps_apart_stand_side_by_side_along_x(maps: dict[str, PointMap]) -> None:
+    a, b = maps.values()
+    joined = join_maps({**maps, "c.map": b}, apart=7.0)
+    first, second, third = np.split(joined.points, [len(a.points), len(a.points) + len(b.points)])
+    np.testing.assert_array_equal(first, a.points)
+    assert second[:, 0].min() - first[:, 0].max() == pytest.approx(7, abs=1e-4)
+    assert third[:, 0].min() - second[:, 0].max() == pytest.approx(7, abs=1e-4)
+    np.testing.assert_array_equal(second[:, 1:], b.points[:, 1:])
+    # submaps move with their map
+    shift = second[0, 0] - b.points[0, 0]
+    seen = transform_points(joined.map_from_submap[2], joined.submaps[2].points)
+    wanted = transform_points(b.map_from_submap[0], b.submaps[0].points)
+    np.testing.assert_allclose(seen - wanted, np.tile([shift, 0, 0], (len(seen), 1)), atol=1e-4)
+    assert "7 m apart" in joined.info.source
+    assert b.map_from_submap[0, 0, 3] == pytest.approx(2)  # the given map is as it was
+
+
+def test_maps_that_do_not_fit_are_refused(maps: dict[str, PointMap]) -> None:
+    a, b = maps.values()
+    other = replace(b, info=replace(b.info, weights_id="0" * 64, weights_name="other"))
+    with pytest.raises(InputError, match=r"b\.map: made with weights 'other'"):
+        join_maps({"a.map": a, "b.map": other})
+    coarse = replace(b, info=replace(b.info, settings=replace(b.info.settings, max_depth=9.0)))
+    with pytest.raises(InputError, match=r"b\.map: its submaps are cut otherwise than those of a\.map"):
+        join_maps({"a.map": a, "b.map": coarse})
+
+
+def test_colours_stay_where_all_have_them(maps: dict[str, PointMap]) -> None:
+    a, b = maps.values()
+    assert join_maps(maps).colors is not None
+    assert join_maps({"a.map": a, "b.map": replace(b, colors=None)}).colors is None
