@@ -32,13 +32,16 @@ def localization(
             metavar="FOLDER", help="Another place to find the right one among: its map is put beside."
         ),
     ] = None,
+    track: Annotated[
+        bool, typer.Option("--track", help="Follow the camera from image to image, by its velocity.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder for report, trajectory, summary and overlay.")
     ] = None,
     device: options.Device = "cpu",
     as_json: options.AsJson = False,
 ) -> None:
-    """Build a map of one folder and localize every image of another in it, without prior."""
+    """Build a map of one folder and localize every image of another in it, without prior or tracked."""
     from diff2i2p_core.data.frames import PosedFrames
     from diff2i2p_core.evaluation.localization import (
         evenly,
@@ -68,14 +71,18 @@ def localization(
             point_map = join_maps({str(map_frames): point_map, **others}, apart=10.0)
         localizer = Localizer(model, point_map)
         results = localize_frames(
-            localizer, queries, numbers, lambda n: progress("localizing", n, len(numbers))
+            localizer,
+            queries,
+            numbers,
+            lambda n: progress("localizing", n, len(numbers)),
+            track=track,
         )
     summary = summarize(results)
     if out is not None:
         about = {
             "map": f"{map_frames}, {len(chosen)} frames, {len(point_map.submaps)} submaps",
             **({"beside it": ", ".join(map(str, beside))} if beside else {}),
-            "queries": f"{query_frames}, {len(numbers)} images, without prior",
+            "queries": f"{query_frames}, {len(numbers)} images, {'tracked' if track else 'without prior'}",
             "weights": f"{point_map.info.weights_name} ({point_map.info.weights_id[:12]})",
         }
         write_results(out, f"Localization of {query_frames}", about, queries, results, summary, point_map)

@@ -16,6 +16,7 @@ from diff2i2p_core.evaluation.report import frame_caption, pick_frames, write_re
 from diff2i2p_core.evaluation.trajectory import QueryResult
 from diff2i2p_core.files import atomic_path, write_text
 from diff2i2p_core.localization.overlay import Image, panel
+from diff2i2p_core.localization.tracker import Tracker
 from diff2i2p_core.mapping.build import Progress, map_from_views, model_for_map, read_source
 from diff2i2p_core.mapping.map_file import PointMap
 
@@ -68,15 +69,25 @@ def localize_frames(
     frames: PosedFrames,
     numbers: Sequence[int],
     progress: Callable[[int], None] | None = None,
+    *,
+    track: bool = False,
 ) -> list[QueryResult]:
-    """Localize the images `numbers` without a prior; `progress` gets the count done."""
+    """Localize the images `numbers`: each without a prior, or one after the other to `track` the camera.
+
+    `progress` gets the count done.
+    """
+    tracker = Tracker(localizer) if track else None
     index_of = {number: index for index, number in enumerate(frames.numbers)}
     needs_depth = localizer.model.config.mode == "rgbd"
     results = []
     for done, number in enumerate(numbers, start=1):
         frame = frames[index_of[number]]
         depth = frames.registered_depth(frame) if needs_depth else None
-        found = localizer.localize(frame.image, frames.camera, depth=depth)
+        if tracker is None:
+            found = localizer.localize(frame.image, frames.camera, depth=depth)
+        else:
+            stamp = round(1e9 * number / RATE)
+            found = tracker.localize(frame.image, frames.camera, stamp, depth=depth)
         results.append(
             QueryResult(
                 number=number,

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from diff2i2p_core.cli import main
 from diff2i2p_core.data.rooms import camera_path, make_room, write_frames
 from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.localization.localizer import Localizer
+from diff2i2p_core.localization.result import Localization
 
 KEYS = [
     "queries",
@@ -81,6 +85,24 @@ def test_the_right_place_is_sought_beside_others(
     status, printed, _ = evaluate(frames, frames, "--map-range", "0:5", *options)
     assert status == 0 and json.loads(printed)["queries"] == 1
     assert json.loads((out / "summary.json").read_text())["about"]["beside it"] == str(frames)
+
+
+def test_tracked(
+    evaluate: Command, frames: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Localizations in a row: each is the next one's prior."""
+    priors = []
+
+    def localize(self: Localizer, *arguments: object, prior: object = None, **named: object) -> Localization:
+        priors.append(prior)
+        found, pose = Localization.refused(""), self.map_views[0]
+        return replace(found, localized=True, map_from_camera=pose, covariance=np.eye(6))
+
+    monkeypatch.setattr(Localizer, "localize", localize)
+    ranges = ("--map-range", "0:5", "--query-range", "5:")
+    status, printed, _ = evaluate(frames, frames, *ranges, "--weights", tiny_weights, "--json", "--track")
+    assert status == 0 and json.loads(printed)["localized"] == 3
+    assert [prior is not None for prior in priors] == [False, True, True]
 
 
 @pytest.mark.parametrize(
