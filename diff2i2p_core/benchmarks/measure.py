@@ -41,6 +41,8 @@ class Case:
     """For work of many seconds: no more timed runs than this, after a single one to warm up."""
     apart: bool = False
     """Measure in a process of its own, with that process's peak of main memory; `prepare` must pickle."""
+    kernel_of: str | None = None
+    """This is the kernel of the case of that name, for a GPU alone, and is compared with it."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,9 @@ class Timing:
     released_ms: float | None
     aim_mb: float | None
     released_mb: float | None
+    times_faster: float | None = None
+    """A kernel: the median of its reference, in the same run, divided by its own."""
+    times_less_memory: float | None = None
 
 
 def cases_of(part: str) -> list[Case]:
@@ -108,6 +113,17 @@ def measure(case: Case, device: str = "cpu", runs: int = 30, warm_up: int = 5) -
         aim_mb=case.aim_mb,
         released_mb=case.released_mb,
     )
+
+
+def compared(timing: Timing, case: Case, before: list[Timing]) -> Timing:
+    """A kernel's timing with its ratios to its reference, one of those `before`."""
+    if case.kernel_of is None:
+        return timing
+    reference = next(t for t in before if t.name == case.kernel_of)
+    less = None
+    if reference.gpu_peak_mb and timing.gpu_peak_mb:
+        less = reference.gpu_peak_mb / timing.gpu_peak_mb
+    return replace(timing, times_faster=reference.median_ms / timing.median_ms, times_less_memory=less)
 
 
 def _measure_apart(case: Case, device: str, runs: int, warm_up: int, threads: int) -> Timing:

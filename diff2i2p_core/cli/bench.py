@@ -25,16 +25,20 @@ def bench(
     from rich.console import Console
 
     from diff2i2p_core.benchmarks import PARTS
-    from diff2i2p_core.benchmarks.measure import cases_of, machine, measure, process_peak_mb, report
+    from diff2i2p_core.benchmarks.measure import cases_of, compared, machine, measure, process_peak_mb, report
 
     options.check_device(device)
     torch.set_num_threads(threads)
     console, parts = Console(stderr=True), []
     for name in PARTS if part == "all" else [part]:
-        timings = []
-        for case in cases_of(name):
+        timings: list[Timing] = []
+        cases = cases_of(name)
+        if not device.startswith("cuda") and any(case.kernel_of for case in cases):
+            console.print(f"{name}: kernels need a GPU, only their references are measured", soft_wrap=True)
+            cases = [case for case in cases if case.kernel_of is None]
+        for case in cases:
             with console.status(case.name):
-                timings.append(measure(case, device, runs))
+                timings.append(compared(measure(case, device, runs), case, timings))
         parts.append(report(name, device, timings))
         if not as_json:
             _print_table(name, timings)
@@ -63,6 +67,8 @@ def _print_table(part: str, timings: list[Timing]) -> None:
         "aim MiB": [number(t.aim_mb) for t in timings],
         "released code MiB": [number(t.released_mb) for t in timings],
         "GPU MiB": [number(t.gpu_peak_mb) for t in timings],
+        "times faster": [number(t.times_faster, 1) for t in timings],
+        "times less memory": [number(t.times_less_memory, 1) for t in timings],
     }
     columns = {heading: values for heading, values in columns.items() if any(values)}
     table = Table(title=part)
