@@ -34,20 +34,35 @@ def released(golden_dir: Path) -> Diff2I2P:
     return load_model(golden_dir / "state_dict_fp16.pth")
 
 
-def run_stages(model: Diff2I2P, pair: Pair, expected: dict[str, np.ndarray]) -> Stages:
-    with torch.inference_mode():
-        image = model.encode_image(pair.image, pair.image_points)[0]
-        submap = model.encode_cloud(pair.pyramid, pair.features)[0]
+def run_stages(model: Diff2I2P, pair: Pair, expected: dict[str, np.ndarray], device: str) -> Stages:
+    model = model.to(device)
+    image_points = None if pair.image_points is None else pair.image_points.to(device)
+    # Convolutions on a GPU would round to TF32.
+    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        image = model.encode_image(pair.image.to(device), image_points)[0]
+        submap = model.encode_cloud(pair.pyramid.to(device), pair.features.to(device))[0]
         nodes = model.fuse(image, submap)
-        return Stages(image, submap, nodes, model.match(image, submap, nodes), expected)
+        found = model.match(image, submap, nodes)
+    return Stages(image.to("cpu"), submap.to("cpu"), nodes.to("cpu"), found.to("cpu"), expected)
 
 
-@pytest.fixture(scope="module")
-def stages(released: Diff2I2P, golden_dir: Path, golden_pair: Callable[[str], Pair]) -> list[Stages]:
+@pytest.fixture(scope="module", params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def stages(
+    request: pytest.FixtureRequest,
+    released: Diff2I2P,
+    golden_dir: Path,
+    golden_pair: Callable[[str], Pair],
+) -> list[Stages]:
+    """On a GPU with the kernels."""
     letters = [file.stem[-1] for file in sorted(golden_dir.glob("eval_inputs_*.npz"))]
     assert letters, f"{golden_dir} holds no eval_inputs_*.npz"
     return [
-        run_stages(released, golden_pair(f"eval_{x}"), dict(np.load(golden_dir / f"eval_outputs_{x}.npz")))
+        run_stages(
+            released,
+            golden_pair(f"eval_{x}"),
+            dict(np.load(golden_dir / f"eval_outputs_{x}.npz")),
+            request.param,
+        )
         for x in letters
     ]
 
