@@ -17,7 +17,6 @@ from diff2i2p_core.models.config import (
 from diff2i2p_core.models.diff2i2p import Diff2I2P
 from diff2i2p_core.models.image_backbone import ImageBackbone
 from diff2i2p_core.models.inputs import point_tensor
-from diff2i2p_core.models.matching import mutual_top_k
 from diff2i2p_core.models.patches import image_patches, level_offsets, point_patches
 from diff2i2p_core.ops.pyramid import PointPyramid, build_pyramid, pack_pyramids
 
@@ -131,16 +130,6 @@ def test_rgbd_model_asks_for_depth() -> None:
     network = Diff2I2P(lite_config("rgb", mode="rgbd"))
     with pytest.raises(ValueError, match="depth"):
         network.encode_image(torch.zeros(1, 3, 64, 64))
-
-
-def test_mutual_top_k_against_brute_force() -> None:
-    similarity = torch.rand(2, 7, 9, generator=torch.Generator().manual_seed(0))
-    for k in (1, 3):
-        mask = mutual_top_k(similarity, k)
-        for b, i, j in np.ndindex(2, 7, 9):
-            row = (similarity[b, i] > similarity[b, i, j]).sum() < k
-            column = (similarity[b, :, j] > similarity[b, i, j]).sum() < k
-            assert mask[b, i, j] == (row and column)
 
 
 def test_image_patches_tile_the_image() -> None:

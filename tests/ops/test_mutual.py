@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from diff2i2p_core.ops import mutual
+from diff2i2p_core.ops.mutual import mutual_matches, mutual_top_k
+
+
+def patches(
+    pairs: int = 5, rows: int = 13, columns: int = 9, width: int = 8
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Rows (Q, I) and columns (Q, J), a third of them none, of random unit features."""
+    generator = torch.Generator().manual_seed(0)
+    row_features, column_features = (
+        torch.nn.functional.normalize(torch.randn(n, width, generator=generator), dim=1) for n in (70, 40)
+    )
+    i = torch.stack([torch.randperm(70, generator=generator)[:rows] for _ in range(pairs)])
+    j = torch.stack([torch.randperm(40, generator=generator)[:columns] for _ in range(pairs)])
+    j[torch.rand(j.shape, generator=generator) < 0.3] = 40
+    return i, j, row_features, column_features
+
+
+def brute_force(
+    rows: Tensor, columns: Tensor, a: Tensor, b: Tensor, k: int, least: float
+) -> list[tuple[int, int]]:
+    found = []
+    b = torch.cat([b, torch.zeros(1, b.shape[1])])
+    for patch, others in zip(rows.tolist(), columns.tolist(), strict=True):
+        similarity = (a[patch] @ b[others].T).numpy()
+        for i, j in np.ndindex(similarity.shape):
+            exceed = max(
+                (similarity[i] > similarity[i, j]).sum(), (similarity[:, j] > similarity[i, j]).sum()
+            )
+            if exceed < k and similarity[i, j] > least and others[j] < len(b) - 1:
+                found.append((patch[i], others[j]))
+    return sorted(found)
+
+
+def test_mutual_top_k_against_brute_force() -> None:
+    similarity = torch.rand(2, 7, 9, generator=torch.Generator().manual_seed(0))
+    for k in (1, 3):
+        mask = mutual_top_k(similarity, k)
+        for b, i, j in np.ndindex(2, 7, 9):
+            row = (similarity[b, i] > similarity[b, i, j]).sum() < k
+            column = (similarity[b, :, j] > similarity[b, i, j]).sum() < k
+            assert mask[b, i, j] == (row and column)
+
+
+@pytest.mark.parametrize("k", [1, 2, 20])
+@pytest.mark.parametrize("least", [-1.0, 0.3])
+def test_matches_against_brute_force(monkeypatch: pytest.MonkeyPatch, k: int, least: float) -> None:
+    example = patches()
+    expected = brute_force(*example, k=k, least=least)
+    assert len(expected) > 10
+    for at_once in (1, 250, 2**20):  # one pair of patches, two, all
+        monkeypatch.setattr(mutual, "CACHED_SIMILARITIES", at_once)
+        found = mutual_matches(*example, k=k, least=least)
+        assert sorted(zip(*(f.tolist() for f in found), strict=True)) == expected
+
+
+def test_half_precision_around_it_does_not_round_similarities() -> None:
+    example = patches()
+    plain = mutual_matches(*example, k=1, least=0.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = mutual_matches(*example, k=1, least=0.0)
+    assert all(map(torch.equal, plain, half))
+
+
+def test_features_may_lie_channel_by_channel() -> None:
+    rows, columns, a, b = patches()
+    found = mutual_matches(rows, columns, a.t().contiguous().t(), b, k=1, least=0.0)
+    assert all(map(torch.equal, found, mutual_matches(rows, columns, a, b, k=1, least=0.0)))
+
+
+def test_no_pairs_no_matches() -> None:
+    rows, columns, a, b = patches()
+    found = mutual_matches(rows[:0], columns[:0], a, b, k=1, least=0.0)
+    assert [len(f) for f in found] == [0, 0]
