@@ -32,8 +32,9 @@ def demo(
 
     from rich.console import Console
 
+    from diff2i2p_core.demo.node_process import check_ros
     from diff2i2p_core.demo.sample import embedded_sample, folder_sample
-    from diff2i2p_core.demo.session import check_ros, localize_over_ros
+    from diff2i2p_core.demo.session import localize_over_ros
     from diff2i2p_core.evaluation.localization import map_of_frames, write_results
     from diff2i2p_core.evaluation.report import headline
     from diff2i2p_core.evaluation.trajectory import summarize

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -14,8 +16,11 @@ from diff2i2p_core.cli.progress import progress_bars
 from diff2i2p_core.errors import InputError
 
 if TYPE_CHECKING:
-    from diff2i2p_core.evaluation.replay_truth import TruthSource
+    from diff2i2p_core.data.bags.camera import BagCamera
+    from diff2i2p_core.evaluation.replay import Replay
+    from diff2i2p_core.evaluation.replay_truth import Truth, TruthSource
     from diff2i2p_core.evaluation.requirements import Requirement, Verdict
+    from diff2i2p_core.mapping.map_file import PointMap
 
 
 def replay(
@@ -55,9 +60,16 @@ def replay(
     camera: Annotated[
         str | None, typer.Option(help="The camera's optical frame; default: the image's frame_id.")
     ] = None,
+    track: Annotated[
+        bool, typer.Option("--track/--no-track", help="Search near the last pose first, or never.")
+    ] = True,
     realtime: Annotated[
         bool, typer.Option("--realtime", help="Drop images that come while others are worked on, as a node.")
     ] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Through the ROS 2 node, over DDS, in the bag's time.")
+    ] = False,
+    rate: Annotated[float, typer.Option(min=0.01, help="With --live: seconds of the bag in a second.")] = 1.0,
     require: Annotated[
         list[str] | None,
         typer.Option(help="A limit to pass, as recall@0.25m/10deg>=0.5, false==0, ate<=0.1; several times."),
@@ -71,17 +83,24 @@ def replay(
 ) -> None:
     """Localize a rosbag's images in a map and measure it. Exit status 1: a requirement was not met."""
     from diff2i2p_core.data.bags.camera import BagCamera
-    from diff2i2p_core.evaluation.replay import EachAlone, check_frames, replay_bag
+    from diff2i2p_core.demo.node_process import check_ros
+    from diff2i2p_core.evaluation.replay import check_frames
     from diff2i2p_core.evaluation.replay_metrics import aligned, replay_summary
     from diff2i2p_core.evaluation.replay_report import replay_content, replay_headline, write_replay
     from diff2i2p_core.evaluation.replay_truth import TruthSource, open_truth
     from diff2i2p_core.evaluation.requirements import Requirement
-    from diff2i2p_core.localization.localizer import Localizer
+    from diff2i2p_core.mapping.map_file import load_info
 
     source = TruthSource(ground_truth, pose_topic, pose_tf, truth_frame)
     requirements = [Requirement.parse(text) for text in require or []]
     _check(requirements, source, align)
-    localizer = Localizer.open(map_path, weights, device=options.check_device(device))
+    if live and realtime:
+        raise InputError("--realtime: --live is in the bag's time anyway; leave one of them out")
+    if rate != 1 and not live:
+        raise InputError("--rate: is for --live; without it the bag is worked on as fast as it goes")
+    if live:
+        check_ros()
+    info, _ = load_info(map_path)
     with progress_bars() as progress:
         progress("reading the bag", 0, None)
         bag_camera = BagCamera(
@@ -89,38 +108,36 @@ def replay(
             image=image,
             camera_info=camera_info,
             depth=depth,
-            with_depth=localizer.needs_depth,
+            with_depth=info.mode == "rgbd",
             frame=camera,
             pose_topic=pose_topic,
         )
         check_frames(bag_camera, odom, base)
         truth = open_truth(source, bag_camera)
+        run = _Run(bag_camera, map_path, weights, options.check_device(device), odom, base, track, truth)
         count = len(bag_camera.stamps)
-        done = replay_bag(
-            bag_camera,
-            EachAlone(localizer),
-            truth,
-            odom=odom,
-            realtime=realtime,
-            progress=lambda number: progress("localizing", number, count),
-        )
+        shown = lambda done: progress("localizing", done, count)  # noqa: E731
+        if live:
+            done, point_map, node = run.live(rate, out, shown)
+        else:
+            done, point_map, node = run.offline(realtime, shown)
     if align == "se3":
         done = dataclasses.replace(done, results=aligned(done.results))
     summary = replay_summary(done.results, done.begin, done.end, done.dropped)
     verdicts = [requirement.judge(done.results, summary) for requirement in requirements]
-    info = localizer.map.info
+    offline = "in the bag's time, late ones dropped" if realtime else "every one"
     about = {
         "bag": f"{bag}, {count} images of {bag_camera.topic}, {done.end - done.begin:.1f} s",
-        "map": f"{map_path}, {len(localizer.map.submaps)} submaps, of {info.source}",
+        "map": f"{map_path}, {len(point_map.submaps)} submaps, of {info.source}",
         "weights": f"{info.weights_name} ({info.weights_id[:12]})",
-        "images": "in the bag's time, late ones dropped" if realtime else "every one",
-        "search": "each image alone in the whole map",
+        "images": f"played to the ROS 2 node over DDS, {rate:g} s of the bag a second" if live else offline,
+        "search": "near the last pose, moved on by odometry or motion" if track else "each image alone",
         "odometry": odom or "none",
         "truth": "none" if truth is None else f"{truth.name}, alignment {align}",
     }
-    content = replay_content(summary, verdicts, about)
+    content = replay_content(summary, verdicts, about, node)
     if out is not None:
-        write_replay(out, f"Replay of {bag.name}", content, done, bag_camera, localizer, base)
+        write_replay(out, f"Replay of {bag.name}", content, done, bag_camera, point_map, base)
     if as_json:
         typer.echo(json.dumps(content))
     else:
@@ -133,6 +150,50 @@ def replay(
         raise typer.Exit(1)
     if not requirements and not content["localized"]:
         raise typer.Exit(3)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What is replayed, and how."""
+
+    camera: BagCamera
+    map_path: Path
+    weights: str | None
+    device: str
+    odom: str | None
+    base: str | None
+    track: bool
+    truth: Truth | None
+
+    def offline(
+        self, realtime: bool, progress: Callable[[int], None]
+    ) -> tuple[Replay, PointMap, dict[str, Any] | None]:
+        from diff2i2p_core.evaluation.replay import EachAlone, replay_bag
+        from diff2i2p_core.localization.localizer import Localizer
+        from diff2i2p_core.localization.tracker import Tracker
+
+        localizer = Localizer.open(self.map_path, self.weights, device=self.device)
+        tracker = Tracker(localizer) if self.track else EachAlone(localizer)
+        done = replay_bag(
+            self.camera, tracker, self.truth, odom=self.odom, realtime=realtime, progress=progress
+        )
+        return done, localizer.map, None
+
+    def live(
+        self, rate: float, out: Path | None, progress: Callable[[int], None]
+    ) -> tuple[Replay, PointMap, dict[str, Any] | None]:
+        import tempfile
+
+        from diff2i2p_core.demo.live_replay import LiveSettings, replay_live
+        from diff2i2p_core.mapping.map_file import load_map
+
+        settings = LiveSettings(
+            self.map_path, self.weights, self.device, self.odom, self.base, self.track, rate
+        )
+        with tempfile.TemporaryDirectory() as temporary:
+            log = Path(temporary) if out is None else out / "log"
+            done, node = replay_live(self.camera, settings, log, self.truth, progress)
+        return done, load_map(self.map_path), node
 
 
 def _check(requirements: list[Requirement], source: TruthSource, align: str) -> None:

@@ -47,13 +47,18 @@ def replay_summary(
             "rotation_deg": {"rmse": _rmse(degrees), "median": percentile(degrees, 50)},
         },
         "rpe": {"1s": _relative(judged, seconds=1.0), "1m": _relative(judged, metres=1.0)},
-        "recall": {f"{m:g}m/{d:g}deg": recall(results, m, d) for m, d in RECALL_LIMITS},
+        "recall": {recall_name(m, d): recall(results, m, d) for m, d in RECALL_LIMITS},
         "false_localizations": sum(r.is_false for r in judged) if judged else None,
         "latency_ms": {"median": percentile(latencies, 50), "p95": percentile(latencies, 95)},
         "covariance": consistency([r for r in judged if r.map_from_camera is not None]),
         "nees": _nees(judged),
         "reasons": reasons(results),
     }
+
+
+def recall_name(metres: float, degrees: float) -> str:
+    """As in `recall@0.1m/5deg`."""
+    return f"{metres:g}m/{degrees:g}deg"
 
 
 def recall(results: Sequence[QueryResult], metres: float, degrees: float) -> float | None:

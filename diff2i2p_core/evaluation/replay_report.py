@@ -7,15 +7,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from diff2i2p_core.data.bags.camera import BagCamera
 from diff2i2p_core.data.trajectories import write_trajectory
 from diff2i2p_core.evaluation.plots import histogram, top_view
 from diff2i2p_core.evaluation.replay import Replay
+from diff2i2p_core.evaluation.replay_metrics import RECALL_LIMITS, recall_name
 from diff2i2p_core.evaluation.replay_plots import errors_over_time
 from diff2i2p_core.evaluation.report import (
     about_card,
@@ -34,22 +34,19 @@ from diff2i2p_core.evaluation.trajectory import QueryResult
 from diff2i2p_core.files import write_text
 from diff2i2p_core.geometry.se3 import Array
 from diff2i2p_core.localization.overlay import Image, panel
-
-
-class MapView(Protocol):
-    """What is drawn of a map; a `Localizer` has it."""
-
-    map_points: NDArray[np.float32]
-    map_colors: NDArray[np.uint8] | None
-    map_voxel: float
+from diff2i2p_core.mapping.map_file import PointMap
 
 
 def replay_content(
-    summary: dict[str, Any], verdicts: Sequence[Verdict], about: dict[str, str]
+    summary: dict[str, Any],
+    verdicts: Sequence[Verdict],
+    about: dict[str, str],
+    node: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The object of result.json but for the single frames."""
+    """The object of result.json but for the single frames; `node` is what a live one said of itself."""
     return {
         **summary,
+        **({} if node is None else {"node": node}),
         "about": about,
         "requirements": [asdict(verdict) for verdict in verdicts],
         "passed": all(verdict.passed for verdict in verdicts),
@@ -62,7 +59,7 @@ def write_replay(
     content: dict[str, Any],
     replay: Replay,
     camera: BagCamera,
-    point_map: MapView,
+    point_map: PointMap,
     base: str | None = None,
 ) -> None:
     """Write report.html, trajectory.tum (of `base`, else of the camera) and, last, result.json."""
@@ -75,7 +72,7 @@ def write_replay(
 
 
 def replay_page(
-    title: str, content: dict[str, Any], replay: Replay, camera: BagCamera, point_map: MapView
+    title: str, content: dict[str, Any], replay: Replay, camera: BagCamera, point_map: PointMap
 ) -> list[str]:
     """The sections of the report."""
     results = replay.results
@@ -92,7 +89,7 @@ def replay_page(
             "<p>Line: the true path, ticks: viewing directions. Dots: estimated poses"
             + color_key()
             + "; crosses: images that were not localized. Grey: the map.</p>",
-            f'<div class="card">{top_view(results, point_map.map_points)}</div>',
+            f'<div class="card">{top_view(results, point_map.points)}</div>',
         ]
     sections += ["<h2>Over time</h2>", *_over_time(replay), '<div class="plots">', *_histogram(results)]
     sections += [_reasons(content["reasons"]), "</div>"]
@@ -110,7 +107,7 @@ def replay_page(
         "<h2>Every frame</h2>",
         frame_table(results),
         "<h2>The run</h2>",
-        about_card(content["about"]),
+        about_card(content["about"] | {f"node: {k}": str(v) for k, v in content.get("node", {}).items()}),
     ]
 
 
@@ -127,7 +124,7 @@ def replay_headline(content: dict[str, Any]) -> str:
         words += (
             f", ATE {_value(ate['translation_m']['rmse'], 100, 'cm')} and "
             f"{_value(ate['rotation_deg']['rmse'], 1, 'deg', 2)}, "
-            f"{content['recall']['0.1m/5deg']:.0%} within 10 cm and 5 deg, "
+            f"{content['recall'][recall_name(0.1, 5)]:.0%} within 10 cm and 5 deg, "
             f"{content['false_localizations']} false"
         )
     return f"{words}; latency {_value(content['latency_ms']['median'], 1, 'ms', 0)} median."
@@ -167,7 +164,10 @@ def _tiles(content: dict[str, Any]) -> str:
                 _value(ate["rotation_deg"]["rmse"], 1, "°", 2),
                 f"ATE of rotation; median {_value(ate['rotation_deg']['median'], 1, '°', 2)}",
             ),
-            *((f"{share:.0%}", f"within {limits}") for limits, share in recall.items()),
+            *(
+                (f"{recall[recall_name(m, d)]:.0%}", f"within {100 * m:g} cm, {d:g}°")
+                for m, d in RECALL_LIMITS
+            ),
             (str(content["false_localizations"]), "false (over 0.5 m or 10°)"),
         ]
     return tiles(numbers)
@@ -207,7 +207,9 @@ def _over_time(replay: Replay) -> list[str]:
     return [
         "<p>Dots: localized images, by their error on a logarithmic scale. Red ticks below: images that were "
         "not localized; hover for the reason. Shaded: more than a second without a pose.</p>",
+        '<div class="stack">',
         *(f'<div class="card">{plot}</div>' for plot in plots),
+        "</div>",
     ]
 
 
@@ -216,9 +218,8 @@ def _histogram(results: Sequence[QueryResult]) -> list[str]:
     if not latencies:
         return []
     p95 = float(np.percentile(latencies, 95))
-    plot = histogram(
-        latencies, "Latency, 95th percentile", p95, limit=max(latencies) * 1.05, words="{:.0f} ms".format
-    )
+    limit = 250 * float(np.ceil(max(latencies) / 250))
+    plot = histogram(latencies, "Latency in ms; 95th percentile", p95, limit=limit, words="{:.0f}".format)
     return [f'<div class="card">{plot}</div>']
 
 
@@ -257,7 +258,7 @@ def _some(results: Sequence[QueryResult]) -> list[tuple[str, QueryResult]]:
 
 
 def _panels(
-    chosen: Sequence[tuple[str, QueryResult]], camera: BagCamera, point_map: MapView
+    chosen: Sequence[tuple[str, QueryResult]], camera: BagCamera, point_map: PointMap
 ) -> list[tuple[str, Image]]:
     """The images are read from the bag again."""
     pictures = {image.number: camera.decode(image) for image in camera.images({r.number for _, r in chosen})}
@@ -273,9 +274,9 @@ def _panels(
                     pixels,
                     pinhole,
                     result.map_from_camera,
-                    point_map.map_points,
-                    point_map.map_colors,
-                    point_map.map_voxel,
+                    point_map.points,
+                    point_map.colors,
+                    point_map.info.settings.voxel,
                     caption,
                 ),
             )

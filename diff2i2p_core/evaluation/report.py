@@ -30,6 +30,7 @@ p{margin:4px 0 12px;color:var(--soft)}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(210px,1fr));gap:10px;margin:18px 0}
 .tile,.card{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:12px 14px}
 .tile b{display:block;font-size:23px;line-height:1.25}.tile span{color:var(--soft);font-size:13px}
+.stack{display:grid;gap:10px;margin-bottom:10px}
 .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(320px,1fr));gap:10px}
 svg{width:100%;height:auto;max-height:600px;display:block}
 svg text{fill:var(--ink);font-size:11px}svg .title{font-size:13px;font-weight:600}svg .tick{fill:var(--soft)}

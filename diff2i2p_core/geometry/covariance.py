@@ -37,6 +37,18 @@ def in_sigmas(map_from_camera: Array, covariance: Array, truth: Array) -> Array:
     return difference(map_from_camera, truth) / np.sqrt(covariance.diagonal())
 
 
+def covariance_at(covariance: Array, lever: Array) -> Array:
+    """The covariance (6, 6) of a body's pose at another point fixed to it.
+
+    `lever` (3,) leads from the first point to the other, in the axes of the fixed frame; rotations there
+    turn about fixed axes, so the other point moves by dt + dr x lever.
+    """
+    x, y, z = lever
+    jacobian = np.eye(6)
+    jacobian[:3, 3:] = [[0, z, -y], [-z, 0, x], [y, -x, 0]]
+    return np.asarray(jacobian @ covariance @ jacobian.T)
+
+
 def reprojection(map_from_camera: Array, points: Array, camera: Camera) -> tuple[Array, Array, Array]:
     """Pixels (N, 2) and depths (N,) of map points (N, 3), and the derivative (N, 2, 6) of the pixels."""
     rotation = map_from_camera[:3, :3]

@@ -12,6 +12,7 @@ from diff2i2p_core.data.frames import Frame
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import Array, compose, exp
 from diff2i2p_core.localization.result import Localization
+from diff2i2p_core.localization.settings import LocalizerSettings
 
 CAMERA = Camera(64, 48, 60, 60, 31.5, 23.5)
 STEP = 2 * PERIOD
@@ -37,6 +38,15 @@ def stamp(number: int) -> int:
     return START + number * STEP
 
 
+MAP_INFO = SimpleNamespace(
+    mode="mono",
+    weights_name="none",
+    weights_id="0" * 64,
+    source="numbers",
+    settings=SimpleNamespace(voxel=0.05),
+)
+
+
 class KnowingLocalizer:
     """Stands in for `Localizer`: answers `true_pose` of the number that the image shows, 2 cm too high.
 
@@ -45,7 +55,7 @@ class KnowingLocalizer:
 
     map_voxel = 0.05
     map_colors = None
-    settings = None
+    settings = LocalizerSettings()
 
     def __init__(
         self,
@@ -57,8 +67,9 @@ class KnowingLocalizer:
         rng = np.random.default_rng(0)
         self.map_points = rng.uniform((-1, 2, 0), (3, 4, 2.5), (500, 3)).astype(np.float32)
         self.map_views = np.stack([true_pose(number) for number in range(0, 12, 4)])
-        info = SimpleNamespace(weights_name="none", weights_id="0" * 64, source="numbers")
-        self.map = SimpleNamespace(info=info, submaps=[None])
+        self.map = SimpleNamespace(
+            info=MAP_INFO, submaps=[None], points=self.map_points, colors=self.map_colors
+        )
         self.asked: list[SimpleNamespace] = []
 
     def localize(

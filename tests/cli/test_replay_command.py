@@ -13,11 +13,12 @@ import pytest
 
 pytest.importorskip("rosbags", reason="needs the extra `bags`")
 from bag_writer import Sent, write_bag
-from replay_room import KnowingLocalizer, messages, stamp, true_pose
+from replay_room import MAP_INFO, KnowingLocalizer, messages, stamp, true_pose
 
 from diff2i2p_core.cli import main
 from diff2i2p_core.data.trajectories import read_trajectory, write_trajectory
 from diff2i2p_core.localization.localizer import Localizer
+from diff2i2p_core.mapping import map_file
 from diff2i2p_core.mapping.ply import write_ply
 from diff2i2p_core.models.checkpoint import load_model, save_model
 
@@ -30,6 +31,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     monkeypatch.chdir(tmp_path)
     localizer = KnowingLocalizer(lost=(3, 4), wrong=(9,))
     monkeypatch.setattr(Localizer, "open", lambda *a, **k: localizer)
+    monkeypatch.setattr(map_file, "load_info", lambda path: (MAP_INFO, {}))
     stamps = [stamp(number) / 1e9 for number in range(12)]
     write_trajectory(tmp_path / "gt.tum", stamps, [true_pose(number) for number in range(12)])
     write_trajectory(tmp_path / "late.tum", [1.0, 2.0], [true_pose(0), true_pose(1)])
@@ -53,7 +55,16 @@ def bag(tmp_path: Path) -> Path:
 
 def test_files_and_numbers(command: Command, bag: Path, tmp_path: Path) -> None:
     done = command(
-        "--ground-truth", "gt.tum", "--odom", "odom", "--base", "base_link", "--out", "out", "--json"
+        "--no-track",
+        "--ground-truth",
+        "gt.tum",
+        "--odom",
+        "odom",
+        "--base",
+        "base_link",
+        "--out",
+        "out",
+        "--json",
     )
     assert done.status == 0, done.err
     printed = json.loads(done.out)
@@ -76,13 +87,21 @@ def test_files_and_numbers(command: Command, bag: Path, tmp_path: Path) -> None:
 
 def test_requirements_pass_and_fail(command: Command, bag: Path) -> None:
     done = command(
-        "--pose-topic", "/gt", "--require", "recall@0.05m/5deg>=0.7", "--require", "availability>0.8"
+        "--pose-topic", "/gt", "--require", "recall@0.05m/5deg>=0.7", "--require", "availability>0.7"
     )
     assert done.status == 0 and done.out.count("pass") == 2, done.err
-    done = command("--pose-topic", "/gt", "--require", "ate<=1", "--require", "false==0")
+    done = command("--no-track", "--pose-topic", "/gt", "--require", "ate<=1", "--require", "false==0")
     assert done.status == 1 and done.out.count("pass") == 1 and done.out.count("FAIL") == 1
     done = command("--require", "availability==1", "--json")
     assert done.status == 1 and json.loads(done.out)["passed"] is False
+
+
+def test_tracking_refuses_the_wrong_pose_as_a_jump(command: Command, bag: Path) -> None:
+    tracked = json.loads(command("--pose-topic", "/gt", "--odom", "odom", "--json").out)
+    assert (tracked["localized"], tracked["false_localizations"]) == (9, 0)
+    assert sum(count for gate, count in tracked["reasons"].items() if gate.startswith("jump")) == 1
+    alone = json.loads(command("--pose-topic", "/gt", "--no-track", "--json").out)
+    assert (alone["localized"], alone["false_localizations"]) == (10, 1)
 
 
 def test_a_truth_of_another_frame_is_inspected_aligned(command: Command, bag: Path, tmp_path: Path) -> None:
@@ -96,7 +115,7 @@ def test_a_truth_of_another_frame_is_inspected_aligned(command: Command, bag: Pa
 
 def test_without_truth(command: Command, bag: Path, tmp_path: Path) -> None:
     done = command("--out", "out")
-    assert done.status == 0 and "10 of 12 images localized; latency" in done.out
+    assert done.status == 0 and "9 of 12 images localized; latency" in done.out
     assert "true pose unknown" in (tmp_path / "out/report.html").read_text()
 
 
@@ -130,6 +149,8 @@ def renamed(topic: str, extra: str) -> list[Sent]:
         (without("tf"), ("--base", "base_link"), "no transform connects base_link and camera"),
         (without(), ("--require", "speed>=1"), "--require 'speed>=1': expected NAME>=NUMBER"),
         (without(), ("--require", "ate<=0.1"), "--require 'ate<=0.1': needs the truth"),
+        (without(), ("--live", "--realtime"), "--realtime: --live is in the bag's time anyway"),
+        (without(), ("--rate", "2"), "--rate: is for --live"),
         (without(), ("--align", "se3"), "--align: there is no truth to move"),
         (
             without(),

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diff2i2p_core.demo.session import _is_ready, _rows, answers, results
+from diff2i2p_core.demo.node_process import is_ready, read_rows
+from diff2i2p_core.demo.session import answers, results
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.se3 import exp, to_quaternion
 
@@ -60,21 +61,21 @@ def test_poses_reasons_and_latencies_find_their_images() -> None:
 def test_half_a_line_is_not_read_yet(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text('{"kind": "ready"}\n{"kind": "t')
-    assert list(_rows(path)) == [{"kind": "ready"}]
+    assert list(read_rows(path)) == [{"kind": "ready"}]
 
 
 def test_ready_needs_the_connection_and_an_active_node(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
-    assert not _is_ready(path)
+    assert not is_ready(path)
     rows = [diagnostics("0.0", state="inactive"), {"kind": "ready"}]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert not _is_ready(path)
+    assert not is_ready(path)
     path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, diagnostics("0.0", level=1)]))
-    assert _is_ready(path)
+    assert is_ready(path)
 
 
 def test_a_node_that_cannot_be_configured_is_quoted(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text(json.dumps(diagnostics("0.0", level=2, state="unconfigured")) + "\n")
     with pytest.raises(InputError, match="the ROS 2 node says: words"):
-        _is_ready(path)
+        is_ready(path)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.geometry.covariance import covariance_at
 from diff2i2p_core.geometry.se3 import compose, exp
 
 pytestmark = pytest.mark.ros
@@ -15,7 +16,6 @@ from geometry_msgs.msg import Pose
 from scipy.spatial.transform import Rotation
 
 from diff2i2p.poses import (
-    covariance_at,
     matrix_from_pose,
     matrix_from_transform,
     nanoseconds,

@@ -63,6 +63,10 @@ class BagCamera:
                 candidates = set(bag.topics(messages.IMAGES)) if depth else depth_images(bag)
                 self.depth_topic = pick(bag, "--depth", "depth image", depth, candidates)
             topics = [self.topic, *([self.depth_topic] if self.depth_topic else [])]
+            self.compressed = [
+                t for t, kind in bag.topics(messages.IMAGES).items() if kind == messages.COMPRESSED
+            ]
+            """Of the image topics."""
             self.index = BagIndex.of(bag, topics, pose_topic)
             self.info_topic = self.index.info_topic(bag, self.topic, camera_info)
             self.calibration = self.index.camera(bag, self.topic, self.info_topic)

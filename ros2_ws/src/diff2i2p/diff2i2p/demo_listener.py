@@ -1,10 +1,11 @@
-"""Records what the localization node says: transforms, and diagnostics.
+"""Records what the localization node says: transforms, poses and diagnostics.
 
     python -m diff2i2p.demo_listener LOG
 
 Appends JSON lines to LOG: `{"kind": "ready"}` once /tf has a publisher, then `{"kind": "tf", stamp, parent,
-child, translation, quaternion, received}` and `{"kind": "diagnostics", level, message, values, received}`;
-stamps in nanoseconds, received in monotonic nanoseconds.
+child, translation, quaternion, received}`, `{"kind": "pose", stamp, parent, translation, quaternion,
+covariance, received}` and `{"kind": "diagnostics", level, message, values, received}`; stamps in nanoseconds,
+received in monotonic nanoseconds.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import IO, Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
@@ -26,12 +28,13 @@ from diff2i2p.poses import nanoseconds
 
 
 class Listener(Node):
-    """Writes a line per transform and per diagnostic status."""
+    """Writes a line per transform, pose and diagnostic status."""
 
     def __init__(self, log: IO[str]) -> None:
         super().__init__("demo_listener")
         self._log = log
         self._tf = self.create_subscription(TFMessage, "/tf", self._on_tf, QoSProfile(depth=100))
+        self.create_subscription(PoseWithCovarianceStamped, "pose", self._on_pose, QoSProfile(depth=100))
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 100)
         self._ready_timer = self.create_timer(0.05, self._check_ready)
 
@@ -53,6 +56,19 @@ class Listener(Node):
                 quaternion=[q.x, q.y, q.z, q.w],
                 received=received,
             )
+
+    def _on_pose(self, message: PoseWithCovarianceStamped) -> None:
+        pose = message.pose.pose
+        p, q = pose.position, pose.orientation
+        self._write(
+            kind="pose",
+            stamp=nanoseconds(message.header.stamp),
+            parent=message.header.frame_id,
+            translation=[p.x, p.y, p.z],
+            quaternion=[q.x, q.y, q.z, q.w],
+            covariance=[float(value) for value in message.pose.covariance],
+            received=time.monotonic_ns(),
+        )
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         received = time.monotonic_ns()

@@ -16,13 +16,13 @@ from rclpy.time import Time
 
 from diff2i2p.parameters import Parameters
 from diff2i2p.poses import (
-    covariance_at,
     matrix_from_transform,
     nanoseconds,
     stamp_from,
     stamped_pose,
     stamped_transform,
 )
+from diff2i2p_core.geometry.covariance import covariance_at
 
 if TYPE_CHECKING:
     from diff2i2p.transforms import Buffer

@@ -76,15 +76,3 @@ def matrix_from_pose(pose: Pose, what: str) -> Matrix:
     if abs(norm - 1) > 0.01:
         raise InputError(f"{what}: the quaternion has norm {norm:.3g}; send a unit quaternion")
     return from_quaternion([p.x, p.y, p.z], quaternion)
-
-
-def covariance_at(covariance: Matrix, lever: NDArray[np.float64]) -> Matrix:
-    """The covariance (6, 6) of a body's pose at another point fixed to it.
-
-    `lever` (3,) leads from the first point to the other, in the axes of the fixed frame; rotations there
-    turn about fixed axes, so the other point moves by dt + dr x lever.
-    """
-    x, y, z = lever
-    jacobian = np.eye(6)
-    jacobian[:3, 3:] = [[0, z, -y], [-z, 0, x], [y, -x, 0]]
-    return np.asarray(jacobian @ covariance @ jacobian.T)

@@ -1,0 +1,211 @@
+"""A bag through the ROS 2 node: played over DDS with its own time, and what another process heard of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diff2i2p_core.data.bags.camera import BagCamera
+from diff2i2p_core.demo.node_process import (
+    FRAME_TIMEOUT,
+    MAP_FRAME,
+    READY_TIMEOUT,
+    follow,
+    is_ready,
+    module,
+    node_command,
+    read_rows,
+    ros_environment,
+    stamp_of,
+)
+from diff2i2p_core.demo.processes import children, wait_until
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.evaluation.replay import Replay
+from diff2i2p_core.evaluation.replay_truth import Truth
+from diff2i2p_core.evaluation.trajectory import QueryResult
+from diff2i2p_core.geometry.covariance import covariance_at
+from diff2i2p_core.geometry.se3 import Array, from_quaternion, translation_error
+
+COUNTS = ("images_received", "images_dropped", "image_faults", "camera_info_faults", "tf_faults")
+"""Of the node's diagnostics, at the end."""
+
+
+@dataclass(frozen=True)
+class LiveSettings:
+    """How the node runs; frames as its parameters."""
+
+    map_path: Path
+    weights: str | None = None
+    device: str = "cpu"
+    odom: str | None = None
+    base: str | None = None
+    track: bool = True
+    rate: float = 1.0
+    """Seconds of the bag in a second."""
+
+
+def replay_live(
+    camera: BagCamera,
+    settings: LiveSettings,
+    log_folder: Path,
+    truth: Truth | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[Replay, dict[str, Any]]:
+    """Play the bag to a node; the poses that came over DDS, and what else the node said.
+
+    Latency is from publishing an image to hearing its pose, in time of the wall.
+
+    Raises:
+        InputError: a process failed, with its last words; or the node takes no such messages.
+    """
+    heard, played = log_folder / "listener.jsonl", log_folder / "player.jsonl"
+    for path in (heard, played):
+        path.unlink(missing_ok=True)
+    with children(ros_environment(log_folder), log_folder) as group:
+        group.start("listener", module("demo_listener", str(heard)))
+        group.start("node", _node(camera, settings))
+        wait_until(lambda: is_ready(heard), group, "the node to start and be heard", READY_TIMEOUT)
+        player = group.start("player", _player(camera, settings, played))
+        longest = max(np.diff(camera.stamps), default=0) / 1e9 / settings.rate
+        follow(player, group, heard, played, len(camera.stamps), progress, FRAME_TIMEOUT + float(longest))
+    return results_of(camera, settings, list(read_rows(played)), list(read_rows(heard)), truth)
+
+
+def _node(camera: BagCamera, settings: LiveSettings) -> list[str]:
+    compressed = camera.topic in camera.compressed
+    if camera.depth_topic in camera.compressed:
+        raise InputError(
+            f"{camera.path}: {camera.depth_topic} is compressed, and the node takes raw depth; leave --live "
+            "out, or name another --depth"
+        )
+    parameters: dict[str, Any] = {
+        "use_sim_time": True,
+        "device": settings.device,
+        "image_transport": "compressed" if compressed else "raw",
+        "odom_frame": settings.odom or "",
+        "base_frame": settings.base or "",
+        "camera_frame": camera.frame,
+        "use_prior": settings.track,
+        "use_depth": camera.depth_topic is not None,
+    }
+    remappings = {
+        "image/compressed" if compressed else "image": camera.topic,
+        "camera_info": camera.info_topic,
+    }
+    if camera.depth_topic is not None:
+        remappings["depth"] = camera.depth_topic
+    return node_command(settings.map_path, settings.weights, parameters, remappings)
+
+
+def _player(camera: BagCamera, settings: LiveSettings, log: Path) -> list[str]:
+    depth = ["--depth", camera.depth_topic] if camera.depth_topic else []
+    return module(
+        "bag_player",
+        str(camera.path),
+        str(log),
+        *("--image", camera.topic, "--info", camera.info_topic, *depth),
+        *("--rate", str(settings.rate), "--leave-out", settings.odom or settings.base or camera.frame),
+    )
+
+
+def results_of(
+    camera: BagCamera,
+    settings: LiveSettings,
+    played: Sequence[dict[str, Any]],
+    heard: Sequence[dict[str, Any]],
+    truth: Truth | None,
+) -> tuple[Replay, dict[str, Any]]:
+    """Of the rows that player and listener wrote: a result for each image that the node worked on."""
+    published = {row["stamp"]: row["published"] for row in played}
+    poses = {row["stamp"]: row for row in heard if row["kind"] == "pose" and row["parent"] == MAP_FRAME}
+    said: dict[int, dict[str, Any]] = {}
+    for row in heard:
+        if row["kind"] == "diagnostics" and "last_stamp" in row["values"]:
+            said.setdefault(stamp_of(row["values"]["last_stamp"]), row)  # later ones speak of other things
+    results = []
+    for number, stamp in enumerate(camera.stamps):
+        if stamp in published and (stamp in poses or stamp in said):
+            true = None if truth is None else truth.at(stamp)
+            base_from_camera = _from_camera(camera, settings.base, stamp)
+            results.append(
+                _result(
+                    number, stamp, true, base_from_camera, published[stamp], poses.get(stamp), said.get(stamp)
+                )
+            )
+    last: dict[str, str] = next(
+        (row["values"] for row in reversed(heard) if row["kind"] == "diagnostics"), {}
+    )
+    node: dict[str, Any] = {name: int(last[name]) for name in COUNTS if name in last}
+    node["transforms"], node["transforms_apart_m"] = _transforms(camera, settings, results, heard)
+    stamps = camera.stamps
+    replay = Replay(results, len(stamps) - len(results), stamps[0] / 1e9, stamps[-1] / 1e9)
+    return replay, node
+
+
+def _result(
+    number: int,
+    stamp: int,
+    true: Array | None,
+    base_from_camera: Array | None,
+    published: int,
+    pose: dict[str, Any] | None,
+    said: dict[str, Any] | None,
+) -> QueryResult:
+    map_from_camera = covariance = None
+    if pose is not None and base_from_camera is not None:
+        map_from_base = from_quaternion(pose["translation"], pose["quaternion"])
+        map_from_camera = map_from_base @ base_from_camera
+        lever = map_from_camera[:3, 3] - map_from_base[:3, 3]
+        covariance = covariance_at(np.reshape(pose["covariance"], (6, 6)), lever)
+    values = {} if said is None else said["values"]
+    reason = ""
+    if map_from_camera is None:
+        named = values.get("reason", "none")
+        reason = named if named != "none" or said is None else said["message"]
+    return QueryResult(
+        number=number,
+        stamp=stamp / 1e9,
+        true_map_from_camera=true,
+        map_from_camera=map_from_camera,
+        reason=reason,
+        num_inliers=int(values["inliers"]) if "inliers" in values else None,
+        inlier_ratio=float(values["inlier_ratio"]) if "inlier_ratio" in values else None,
+        latency_ms=None if pose is None else (pose["received"] - published) / 1e6,
+        covariance=covariance,
+    )
+
+
+def _transforms(
+    camera: BagCamera,
+    settings: LiveSettings,
+    results: Sequence[QueryResult],
+    heard: Sequence[dict[str, Any]],
+) -> tuple[int, float | None]:
+    """How many transforms came on /tf, and how far the camera they say is from that of `pose`, at most."""
+    child = settings.odom or settings.base or camera.frame
+    pose_of = {camera.stamps[r.number]: r.map_from_camera for r in results}
+    count = 0
+    apart: dict[int, float] = {}
+    for row in heard:
+        if row["kind"] != "tf" or (row["parent"], row["child"]) != (MAP_FRAME, child):
+            continue
+        count += 1
+        stamp = row["stamp"]
+        pose, child_from_camera = pose_of.get(stamp), _from_camera(camera, child, stamp)
+        if pose is not None and child_from_camera is not None:
+            map_from_child = from_quaternion(row["translation"], row["quaternion"])
+            # A repeated transform may have an image's stamp by chance.
+            off = translation_error(map_from_child @ child_from_camera, pose)
+            apart[stamp] = min(off, apart.get(stamp, off))
+    return count, max(apart.values(), default=None)
+
+
+def _from_camera(camera: BagCamera, frame: str | None, stamp: int) -> Array | None:
+    """(4, 4) frame_from_camera of the bag's TF."""
+    if frame is None or frame == camera.frame:
+        return np.eye(4)
+    return camera.index.tree.at(frame, camera.frame, stamp)

@@ -1,0 +1,138 @@
+"""The ROS 2 node as a process of its own, beside a player and a listener that write JSON lines.
+
+This module starts ROS programs but imports none: they run with the same interpreter.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from diff2i2p_core.demo.processes import Child, Children
+from diff2i2p_core.errors import InputError
+
+MAP_FRAME = "map"
+READY_TIMEOUT = 120.0
+"""Seconds for the node to start: importing torch, loading the map, DDS discovery."""
+ERROR = 2
+"""Level of diagnostics."""
+FRAME_TIMEOUT = 40.0
+"""Seconds without an answer about a frame; the player itself gives up a frame after 30."""
+
+
+def check_ros() -> None:
+    """InputError with the mend where the node cannot run."""
+    mend = "run `make setup`, or source a ROS 2 installation and the workspace of ros2_ws"
+    for module, what in (
+        ("rclpy", "ROS 2 (rclpy)"),
+        ("tf2_msgs", "tf2_msgs"),
+        ("diff2i2p", "the ROS package diff2i2p"),
+    ):
+        if importlib.util.find_spec(module) is None:
+            raise InputError(f"{what} is not installed for {sys.executable}; {mend}")
+
+
+def ros_environment(log_folder: Path) -> dict[str, str]:
+    """The environment of the demo's processes: this host only, a domain of its own, room for images."""
+    environment = dict(os.environ)
+    environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    environment["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 101)
+    environment["ROS_LOG_DIR"] = str(log_folder / "ros")
+    environment["PYTHONUNBUFFERED"] = "1"
+    profile = fastdds_profile()
+    if profile is not None:
+        environment["FASTRTPS_DEFAULT_PROFILES_FILE"] = str(profile)
+    return environment
+
+
+def fastdds_profile() -> Path | None:
+    """The ROS package's fastdds.xml, in its source folder or installed; None if it has none."""
+    found = importlib.util.find_spec("diff2i2p")
+    folders = [Path(found.origin).parents[1]] if found is not None and found.origin else []
+    prefixes = [*os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep), sys.prefix]
+    folders += [Path(prefix) / "share" / "diff2i2p" for prefix in prefixes if prefix]
+    return next((p for folder in folders if (p := folder / "config" / "fastdds.xml").is_file()), None)
+
+
+def module(name: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", f"diff2i2p.{name}", *arguments]
+
+
+def node_command(
+    map_path: Path, weights: str | None, parameters: dict[str, Any], remappings: dict[str, str]
+) -> list[str]:
+    """The node with a map file; `parameters` and `remappings` are those beside it."""
+    values: dict[str, Any] = {"map": str(map_path.resolve()), "map_frame": MAP_FRAME, **parameters}
+    if weights is not None:
+        values["weights"] = str(Path(weights).resolve()) if Path(weights).exists() else weights
+    return [
+        *module("localization_node"),
+        "--ros-args",
+        *(word for key, value in values.items() for word in ("-p", f"{key}:={json.dumps(value)}")),
+        *(word for name, topic in remappings.items() for word in ("-r", f"{name}:={topic}")),
+    ]
+
+
+def is_ready(heard: Path) -> bool:
+    """Whether the listener hears the node, and it is active; InputError if it could not be configured."""
+    state = node_state(heard)
+    return state == "active" and any(row["kind"] == "ready" for row in read_rows(heard))
+
+
+def node_state(heard: Path) -> str:
+    """The node's lifecycle state, empty before it is heard; InputError with its words if it is in trouble."""
+    states = [row for row in read_rows(heard) if row["kind"] == "diagnostics" and "state" in row["values"]]
+    if not states:
+        return ""
+    if states[-1]["level"] == ERROR:
+        raise InputError(f"the ROS 2 node says: {states[-1]['message']}")
+    return str(states[-1]["values"]["state"])
+
+
+def follow(
+    player: Child,
+    group: Children,
+    heard: Path,
+    played: Path,
+    count: int,
+    progress: Callable[[int], None] | None,
+    patience: float = FRAME_TIMEOUT,
+) -> None:
+    """Until the player has ended; InputError if a process fails or nothing moves for `patience` seconds."""
+    done, moved = 0, time.monotonic()
+    while player.status is None:
+        group.check()
+        node_state(heard)
+        now_done = sum(1 for _ in read_rows(played))
+        if now_done > done:
+            done, moved = now_done, time.monotonic()
+            if progress is not None:
+                progress(done)
+        if time.monotonic() - moved > (max(READY_TIMEOUT, patience) if done == 0 else patience):
+            raise InputError(
+                f"the player stands still after {done} of {count} images; see {player.log.parent}"
+            )
+        time.sleep(0.05)
+    group.check()
+    if progress is not None:
+        progress(count)
+
+
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The whole lines of a JSON lines file that may still be written to."""
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+            if line.endswith("\n"):
+                yield json.loads(line)
+
+
+def stamp_of(text: str) -> int:
+    """Nanoseconds of seconds.nanoseconds."""
+    seconds, nanoseconds = text.split(".")
+    return int(seconds) * 1_000_000_000 + int(nanoseconds)

@@ -1,0 +1,166 @@
+"""Plays a bag's camera and transforms in the bag's time, /clock with it, for `diff2i2p replay --live`.
+
+    python -m diff2i2p.bag_player BAG LOG --image /camera/image_raw --info /camera/camera_info --rate 0.5
+
+Messages go out as they were recorded, on their own topics. Writes a JSON line per image to LOG: stamp (ns)
+and published (monotonic ns).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
+from rclpy.serialization import deserialize_message, serialize_message
+from rosgraph_msgs.msg import Clock
+from tf2_msgs.msg import TFMessage
+
+from diff2i2p.poses import nanoseconds, stamp_from
+from diff2i2p_core.data.bags.messages import TRANSFORMS
+from diff2i2p_core.data.bags.reader import Bag
+from diff2i2p_core.errors import InputError
+
+DISCOVERY_TIMEOUT = 120.0
+"""Seconds for the node to load its map and subscribe."""
+SETTLE = 1.0
+"""Seconds between the camera's match and the first message, for the transforms' and the clock's."""
+CLOCK_PERIOD = 0.01
+LAST_ANSWER = 20.0
+"""Seconds for the work on the last image, at most."""
+STATIC_QOS = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+class BagPlayer(Node):
+    """Publishes a bag's messages and its time; hears from /diagnostics which image was worked on last."""
+
+    def __init__(self, bag: Bag, arguments: argparse.Namespace) -> None:
+        super().__init__("bag_player")
+        self._bag = bag
+        self._camera = [arguments.image, arguments.info, *([arguments.depth] if arguments.depth else [])]
+        self._image, self._info, self._rate = arguments.image, arguments.info, arguments.rate
+        self._left_out: str = arguments.leave_out
+        self._bag_time = self.create_publisher(Clock, "/clock", QoSProfile(depth=1))
+        self._types: dict[str, Any] = {}
+        self._publishers_of: dict[str, Any] = {}
+        for topic, _, kind, _ in self._messages():
+            if topic not in self._types:
+                self._types[topic] = _message_class(kind)
+                static = topic.endswith("tf_static")
+                camera = qos_profile_sensor_data
+                qos = camera if topic in self._camera else STATIC_QOS if static else QoSProfile(depth=100)
+                self._publishers_of[topic] = self.create_publisher(self._types[topic], topic, qos)
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 100)
+        self._worked_on = 0
+
+    def play(self, log: Any) -> None:
+        """To the end of the bag and the last image's answer; TimeoutError where nobody subscribes."""
+        first, calibration = self._first()
+        self._wait_matched()
+        # A driver repeats the calibration all the time; a bag may have it after the first image.
+        self._publishers_of[self._info].publish(calibration)
+        self._run_clock(first, SETTLE)
+        begun = time.monotonic()
+        last = 0
+        for topic, received, _, data in self._messages():
+            due = begun + (received - first) / 1e9 / self._rate
+            while (wait := due - time.monotonic()) > 0:
+                self._tick(first + round((time.monotonic() - begun) * self._rate * 1e9))
+                rclpy.spin_once(self, timeout_sec=min(wait, CLOCK_PERIOD))
+            self._tick(received)
+            content = self._without_left_out(data) if topic.endswith(("tf", "tf_static")) else data
+            published = time.monotonic_ns()
+            self._publishers_of[topic].publish(content)
+            if topic == self._image:
+                last = nanoseconds(deserialize_message(data, self._types[topic]).header.stamp)
+                log.write(json.dumps({"stamp": last, "published": published}) + "\n")
+                log.flush()
+        until = time.monotonic() + LAST_ANSWER
+        while self._worked_on < last and time.monotonic() < until:
+            rclpy.spin_once(self, timeout_sec=0.1)
+
+    def _messages(self) -> Any:
+        topics = [*self._camera, *self._bag.topics((TRANSFORMS,))]
+        return self._bag.read_raw(topics)
+
+    def _first(self) -> tuple[int, bytes]:
+        """When the first message was recorded, and the first calibration."""
+        first = next(received for _, received, _, _ in self._messages())
+        return first, next(data for topic, _, _, data in self._messages() if topic == self._info)
+
+    def _wait_matched(self) -> None:
+        until = time.monotonic() + DISCOVERY_TIMEOUT
+        wanted = [self._publishers_of[topic] for topic in self._camera]
+        while not all(p.get_subscription_count() for p in wanted) or not self.count_publishers(
+            "/diagnostics"
+        ):
+            if time.monotonic() > until:
+                raise TimeoutError(f"no node subscribed to the camera within {DISCOVERY_TIMEOUT:.0f} s")
+            rclpy.spin_once(self, timeout_sec=0.1)
+
+    def _run_clock(self, stamp: int, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self._tick(stamp)
+            rclpy.spin_once(self, timeout_sec=CLOCK_PERIOD)
+
+    def _tick(self, stamp: int) -> None:
+        self._bag_time.publish(Clock(clock=stamp_from(stamp)))
+
+    def _without_left_out(self, data: bytes) -> bytes:
+        """Transforms to the frame that the node publishes, as another localizer's, stay out."""
+        message = deserialize_message(data, TFMessage)
+        kept = [t for t in message.transforms if t.child_frame_id.lstrip("/") != self._left_out]
+        return data if len(kept) == len(message.transforms) else serialize_message(TFMessage(transforms=kept))
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            for row in status.values:
+                if row.key == "last_stamp":
+                    seconds, fraction = row.value.split(".")
+                    self._worked_on = max(self._worked_on, int(seconds) * 10**9 + int(fraction))
+
+
+def _message_class(kind: str) -> Any:
+    """Of `sensor_msgs/msg/Image`."""
+    package, _, name = kind.split("/")
+    return getattr(importlib.import_module(f"{package}.msg"), name)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("bag", type=Path, help="bag folder or file")
+    parser.add_argument("log", type=Path, help="JSON lines to write")
+    parser.add_argument("--image", required=True, help="image topic")
+    parser.add_argument("--info", required=True, help="camera_info topic")
+    parser.add_argument("--depth", help="depth topic")
+    parser.add_argument("--rate", type=float, default=1.0, help="seconds of the bag in a second")
+    parser.add_argument("--leave-out", default="", help="frame whose transforms to leave out")
+    arguments = parser.parse_args()
+    rclpy.init()
+    try:
+        with Bag(arguments.bag) as bag, arguments.log.open("w", encoding="utf-8") as log:
+            player = BagPlayer(bag, arguments)
+            player.play(log)
+            player.destroy_node()
+        return 0
+    except (InputError, TimeoutError) as error:
+        print(f"bag_player: {error}", file=sys.stderr)
+        return 2
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return 130
+    finally:
+        rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""From what player and listener wrote of a bag to results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rosbags", reason="needs the extra `bags`")
+from bag_writer import BASE_FROM_CAMERA, write_bag
+from replay_room import messages, stamp, true_pose
+
+from diff2i2p_core.data.bags.camera import BagCamera
+from diff2i2p_core.demo.live_replay import LiveSettings, results_of
+from diff2i2p_core.evaluation.replay_truth import TruthSource, open_truth
+from diff2i2p_core.geometry.covariance import covariance_at
+from diff2i2p_core.geometry.se3 import Array, invert, to_quaternion
+
+COVARIANCE = np.diag([1.0, 2.0, 3.0, 0.1, 0.2, 0.3]) * 1e-4
+
+
+def row(kind: str, number: int, pose: Array, received: int, **values: Any) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "stamp": stamp(number),
+        "parent": "map",
+        "translation": pose[:3, 3].tolist(),
+        "quaternion": to_quaternion(pose).tolist(),
+        "received": received,
+        **values,
+    }
+
+
+def diagnostics(number: int, reason: str, message: str = "words", **values: str) -> dict[str, Any]:
+    at = f"{stamp(number) // 10**9}.{stamp(number) % 10**9:09d}"
+    content = {"last_stamp": at, "reason": reason, "inliers": "70", "inlier_ratio": "0.5", **values}
+    return {"kind": "diagnostics", "level": 0, "message": message, "values": content, "received": 0}
+
+
+@pytest.fixture
+def camera(tmp_path: Path) -> BagCamera:
+    return BagCamera(write_bag(tmp_path / "bag", messages()), pose_topic="/gt")
+
+
+def test_poses_of_the_base_become_the_cameras_and_the_rest_has_a_reason(camera: BagCamera) -> None:
+    settings = LiveSettings(Path("room.map"), odom="odom", base="base_link")
+    found = true_pose(2) @ invert(BASE_FROM_CAMERA)
+    found[2, 3] += 0.03
+    lever = found[:3, 3] - (found @ BASE_FROM_CAMERA)[:3, 3]
+    of_base = covariance_at(COVARIANCE, lever)
+    odom_from_camera = camera.index.tree.at("odom", "camera", stamp(2))
+    assert odom_from_camera is not None
+    map_from_odom = found @ BASE_FROM_CAMERA @ invert(odom_from_camera)
+    held_over = map_from_odom.copy()
+    held_over[0, 3] += 0.4  # an older transform, repeated just then
+    heard = [
+        {"kind": "ready"},
+        row("tf", 2, held_over, 1, child="odom"),
+        row("tf", 2, map_from_odom, 1, child="odom"),
+        row("tf", 3, np.eye(4), 1, child="base_link"),
+        row("pose", 2, found, 1_250_000_000, covariance=of_base.ravel().tolist()),
+        diagnostics(2, "none"),
+        diagnostics(4, "low coverage (inliers in 0.2 of the image, need 0.4)", inliers="65"),
+        diagnostics(6, "none", "localized, but the transform cannot be published: no base_link"),
+        diagnostics(6, "none", "no image for 2 s", images_received="12", images_dropped="9", tf_faults="1"),
+    ]
+    played = [{"stamp": stamp(number), "published": 1_000_000_000} for number in range(12)]
+    replay, node = results_of(camera, settings, played, heard, open_truth(TruthSource(topic="/gt"), camera))
+    assert [r.number for r in replay.results] == [2, 4, 6] and replay.dropped == 9
+    good, refused, without_tf = replay.results
+    assert good.translation_error_m == pytest.approx(0.03, abs=1e-6)
+    assert (good.latency_ms, good.num_inliers, good.reason) == (250.0, 70, "")
+    assert good.covariance is not None
+    np.testing.assert_allclose(good.covariance, COVARIANCE, atol=1e-12)
+    assert refused.map_from_camera is None and refused.reason.startswith("low coverage")
+    assert refused.latency_ms is None and refused.num_inliers == 65
+    assert without_tf.reason.startswith("localized, but the transform cannot be published")
+    assert (node["images_received"], node["images_dropped"], node["tf_faults"]) == (12, 9, 1)
+    assert node["transforms"] == 2 and node["transforms_apart_m"] == pytest.approx(0, abs=1e-9)
+
+
+def test_silence_is_all_dropped(camera: BagCamera) -> None:
+    replay, node = results_of(camera, LiveSettings(Path("room.map")), [], [], None)
+    assert (replay.results, replay.dropped) == ([], 12)
+    assert node == {"transforms": 0, "transforms_apart_m": None}
