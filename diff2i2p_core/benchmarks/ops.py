@@ -9,13 +9,16 @@ from functools import lru_cache, partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from diff2i2p_core.benchmarks.measure import Case
 from diff2i2p_core.benchmarks.pairs import wall_pair
+from diff2i2p_core.benchmarks.training import densify_work, splat_work, z_buffer_work
 from diff2i2p_core.models.config import released_config
 from diff2i2p_core.ops.backend import VARIABLE
 from diff2i2p_core.ops.grid import grid_subsample
 from diff2i2p_core.ops.kpconv import KERNEL_SIZE, Neighborhood, kernel_disposition, kpconv
+from diff2i2p_core.ops.mutual import mutual_matches
 from diff2i2p_core.ops.neighbors import neighbor_search
 from diff2i2p_core.ops.pyramid import PointPyramid, build_pyramid
 
@@ -38,6 +41,11 @@ def cases() -> list[Case]:
         "KPConv, 5k points, 128 channels, forward + backward": partial(
             _kpconv, level=1, channels=128, backward=True
         ),
+        "z-buffer, 21k points to 640x480": z_buffer_work,
+        "splat, 21k points to 640x480, forward + backward": partial(splat_work, scale=1.0),
+        "densify 640x480": partial(densify_work, backward=False),
+        "densify 640x480, forward + backward": partial(densify_work, backward=True),
+        "mutual matches, 100 pairs of patches of 1600 pixels and 128 points": _mutual_matches,
     }
     return [case for name, prepare in work.items() for case in reference_and_kernel(name, prepare)]
 
@@ -107,6 +115,19 @@ def _kpconv(device: str, level: int, channels: int, backward: bool = False, bf16
             torch.autograd.grad(output.sum(), (features, weights))
 
     return work
+
+
+def _mutual_matches(device: str) -> Work:
+    """The full network's coarsest image nodes, whose pixels lie together, with any of its points."""
+    generator = torch.Generator().manual_seed(0)
+    pixels, points = (
+        F.normalize(torch.randn(count, 128, generator=generator), dim=1).to(device)
+        for count in (76_800, 16_500)
+    )
+    first = torch.randint(len(pixels) // 1600, (100, 1), generator=generator) * 1600
+    rows = (first + torch.arange(1600)).to(device)
+    columns = torch.randint(len(points), (100, 128), generator=generator).to(device)
+    return lambda: mutual_matches(rows, columns, pixels, points, k=1, least=0.5)
 
 
 @lru_cache(maxsize=1)

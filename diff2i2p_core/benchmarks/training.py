@@ -24,11 +24,11 @@ def cases() -> list[Case]:
         Case("PnP, 500 correspondences, forward + backward", lambda d: _pnp(d, 500), 10, 590),
         Case("PnP, 2000 correspondences, forward + backward", lambda d: _pnp(d, 2000), 15, 21_500),
         Case("PnP, batch of 8 x 500, start given, forward + backward", lambda d: _pnp(d, 500, 8)),
-        Case("splat, 21k points to 640x480, forward + backward", lambda d: _splat(d, 1.0), 30, 1800),
-        Case("splat, 21k points to 160x120, forward + backward", lambda d: _splat(d, 0.25)),
-        Case("z-buffer, 21k points to 640x480", _z_buffer),
-        Case("densify 640x480, forward", lambda d: _densify(d, backward=False), 20, 400),
-        Case("densify 640x480, forward + backward", lambda d: _densify(d, backward=True)),
+        Case("splat, 21k points to 640x480, forward + backward", lambda d: splat_work(d, 1.0), 30, 1800),
+        Case("splat, 21k points to 160x120, forward + backward", lambda d: splat_work(d, 0.25)),
+        Case("z-buffer, 21k points to 640x480", z_buffer_work),
+        Case("densify 640x480, forward", lambda d: densify_work(d, backward=False), 20, 400),
+        Case("densify 640x480, forward + backward", lambda d: densify_work(d, backward=True)),
     ]
 
 
@@ -65,7 +65,7 @@ def _pnp(device: str, count: int, batch: int = 1) -> Work:
     return work
 
 
-def _splat(device: str, scale: float) -> Work:
+def splat_work(device: str, scale: float) -> Work:
     points = _room(POINTS, device)
     k = scaled_intrinsics(_intrinsics(device), scale, scale)
     size = int(SIZE[0] * scale), int(SIZE[1] * scale)
@@ -78,12 +78,12 @@ def _splat(device: str, scale: float) -> Work:
     return work
 
 
-def _z_buffer(device: str) -> Work:
+def z_buffer_work(device: str) -> Work:
     points, k = _room(POINTS, device), _intrinsics(device)
     return lambda: z_buffer(points, k, SIZE)
 
 
-def _densify(device: str, *, backward: bool) -> Work:
+def densify_work(device: str, *, backward: bool) -> Work:
     sparse, _ = z_buffer(_room(POINTS, device), _intrinsics(device), SIZE)
     if not backward:
         return lambda: densify(sparse)

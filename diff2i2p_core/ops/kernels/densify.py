@@ -8,11 +8,13 @@ loads come from the caches, and six launches read and write each key once.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
 ROWS, COLUMNS = 4, 32
 INFINITY = tl.constexpr(0x7F800000)
@@ -43,7 +45,7 @@ class Densify(torch.autograd.Function):
     """`ops.densify.densify` of float32 depths; half of the blur's taps, the middle one first."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, depth: Tensor, dilation: int, taps: tuple[float, float, float]) -> Tensor:
+    def forward(ctx: Any, depth: Tensor, dilation: int, taps: tuple[float, float, float]) -> Tensor:
         source, chosen = choose(depth, dilation)
         dense, share = torch.empty_like(chosen), torch.empty_like(chosen)
         if dense.numel():
@@ -52,18 +54,18 @@ class Densify(torch.autograd.Function):
                 ROWS=ROWS, COLUMNS=COLUMNS, enable_fp_fusion=False,
             )  # fmt: skip
         ctx.save_for_backward(source, share)
-        ctx.taps = taps  # type: ignore[attr-defined]
+        ctx.taps = taps
         return dense
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, grad_dense: Tensor) -> tuple[Tensor | None, ...]:
-        source, share = ctx.saved_tensors  # type: ignore[attr-defined]
+    def backward(ctx: Any, grad_dense: Tensor) -> tuple[Tensor | None, ...]:
+        source, share = ctx.saved_tensors
         grad_depth = torch.zeros_like(share)
         if share.numel():
             blur_back[_grid(share)](
                 grad_dense.contiguous(), source, share, grad_depth, *share.shape[1:],
-                *ctx.taps, ROWS=ROWS, COLUMNS=COLUMNS, enable_fp_fusion=False,  # type: ignore[attr-defined]
+                *ctx.taps, ROWS=ROWS, COLUMNS=COLUMNS, enable_fp_fusion=False,
             )  # fmt: skip
         return grad_depth, None, None
 

@@ -3,11 +3,6 @@
 One program takes a block of rows of one pair of patches and all of its columns. It gathers both from the
 features, multiplies them, and keeps of each row the k best columns, and of each column the k best of the
 block's rows; a maximum over the blocks then ends the columns' search.
-
-Computed, not measured: 100 pairs of 1600 pixels and 128 points with 128 channels are 5.2 GFLOP (3 % more
-with the padding to blocks), 0.08 ms at an H100's 67 TFLOP/s in float32. The features read are 88 MB (27 us at
-3.35 TB/s), the results 3 MB. The reference writes and reads 88 MB of gathered features and 82 MB of
-similarities besides, the latter twice.
 """
 
 from __future__ import annotations

@@ -8,15 +8,17 @@ over points for the intrinsics, which is one partial sum a block.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
 from diff2i2p_core.ops.kernels.z_buffer import finite, project
 
-BLOCK = 256
+BLOCK = 128
 INFINITY = tl.constexpr(0x7F800000)
 """Bits of float32 infinity: positive floats order like their bits."""
 ABSENT = tl.constexpr(1e-6)
@@ -28,7 +30,7 @@ class Splat(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx,
+        ctx: Any,
         points: Tensor,
         intrinsics: Tensor,
         size: tuple[int, int],
@@ -55,15 +57,15 @@ class Splat(torch.autograd.Function):
                 front, total, excess, depth, depth.numel(), BLOCK=BLOCK, enable_fp_fusion=False
             )
         ctx.save_for_backward(points, intrinsics, front, total, excess)
-        ctx.settings = (gamma, near, far)  # type: ignore[attr-defined]
+        ctx.settings = (gamma, near, far)
         return depth, coverage
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, grad_depth: Tensor, grad_coverage: Tensor) -> tuple[Tensor | None, ...]:
-        points, intrinsics, front, total, excess = ctx.saved_tensors  # type: ignore[attr-defined]
-        gamma, near, far = ctx.settings  # type: ignore[attr-defined]
-        for_intrinsics: bool = ctx.needs_input_grad[1]  # type: ignore[attr-defined]
+    def backward(ctx: Any, grad_depth: Tensor, grad_coverage: Tensor) -> tuple[Tensor | None, ...]:
+        points, intrinsics, front, total, excess = ctx.saved_tensors
+        gamma, near, far = ctx.settings
+        for_intrinsics: bool = ctx.needs_input_grad[1]
         batch, count = points.shape[:2]
         height, width = front.shape[1:]
         cameras = intrinsics.contiguous().expand(batch, 3, 3)

@@ -7,13 +7,15 @@ multiply-add, IEEE division): the same points fall into the same pixels.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
-BLOCK = 256
+BLOCK = 128
 EMPTY = tl.constexpr(0x7FFFFFFFFFFFFFFF)
 
 
@@ -22,7 +24,7 @@ class ZBuffer(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx,
+        ctx: Any,
         points: Tensor,
         intrinsics: Tensor,
         size: tuple[int, int],
@@ -46,16 +48,16 @@ class ZBuffer(torch.autograd.Function):
                 nearest, depth, winner, nearest.numel(), BLOCK=BLOCK, enable_fp_fusion=False
             )
         ctx.save_for_backward(winner)
-        ctx.count = count  # type: ignore[attr-defined]
+        ctx.count = count
         ctx.mark_non_differentiable(winner)
         return depth, winner
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, grad_depth: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        (winner,) = ctx.saved_tensors  # type: ignore[attr-defined]
+    def backward(ctx: Any, grad_depth: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        (winner,) = ctx.saved_tensors
         batch, height, width = winner.shape
-        grad_points = grad_depth.new_zeros(batch, ctx.count, 3)  # type: ignore[attr-defined]
+        grad_points = grad_depth.new_zeros(batch, ctx.count, 3)
         pixels = height * width
         if winner.numel():
             scatter_back[(triton.cdiv(pixels, BLOCK), batch)](
