@@ -38,8 +38,8 @@ class Neighborhood:
     @cached_property
     def transposed(self) -> tuple[Tensor, Tensor]:
         """The queries that hold each support: support n's are `holders[starts[n] : starts[n + 1]]`."""
-        supports, order = self.neighbors.reshape(-1).sort(stable=True)
-        bounds = torch.arange(len(self.supports) + 1, device=supports.device)
+        supports, order = self.neighbors.reshape(-1).int().sort(stable=True)
+        bounds = torch.arange(len(self.supports) + 1, dtype=torch.int32, device=supports.device)
         return torch.searchsorted(supports, bounds), order // self.neighbors.shape[1]
 
 

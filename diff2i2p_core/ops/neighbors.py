@@ -31,7 +31,8 @@ def neighbor_search(supports: Tensor, radius: float, lengths: Sequence[int]) -> 
     """A search in packed supports (N, 3) of these lengths: built once, asked many times.
 
     On the CPU a KD-tree with as many threads as torch has; on a GPU a sorted grid of cells and a kernel that
-    looks through them, or without Triton all distances. Neighbours are nearer than `radius` metres.
+    looks through them, or without Triton all distances. Neighbours are nearer than `radius` metres; with an
+    infinite radius they are the k nearest, at the price of all distances on a GPU.
     """
     if use_triton(supports):
         from diff2i2p_core.ops.kernels.neighbors import CellSearch

@@ -158,6 +158,8 @@ class _Sums:
                 BLOCK_C=block,
                 PRECISION=precision,
                 num_warps=max(1, block // 32),
+                # Two blocks of neighbours do not repay a pipeline's start, and Triton 3.0 fails to make it.
+                num_stages=1,
             )
         return self.buffer[:rows]
 
@@ -227,7 +229,7 @@ def _sum_neighbors(
         total = tl.dot(influence.to(gathered.dtype), gathered, total, input_precision=PRECISION)
         if POSITIVE:
             valid = tl.load(positive + other, mask=valid, other=0).to(tl.int1)
-        counted += tl.where(valid, 1.0, 0.0)
+        counted += valid.to(tl.float32)
     if not TRANSPOSED:
         count = tl.maximum(tl.sum(counted), 1.0)
         total = total / count

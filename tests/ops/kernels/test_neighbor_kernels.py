@@ -49,14 +49,18 @@ def assert_same_neighbors(mine: Tensor, reference: Tensor, queries: Tensor, supp
     assert all(len(set(row)) == len(row) for row in (r[r < len(supports)].tolist() for r in mine))
 
 
-@pytest.mark.parametrize("limit", [5, 30])
-def test_finds_what_the_tree_finds(kernel_device: str, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+@pytest.mark.parametrize(("limit", "radius"), [(5, 2.5), (30, 2.5), (30, float("inf"))])
+def test_finds_what_the_tree_finds(
+    kernel_device: str, monkeypatch: pytest.MonkeyPatch, limit: int, radius: float
+) -> None:
     supports, lengths = clouds(120, 60), (120, 60)
     queries, asked = torch.cat([clouds(50) + 0.3, clouds(21), torch.tensor([[1e3, -1e3, 0]])]), (50, 22)
-    mine = neighbor_search(supports.to(kernel_device), 2.5, lengths)(queries.to(kernel_device), limit, asked)
+    mine = neighbor_search(supports.to(kernel_device), radius, lengths)(
+        queries.to(kernel_device), limit, asked
+    )
     monkeypatch.setenv("DIFF2I2P_OPS", "torch")
-    tree = neighbor_search(supports, 2.5, lengths)(queries, limit, asked)
-    dense = DenseSearch(supports, 2.5, lengths)(queries, limit, asked)
+    tree = neighbor_search(supports, radius, lengths)(queries, limit, asked)
+    dense = DenseSearch(supports, radius, lengths)(queries, limit, asked)
     assert (tree[:, 0] < 180).sum() > 60
     assert (tree[:50] < 120).sum() + (tree[:50] == 180).sum() == tree[:50].numel()
     assert_same_neighbors(mine.cpu(), tree, queries, supports)
