@@ -21,13 +21,14 @@ class MapExtent:
         views = map_from_view[:, :3, 3]
         self._low = np.minimum(points.min(axis=0), views.min(axis=0))
         self._high = np.maximum(points.max(axis=0), views.max(axis=0))
-        self._cells = np.unique(np.concatenate([voxel_keys(points, NEAR), voxel_keys(views, NEAR)]))
+        keys = np.concatenate([voxel_keys(points, NEAR), voxel_keys(views, NEAR)])
+        self._cells = frozenset(np.unique(keys).tolist())
 
     def rejection(self, position: NDArray[np.float64], margin: float) -> str:
         """Why no camera is at `position` (3,), or "" if one may be; `margin` is around the box, in metres."""
         beyond = float(np.maximum(self._low - position, position - self._high).max())
         if beyond > margin:
             return f"outside the map ({beyond:.1f} m beyond its box, at most {margin:g})"
-        if not np.isin(voxel_keys(position + _AROUND, NEAR), self._cells).any():
+        if self._cells.isdisjoint(voxel_keys(position + _AROUND, NEAR).tolist()):
             return f"outside the map (nothing of it within {NEAR:g} m)"
         return ""

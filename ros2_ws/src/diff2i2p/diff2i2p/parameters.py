@@ -104,7 +104,7 @@ class Parameters:
     )
     use_prior: bool = parameter(
         TRACKER.use_prior,
-        "Search near the last pose or /initialpose first, not in the whole map",
+        "Search near the last pose or /initialpose; false: each image alone in the whole map, jumps pass",
         takes_effect="at once",
     )
     prior_distance: float = parameter(
