@@ -20,6 +20,7 @@ def localize(
     ] = None,
     weights: options.Weights = None,
     device: options.Device = "cpu",
+    precision: options.Precision = "float32",
     as_json: options.AsJson = False,
 ) -> None:
     """The camera's pose in a map, from one image. Exit status 3: not localized."""
@@ -30,5 +31,6 @@ def localize(
     model_camera = options.parse_camera(camera, pixels)
     near = None if prior is None else options.parse_pose(prior, "--prior")
     metres = None if depth is None else read_depth(depth)
-    localizer = Localizer.open(map_path, weights, device=options.check_device(device))
+    settings = options.localizer_settings(precision)
+    localizer = Localizer.open(map_path, weights, device=options.check_device(device), settings=settings)
     options.answer(localizer.localize(pixels, model_camera, prior=near, depth=metres), as_json)

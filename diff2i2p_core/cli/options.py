@@ -15,6 +15,7 @@ from diff2i2p_core.errors import InputError
 if TYPE_CHECKING:
     from diff2i2p_core.geometry.camera import Camera
     from diff2i2p_core.localization.result import Localization
+    from diff2i2p_core.localization.settings import LocalizerSettings
     from diff2i2p_core.mapping.clouds import Cloud
 
 Weights = Annotated[
@@ -22,6 +23,10 @@ Weights = Annotated[
     typer.Option(help="Weights: a shipped or fetched name or a file (.safetensors, released .pth)."),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
+Precision = Annotated[
+    str,
+    typer.Option(help="Of the image branch: float32, bfloat16, float16; half is faster, poses move by mm."),
+]
 Image = Annotated[Path, typer.Option(help="The image, PNG or JPEG.")]
 CameraText = Annotated[str, typer.Option("--camera", help="camera_info YAML, or fx,fy,cx,cy in pixels.")]
 Depth = Annotated[
@@ -57,6 +62,16 @@ def parse_pose(text: str, option: str) -> NDArray[np.float64]:
     except ValueError:
         raise InputError(f"{option} '{text}': expected x,y,z,qx,qy,qz,qw (metres, unit quaternion)") from None
     return from_quaternion(values[:3], values[3:])
+
+
+def localizer_settings(precision: str) -> LocalizerSettings:
+    """The defaults with `--precision`."""
+    from diff2i2p_core.localization.settings import PRECISIONS, LocalizerSettings
+
+    for known in PRECISIONS:
+        if precision == known:
+            return LocalizerSettings(precision=known)
+    raise InputError(f"--precision '{precision}': unknown; use one of {', '.join(PRECISIONS)}")
 
 
 def check_device(device: str) -> str:

@@ -143,14 +143,16 @@ class Localizer:
         pose_seconds = 0.0
         hypotheses: list[_Hypothesis] = []
         near = self._near(prior)
-        for submap in near or self._candidates(features):
-            pixels, points, scores = self._match(features, submap, camera)
-            before = time.perf_counter()
-            estimate = self._solve(pixels, points, scores, camera)
-            pose_seconds += time.perf_counter() - before
-            hypotheses.append(_Hypothesis(submap, pixels, points, estimate))
-            # Without a prior at least two places are compared: a single one cannot be ambiguous.
-            if (near or len(hypotheses) > 1) and any(map(self._is_plain, hypotheses)):
+        asked = near or self._candidates(features)
+        # Without a prior at least two places are compared: a single one cannot be ambiguous.
+        first = 1 if near else 2
+        for together in (asked[:first], *([submap] for submap in asked[first:])):
+            for submap, matches in zip(together, self._match(features, together, camera), strict=True):
+                before = time.perf_counter()
+                estimate = self._solve(*matches, camera)
+                pose_seconds += time.perf_counter() - before
+                hypotheses.append(_Hypothesis(submap, *matches[:2], estimate))
+            if any(map(self._is_plain, hypotheses)):
                 break
         total = time.perf_counter() - encoded
         latency = {
@@ -159,6 +161,13 @@ class Localizer:
             "pose": 1000 * pose_seconds,
         }
         return self._decide(hypotheses, camera, latency, prior if near else None)
+
+    def warm_up(self) -> None:
+        """Localize a made-up image: the first one takes longer, and should not be a robot's."""
+        noise = np.random.default_rng(0)
+        image = noise.integers(0, 256, (480, 640, 3), np.uint8)
+        depth = noise.uniform(1, 3, (480, 640)).astype(np.float32)
+        self.localize(image, Camera(640, 480, 550, 550, 320, 240), depth=depth)
 
     def _encode(
         self, image: NDArray[np.uint8], camera: Camera, depth: NDArray[np.float32] | None
@@ -176,7 +185,9 @@ class Localizer:
                     f"weights '{config.name}' need the query's depth; give a depth image, or mono weights"
                 )
             points = depth_tensor(depth, pinhole, config).to(self.model.device)
-        return self.model.encode_image(tensor, points, to_match=True)[0], pinhole
+        precision = getattr(torch, self.settings.precision)
+        with torch.autocast(tensor.device.type, precision, enabled=precision != torch.float32):
+            return self.model.encode_image(tensor, points, to_match=True)[0], pinhole
 
     def _near(self, prior: Array | None) -> list[int]:
         """The submaps nearest to a prior, nearest first; none without a prior, or far from the map."""
@@ -190,14 +201,19 @@ class Localizer:
         scores = self._index.scores(features)
         return scores.argsort(descending=True, stable=True)[: self.settings.candidates].tolist()
 
-    def _match(self, features: ImageFeatures, submap: int, camera: Camera) -> tuple[Array, Array, Array]:
-        """Pixels (C, 2) in the given image, points (C, 3) in the map, scores (C,)."""
-        found = self.model.match(features, self._submaps[submap])
+    def _match(
+        self, features: ImageFeatures, submaps: list[int], camera: Camera
+    ) -> list[tuple[Array, Array, Array]]:
+        """For each submap pixels (C, 2) in the given image, points (C, 3) in the map, scores (C,)."""
         network = input_camera(camera, self.model.config)
         scale = np.array([camera.width / network.width, camera.height / network.height])
-        pixels = (found.pixels.cpu().numpy().astype(np.float64) + 0.5) * scale - 0.5
-        points = transform_points(self.map.map_from_submap[submap], found.points.cpu().numpy())
-        return pixels, points, found.scores.cpu().numpy().astype(np.float64)
+        matches = []
+        found_in = self.model.match_many(features, [self._submaps[submap] for submap in submaps])
+        for submap, found in zip(submaps, found_in, strict=True):
+            pixels = (found.pixels.cpu().numpy().astype(np.float64) + 0.5) * scale - 0.5
+            points = transform_points(self.map.map_from_submap[submap], found.points.cpu().numpy())
+            matches.append((pixels, points, found.scores.cpu().numpy().astype(np.float64)))
+        return matches
 
     def _solve(self, pixels: Array, points: Array, scores: Array, camera: Camera) -> PoseEstimate | NoPose:
         settings = replace(self.settings.pnp, max_error_px=self.settings.max_error_px * camera.width / 640)

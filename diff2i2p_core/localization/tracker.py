@@ -37,6 +37,8 @@ class Localizing(Protocol):
         depth: NDArray[np.float32] | None = None,
     ) -> Localization: ...
 
+    def warm_up(self) -> None: ...
+
 
 @dataclass
 class _Track:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from diff2i2p_core.models.config import ModelConfig
 from diff2i2p_core.models.features import Correspondences, FusedNodes, ImageFeatures, SubmapFeatures
@@ -165,17 +168,29 @@ class Diff2I2P(nn.Module):
 
     def fuse(self, image: ImageFeatures, submap: SubmapFeatures) -> FusedNodes:
         """Both modalities' nodes after the fusion transformer."""
+        return self.fuse_many(image, [submap])[0]
+
+    def fuse_many(self, image: ImageFeatures, submaps: Sequence[SubmapFeatures]) -> list[FusedNodes]:
+        """`fuse` with each submap, all at once."""
         rows, columns = (torch.linspace(0, 1, n, device=image.tokens.device) for n in image.grid)
         pixels = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1).flatten(0, 1)
-        positions = submap.superpoints - submap.superpoints.mean(0)
         mask = None if bool(image.token_valid.all()) else image.token_valid.unsqueeze(0)
+        counts = [len(submap.superpoints) for submap in submaps]
+        centered = [submap.superpoints - submap.superpoints.mean(0) for submap in submaps]
+        tokens = pad_sequence([submap.tokens for submap in submaps], batch_first=True)
+        ranks = torch.arange(max(counts), device=tokens.device)
+        point_mask = ranks < torch.tensor(counts, device=tokens.device).unsqueeze(1)
         image_tokens, point_tokens = self.fusion(
-            image.tokens.unsqueeze(0), pixels, submap.tokens.unsqueeze(0), positions.unsqueeze(0), mask
+            image.tokens.unsqueeze(0),
+            pixels,
+            tokens,
+            pad_sequence(centered, batch_first=True),
+            mask,
+            point_mask if min(counts) < max(counts) else None,
         )
-        return FusedNodes(
-            image=self._nodes(image_tokens, image.grid)[0],
-            points=F.normalize(self._exact(point_tokens[0]), dim=-1),
-        )
+        nodes = self._nodes(image_tokens, image.grid)
+        points = F.normalize(self._exact(point_tokens), dim=-1)
+        return [FusedNodes(nodes[b], points[b, :count]) for b, count in enumerate(counts)]
 
     def match(
         self, image: ImageFeatures, submap: SubmapFeatures, nodes: FusedNodes | None = None
@@ -193,6 +208,11 @@ class Diff2I2P(nn.Module):
             image_nodes, point_nodes, _ = match_nodes(nodes, image.node_valid, submap.node_valid, settings)
             rows, columns = match_patches(image, submap, image_nodes, point_nodes, settings)
         return self.correspondences(image, submap, rows, columns, image_nodes, point_nodes)
+
+    def match_many(self, image: ImageFeatures, submaps: Sequence[SubmapFeatures]) -> list[Correspondences]:
+        """`match` with each submap; their transformers run together."""
+        nodes = self.fuse_many(image, submaps)
+        return [self.match(image, submap, fused) for submap, fused in zip(submaps, nodes, strict=True)]
 
     def correspondences(
         self,

@@ -73,7 +73,7 @@ class FusionTransformer(nn.Module):
         """Fuse the tokens.
 
         Args:
-            image: (B, N, D) image tokens after `image_input`.
+            image: (B, N, D) image tokens after `image_input`; (1, N, D) for one image with B clouds.
             pixels: (N, 2) their (row, column) in [0, 1].
             points: (B, M, D) superpoint tokens after `point_input`.
             positions: (B, M, 3) superpoints in metres, relative to their mean.
@@ -86,6 +86,7 @@ class FusionTransformer(nn.Module):
                 image = layer(image, image, image_mask)
                 points = layer(points, points, point_mask)
             else:
+                image = image.expand(len(points), -1, -1)  # after what is the same for all
                 image = layer(image, points, point_mask)
                 points = layer(points, image, image_mask)
         return self.output(image), self.output(points)

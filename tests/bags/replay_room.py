@@ -72,6 +72,9 @@ class KnowingLocalizer:
         )
         self.asked: list[SimpleNamespace] = []
 
+    def warm_up(self) -> None:
+        pass
+
     def localize(
         self, image: np.ndarray, camera: Camera, *, prior: Any = None, depth: Any = None
     ) -> Localization:

@@ -41,7 +41,7 @@ def tell_the_truth(localizer: Localizer, monkeypatch: pytest.MonkeyPatch, outlie
     asked: list[int] = []
     camera = input_camera(CAMERA, localizer.model.config)
 
-    def match(image: ImageFeatures, submap: SubmapFeatures) -> Correspondences:
+    def match(image: ImageFeatures, submap: SubmapFeatures, nodes: object = None) -> Correspondences:
         index = next(i for i, own in enumerate(localizer._submaps) if own is submap)
         asked.append(index)
         points = submap.points.numpy()
@@ -136,7 +136,7 @@ def test_two_places_with_the_same_support_are_ambiguous(
     tell_the_truth(localizer, monkeypatch)
     truthful, moved = localizer.model.match, localizer._submaps[2]
 
-    def match(image: ImageFeatures, submap: SubmapFeatures) -> Correspondences:
+    def match(image: ImageFeatures, submap: SubmapFeatures, nodes: object = None) -> Correspondences:
         """Every submap answers like the true one, so each puts the camera elsewhere."""
         return truthful(image, moved)
 
@@ -152,7 +152,7 @@ def test_matches_in_a_corner_are_believed_where_a_prior_confirms_them(
     tell_the_truth(localizer, monkeypatch)
     everywhere = localizer.model.match
 
-    def match(image: ImageFeatures, submap: SubmapFeatures) -> Correspondences:
+    def match(image: ImageFeatures, submap: SubmapFeatures, nodes: object = None) -> Correspondences:
         found = everywhere(image, submap)
         corner = (found.pixels < 70).all(dim=1)
         return replace(
@@ -237,3 +237,35 @@ def test_weights_of_rgbd_mode_need_the_depth(
         localizer.localize(IMAGE, CAMERA)
     with pytest.raises(InputError, match="depth is 160x120"):
         localizer.localize(IMAGE, CAMERA, depth=depth[::2, ::2])
+
+
+def test_submaps_matched_together_match_as_alone(localizer: Localizer) -> None:
+    features, _ = localizer._encode(IMAGE, CAMERA, None)
+    submaps = [localizer._submaps[i] for i in range(4)]
+    assert len({len(submap.superpoints) for submap in submaps}) > 1  # some are padded
+    together = localizer.model.fuse_many(features, submaps)
+    for submap, nodes in zip(submaps, together, strict=True):
+        alone = localizer.model.fuse(features, submap)
+        torch.testing.assert_close(nodes.image, alone.image, rtol=0, atol=1e-5)
+        torch.testing.assert_close(nodes.points, alone.points, rtol=0, atol=1e-5)
+
+
+def test_precision_is_that_of_the_image_branch_alone(localizer: Localizer) -> None:
+    exact, _ = localizer._encode(IMAGE, CAMERA, None)
+    localizer.settings = replace(localizer.settings, precision="bfloat16")
+    half, _ = localizer._encode(IMAGE, CAMERA, None)
+    error = (half.fine - exact.fine).norm() / exact.fine.norm()
+    assert half.fine.dtype == torch.float32 and 1e-4 < error < 3e-2
+    assert not torch.is_autocast_enabled("cpu")
+
+
+@pytest.mark.parametrize("mode", ["mono", "rgbd"])
+def test_warming_up_asks_for_nothing_and_says_nothing(
+    mode: str, tiny_weights: Path, room_cloud: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    from diff2i2p_core.models.checkpoint import read_config, save_model
+    from diff2i2p_core.models.diff2i2p import Diff2I2P
+
+    config = read_config(tiny_weights)[0].model_copy(update={"mode": mode, "name": "tiny"})
+    save_model(Diff2I2P(config), tmp_path / "weights.safetensors")
+    Localizer.from_cloud(*room_cloud, weights=tmp_path / "weights.safetensors", views=VIEWS[:1]).warm_up()

@@ -47,7 +47,7 @@ def localizer(tiny_weights: Path, monkeypatch: pytest.MonkeyPatch) -> Localizer:
     made = Localizer.from_cloud(points, colors, weights=tiny_weights, views=views)
     camera = input_camera(CAMERA, made.model.config)
 
-    def match(image: ImageFeatures, submap: SubmapFeatures) -> Correspondences:
+    def match(image: ImageFeatures, submap: SubmapFeatures, nodes: object = None) -> Correspondences:
         points = submap.points.numpy()
         pixels, z = camera.project(transform_points(invert(VIEW_FROM_CAMERA), points))
         kept = np.flatnonzero(camera.contains(pixels, z))[::5]

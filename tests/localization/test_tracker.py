@@ -50,6 +50,9 @@ class Scripted:
             return replace(empty, reason=answer)
         return replace(empty, localized=True, map_from_camera=answer, covariance=np.eye(6), submap=3)
 
+    def warm_up(self) -> None:
+        pass
+
 
 class Rig:
     """A tracker that gets an image each tenth of a second."""

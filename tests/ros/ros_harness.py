@@ -111,6 +111,9 @@ class ScriptedLocalizer:
             inlier_points=np.ones((2, 3)),
         )
 
+    def warm_up(self) -> None:
+        pass
+
 
 class Spinning:
     """A node with an executor of its own in a thread."""

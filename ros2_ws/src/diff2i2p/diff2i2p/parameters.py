@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-from diff2i2p_core.localization.settings import LocalizerSettings, TrackerSettings
+from diff2i2p_core.localization.settings import PRECISIONS, LocalizerSettings, Precision, TrackerSettings
 
 LOCALIZER, TRACKER = LocalizerSettings(), TrackerSettings()
 """Their own defaults are the node's."""
@@ -82,6 +82,12 @@ class Parameters:
         "Submaps that are fully matched with an image; more is surer and slower",
         at_least=1,
         at_most=100,
+        takes_effect="at once",
+    )
+    precision: str = parameter(
+        LOCALIZER.precision,
+        "Of the network's image branch; half precision is faster and moves poses by millimetres",
+        choices=PRECISIONS,
         takes_effect="at once",
     )
     min_inliers: int = parameter(
@@ -222,6 +228,7 @@ class Parameters:
         return replace(
             LOCALIZER,
             candidates=self.candidates,
+            precision=cast(Precision, self.precision),
             prior_distance=self.prior_distance,
             prior_angle_deg=self.prior_angle_deg,
             gates=gates,

@@ -220,6 +220,7 @@ class Pipeline:
         """Work in another map from now on; `source` says where it came from."""
         p = self.parameters  # they may have changed meanwhile
         localizer.settings = p.localizer_settings()
+        localizer.warm_up()
         with self._lock:
             self._tracker, self._initial = Tracker(localizer, p.tracker_settings()), None
         self._health.map = source
