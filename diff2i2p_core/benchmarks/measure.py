@@ -46,6 +46,17 @@ class Case:
 
 
 @dataclass(frozen=True)
+class OnFile:
+    """Work on a file whose size is to be told as well."""
+
+    work: Callable[[], Any]
+    path: Path
+
+    def __call__(self) -> Any:
+        return self.work()
+
+
+@dataclass(frozen=True)
 class Timing:
     name: str
     median_ms: float
@@ -65,6 +76,8 @@ class Timing:
     times_faster: float | None = None
     """A kernel: the median of its reference, in the same run, divided by its own."""
     times_less_memory: float | None = None
+    file_mb: float | None = None
+    """Size of the file that the case reads or writes, 10^6 bytes."""
 
 
 def cases_of(part: str) -> list[Case]:
@@ -112,6 +125,7 @@ def measure(case: Case, device: str = "cpu", runs: int = 30, warm_up: int = 5) -
         released_ms=case.released_ms,
         aim_mb=case.aim_mb,
         released_mb=case.released_mb,
+        file_mb=work.path.stat().st_size / 1e6 if isinstance(work, OnFile) else None,
     )
 
 

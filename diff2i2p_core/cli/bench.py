@@ -66,6 +66,7 @@ def _print_table(part: str, timings: list[Timing]) -> None:
         "peak MiB": [number(t.peak_mb) for t in timings],
         "aim MiB": [number(t.aim_mb) for t in timings],
         "released code MiB": [number(t.released_mb) for t in timings],
+        "file MB": [number(t.file_mb, 1) for t in timings],
         "GPU MiB": [number(t.gpu_peak_mb) for t in timings],
         "times faster": [number(t.times_faster, 1) for t in timings],
         "times less memory": [number(t.times_less_memory, 1) for t in timings],

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 _BITS = 21
 _OFFSET = 1 << (_BITS - 1)
+_SUMMED_AT_ONCE = 1 << 18
+"""Keys; bounds the copies that are made of millions of points."""
 
 
 def voxel_keys(points: NDArray[Any], voxel: float) -> NDArray[np.int64]:
@@ -16,34 +18,49 @@ def voxel_keys(points: NDArray[Any], voxel: float) -> NDArray[np.int64]:
 
     Keys are unique within +- 2^20 cells of the origin (52 km at 5 cm); finite points are the caller's duty.
     """
-    cells = np.floor(np.asarray(points, np.float64) / voxel).astype(np.int64) + _OFFSET
-    return np.asarray((cells[:, 0] << (2 * _BITS)) | (cells[:, 1] << _BITS) | cells[:, 2])
+    keys = np.zeros(len(points), np.int64)
+    for axis in range(3):
+        cells = np.floor(points[:, axis].astype(np.float64) / voxel).astype(np.int64) + _OFFSET
+        keys |= cells << ((2 - axis) * _BITS)
+    return keys
 
 
 def sum_by_key(
     keys: NDArray[np.int64], values: NDArray[Any]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Unique keys (M,), ascending, and the sums (M, C) of the rows of `values` (N, C) under each."""
-    order = np.argsort(keys, kind="stable")
-    sorted_keys = keys[order]
-    starts = (
-        np.flatnonzero(np.r_[True, sorted_keys[1:] != sorted_keys[:-1]]) if len(keys) else np.empty(0, int)
-    )
-    if len(starts) == 0:
-        return keys[:0], np.zeros((0, values.shape[1]))
-    return sorted_keys[starts], np.add.reduceat(values[order].astype(np.float64), starts, axis=0)
+    unique, order, starts = _groups(keys)
+    return unique, _sums(order, starts, values)
 
 
 def voxel_downsample(
     points: NDArray[np.float32], colors: NDArray[np.uint8] | None, voxel: float
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
     """Mean point (M, 3) and mean colour (M, 3) of each occupied voxel, in the order of the voxels' keys."""
-    columns: list[NDArray[Any]] = [np.ones((len(points), 1)), points]
-    if colors is not None:
-        columns.append(colors)
-    _, sums = sum_by_key(voxel_keys(points, voxel), np.concatenate(columns, axis=1, dtype=np.float64))
-    means = sums[:, 1:] / sums[:, :1]
+    _, order, starts = _groups(voxel_keys(points, voxel))
+    counts = np.diff(starts, append=len(order))[:, None]
     return (
-        means[:, :3].astype(np.float32),
-        None if colors is None else np.rint(means[:, 3:]).astype(np.uint8),
+        (_sums(order, starts, points) / counts).astype(np.float32),
+        None if colors is None else np.rint(_sums(order, starts, colors) / counts).astype(np.uint8),
     )
+
+
+def _groups(
+    keys: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Unique keys (M,), ascending; the rows in the order of their keys (N,); where each key starts in it."""
+    order = np.argsort(keys, kind="stable")
+    in_order = keys[order]
+    starts = np.flatnonzero(np.r_[True, in_order[1:] != in_order[:-1]][: len(keys)])
+    return in_order[starts], order, starts
+
+
+def _sums(order: NDArray[np.int64], starts: NDArray[np.int64], values: NDArray[Any]) -> NDArray[np.float64]:
+    """(M, C) sums of the rows of `values` (N, C) from one start to the next, a part of them at a time."""
+    sums = np.empty((len(starts), values.shape[1]))
+    for first in range(0, len(starts), _SUMMED_AT_ONCE):
+        part = starts[first : first + _SUMMED_AT_ONCE]
+        following = starts[first + len(part)] if first + len(part) < len(starts) else len(order)
+        rows = values[order[part[0] : following]].astype(np.float64)
+        np.add.reduceat(rows, part - part[0], axis=0, out=sums[first : first + len(part)])
+    return sums

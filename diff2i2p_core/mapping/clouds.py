@@ -17,6 +17,7 @@ from diff2i2p_core.mapping.ply import read_ply
 SUFFIXES = (".ply", ".pcd", ".las", ".laz", ".npz", ".npy")
 _MAX_COORDINATE = 50_000.0
 """Metres from the origin beyond which float32 is coarser than a few millimetres."""
+_CHUNK = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,9 @@ def make_cloud(points: NDArray[Any], colors: NDArray[Any] | None, name: str) -> 
         raise InputError(
             f"{name}: all {len(points)} points are NaN or infinite; give a cloud with valid points"
         )
-    points = points[finite]
-    reach = float(np.abs(points).max())
+    if not finite.all():
+        points, colors = points[finite], None if colors is None else colors[finite]
+    reach = max(float(points.max()), -float(points.min()))
     if reach > _MAX_COORDINATE:
         raise InputError(
             f"{name}: coordinates reach {reach:.0f}, too far for a map in metres; subtract an origin "
@@ -75,7 +77,7 @@ def make_cloud(points: NDArray[Any], colors: NDArray[Any] | None, name: str) -> 
         )
     return Cloud(
         np.ascontiguousarray(points, np.float32),
-        None if colors is None else _to_uint8(colors[finite]),
+        None if colors is None else _to_uint8(colors),
         int(len(finite) - finite.sum()),
     )
 
@@ -84,13 +86,20 @@ def _to_uint8(colors: NDArray[Any]) -> NDArray[np.uint8]:
     """RGB as uint8: floats are taken as 0-1 (0-255 where any is above 1), uint16 as full range."""
     if colors.dtype == np.uint8:
         return np.ascontiguousarray(colors)
-    values = np.nan_to_num(np.asarray(colors, np.float64))
-    top = values.max(initial=0)
+    top = np.nanmax(colors, initial=0)
     if np.issubdtype(colors.dtype, np.floating):
-        values = values * 255 if top <= 1 else values
-    elif top > 255:  # LAS says 16 bit, many writers use 8
-        values = values / 257
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+        scale = 255.0 if top <= 1 else 1.0
+    else:
+        scale = 1 / 257 if top > 255 else 1.0  # LAS says 16 bit, many writers use 8
+    result = np.empty(colors.shape, np.uint8)
+    for rows in _chunks(len(colors)):
+        result[rows] = np.clip(np.rint(np.nan_to_num(colors[rows].astype(np.float64) * scale)), 0, 255)
+    return result
+
+
+def _chunks(count: int) -> list[slice]:
+    """Rows, some at a time, for work that makes copies."""
+    return [slice(first, min(first + _CHUNK, count)) for first in range(0, count, _CHUNK)]
 
 
 def _structured(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
@@ -98,7 +107,10 @@ def _structured(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
     names = table.dtype.names or ()
     if not {"x", "y", "z"} <= set(names):
         raise InputError(f"{path}: its points have no x, y, z (only {', '.join(names)}); give a point cloud")
-    points = np.stack([table[name].astype(np.float64) for name in "xyz"], axis=1)
+    single = all(table.dtype[name].kind == "f" and table.dtype[name].itemsize == 4 for name in "xyz")
+    points = np.empty((len(table), 3), np.float32 if single else np.float64)
+    for axis, name in enumerate("xyz"):
+        points[:, axis] = table[name]
     for triple in (
         ("red", "green", "blue"),
         ("diffuse_red", "diffuse_green", "diffuse_blue"),
@@ -119,15 +131,22 @@ def _las(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
     import laspy
 
     _check_las_header(path)
+    rgb = ("red", "green", "blue")
     try:
-        las = laspy.read(path)
-        points = np.asarray(las.xyz, np.float64)
-        has_color = {"red", "green", "blue"} <= set(las.point_format.dimension_names)
-        colors = (
-            np.stack([np.asarray(las[name]) for name in ("red", "green", "blue")], axis=1)
-            if has_color
-            else None
-        )
+        with laspy.open(path) as reader:
+            count, at = reader.header.point_count, 0
+            has_color = set(rgb) <= set(reader.header.point_format.dimension_names)
+            points = np.empty((count, 3), np.float32)
+            colors = np.empty((count, 3), np.uint16) if has_color else None
+            for part in reader.chunk_iterator(_CHUNK):
+                rows = slice(at, at + len(part))
+                for axis, name in enumerate("xyz"):
+                    points[rows, axis] = getattr(part, name)
+                    if colors is not None:
+                        colors[rows, axis] = part[rgb[axis]]
+                at += len(part)
+        if at < count:
+            raise ValueError(f"{count} points announced, {at} there")
     except OSError:
         raise
     except Exception as error:  # laspy and its decompressors raise many kinds on broken files

@@ -16,9 +16,9 @@ _MAX_HEADER = 1 << 16
 
 
 def read_pcd(path: Path) -> NDArray[Any]:
-    """The points (N,) as a structured array with the file's field names."""
-    content = path.read_bytes()
-    header, body = _header(path, content)
+    """The points (N,) as a structured array with the file's field names; binary ones stay in it."""
+    with path.open("rb") as file:
+        header, start = _header(path, file.read(_MAX_HEADER))
     try:
         names, counts = header["FIELDS"], [int(n) for n in header.get("COUNT", ["1"] * len(header["FIELDS"]))]
         kinds = [
@@ -40,23 +40,24 @@ def read_pcd(path: Path) -> NDArray[Any]:
     except (KeyError, ValueError, IndexError, TypeError):
         raise InputError(f"{path}: the PCD header cannot be understood; save the cloud again") from None
     if layout == "binary_compressed":
-        return _compressed(path, body, number, dtype)
+        return _compressed(path, memoryview(path.read_bytes())[start:], number, dtype)
     if layout == "ascii":
-        return _ascii(path, bytes(body), number, dtype, sum(counts))
+        return _ascii(path, path.read_bytes()[start:], number, dtype, sum(counts))
     if layout != "binary":
         raise InputError(
             f"{path}: PCD data '{layout}' is unknown; save it as ascii, binary or binary_compressed"
         )
-    if number < 0 or len(body) < number * dtype.itemsize:
+    if number < 0 or path.stat().st_size < start + number * dtype.itemsize:
         raise _truncated(path, number)
-    return np.frombuffer(body, dtype, number)
+    return np.memmap(path, dtype, "r", start, (number,)) if number else np.empty(0, dtype)
 
 
 def _truncated(path: Path, number: int) -> InputError:
     return InputError(f"{path}: truncated: {number} points announced, fewer there; copy it again")
 
 
-def _header(path: Path, content: bytes) -> tuple[dict[str, list[str]], memoryview]:
+def _header(path: Path, content: bytes) -> tuple[dict[str, list[str]], int]:
+    """The header's words, and where the points begin."""
     header: dict[str, list[str]] = {}
     at = 0
     while "DATA" not in header:
@@ -67,7 +68,7 @@ def _header(path: Path, content: bytes) -> tuple[dict[str, list[str]], memoryvie
         if word and not word.startswith("#"):
             header[word.upper()] = rest
         at = end + 1
-    return header, memoryview(content)[at:]
+    return header, at
 
 
 def _ascii(path: Path, body: bytes, number: int, dtype: np.dtype[Any], columns: int) -> NDArray[Any]:

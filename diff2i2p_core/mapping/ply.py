@@ -34,13 +34,13 @@ _MAX_HEADER = 1 << 16
 
 
 def read_ply(path: Path) -> NDArray[Any]:
-    """The vertices (N,) as a structured array with the file's property names."""
-    content = path.read_bytes()
+    """The vertices (N,) as a structured array with the file's property names; binary ones stay in it."""
+    with path.open("rb") as file:
+        content = file.read(_MAX_HEADER)
     end = content.find(b"end_header", 0, _MAX_HEADER)
     line_end = content.find(b"\n", end)
     if not content.startswith(b"ply") or end < 0 or line_end < 0:
         raise InputError(f"{path}: not a PLY file (no header); give a whole .ply cloud")
-    body = memoryview(content)[line_end + 1 :]
     layout = ""
     skip, count, fields = 0, -1, list[tuple[str, str]]()
     size_of_element, elements_before = 0, 0
@@ -72,11 +72,11 @@ def read_ply(path: Path) -> NDArray[Any]:
     if layout == "ascii":
         if skip:
             raise InputError(f"{path}: elements before the vertices; save it with the vertices first")
-        return _read_ascii(path, bytes(body), count, fields)
-    dtype = np.dtype([(name, order + kind) for name, kind in fields])
-    if len(body) < skip + count * dtype.itemsize:
+        return _read_ascii(path, path.read_bytes()[line_end + 1 :], count, fields)
+    dtype, start = np.dtype([(name, order + kind) for name, kind in fields]), line_end + 1 + skip
+    if path.stat().st_size < start + count * dtype.itemsize:
         raise InputError(f"{path}: truncated: {count} vertices announced, fewer there; copy it again")
-    return np.frombuffer(body, dtype, count, offset=skip)
+    return np.memmap(path, dtype, "r", start, (count,)) if count else np.empty(0, dtype)
 
 
 def _read_ascii(path: Path, body: bytes, count: int, fields: list[tuple[str, str]]) -> NDArray[Any]:
