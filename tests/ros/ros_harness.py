@@ -28,7 +28,8 @@ from std_srvs.srv import Trigger
 from diff2i2p.clouds import cloud_message
 from diff2i2p.node import LocalizationNode
 from diff2i2p.poses import stamp_from, stamped_transform
-from diff2i2p.transforms import Buffer, StaticTransformBroadcaster, TransformBroadcaster, TransformListener
+from diff2i2p.transform_inputs import TransformInputs
+from diff2i2p.transforms import Buffer, StaticTransformBroadcaster, TransformBroadcaster
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import exp
@@ -174,7 +175,7 @@ class Robot(Node):
         self.broadcaster = TransformBroadcaster(self)
         self.static_broadcaster = StaticTransformBroadcaster(self)
         self.buffer = _RecordingBuffer(self.transforms)
-        self.listener = TransformListener(self.buffer, self)
+        self.listener = TransformInputs(self, self.buffer, lambda topic, error: None)
         self.create_subscription(PoseWithCovarianceStamped, "pose", self.poses.append, 10)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self.create_subscription(PointCloud2, "diff2i2p/map", self.maps.append, latched)

@@ -49,7 +49,7 @@ def test_bad_images(robot: Robot, launch_node: Callable[..., Any], map_file: str
     nameless = image_message(1, 50 * SECOND)
     nameless.header.frame_id = ""
     robot.image.publish(nameless)
-    robot.wait_status(ERROR, "no frame_id")
+    robot.wait_status(ERROR, "the frame_id of its header is ''")
     bad = CompressedImage(format="jpeg", data=b"\xff\xd8 not a jpeg")
     bad.header.frame_id, bad.header.stamp.sec = CAMERA_FRAME, 60
     robot.compressed.publish(bad)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo
 
+from diff2i2p.headers import check_frame, quoted
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 
@@ -17,6 +18,7 @@ def camera_from_info(message: CameraInfo, *, rectified: bool = False) -> Camera:
 
     K and the distortion of the message, or, for already `rectified` images, its projection matrix P.
     """
+    check_frame(message.header.frame_id, "camera_info")
     try:
         matrix = np.asarray(message.p, float).reshape(3, 4)[:, :3] if rectified else np.asarray(message.k)
         fx, _, cx, _, fy, cy = (float(value) for value in np.ravel(matrix)[:6])
@@ -50,7 +52,7 @@ def _distortion(message: CameraInfo) -> tuple[str, tuple[float, ...]]:
     allowed = COEFFICIENTS.get(model)
     if allowed is None:
         known = ", ".join(COEFFICIENTS)
-        raise InputError(f"distortion model '{model}' is not supported; use one of {known}")
+        raise InputError(f"distortion model {quoted(model)} is not supported; use one of {known}")
     if len(coefficients) not in allowed:
         counts = " or ".join(str(count) for count in allowed)
         raise InputError(f"{len(coefficients)} distortion coefficients; {model} has {counts}")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Header
 
+from diff2i2p.headers import check_frame
 from diff2i2p_core.errors import InputError
 
+AXES = ("x", "y", "z")
 MAX_POINTS = 50_000_000
+MAX_FIELDS = 100
 FLOATS = {PointField.FLOAT32: "f4", PointField.FLOAT64: "f8"}
 PACKED = {PointField.FLOAT32: "u4", PointField.UINT32: "u4", PointField.INT32: "u4"}
 
@@ -19,13 +24,10 @@ def cloud_from_message(message: PointCloud2) -> tuple[NDArray[np.float32], NDArr
 
     Points with a NaN or infinite coordinate (PCL's mark for "no measurement") are left out.
     """
-    count = _check_layout(message)
+    check_cloud(message)
+    count = message.width * message.height
     fields = {field.name: field for field in message.fields}
-    columns = []
-    for name in ("x", "y", "z"):
-        if name not in fields:
-            raise InputError(f"map cloud: it has no field {name}; publish x, y and z")
-        columns.append(_column(message, fields[name], FLOATS, count))
+    columns = [_column(message, fields[name], FLOATS, count) for name in AXES]
     with np.errstate(over="ignore", invalid="ignore"):  # a float64 beyond float32 becomes inf, and leaves
         points = np.stack(columns, axis=1).astype(np.float32)
     finite = np.isfinite(points).all(axis=1)
@@ -61,7 +63,9 @@ def cloud_message(
     return message
 
 
-def _check_layout(message: PointCloud2) -> int:
+def check_cloud(message: PointCloud2) -> None:
+    """Refuse a cloud whose header, sizes, fields or data do not fit together. Costs microseconds."""
+    check_frame(message.header.frame_id, "map cloud")
     count = message.width * message.height
     if count == 0:
         raise InputError("map cloud: it holds no points; publish the map")
@@ -77,7 +81,17 @@ def _check_layout(message: PointCloud2) -> int:
             f"map cloud: {len(message.data)} bytes of data, but height {message.height} x row_step "
             f"{message.row_step} is {message.row_step * message.height}; mend the publisher"
         )
-    return int(count)
+    if len(message.fields) > MAX_FIELDS:
+        raise InputError(f"map cloud: {len(message.fields)} fields; publish x, y, z and rgb")
+    names = [field.name for field in message.fields]
+    for name in (*AXES, "rgb", "rgba"):
+        if names.count(name) > 1 or (name in AXES and name not in names):
+            count = names.count(name)
+            raise InputError(f"map cloud: it has {count or 'no'} field {name}; publish x, y and z, each once")
+    used = [field for field in message.fields if field.name in AXES or field.name == "rgb"]
+    for field, after in pairwise(sorted(used, key=lambda field: field.offset)):
+        if after.offset < field.offset + (8 if field.datatype == PointField.FLOAT64 else 4):
+            raise InputError(f"map cloud: its fields {field.name} and {after.name} overlap; mend it")
 
 
 def _column(

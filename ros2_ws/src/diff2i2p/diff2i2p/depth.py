@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 
-from diff2i2p.images import check_layout, check_stamp
+from diff2i2p.headers import check_header, quoted
+from diff2i2p.images import check_layout
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.depth import rectify_depth
@@ -17,10 +18,12 @@ ENCODINGS = {"16UC1": ("u2", 0.001), "mono16": ("u2", 0.001), "32FC1": ("f4", 1.
 
 def check_depth(message: Image) -> None:
     """Refuse a depth image whose header, encoding, size, step or data do not fit together."""
-    check_stamp(message, "depth")
+    check_header(message.header, "depth")
     if message.encoding not in ENCODINGS:
         known = ", ".join(ENCODINGS)
-        raise InputError(f"depth: encoding '{message.encoding}' is not supported; publish one of {known}")
+        raise InputError(
+            f"depth: encoding {quoted(message.encoding)} is not supported; publish one of {known}"
+        )
     check_layout(message, int(ENCODINGS[message.encoding][0][1]), "depth")
 
 

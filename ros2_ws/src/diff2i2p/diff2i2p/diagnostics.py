@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.lifecycle import LifecycleNode
 
 from diff2i2p.health import Health
 from diff2i2p_core.errors import InputError
+
+LONGEST = 300
+"""Characters of an unforeseen error's words."""
 
 
 class Diagnostics:
@@ -39,10 +44,25 @@ class Diagnostics:
         """Count a fault that came with a message on `topic`; log it unless one like it was just logged."""
         words = in_words(topic, error)
         if self._health.fault(topic, words):
-            self._node.get_logger().error(words)
+            unforeseen = "" if isinstance(error, InputError) else "".join(traceback.format_exception(error))
+            self._node.get_logger().error(unforeseen or words)
         self.publish_change()
+
+    def guarded(self, topic: str, take: Callable[[Any], None]) -> Callable[[Any], None]:
+        """A subscription's callback: whatever a message makes it raise is a complaint, not the node's end."""
+
+        def call(message: Any) -> None:
+            try:
+                take(message)
+            except Exception as error:
+                self.complain(topic, error)
+
+        return call
 
 
 def in_words(where: str, error: Exception) -> str:
     """An InputError speaks for itself; anything else is a fault of the program."""
-    return str(error) if isinstance(error, InputError) else f"{where}: {type(error).__name__}: {error}"
+    if isinstance(error, InputError):
+        return str(error)
+    words = " ".join(str(error).split())
+    return f"{where}: {type(error).__name__}: {words[:LONGEST]}"

@@ -136,6 +136,7 @@ COUNTERS = (
     "map_cloud_faults",
     "map_file_faults",
     "initialpose_faults",
+    "transform_faults",
     "tf_faults",
     "pose_file_faults",
 )

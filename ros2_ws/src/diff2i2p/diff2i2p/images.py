@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from sensor_msgs.msg import CompressedImage, Image
 
+from diff2i2p.headers import check_header, quoted
 from diff2i2p_core.errors import InputError
 
 MAX_PIXELS = 64_000_000
@@ -30,23 +31,21 @@ TO_RGB |= {"mono8": cv2.COLOR_GRAY2RGB} | BAYER_TO_RGB
 TO_RGB |= dict.fromkeys(("uyvy", "yuv422"), cv2.COLOR_YUV2RGB_UYVY)
 TO_RGB |= dict.fromkeys(("yuyv", "yuv422_yuy2"), cv2.COLOR_YUV2RGB_YUY2)
 
-UNREADABLE = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    Pillow.DecompressionBombError,
-    Pillow.DecompressionBombWarning,
-)
-"""What Pillow raises for data that is no image, or absurdly large."""
+FORMATS = ("JPEG", "PNG")
+
+MAX_ASPECT = 20
+"""A strip of pixels is no picture; resampled to the network's height it would be without end."""
 
 
 def check_image(message: Image) -> None:
     """Refuse an image whose header, encoding, size, step or data do not fit together. Costs microseconds."""
-    check_stamp(message)
+    check_header(message.header, "image")
     channels = 1 if message.encoding in BAYER_TO_RGB else CHANNELS.get(message.encoding)
     if channels is None:
         known = ", ".join((*CHANNELS, *BAYER_TO_RGB))
-        raise InputError(f"image: encoding '{message.encoding}' is not supported; publish one of {known}")
+        raise InputError(
+            f"image: encoding {quoted(message.encoding)} is not supported; publish one of {known}"
+        )
     check_layout(message, channels, "image")
     if channels == 2 and message.width % 2:
         raise InputError(f"image: {message.encoding} of odd width {message.width}; mend the publisher")
@@ -81,7 +80,7 @@ def image_to_rgb(message: Image) -> NDArray[np.uint8]:
 
 def check_compressed(message: CompressedImage) -> None:
     """Refuse a compressed image without stamp or data, or of a transport that is no plain image file."""
-    check_stamp(message)
+    check_header(message.header, "image")
     if not message.data:
         raise InputError("compressed image: it holds no data; mend the publisher")
     if "compressedDepth" in message.format:
@@ -89,37 +88,27 @@ def check_compressed(message: CompressedImage) -> None:
 
 
 def compressed_to_rgb(message: CompressedImage) -> NDArray[np.uint8]:
-    """A JPEG, PNG or other image file in a message as (H, W, 3) uint8 RGB; grey images are spread."""
+    """A JPEG or PNG file in a message as (H, W, 3) uint8 RGB; grey images are spread."""
     check_compressed(message)
     data = bytes(message.data)
     try:
-        with Pillow.open(io.BytesIO(data)) as header:  # reads the header alone: a bomb is never unpacked
-            width, height = header.size
-        _check_size(width, height, "compressed image")
-    except UNREADABLE:
+        # Reads the header alone: a bomb is never unpacked.
+        with Pillow.open(io.BytesIO(data), formats=FORMATS) as header:
+            (width, height), kind = header.size, header.format
+    except Exception:  # whatever Pillow's parsers meet
         raise InputError(
-            f"compressed image: the data ({len(data)} bytes, format '{message.format}') is no readable "
-            "image; publish JPEG or PNG"
+            f"compressed image: the data ({len(data)} bytes, format {quoted(message.format)}) is no readable "
+            "JPEG or PNG; publish one of them"
         ) from None
-    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    if bgr is None:
-        raise InputError(f"compressed image: the {message.format} data is damaged; mend the publisher")
+    _check_size(width, height, "compressed image")
+    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if bgr is None or bgr.shape[:2] != (height, width):
+        raise InputError(f"compressed image: its {width}x{height} {kind} data is damaged; mend the publisher")
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
-def check_stamp(message: Image | CompressedImage, what: str = "image") -> None:
-    """Refuse an image without time: its pose could not be placed in TF."""
-    stamp = message.header.stamp
-    if (stamp.sec, stamp.nanosec) == (0, 0):
-        raise InputError(f"{what}: the time stamp is zero; let the camera driver stamp its images")
-    if stamp.sec < 0 or stamp.nanosec >= 1_000_000_000:
-        raise InputError(
-            f"{what}: the time stamp {stamp.sec} s {stamp.nanosec} ns is invalid; mend the driver"
-        )
-
-
 def _check_size(width: int, height: int, what: str) -> None:
-    if width == 0 or height == 0:
+    if width == 0 or height == 0 or max(width, height) > MAX_ASPECT * min(width, height):
         raise InputError(f"{what}: the size is {width}x{height}; mend the publisher")
     if width * height > MAX_PIXELS:
         raise InputError(

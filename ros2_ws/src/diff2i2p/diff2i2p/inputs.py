@@ -41,7 +41,6 @@ class CameraInputs:
         """May be replaced by others with the same topics."""
         self._take = take
         self._diagnostics = diagnostics
-        self._complain = diagnostics.complain
         self._camera: Camera | None = None
         self._last_stamp = 0
         self._pairing = StampPairing(self._on_pair, self._on_unpaired)
@@ -65,47 +64,44 @@ class CameraInputs:
         self._pairing.reset()
 
     def _subscribe(self, kind: type, topic: str, callback: Callable[[Any], None]) -> None:
+        name = topic.partition("/")[0]
         subscription = self._node.create_subscription(
             kind,
             topic,
-            callback,
+            self._diagnostics.guarded(name, callback),
             sensor_qos(),
             qos_overriding_options=OVERRIDABLE,
-            event_callbacks=on_mismatch(topic.partition("/")[0], self._complain),
+            event_callbacks=on_mismatch(name, self._diagnostics.complain),
         )
         self._subscriptions.append(subscription)
 
     def _on_camera_info(self, message: CameraInfo) -> None:
-        try:
-            self._camera = camera_from_info(message, rectified=self.parameters.image_is_rectified)
-        except InputError as error:
-            self._camera = None
-            self._complain("camera_info", error)
-        else:
-            self._health.saw("camera_info")
-            self._health.mended("camera_info")
-            self._diagnostics.publish_change()
+        self._camera = None
+        self._camera = camera_from_info(message, rectified=self.parameters.image_is_rectified)
+        self._health.saw("camera_info")
+        self._health.mended("camera_info")
+        self._diagnostics.publish_change()
 
     def _on_image(self, message: Image) -> None:
-        self._accept(message, check_image)
+        check_image(message)
+        self._accept(message)
 
     def _on_compressed(self, message: CompressedImage) -> None:
-        self._accept(message, check_compressed)
+        check_compressed(message)
+        self._accept(message)
 
-    def _accept(self, message: Image | CompressedImage, check: Callable[[Any], None]) -> None:
-        try:
-            check(message)
-            stamp = nanoseconds(message.header.stamp)
-            if stamp == self._last_stamp:
-                return
-            self._last_stamp = stamp
-            self._health.count("images_received")
-            camera_frame = self.parameters.camera_frame or message.header.frame_id.removeprefix("/")
-            if not camera_frame:
-                raise InputError("image: its header has no frame_id; set it, or the parameter camera_frame")
-        except InputError as error:
-            self._complain("image", error)
+    def _accept(self, message: Image | CompressedImage) -> None:
+        stamp = nanoseconds(message.header.stamp)
+        if stamp == self._last_stamp:
             return
+        self._last_stamp = stamp
+        camera_frame = self.parameters.camera_frame or message.header.frame_id.removeprefix("/")
+        if camera_frame in ("", self.parameters.map_frame):
+            raise InputError(
+                f"image: the frame_id of its header is '{camera_frame}'; name the camera's optical frame "
+                "there, or in the parameter camera_frame"
+            )
+        self._health.count("images_received")
         self._health.saw("image")
         if self._camera is None:
             return
@@ -117,11 +113,7 @@ class CameraInputs:
             self._take(job)
 
     def _on_depth(self, message: Image) -> None:
-        try:
-            check_depth(message)
-        except InputError as error:
-            self._complain("depth", error)
-            return
+        check_depth(message)
         if self._health.needs_depth:
             self._pairing.second(nanoseconds(message.header.stamp), message, self._tolerance)
 

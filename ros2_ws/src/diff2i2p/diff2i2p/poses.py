@@ -7,6 +7,7 @@ import math
 import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import (
+    Point,
     Pose,
     PoseWithCovarianceStamped,
     Quaternion,
@@ -20,6 +21,8 @@ from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.se3 import from_quaternion, to_quaternion
 
 Matrix = NDArray[np.float64]
+MAX_DISTANCE = 1e9
+"""Metres. Farther away nothing is, and squares overflow."""
 
 
 def nanoseconds(stamp: Time) -> int:
@@ -68,11 +71,21 @@ def stamped_pose(
 
 def matrix_from_pose(pose: Pose, what: str) -> Matrix:
     """(4, 4) frame_from_body; InputError naming `what` for values that are no pose."""
-    p, q = pose.position, pose.orientation
-    quaternion = [q.x, q.y, q.z, q.w]
-    if not np.isfinite([p.x, p.y, p.z, *quaternion]).all():
-        raise InputError(f"{what}: the pose holds NaN or infinite values; send a finite pose")
+    return _checked_matrix(pose.position, pose.orientation, what)
+
+
+def checked_matrix(message: TransformStamped, what: str) -> Matrix:
+    """(4, 4) parent_from_child of a transform; InputError naming `what` for values that are none."""
+    return _checked_matrix(message.transform.translation, message.transform.rotation, what)
+
+
+def _checked_matrix(p: Point | Vector3, q: Quaternion, what: str) -> Matrix:
+    position, quaternion = [p.x, p.y, p.z], [q.x, q.y, q.z, q.w]
+    if not all(map(math.isfinite, (*position, *quaternion))):
+        raise InputError(f"{what}: it holds NaN or infinite values; send a finite pose")
+    if max(map(abs, position)) > MAX_DISTANCE:
+        raise InputError(f"{what}: it lies {max(map(abs, position)):.3g} m away; send metres")
     norm = math.hypot(*quaternion)
     if abs(norm - 1) > 0.01:
         raise InputError(f"{what}: the quaternion has norm {norm:.3g}; send a unit quaternion")
-    return from_quaternion([p.x, p.y, p.z], quaternion)
+    return from_quaternion(position, quaternion)

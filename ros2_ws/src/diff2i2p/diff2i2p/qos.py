@@ -37,6 +37,16 @@ def output_qos(depth: int = 10) -> QoSProfile:
     return QoSProfile(depth=depth)
 
 
+def transform_qos() -> QoSProfile:
+    """tf2's for /tf."""
+    return QoSProfile(depth=100)
+
+
+def static_transform_qos(depth: int) -> QoSProfile:
+    """tf2's for /tf_static: depth 1 for a publisher, 100 for a subscriber."""
+    return QoSProfile(depth=depth, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
 def on_mismatch(topic: str, complain: Callable[[str, Exception], None]) -> SubscriptionEventCallbacks:
     """Says that a publisher's messages on `topic` will never come, which DDS otherwise keeps to itself."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import traceback
+import zlib
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +13,10 @@ from rclpy.timer import Timer
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 
+from diff2i2p.clouds import check_cloud
 from diff2i2p.diagnostics import Diagnostics, in_words
 from diff2i2p.frames import Frames
+from diff2i2p.headers import quoted
 from diff2i2p.health import Health
 from diff2i2p.inputs import CameraInputs
 from diff2i2p.outputs import Outputs
@@ -24,7 +26,8 @@ from diff2i2p.pose_file import PoseFile
 from diff2i2p.poses import matrix_from_pose
 from diff2i2p.qos import OVERRIDABLE, OVERRIDABLE_LATCHED, latched_qos, on_mismatch, output_qos
 from diff2i2p.services import Answer, Answers, ready
-from diff2i2p.transforms import Buffer, TransformBroadcaster, TransformListener
+from diff2i2p.transform_inputs import TransformInputs
+from diff2i2p.transforms import Buffer, TransformBroadcaster
 from diff2i2p.worker import Worker
 from diff2i2p_core.errors import InputError
 
@@ -70,7 +73,7 @@ class Session:
             self.pipeline.open_map(parameters.map)
         self._outputs = Outputs(node, broadcaster)
         needs_tf = parameters.odom_frame or parameters.base_frame
-        self._listener = TransformListener(self._buffer, node) if needs_tf else None
+        self._transforms = TransformInputs(node, self._buffer, diagnostics.complain) if needs_tf else None
         self.worker = Worker(
             {"map_cloud": self._build_map, "map_file": self._open_map, "image": self._localize},
             self._on_worker_error,
@@ -81,7 +84,7 @@ class Session:
             self._map_subscription = node.create_subscription(
                 PointCloud2,
                 "map_cloud",
-                self._on_map_cloud,
+                diagnostics.guarded("map_cloud", self._on_map_cloud),
                 latched_qos(),
                 qos_overriding_options=OVERRIDABLE_LATCHED,
                 event_callbacks=on_mismatch("map_cloud", diagnostics.complain),
@@ -95,7 +98,7 @@ class Session:
         self._initialpose = self._node.create_subscription(
             PoseWithCovarianceStamped,
             "initialpose",
-            self._on_initialpose,
+            self._diagnostics.guarded("initialpose", self._on_initialpose),
             output_qos(),
             qos_overriding_options=OVERRIDABLE,
         )
@@ -122,8 +125,8 @@ class Session:
             self._node.destroy_subscription(self._map_subscription)
         self.worker.stop(STOP_TIMEOUT)
         self._map_answers.answer((False, "the node was cleaned up"))
-        if self._listener is not None:
-            self._listener.unregister()
+        if self._transforms is not None:
+            self._transforms.close()
         if self._pose_file is not None and self._pose_file.is_due(self._outputs.last_pose, 0.0):
             self.save_pose()
         self._outputs.close()
@@ -144,6 +147,8 @@ class Session:
         """Back: what was known is of a time that is still to come."""
         self._jumps += 1
         self._buffer.clear()
+        if self._transforms is not None:
+            self._transforms.reset()
         self.pipeline.reset()
         self._outputs.forget()
         if self._inputs is not None:
@@ -217,31 +222,25 @@ class Session:
             self.worker.put("image", job)
 
     def _on_map_cloud(self, message: PointCloud2) -> None:
-        try:
-            self._check_frame(message.header, "map cloud", "make them equal")
-        except InputError as error:
-            self._diagnostics.complain("map_cloud", error)
-            return
+        check_cloud(message)
+        self._check_frame(message.header, "map cloud", "make them equal")
         m = message
         layout = str((m.fields, m.width, m.height, m.point_step, m.is_bigendian))
-        content = hash((layout, bytes(m.data)))
+        content = hash((layout, zlib.crc32(m.data)))
         if content != self._last_cloud:  # some publishers repeat a cloud instead of latching it
             self._last_cloud = content
             self.worker.put("map_cloud", message)
 
     def _on_initialpose(self, message: PoseWithCovarianceStamped) -> None:
-        try:
-            self._check_frame(message.header, "initialpose", "set RViz's fixed frame")
-            self.pipeline.set_initial(matrix_from_pose(message.pose.pose, "initialpose"))
-            self._outputs.forget_transform()
-        except InputError as error:
-            self._diagnostics.complain("initialpose", error)
+        self._check_frame(message.header, "initialpose", "set RViz's fixed frame")
+        self.pipeline.set_initial(matrix_from_pose(message.pose.pose, "initialpose"))
+        self._outputs.forget_transform()
 
     def _check_frame(self, header: Header, what: str, mend: str) -> None:
         frame, wanted = header.frame_id.removeprefix("/"), self.parameters.map_frame
         if frame != wanted:
             raise InputError(
-                f"{what}: it is in frame '{frame}', the parameter map_frame is '{wanted}'; {mend}"
+                f"{what}: it is in frame {quoted(frame)}, the parameter map_frame is '{wanted}'; {mend}"
             )
 
     # Work, on the worker's thread
@@ -314,8 +313,6 @@ class Session:
     def _on_worker_error(self, slot: str, error: Exception) -> None:
         if not self._node.context.ok():  # the program ends: nothing can be published any more
             return
-        if not isinstance(error, InputError):
-            self._node.get_logger().error("".join(traceback.format_exception(error)))
         if slot == "map_cloud":
             self._last_cloud = 0
         answers = self._image_answers if slot == "image" else self._map_answers

@@ -12,31 +12,21 @@ import math
 import threading
 import time as wall
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import TransformStamped
 from numpy.typing import NDArray
-from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.duration import Duration
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile
 from rclpy.time import Time
 from scipy.spatial.transform import Rotation, Slerp
 from tf2_msgs.msg import TFMessage
 
 from diff2i2p.poses import matrix_from_transform, nanoseconds, stamp_from, stamped_transform
+from diff2i2p.qos import static_transform_qos, transform_qos
 from diff2i2p_core.geometry.se3 import compose, invert
 
 Matrix = NDArray[np.float64]
-
-DYNAMIC_QOS = QoSProfile(depth=100, history=HistoryPolicy.KEEP_LAST)
-STATIC_QOS = QoSProfile(
-    depth=100, history=HistoryPolicy.KEEP_LAST, durability=DurabilityPolicy.TRANSIENT_LOCAL
-)
-STATIC_BROADCAST_QOS = QoSProfile(
-    depth=1, history=HistoryPolicy.KEEP_LAST, durability=DurabilityPolicy.TRANSIENT_LOCAL
-)
 
 
 class TransformException(Exception):
@@ -184,38 +174,11 @@ class Buffer:
         return matrix
 
 
-class TransformListener:
-    """Fills a buffer from /tf and /tf_static through the node's executor."""
-
-    def __init__(self, buffer: Buffer, node: Node) -> None:
-        self.buffer = buffer
-        self.node = node
-        group = ReentrantCallbackGroup()
-        self.tf_sub = node.create_subscription(
-            TFMessage, "/tf", self._moving, DYNAMIC_QOS, callback_group=group
-        )
-        self.tf_static_sub = node.create_subscription(
-            TFMessage, "/tf_static", self._static, STATIC_QOS, callback_group=group
-        )
-
-    def unregister(self) -> None:
-        self.node.destroy_subscription(self.tf_sub)
-        self.node.destroy_subscription(self.tf_static_sub)
-
-    def _moving(self, message: Any) -> None:
-        for transform in message.transforms:
-            self.buffer.set_transform(transform, "")
-
-    def _static(self, message: Any) -> None:
-        for transform in message.transforms:
-            self.buffer.set_transform_static(transform, "")
-
-
 class TransformBroadcaster:
     """Publishes transforms on /tf."""
 
     def __init__(self, node: Node) -> None:
-        self._publisher = node.create_publisher(TFMessage, "/tf", DYNAMIC_QOS)
+        self._publisher = node.create_publisher(TFMessage, "/tf", transform_qos())
 
     def sendTransform(self, transform: TransformStamped | Iterable[TransformStamped]) -> None:
         transforms = [transform] if isinstance(transform, TransformStamped) else list(transform)
@@ -227,7 +190,7 @@ class StaticTransformBroadcaster:
 
     def __init__(self, node: Node) -> None:
         self._transforms: dict[str, TransformStamped] = {}
-        self._publisher = node.create_publisher(TFMessage, "/tf_static", STATIC_BROADCAST_QOS)
+        self._publisher = node.create_publisher(TFMessage, "/tf_static", static_transform_qos(depth=1))
 
     def sendTransform(self, transform: TransformStamped | Iterable[TransformStamped]) -> None:
         transforms = [transform] if isinstance(transform, TransformStamped) else list(transform)

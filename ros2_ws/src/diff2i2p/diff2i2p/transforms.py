@@ -8,7 +8,6 @@ try:
         StaticTransformBroadcaster,
         TransformBroadcaster,
         TransformException,
-        TransformListener,
     )
 except ImportError:
     from diff2i2p.tf_standin import (
@@ -16,7 +15,6 @@ except ImportError:
         StaticTransformBroadcaster,
         TransformBroadcaster,
         TransformException,
-        TransformListener,
     )
 
 __all__ = [
@@ -24,5 +22,4 @@ __all__ = [
     "StaticTransformBroadcaster",
     "TransformBroadcaster",
     "TransformException",
-    "TransformListener",
 ]
