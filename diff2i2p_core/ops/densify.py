@@ -64,7 +64,7 @@ def _choose(depth: Tensor, dilation: int, released: bool) -> _Choice:
     flat = depth.reshape(-1)
     filters: _Filters = _OpenCv() if depth.device.type == "cpu" else _Torch()
     used = (flat > (RELEASED_MIN_DEPTH if released else 0.0)).nonzero()[:, 0]
-    values, order = flat[used].sort(descending=True, stable=True)
+    values, order = flat.index_select(0, used).sort(descending=True, stable=True)
     source_of_rank = torch.cat([used.new_zeros(1), used[order]])
     ranks = torch.zeros(flat.shape, dtype=torch.float32, device=depth.device)
     ranks[source_of_rank[1:]] = torch.arange(1, len(used) + 1, dtype=torch.float32, device=depth.device)
@@ -79,7 +79,7 @@ def _choose(depth: Tensor, dilation: int, released: bool) -> _Choice:
         ranks = filters.smallest(filters.largest(ranks, 5), 5)
     ranks = torch.where(ranks <= too_far, filters.largest(ranks, 7), ranks)
     ranks = filters.median(ranks, zero_border=released)
-    return _Choice(source_of_rank[ranks.reshape(-1).long()], ranks > 0, ranks > too_far)
+    return _Choice(source_of_rank.index_select(0, ranks.reshape(-1).long()), ranks > 0, ranks > too_far)
 
 
 def _gaussian_taps(sigma: float) -> tuple[float, float, float]:
@@ -92,14 +92,12 @@ def _gaussian_taps(sigma: float) -> tuple[float, float, float]:
 def _blur(images: Tensor, taps: tuple[float, float, float], border: str) -> Tensor:
     """5x5 blur of (B, H, W), one axis after the other."""
     middle, beside, outermost = taps
-    weights = (outermost, beside, middle, beside, outermost)
-    height, width = images.shape[1:]
-    padded = F.pad(images[:, None], (2, 2, 2, 2), mode=border)[:, 0]
-    rows = sum(weight * padded[:, i : i + height] for i, weight in enumerate(weights))
-    assert isinstance(rows, Tensor)
-    columns = sum(weight * rows[:, :, i : i + width] for i, weight in enumerate(weights))
-    assert isinstance(columns, Tensor)
-    return columns
+    images = F.pad(images[:, None], (2, 2, 2, 2), mode=border)[:, 0]
+    for axis in (1, 2):
+        a, b, c, d, e = (images.narrow(axis, i, images.shape[axis] - 4) for i in range(5))
+        images = (middle * c).add_(b, alpha=beside).add_(d, alpha=beside)
+        images = images.add_(a, alpha=outermost).add_(e, alpha=outermost)
+    return images
 
 
 class _Filters(Protocol):

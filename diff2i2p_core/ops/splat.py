@@ -111,15 +111,14 @@ def _bilinear_splat(
         front = torch.full((batch * height * width,), torch.inf, dtype=z.dtype, device=z.device)
         absent = footprint < 1e-6
         front.scatter_reduce_(0, cell, z.masked_fill(absent, torch.inf), "amin")
-        front = torch.where(front.isfinite(), front, 0)
+        front.masked_fill_(front.isinf(), 0)
         own_front = front.index_select(0, cell)
     behind = z - own_front
     weight = (footprint * torch.exp(-behind / gamma)).masked_fill(absent, 0)
     total, excess, coverage = (
         torch.zeros_like(front).index_add(0, cell, x) for x in (weight, weight * behind, footprint)
     )
-    covered = total > 0
-    depth = torch.where(covered, front + excess / torch.where(covered, total, 1), 0)
+    depth = front + excess / total.clamp(min=1e-12)  # all of them are 0 where no footprint reaches
     return SoftDepth(depth.reshape(batch, height, width), coverage.reshape(batch, height, width))
 
 
