@@ -60,6 +60,9 @@ def replay(
     camera: Annotated[
         str | None, typer.Option(help="The camera's optical frame; default: the image's frame_id.")
     ] = None,
+    rectified: Annotated[
+        bool, typer.Option("--rectified", help="The images are already, the node's image_is_rectified.")
+    ] = False,
     track: Annotated[
         bool, typer.Option("--track/--no-track", help="Search near the last pose first, or never.")
     ] = True,
@@ -110,6 +113,7 @@ def replay(
             depth=depth,
             with_depth=info.mode == "rgbd",
             frame=camera,
+            rectified=rectified,
             pose_topic=pose_topic,
         )
         check_frames(bag_camera, odom, base)

@@ -30,6 +30,8 @@ from diff2i2p_core.evaluation.trajectory import QueryResult
 from diff2i2p_core.geometry.covariance import covariance_at
 from diff2i2p_core.geometry.se3 import Array, from_quaternion, translation_error
 
+AFTER_LAST = 1.0
+"""Seconds of the bag that are played after the last image, for odometry that comes later than it."""
 COUNTS = ("images_received", "images_dropped", "image_faults", "camera_info_faults", "tf_faults")
 """Of the node's diagnostics, at the end."""
 
@@ -70,8 +72,9 @@ def replay_live(
         group.start("node", _node(camera, settings))
         wait_until(lambda: is_ready(heard), group, "the node to start and be heard", READY_TIMEOUT)
         player = group.start("player", _player(camera, settings, played))
-        longest = max(np.diff(camera.stamps), default=0) / 1e9 / settings.rate
-        follow(player, group, heard, played, len(camera.stamps), progress, FRAME_TIMEOUT + float(longest))
+        longest = max(camera.lead, *np.diff([camera.stamps[0], *camera.stamps]).tolist()) / 1e9
+        patience = FRAME_TIMEOUT + (longest + AFTER_LAST) / settings.rate
+        follow(player, group, heard, played, len(camera.stamps), progress, patience)
     return results_of(camera, settings, list(read_rows(played)), list(read_rows(heard)), truth)
 
 
@@ -89,6 +92,7 @@ def _node(camera: BagCamera, settings: LiveSettings) -> list[str]:
         "odom_frame": settings.odom or "",
         "base_frame": settings.base or "",
         "camera_frame": camera.frame,
+        "image_is_rectified": camera.rectified,
         "use_prior": settings.track,
         "use_depth": camera.depth_topic is not None,
     }
@@ -108,7 +112,14 @@ def _player(camera: BagCamera, settings: LiveSettings, log: Path) -> list[str]:
         str(camera.path),
         str(log),
         *("--image", camera.topic, "--info", camera.info_topic, *depth),
-        *("--rate", str(settings.rate), "--leave-out", settings.odom or settings.base or camera.frame),
+        *(
+            "--rate",
+            str(settings.rate),
+            "--after-last",
+            str(AFTER_LAST),
+            "--leave-out",
+            settings.odom or settings.base or camera.frame,
+        ),
     )
 
 

@@ -47,13 +47,15 @@ class BagCamera:
         depth: str | None = None,
         with_depth: bool = False,
         frame: str | None = None,
+        rectified: bool = False,
         pose_topic: str | None = None,
     ) -> None:
         """Topics that are None are the only ones of their kind; `depth` is registered to the image.
 
-        `frame` is the camera's optical frame, by default the image's frame_id.
+        `frame` is the camera's optical frame, by default the image's frame_id. `rectified`: the images are,
+        already.
         """
-        self.path = path
+        self.path, self.rectified = path, rectified
         with Bag(path) as bag:
             if pose_topic is not None:
                 pick(bag, "--pose-topic", "pose", pose_topic, set(bag.topics(messages.POSES)))
@@ -68,8 +70,10 @@ class BagCamera:
             ]
             """Of the image topics."""
             self.index = BagIndex.of(bag, topics, pose_topic)
+            self.lead = self.index.begins[self.topic] - bag.begin
+            """Nanoseconds from the bag's first message to the first image."""
             self.info_topic = self.index.info_topic(bag, self.topic, camera_info)
-            self.calibration = self.index.camera(bag, self.topic, self.info_topic)
+            self.calibration = self.index.camera(bag, self.topic, self.info_topic, rectified=rectified)
         self.frame = (frame or self.index.frames[self.topic]).lstrip("/")
         if not self.frame:
             raise InputError(f"{path}: {self.topic}: its header has no frame_id; name it with --camera")

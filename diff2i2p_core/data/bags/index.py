@@ -27,7 +27,8 @@ class BagIndex:
     """Of the image and cloud topics asked for, ascending."""
     frames: dict[str, str] = field(default_factory=dict)
     """frame_id of the same."""
-
+    begins: dict[str, int] = field(default_factory=dict)
+    """When their first messages were recorded, in nanoseconds."""
     poses: list[Any] = field(default_factory=list)
     """Messages of the pose topic."""
 
@@ -38,7 +39,7 @@ class BagIndex:
         transforms = bag.topics((messages.TRANSFORMS,))
         infos = bag.topics((messages.CAMERA_INFO,))
         pose_topics = [pose_topic] if pose_topic else []
-        for topic, _, message in bag.read([*transforms, *infos, *pose_topics, *topics]):
+        for topic, received, message in bag.read([*transforms, *infos, *pose_topics, *topics]):
             if topic in transforms:
                 index._add_transforms(message, static=topic.endswith("tf_static"))
             elif topic in infos:
@@ -47,6 +48,7 @@ class BagIndex:
                 index.poses.append(message)
             else:
                 index._add_stamp(bag, topic, message)
+                index.begins.setdefault(topic, received)
         for topic, stamps in index.stamps.items():
             if not stamps:
                 raise InputError(f"{bag.path}: {topic} has no message; record it again")
@@ -70,10 +72,10 @@ class BagIndex:
             raise InputError(f"{bag.path}: no {found} for {topic}; choose with --camera-info among: {known}")
         return found
 
-    def camera(self, bag: Bag, topic: str, info: str | None = None) -> Camera:
+    def camera(self, bag: Bag, topic: str, info: str | None = None, *, rectified: bool = False) -> Camera:
         """The camera of an image topic, by the first message of its `info_topic`."""
         found = self.info_topic(bag, topic, info)
-        return messages.camera_of(self.infos[found], f"{bag.path}: {found}")
+        return messages.camera_of(self.infos[found], f"{bag.path}: {found}", rectified=rectified)
 
     def _add_transforms(self, message: Any, *, static: bool) -> None:
         for item in message.transforms:

@@ -32,12 +32,27 @@ _TO_RGB = {
     "bayer_bggr8": cv2.COLOR_BayerBGGR2RGB,
     "bayer_gbrg8": cv2.COLOR_BayerGBRG2RGB,
     "bayer_grbg8": cv2.COLOR_BayerGRBG2RGB,
+    "uyvy": cv2.COLOR_YUV2RGB_UYVY,
+    "yuv422": cv2.COLOR_YUV2RGB_UYVY,
+    "yuyv": cv2.COLOR_YUV2RGB_YUY2,
+    "yuv422_yuy2": cv2.COLOR_YUV2RGB_YUY2,
 }
-_CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4}
+_CHANNELS = {
+    "rgb8": 3,
+    "bgr8": 3,
+    "rgba8": 4,
+    "bgra8": 4,
+    "uyvy": 2,
+    "yuv422": 2,
+    "yuyv": 2,
+    "yuv422_yuy2": 2,
+}
+"""Bytes a pixel; all others have one."""
 _DEPTHS = {"16UC1": "u2", "mono16": "u2", "32FC1": "f4"}
 _FLOATS = {7: "f4", 8: "f8"}
 """PointField's FLOAT32 and FLOAT64."""
-_NO_DISTORTION = ("none", ())
+COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
+"""Distortion models and how many coefficients they have."""
 
 
 def stamp_of(message: Any) -> int:
@@ -93,20 +108,37 @@ def cloud_of(message: Any, where: str) -> NDArray[np.float32]:
     return points[np.isfinite(points).all(1)]
 
 
-def camera_of(message: Any, where: str) -> Camera:
-    """CameraInfo to the camera of the unrectified images, its region of interest and binning applied."""
-    roi, k = message.roi, [float(value) for value in message.k]
-    lens = (str(message.distortion_model), tuple(float(value) for value in message.d))
-    model, distortion = lens if any(lens[1]) else _NO_DISTORTION
-    width, height = int(roi.width or message.width), int(roi.height or message.height)
+def camera_of(message: Any, where: str, *, rectified: bool = False) -> Camera:
+    """CameraInfo to the camera of the images, its region of interest and binning applied.
+
+    K and the distortion of the message, or, for already `rectified` images, its projection matrix P.
+    """
     try:
-        camera = Camera(
-            width, height, k[0], k[4], k[2] - roi.x_offset, k[5] - roi.y_offset, model, distortion
-        )
+        matrix = np.asarray(message.p, float).reshape(3, 4)[:, :3] if rectified else np.asarray(message.k)
+        fx, _, cx, _, fy, cy = (float(value) for value in np.ravel(matrix)[:6])
+        lens = ("none", ()) if rectified else _distortion(message)
+        roi = message.roi
+        width, height = int(roi.width or message.width), int(roi.height or message.height)
+        camera = Camera(width, height, fx, fy, cx - roi.x_offset, cy - roi.y_offset, *lens)
+        bins = max(1, int(message.binning_x)), max(1, int(message.binning_y))
+        return camera.scaled_to(width // bins[0], height // bins[1]) if bins != (1, 1) else camera
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
-    binning = max(1, int(message.binning_x)), max(1, int(message.binning_y))
-    return camera.scaled_to(width // binning[0], height // binning[1]) if binning != (1, 1) else camera
+
+
+def _distortion(message: Any) -> tuple[str, tuple[float, ...]]:
+    coefficients = tuple(float(value) for value in message.d)
+    if not any(coefficients):  # an undistorted camera names any model or none
+        return "none", ()
+    model = message.distortion_model
+    allowed = COEFFICIENTS.get(model)
+    if allowed is None:
+        known = ", ".join(COEFFICIENTS)
+        raise InputError(f"distortion model {model[:60]!r} is not supported; use one of {known}")
+    if len(coefficients) not in allowed:
+        counts = " or ".join(str(count) for count in allowed)
+        raise InputError(f"{len(coefficients)} distortion coefficients; {model} has {counts}")
+    return model, coefficients
 
 
 def transform_row(transform: Any) -> tuple[float, ...]:

@@ -40,6 +40,11 @@ class Bag:
     def __exit__(self, *_: object) -> None:
         self._reader.close()
 
+    @property
+    def begin(self) -> int:
+        """When the first message was recorded, in nanoseconds."""
+        return int(self._reader.start_time)
+
     def topics(self, kinds: Iterable[str]) -> dict[str, str]:
         """Topics whose messages are of these types, with the type."""
         return {c.topic: c.msgtype for c in self._reader.connections if c.msgtype in kinds}

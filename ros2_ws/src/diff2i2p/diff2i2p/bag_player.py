@@ -49,10 +49,14 @@ class BagPlayer(Node):
         self._camera = [arguments.image, arguments.info, *([arguments.depth] if arguments.depth else [])]
         self._image, self._info, self._rate = arguments.image, arguments.info, arguments.rate
         self._left_out: str = arguments.leave_out
+        self._end = 0
+        """When the last image was recorded, and what of the bag is to be played after it: nanoseconds."""
         self._bag_time = self.create_publisher(Clock, "/clock", QoSProfile(depth=1))
         self._types: dict[str, Any] = {}
         self._publishers_of: dict[str, Any] = {}
-        for topic, _, kind, _ in self._messages():
+        for topic, received, kind, _ in self._messages():
+            if topic == self._image:
+                self._end = received + round(arguments.after_last * 1e9)
             if topic not in self._types:
                 self._types[topic] = _message_class(kind)
                 static = topic.endswith("tf_static")
@@ -63,7 +67,7 @@ class BagPlayer(Node):
         self._worked_on = 0
 
     def play(self, log: Any) -> None:
-        """To the end of the bag and the last image's answer; TimeoutError where nobody subscribes."""
+        """To the last image and the last image's answer; TimeoutError where nobody subscribes."""
         first, calibration = self._first()
         self._wait_matched()
         # A driver repeats the calibration all the time; a bag may have it after the first image.
@@ -72,6 +76,8 @@ class BagPlayer(Node):
         begun = time.monotonic()
         last = 0
         for topic, received, _, data in self._messages():
+            if received > self._end:
+                break
             due = begun + (received - first) / 1e9 / self._rate
             while (wait := due - time.monotonic()) > 0:
                 self._tick(first + round((time.monotonic() - begun) * self._rate * 1e9))
@@ -144,6 +150,7 @@ def main() -> int:
     parser.add_argument("--info", required=True, help="camera_info topic")
     parser.add_argument("--depth", help="depth topic")
     parser.add_argument("--rate", type=float, default=1.0, help="seconds of the bag in a second")
+    parser.add_argument("--after-last", type=float, default=1.0, help="seconds to play after the last image")
     parser.add_argument("--leave-out", default="", help="frame whose transforms to leave out")
     arguments = parser.parse_args()
     rclpy.init()
