@@ -33,11 +33,12 @@ def choose(depth: Tensor, dilation: int) -> tuple[Tensor, Tensor]:
         tiles = {"ROWS": ROWS, "COLUMNS": COLUMNS, "enable_fp_fusion": False}
         keys = torch.empty(depth.shape, dtype=torch.long, device=depth.device)
         other = torch.empty_like(keys)
-        dilate_depth[grid](depth, keys, *size, RADIUS=dilation, **tiles)
-        largest[grid](keys, other, *size, **tiles)
-        smallest[grid](other, keys, *size, **tiles)
-        fill[grid](keys, other, *size, **tiles)
-        median[grid](other, source, chosen, *size, **tiles)
+        with torch.cuda.device_of(depth):
+            dilate_depth[grid](depth, keys, *size, RADIUS=dilation, **tiles)
+            largest[grid](keys, other, *size, **tiles)
+            smallest[grid](other, keys, *size, **tiles)
+            fill[grid](keys, other, *size, **tiles)
+            median[grid](other, source, chosen, *size, **tiles)
     return source, chosen
 
 
@@ -49,10 +50,11 @@ class Densify(torch.autograd.Function):
         source, chosen = choose(depth, dilation)
         dense, share = torch.empty_like(chosen), torch.empty_like(chosen)
         if dense.numel():
-            blur[_grid(dense)](
-                chosen, dense, share, *dense.shape[1:], *taps,
-                ROWS=ROWS, COLUMNS=COLUMNS, enable_fp_fusion=False,
-            )  # fmt: skip
+            with torch.cuda.device_of(depth):
+                blur[_grid(dense)](
+                    chosen, dense, share, *dense.shape[1:], *taps,
+                    ROWS=ROWS, COLUMNS=COLUMNS, enable_fp_fusion=False,
+                )  # fmt: skip
         ctx.save_for_backward(source, share)
         ctx.taps = taps
         return dense

@@ -29,12 +29,13 @@ def best_in_patches(
     of_columns = best.new_empty(pairs, blocks, in_column, width)
     padded = max(16, triton.next_power_of_2(width))
     if of_columns.numel():
-        best_in_block[(pairs, blocks)](
-            rows, columns, row_features, column_features, best, numbers, of_columns,
-            height, width, len(column_features), *row_features.stride(), *column_features.stride(),
-            CHANNELS=row_features.shape[1], IN_ROW=in_row, IN_COLUMN=in_column,
-            ROWS=ROWS, COLUMNS=padded, STEP=32, num_warps=8 if padded > 64 else 4,
-        )  # fmt: skip
+        with torch.cuda.device_of(rows):
+            best_in_block[(pairs, blocks)](
+                rows, columns, row_features, column_features, best, numbers, of_columns,
+                height, width, len(column_features), *row_features.stride(), *column_features.stride(),
+                CHANNELS=row_features.shape[1], IN_ROW=in_row, IN_COLUMN=in_column,
+                ROWS=ROWS, COLUMNS=padded, STEP=32, num_warps=8 if padded > 64 else 4,
+            )  # fmt: skip
     of_columns = of_columns.flatten(1, 2)
     if in_column == 1:
         return best, numbers, of_columns.amax(1)

@@ -46,16 +46,17 @@ class Splat(torch.autograd.Function):
         total, excess, coverage = points.new_zeros(3, batch, height, width)
         scene = (points, cameras, cameras.stride(0), count, height, width, near, far)
         blocks = (triton.cdiv(count, BLOCK), batch)
-        if count and front.numel():
-            front_depth[blocks](*scene, front, BLOCK=BLOCK, enable_fp_fusion=False)
-            accumulate[blocks](
-                *scene, front, total, excess, coverage, gamma, BLOCK=BLOCK, enable_fp_fusion=False
-            )
         depth = torch.empty_like(total)
-        if depth.numel():
-            finish[(triton.cdiv(depth.numel(), BLOCK),)](
-                front, total, excess, depth, depth.numel(), BLOCK=BLOCK, enable_fp_fusion=False
-            )
+        with torch.cuda.device_of(points):
+            if count and depth.numel():
+                front_depth[blocks](*scene, front, BLOCK=BLOCK, enable_fp_fusion=False)
+                accumulate[blocks](
+                    *scene, front, total, excess, coverage, gamma, BLOCK=BLOCK, enable_fp_fusion=False
+                )
+            if depth.numel():
+                finish[(triton.cdiv(depth.numel(), BLOCK),)](
+                    front, total, excess, depth, depth.numel(), BLOCK=BLOCK, enable_fp_fusion=False
+                )
         ctx.save_for_backward(points, intrinsics, front, total, excess)
         ctx.settings = (gamma, near, far)
         return depth, coverage

@@ -37,16 +37,17 @@ class ZBuffer(torch.autograd.Function):
         batch, count = points.shape[:2]
         height, width = size
         nearest = torch.full((batch, height, width), EMPTY.value, dtype=torch.long, device=points.device)
-        if nearest.numel() and count:
-            scatter_nearest[(triton.cdiv(count, BLOCK), batch)](
-                points, intrinsics, nearest, intrinsics.stride(0), count, height, width, near, far,
-                RELEASED=released, BLOCK=BLOCK, enable_fp_fusion=False,
-            )  # fmt: skip
         depth, winner = torch.empty_like(nearest, dtype=points.dtype), torch.empty_like(nearest)
-        if nearest.numel():
-            unpack[(triton.cdiv(nearest.numel(), BLOCK),)](
-                nearest, depth, winner, nearest.numel(), BLOCK=BLOCK, enable_fp_fusion=False
-            )
+        with torch.cuda.device_of(points):
+            if nearest.numel() and count:
+                scatter_nearest[(triton.cdiv(count, BLOCK), batch)](
+                    points, intrinsics, nearest, intrinsics.stride(0), count, height, width, near, far,
+                    RELEASED=released, BLOCK=BLOCK, enable_fp_fusion=False,
+                )  # fmt: skip
+            if nearest.numel():
+                unpack[(triton.cdiv(nearest.numel(), BLOCK),)](
+                    nearest, depth, winner, nearest.numel(), BLOCK=BLOCK, enable_fp_fusion=False
+                )
         ctx.save_for_backward(winner)
         ctx.count = count
         ctx.mark_non_differentiable(winner)
