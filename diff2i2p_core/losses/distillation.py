@@ -106,7 +106,7 @@ def render_pair(
     the released rules leave to chance."""
     points = submap.points.detach()
     if settings.deformed_points:
-        points = points.index_copy(0, matches.point_indices, matches.points.detach())
+        points = matches.deformed(points)
     released = settings.mode == "released"
     intrinsics = torch.from_numpy(pair.camera.matrix).to(points)
     truth = torch.from_numpy(pair.camera_from_cloud)

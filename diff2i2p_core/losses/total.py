@@ -64,7 +64,7 @@ def pair_loss(
         drawn = draw_correspondences(targets, settings.fine.samples, generator)
     places = submap.points
     if settings.fine.deformed_points and matches is not None:
-        places = places.index_copy(0, matches.point_indices, matches.points.detach())
+        places = matches.deformed(places)
     fine = fine_loss(image, submap, places, pair, drawn, config, settings.fine)
 
     losses = {"coarse": coarse, "multi_scale": early, "fine": fine}

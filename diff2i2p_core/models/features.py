@@ -102,3 +102,7 @@ class Correspondences(_Tensors):
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def deformed(self, points: Tensor) -> Tensor:
+        """The submap's points (N, 3) with the matched ones where tuning moved them, without its gradient."""
+        return points.index_copy(0, self.point_indices, self.points.detach())
