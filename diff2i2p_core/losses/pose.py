@@ -30,8 +30,6 @@ class EstimatedPoses:
 
     camera_from_cloud: Tensor
     """(B, 4, 4), with gradients to the matches' points and scores."""
-    truth: Tensor
-    """(B, 4, 4)."""
     valid: Tensor
     """(B,) PnP found a pose."""
     used: Tensor
@@ -40,6 +38,8 @@ class EstimatedPoses:
     """(B,) radians off the truth; zero where not used."""
     translation: Tensor
     """(B,) metres."""
+    off: PoseErrors
+    """Of all poses, used or not, without gradients; anything where not valid."""
 
 
 def estimate_poses(
@@ -66,11 +66,11 @@ def estimate_poses(
     poses = solution.camera_from_cloud
     truth = torch.from_numpy(np.stack([p.camera_from_cloud for p in pairs])).to(poses)
     with torch.no_grad():
-        far = pose_errors(poses, truth)
-        used = solution.valid & (far.rotation.rad2deg() <= (settings.gate_deg or torch.inf))
-        used &= far.translation <= (settings.gate_m or torch.inf)
+        off = pose_errors(poses, truth)
+        used = solution.valid & (off.rotation.rad2deg() <= (settings.gate_deg or torch.inf))
+        used &= off.translation <= (settings.gate_m or torch.inf)
     errors = pose_errors(poses, truth, used)
-    return EstimatedPoses(poses, truth, solution.valid, used, errors.rotation, errors.translation)
+    return EstimatedPoses(poses, solution.valid, used, errors.rotation, errors.translation, off)
 
 
 def pose_terms(poses: EstimatedPoses) -> dict[str, Tensor]:
@@ -79,14 +79,12 @@ def pose_terms(poses: EstimatedPoses) -> dict[str, Tensor]:
     A pair without a usable pose adds nothing, and all pairs divide, so splitting a batch changes no gradient.
     """
     rotation, translation = poses.rotation.mean().float(), poses.translation.mean().float()
-    with torch.no_grad():
-        far = pose_errors(poses.camera_from_cloud, poses.truth, poses.valid)
-        metrics = {
-            "pose_found": poses.valid.float().mean(),
-            "pose_used": poses.used.float().mean(),
-            "pose_deg": _worst_at(far.rotation.rad2deg(), poses.valid, WORST_DEG),
-            "pose_m": _worst_at(far.translation, poses.valid, WORST_M),
-        }
+    metrics = {
+        "pose_found": poses.valid.float().mean(),
+        "pose_used": poses.used.float().mean(),
+        "pose_deg": _worst_at(poses.off.rotation.rad2deg(), poses.valid, WORST_DEG),
+        "pose_m": _worst_at(poses.off.translation, poses.valid, WORST_M),
+    }
     return {"rotation": rotation, "translation": translation, **metrics}
 
 
