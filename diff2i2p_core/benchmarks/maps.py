@@ -57,7 +57,7 @@ def cases() -> list[Case]:
     runs = {
         "read the .ply file": 3,
         "thin and sort into blocks": 3,
-        "choose viewpoints": 3,
+        "choose viewpoints": 2,
         "write the map file": 3,
     }
     return [

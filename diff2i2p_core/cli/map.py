@@ -104,7 +104,7 @@ def info(path: MapPath, as_json: options.AsJson = False) -> None:
     low, high = point_map.points.min(axis=0), point_map.points.max(axis=0)
     nodes = sum(block.tensors["nodes"].numel() for block in blocks)
     features = 2 * sum(block.num_bytes for block in blocks)
-    memory = point_map.points.nbytes + 4 * nodes + min(features, CPU_BUDGET)
+    memory = point_map.points.nbytes + 2 * nodes + min(features, CPU_BUDGET)
     size = {
         "points": len(point_map.points),
         "submaps": len(point_map.submaps),

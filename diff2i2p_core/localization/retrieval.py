@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -15,45 +16,59 @@ from diff2i2p_core.models.features import ImageFeatures, SubmapFeatures
 
 _COLUMNS = 8192
 """Superpoints scored in one product: as many similarities as a processor's cache holds."""
+_SOME_NODES = 96
+"""Image nodes, spread over the image, that are asked first where there are many submaps."""
+_MANY = 128
+"""More submaps than this are scored with some nodes first, and the best half of this number with all."""
 
 
 class SubmapIndex:
     """The valid superpoints of all submaps, packed, to score an image against them.
 
-    This is the only part of a map's features that is held in memory.
+    This is the only part of a map's features that is held in memory, in half precision as in the file.
     """
 
     def __init__(self, submaps: Sequence[SubmapFeatures], device: torch.device | str = "cpu") -> None:
         parts = pack(submaps).valid_nodes()
-        self._nodes = torch.cat(parts).to(device).float()
+        self._nodes = torch.cat(parts).to(device)
         self._lengths = [len(part) for part in parts]
+        self._starts = [0, *accumulate(self._lengths)]
 
     def scores(self, image: ImageFeatures) -> Tensor:
-        """(S,) mean over the image's nodes of the best similarity to each submap's superpoints."""
+        """(S,) mean over the image's nodes of the best similarity to each submap's superpoints.
+
+        Of many submaps, those that some of the nodes find unlike the image keep that score, less 2.
+        """
         nodes = image.nodes[image.node_valid]
-        return torch.cat([self._scores(nodes, *group) for group in self._groups()])
+        everyone = list(range(len(self._lengths)))
+        if len(everyone) <= _MANY or len(nodes) <= 2 * _SOME_NODES:
+            return self._scores(nodes, everyone)
+        some = torch.linspace(0, len(nodes) - 1, _SOME_NODES, device=nodes.device).long()
+        scores = self._scores(nodes[some], everyone)
+        best = scores.topk(_MANY // 2).indices.sort().values
+        scores = scores - 2
+        scores[best] = self._scores(nodes, best.tolist())
+        return scores
 
-    def _groups(self) -> Iterator[tuple[Tensor, list[int]]]:
-        """Superpoints and sizes of a few submaps at a time."""
-        start, rows, sizes = 0, 0, list[int]()
-        for length in self._lengths:
-            if sizes and rows + length > _COLUMNS:
-                yield self._nodes[start : start + rows], sizes
-                start, rows, sizes = start + rows, 0, []
-            rows += length
-            sizes.append(length)
-        yield self._nodes[start : start + rows], sizes
+    def _scores(self, image_nodes: Tensor, submaps: list[int]) -> Tensor:
+        """(len(submaps),) for the submaps of these numbers, ascending."""
+        scores, group, rows = list[Tensor](), list[int](), 0
+        for submap in submaps:
+            if group and rows + self._lengths[submap] > _COLUMNS:
+                scores += self._group_scores(image_nodes, group)
+                group, rows = [], 0
+            group.append(submap)
+            rows += self._lengths[submap]
+        return torch.stack([*scores, *self._group_scores(image_nodes, group)])
 
-    @staticmethod
-    def _scores(image_nodes: Tensor, superpoints: Tensor, sizes: list[int]) -> Tensor:
-        similarity = image_nodes @ superpoints.t()
+    def _group_scores(self, image_nodes: Tensor, submaps: list[int]) -> list[Tensor]:
+        parts = [self._nodes[self._starts[i] : self._starts[i + 1]] for i in submaps]
+        similarity = image_nodes @ torch.cat(parts).to(image_nodes.dtype).t()
         # a submap without valid superpoints scores worst
-        return torch.stack(
-            [
-                part.amax(dim=1).mean() if part.shape[1] else similarity.new_tensor(-1.0)
-                for part in similarity.split(sizes, dim=1)
-            ]
-        )
+        return [
+            part.amax(dim=1).mean() if part.shape[1] else similarity.new_tensor(-1.0)
+            for part in similarity.split([len(part) for part in parts], dim=1)
+        ]
 
 
 def near_prior(

@@ -21,3 +21,12 @@ def test_rotation_counts() -> None:
     ]
     assert select_keyframes(poses, max_rotation_deg=20) == list(range(12))
     assert len(select_keyframes(poses, max_rotation_deg=31)) <= 5
+
+
+def test_a_long_halt_does_not_count() -> None:
+    walk = [compose(np.eye(3), [0.01 * i, 0, 0]) for i in range(1000)]
+    poses = np.array([walk[0]] * 3000 + walk + [walk[-1]] * 3000)
+    chosen = select_keyframes(poses)
+    assert len(chosen) < 25
+    covered = np.abs(poses[:, 0, 3, None] - poses[chosen][:, 0, 3]).min(axis=1)
+    assert covered.max() <= 0.4 + 0.06
