@@ -39,6 +39,8 @@ class Case:
     released_mb: float | None = None
     most_runs: int | None = None
     """For work of many seconds: no more timed runs than this, after a single one to warm up."""
+    needs_gpu: bool = False
+    """Leave it out on a CPU."""
     apart: bool = False
     """Measure in a process of its own, with that process's peak of main memory; `prepare` must pickle."""
     kernel_of: str | None = None

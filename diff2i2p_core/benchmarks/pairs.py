@@ -36,15 +36,22 @@ def wall_cloud(count: int, voxel: float) -> NDArray[np.float32]:
             return cloud[np.sort(np.argsort(rays.max(1), kind="stable")[:count])]
 
 
-def wall_pair(config: ModelConfig, count: int) -> Pair:
-    """The pair in the network's inputs: a cloud of `count` points, seen from where the image was taken."""
+def wall_picture() -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """What `CAMERA` sees: RGB image and depth in metres."""
     v, u = np.indices((CAMERA.height, CAMERA.width)).astype(float)
     waves = np.stack([np.sin(u / 13), np.sin(v / 17), np.sin((u + v) / 29)], axis=-1)
     noise = np.random.default_rng(1).normal(0, 10, waves.shape)
-    image = np.clip(128 + 80 * waves + noise, 0, 255).astype(np.uint8)
+    return np.clip(128 + 80 * waves + noise, 0, 255).astype(np.uint8), wall_depth(u, v).astype(np.float32)
+
+
+def wall_colors(cloud: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return np.clip(128 + 80 * np.sin(20 * cloud), 0, 255).astype(np.uint8)
+
+
+def wall_pair(config: ModelConfig, count: int) -> Pair:
+    """The pair in the network's inputs: a cloud of `count` points, seen from where the image was taken."""
+    image, depth = wall_picture()
     cloud = wall_cloud(count, config.points.voxel)
-    colors = np.clip(128 + 80 * np.sin(20 * cloud), 0, 255).astype(np.uint8)
-    depth = wall_depth(u, v).astype(np.float32)
-    pair = make_pair(image, depth, CAMERA, cloud, colors, np.eye(4), config, index=0, name="wall")
+    pair = make_pair(image, depth, CAMERA, cloud, wall_colors(cloud), np.eye(4), config, index=0, name="wall")
     assert pair is not None
     return pair

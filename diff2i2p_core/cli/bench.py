@@ -33,9 +33,11 @@ def bench(
     for name in PARTS if part == "all" else [part]:
         timings: list[Timing] = []
         cases = cases_of(name)
-        if not device.startswith("cuda") and any(case.kernel_of for case in cases):
-            console.print(f"{name}: kernels need a GPU, only their references are measured", soft_wrap=True)
-            cases = [case for case in cases if case.kernel_of is None]
+        if not device.startswith("cuda"):
+            if any(case.kernel_of for case in cases):
+                words = f"{name}: kernels need a GPU, only their references are measured"
+                console.print(words, soft_wrap=True)
+            cases = [case for case in cases if case.kernel_of is None and not case.needs_gpu]
         for case in cases:
             with console.status(case.name):
                 timings.append(compared(measure(case, device, runs), case, timings))
