@@ -101,6 +101,8 @@ def replay(
         raise InputError("--realtime: --live is in the bag's time anyway; leave one of them out")
     if rate != 1 and not live:
         raise InputError("--rate: is for --live; without it the bag is worked on as fast as it goes")
+    if out is not None and out.exists() and not out.is_dir():
+        raise InputError(f"--out {out}: is a file; give a folder")
     if live:
         check_ros()
     info, _ = load_info(map_path)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from diff2i2p_core.data.bags import messages
 from diff2i2p_core.data.bags.camera import BagCamera
 from diff2i2p_core.data.bags.transform_tree import MAX_GAP
 from diff2i2p_core.data.timed_poses import TimedPoses
@@ -68,19 +67,17 @@ def _opened(source: TruthSource, camera: BagCamera) -> Truth | None:
         timed = TimedPoses.of([round(stamp * 1e9) for stamp in stamps], rows)
         return _of_frame(str(source.file), timed, frame, camera)
     if source.topic is not None:
-        found = [messages.pose_of(message, frame) for message in camera.index.poses]
+        found = camera.index.poses
         if not found:
             raise InputError(f"{camera.path}: {source.topic} has no message; record it again")
-        for _, _, row in found:
-            if not np.isfinite(row).all() or abs(np.linalg.norm(row[3:]) - 1) > 0.05:
-                raise InputError(
-                    f"{camera.path}: {source.topic}: a pose is not finite or its quaternion not a unit's; "
-                    "mend the recording"
-                )
-        timed = TimedPoses.of(
-            [messages.stamp_of(message) for message in camera.index.poses], [row for *_, row in found]
-        )
-        return _of_frame(source.topic, timed, found[0][1].lstrip("/"), camera)
+        rows = [row for *_, row in found]
+        if not all(np.isfinite(row).all() and abs(np.linalg.norm(row[3:]) - 1) < 0.05 for row in rows):
+            raise InputError(
+                f"{camera.path}: {source.topic}: a pose is not finite or its quaternion not a unit's; "
+                "mend the recording"
+            )
+        timed = TimedPoses.of([stamp for stamp, *_ in found], rows)
+        return _of_frame(source.topic, timed, (found[0][2] or frame).lstrip("/"), camera)
     if source.tf is not None:
         parent, child = source.tf.split(":")
         tree = camera.index.tree

@@ -169,6 +169,12 @@ def test_what_is_no_good_is_one_line_and_status_2(
     assert not (tmp_path / "out").exists()
 
 
+def test_results_do_not_replace_a_file(command: Command, bag: Path, tmp_path: Path) -> None:
+    done = command("--out", "gt.tum")
+    assert done.status == 2 and "--out gt.tum: is a file; give a folder" in done.err
+    assert (tmp_path / "gt.tum").is_file()
+
+
 def test_what_is_no_bag(command: Command) -> None:
     done = command(bag="nothing")
     assert done.status == 2 and "nothing: no bag; give a folder with metadata.yaml" in done.err

@@ -60,6 +60,7 @@ def test_truth_of_a_topic_of_tf_and_of_the_base(tmp_path: Path) -> None:
         Sent("/tf", stamp(n), tf(transform(stamp(n), "mocap", "helmet", base_pose(n)))) for n in range(12)
     ]
     sent.append(Sent("/tf_static", stamp(0), tf(transform(0, "helmet", "visor", BASE_FROM_CAMERA))))
+    sent += [Sent("/rig", stamp(n), transform(stamp(n), "map", "base_link", base_pose(n))) for n in range(12)]
     camera = bag_camera(tmp_path, sent, pose_topic="/gt")
     sources = [
         TruthSource(topic="/gt"),
@@ -75,6 +76,11 @@ def test_truth_of_a_topic_of_tf_and_of_the_base(tmp_path: Path) -> None:
         half_way = truth.at(stamp(7) + STEP // 2)
         assert half_way is not None and half_way[0, 3] == pytest.approx(0.75, abs=1e-3)
         assert truth.at(stamp(11) + STEP) is None
+    rig = open_truth(TruthSource(topic="/rig"), bag_camera(tmp_path, pose_topic="/rig"))
+    assert rig is not None and rig.name == "/rig (poses of base_link)"
+    of_rig = rig.at(stamp(7))
+    assert of_rig is not None
+    np.testing.assert_allclose(of_rig, true_pose(7), atol=1e-6)
     with pytest.raises(InputError, match="no transform connects visor and camera"):
         open_truth(sources[2], camera)
     helmet = bag_camera(tmp_path, frame="visor")

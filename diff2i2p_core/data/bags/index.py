@@ -29,8 +29,8 @@ class BagIndex:
     """frame_id of the same."""
     begins: dict[str, int] = field(default_factory=dict)
     """When their first messages were recorded, in nanoseconds."""
-    poses: list[Any] = field(default_factory=list)
-    """Messages of the pose topic."""
+    poses: list[tuple[int, str, str, tuple[float, ...]]] = field(default_factory=list)
+    """Of the pose topic: stamp, parent, child or "" where the message names none, x y z qx qy qz qw."""
 
     @classmethod
     def of(cls, bag: Bag, topics: Sequence[str], pose_topic: str | None = None) -> BagIndex:
@@ -45,7 +45,7 @@ class BagIndex:
             elif topic in infos:
                 index.infos.setdefault(topic, message)
             elif topic == pose_topic:
-                index.poses.append(message)
+                index.poses.append((messages.stamp_of(message), *messages.pose_of(message)))
             else:
                 index._add_stamp(bag, topic, message)
                 index.begins.setdefault(topic, received)
@@ -56,11 +56,10 @@ class BagIndex:
 
     def prefer_poses(self, camera_frame: str) -> None:
         """Let the pose topic's transforms stand for those of /tf."""
-        for number, message in enumerate(self.poses):
-            parent, child, row = messages.pose_of(message, camera_frame)
+        for number, (stamp, parent, child, row) in enumerate(self.poses):
             if number == 0:
-                self.tree.forget(child)
-            self.tree.add(parent, child, messages.stamp_of(message), row)
+                self.tree.forget(child or camera_frame)
+            self.tree.add(parent, child or camera_frame, stamp, row)
 
     def info_topic(self, bag: Bag, topic: str, info: str | None = None) -> str:
         """Calibration of an image topic: the topic `info`, the camera_info beside it, or the only one."""

@@ -148,9 +148,9 @@ def transform_row(transform: Any) -> tuple[float, ...]:
     return (place.x, place.y, place.z, turn.x, turn.y, turn.z, turn.w)
 
 
-def pose_of(message: Any, camera_frame: str) -> tuple[str, str, tuple[float, ...]]:
-    """Parent, child and x y z qx qy qz qw of a message of `POSES`; one without child is the camera's."""
-    child = getattr(message, "child_frame_id", "") or camera_frame
+def pose_of(message: Any) -> tuple[str, str, tuple[float, ...]]:
+    """Parent, child ("" where there is none) and x y z qx qy qz qw of a message of `POSES`."""
+    child = getattr(message, "child_frame_id", "")
     pose = message.transform if hasattr(message, "transform") else message.pose
     return message.header.frame_id, child, transform_row(getattr(pose, "pose", pose))
 

@@ -74,7 +74,8 @@ class TransformTree:
         down, up = self._chain(child.lstrip("/")), self._chain(parent.lstrip("/"))
         common = next((name for name in down if name in up), None)
         if common is None:
-            known = ", ".join(sorted(self._links)[:8]) or "nothing"
+            frames = {*self._links, *(link.parent for link in self._links.values())}
+            known = ", ".join(sorted(frames)[:8]) or "nothing"
             raise InputError(
                 f"tf: no transform connects {parent} and {child}; there are those of {known}; record /tf and "
                 "/tf_static, or name frames or a pose topic that are in the bag"
