@@ -161,24 +161,34 @@ class Robot(Node):
     def __init__(self, context: Context, namespace: str = "") -> None:
         super().__init__("robot", context=context, namespace=namespace)
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        sensor = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
         self.poses: list[PoseWithCovarianceStamped] = []
         self.diagnostics: list[Any] = []
         self._waited = 0
         self.maps: list[PointCloud2] = []
         self.transforms: list[TransformStamped] = []
-        self.image = self.create_publisher(Image, "image", sensor)
-        self.compressed = self.create_publisher(CompressedImage, "image/compressed", sensor)
-        self.camera_info = self.create_publisher(CameraInfo, "camera_info", sensor)
+        self.create_camera()
         self.cloud = self.create_publisher(PointCloud2, "map_cloud", latched)
         self.initialpose = self.create_publisher(PoseWithCovarianceStamped, "initialpose", 10)
         self.broadcaster = TransformBroadcaster(self)
         self.static_broadcaster = StaticTransformBroadcaster(self)
         self.buffer = _RecordingBuffer(self.transforms)
         self.listener = TransformInputs(self, self.buffer, lambda topic, error: None)
-        self.create_subscription(PoseWithCovarianceStamped, "pose", self.poses.append, 10)
+        self.pose_subscription = self.create_subscription(
+            PoseWithCovarianceStamped, "pose", self.poses.append, 10
+        )
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self.create_subscription(PointCloud2, "diff2i2p/map", self.maps.append, latched)
+
+    def create_camera(self) -> None:
+        sensor = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self.image = self.create_publisher(Image, "image", sensor)
+        self.compressed = self.create_publisher(CompressedImage, "image/compressed", sensor)
+        self.camera_info = self.create_publisher(CameraInfo, "camera_info", sensor)
+
+    def forget_diagnostics(self) -> None:
+        """They are of a node that is no more."""
+        self.diagnostics.clear()
+        self._waited = 0
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         self.diagnostics.extend(message.status)

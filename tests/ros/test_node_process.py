@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -29,43 +26,8 @@ from diff2i2p_core.geometry.se3 import rotation_error_deg, translation_error
 from diff2i2p_core.mapping.build_file import build_map
 from diff2i2p_core.models.checkpoint import shipped_weights
 
-REPO = Path(__file__).resolve().parents[2]
 OK, WARN, ERROR = 0, 1, 2
 SECOND = 10**9
-
-
-@pytest.fixture
-def node_environment() -> dict[str, str]:
-    paths = (str(REPO), str(REPO / "ros2_ws/src/diff2i2p"), os.environ.get("PYTHONPATH", ""))
-    return os.environ | {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
-
-
-@pytest.fixture
-def run_node(node_environment: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts `python -m diff2i2p.localization_node` with parameters; ends it with the test."""
-    started: list[subprocess.Popen[str]] = []
-
-    def run(**parameters: Any) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "diff2i2p.localization_node", "--ros-args"]
-        for name, value in parameters.items():
-            command += ["-p", f"{name}:={value}"]
-        process = subprocess.Popen(command, env=node_environment, text=True, start_new_session=True)
-        started.append(process)
-        return process
-
-    yield run
-    for process in started:
-        process.terminate()
-    assert [_status(process) for process in started] == [0] * len(started)
-
-
-def _status(process: subprocess.Popen[str]) -> int:
-    """The exit status; a process that does not end is killed with all that it started."""
-    try:
-        return process.wait(60)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        return process.wait()
 
 
 def _info(camera: Camera) -> CameraInfo:

@@ -12,10 +12,11 @@ import pytest
 pytestmark = pytest.mark.ros
 pytest.importorskip("rclpy")
 
-from ros_harness import CAMERA_FRAME, Robot, wait_for
+from ros_harness import CAMERA_FRAME, Robot, stamp_of, truth, wait_for
 from rosgraph_msgs.msg import Clock
 
-from diff2i2p.poses import stamp_from
+from diff2i2p.poses import matrix_from_transform, stamp_from
+from diff2i2p_core.geometry.se3 import exp, invert
 
 OK, WARN, ERROR = 0, 1, 2
 SECOND = 10**9
@@ -53,3 +54,30 @@ def test_a_bag_that_starts_again(robot: Robot, launch_node: Callable[..., Any], 
     wait_for(
         lambda: len([t for t in robot.transforms if t.header.frame_id == "map"]) == 2, f"both of {found}"
     )
+
+
+def test_a_bag_that_is_played_twice(robot: Robot, launch_node: Callable[..., Any], map_file: str) -> None:
+    """The second time the robot stands elsewhere in odom: what was known of the same stamps is forgotten."""
+    clock = robot.create_publisher(Clock, "/clock", 10)
+    node = launch_node(
+        map=map_file, use_sim_time=True, odom_frame="odom", transform_timeout=2.0, prior_timeout=100.0
+    ).node
+    robot.wait_camera_matched()
+    wait_for(clock.get_subscription_count, "the clock's subscription")
+    for play in (1, 2):
+        for tenth in range(10):
+            stamp = 30 * SECOND + tenth * SECOND // 10
+            clock.publish(Clock(clock=stamp_from(stamp)))
+            wait_for(lambda now=stamp: node.get_clock().now().nanoseconds == now, "simulated time")  # type: ignore[misc]
+            if not tenth:
+                robot.calibrate()
+            robot.send_transform("odom", CAMERA_FRAME, stamp, exp([0, 0, 0, play, 0, 0]))
+            robot.send_image(tenth + 1, stamp)
+            count = 10 * (play - 1) + tenth + 1
+            wait_for(lambda n=count: len(robot.poses) == n, f"pose {count}")  # type: ignore[misc]
+    wait_for(lambda: len({stamp_of(one) for one in robot.map_transforms}) >= 10, "the transforms")
+    robot.wait_status(OK, "localized")
+    assert node._health.counts["images_localized"] == 20 and node._health.counts["tf_faults"] == 0
+    assert len(node._session._outputs._path) == 10
+    last = matrix_from_transform(robot.map_transforms[-1].transform)
+    np.testing.assert_allclose(last, truth(10) @ invert(exp([0, 0, 0, 2, 0, 0])), atol=1e-9)
