@@ -15,13 +15,14 @@ from diff2i2p_core.files import write_text
 
 
 def fingerprint(path: Path) -> str:
-    """Changes when a file, or a file in a folder, does: of names, sizes and times of change.
+    """Changes when a file, or a visible file in a folder, does: of names, sizes and times of change.
 
     What cannot be read has one too: its reader says best what is wrong.
     """
     digest = hashlib.sha256(str(path.resolve()).encode())
     try:
-        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        inside = (file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+        for file in sorted(inside) if path.is_dir() else [path]:
             state = file.stat()
             digest.update(f"{file.name} {state.st_size} {state.st_mtime_ns}\n".encode())
     except OSError as error:

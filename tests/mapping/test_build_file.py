@@ -23,6 +23,7 @@ from diff2i2p_core.mapping.build_file import PART_VIEWS, build_map
 from diff2i2p_core.mapping.map_file import PointMap
 from diff2i2p_core.mapping.ply import write_ply
 from diff2i2p_core.mapping.viewpoints import looking
+from diff2i2p_core.mapping.workplace import fingerprint
 
 VIEWS = [looking(np.array([2, y, 1.2]), yaw, 0.1) for y in (1.0, 2.5) for yaw in np.arange(0, 6.2, 0.6)]
 
@@ -180,3 +181,14 @@ if __name__ == "__main__":
     notes: list[str] = []
     assert len(build_map(**source, note=notes.append).submaps) > PART_VIEWS
     assert len(notes) == 1 and "going on" in notes[0] and leftovers(folder) == []
+
+
+def test_a_fingerprint_changes_with_the_files_that_are_read(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"1")
+    first = fingerprint(tmp_path)
+    (tmp_path / ".own.map.0.build").mkdir()  # the map may be built into the folder
+    assert fingerprint(tmp_path) == first
+    (tmp_path / "b.png").write_bytes(b"2")
+    assert fingerprint(tmp_path) != first
+    assert fingerprint(tmp_path / "a.png") != fingerprint(tmp_path / "b.png")
+    fingerprint(tmp_path / "missing")  # its reader says so
