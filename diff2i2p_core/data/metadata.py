@@ -21,6 +21,8 @@ from diff2i2p_core.files import write_text
 from diff2i2p_core.geometry.se3 import is_rigid
 
 Layout = Literal["7scenes", "rgbd_scenes_v2"]
+SAME_VOXELS = 1.5
+"""Voxels of a cloud within which a pixel and a point are the same, for overlaps and for training."""
 _FILES = ("image_file", "depth_file", "cloud_file")
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from diff2i2p_core.data.metadata import SAME_VOXELS
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import transform_points
 from diff2i2p_core.models.config import ModelConfig
@@ -57,7 +58,7 @@ class Targets:
 
 def positive_radius(config: ModelConfig) -> float:
     """Metres within which a pixel and a point are the same: 1.5 voxels (3.75 cm for the released 2.5 cm)."""
-    return 1.5 * config.points.voxel
+    return SAME_VOXELS * config.points.voxel
 
 
 def positive_pixels(config: ModelConfig) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from diff2i2p_core.data.benchmark import SPACING, read_cloud, read_frame
-from diff2i2p_core.data.metadata import Entry, Layout, read_metadata
+from diff2i2p_core.data.metadata import SAME_VOXELS, Entry, Layout, read_metadata
 from diff2i2p_core.data.preparation.dataset_file import (
     CHECKSUMS,
     DATASET,
@@ -71,7 +71,7 @@ def check_set(root: Path, *, sample: int = 60, progress: Progress | None = None)
     problems += [*_not_disjoint(subsets), *broken]
     overlaps: list[tuple[float, float]] = []
     if not broken:
-        radius = 1.5 * float(dataset.source["settings"]["voxel"] if dataset else SPACING)
+        radius = SAME_VOXELS * float(dataset.source["settings"]["voxel"] if dataset else SPACING)
         for pairs in subsets.values():
             chosen = pairs[:: max(1, len(pairs) // sample)]
             for done, entry in enumerate(chosen, start=1):

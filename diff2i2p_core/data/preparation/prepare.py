@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from diff2i2p_core.data.frames import write_matrix
-from diff2i2p_core.data.metadata import Entry, Layout, write_metadata
+from diff2i2p_core.data.metadata import SAME_VOXELS, Entry, Layout, write_metadata
 from diff2i2p_core.data.preparation.dataset_file import (
     UNFINISHED,
     DatasetFile,
@@ -72,7 +72,7 @@ def prepare(
                 ],
             )
             groups = _groups(recordings, windows, names, layout)
-            radius = 1.5 * settings.voxel
+            radius = SAME_VOXELS * settings.voxel
             parts = [(key, part) for key, group in groups.items() for part in chunks(group)]
             found = pool.run(
                 "measuring overlaps",
