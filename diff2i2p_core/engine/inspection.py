@@ -11,10 +11,10 @@ from diff2i2p_core.data.pair import Pair, collate
 from diff2i2p_core.engine.objective import Objective
 from diff2i2p_core.engine.records import Records
 from diff2i2p_core.engine.validation import measure
-from diff2i2p_core.evaluation.pair_pictures import WIDTH, pair_panel
+from diff2i2p_core.evaluation.pair_pictures import pair_panel
 from diff2i2p_core.evaluation.protocol import Protocol
 from diff2i2p_core.evaluation.registration import PairMetrics, Registration
-from diff2i2p_core.localization.overlay import BACKGROUND, Image, depth_colors, titled_row
+from diff2i2p_core.localization.overlay import PANEL_WIDTH, Image, depth_picture, depth_span, titled_row
 from diff2i2p_core.losses.distillation import RenderedPair
 
 LARGE_DIFFERENCE = 0.5
@@ -35,7 +35,7 @@ def inspect_training_pair(
         records.scalars("training_pair", values, step)
         records.picture("training_pair/matches", matches_picture(registration, metrics, protocol), step)
         rendered = _rendered(objective, pair)
-        records.picture("training_pair/depth", depth_picture(rendered, caption(metrics)), step)
+        records.picture("training_pair/depth", compared_depths(rendered, caption(metrics)), step)
 
 
 def matches_picture(registration: Registration, metrics: PairMetrics, protocol: Protocol) -> Image:
@@ -43,17 +43,16 @@ def matches_picture(registration: Registration, metrics: PairMetrics, protocol: 
     return pair_panel(registration, metrics, protocol, caption(metrics))
 
 
-def depth_picture(rendered: RenderedPair, words: str) -> Image:
+def compared_depths(rendered: RenderedPair, words: str) -> Image:
     """Depth seen from the true pose | from the estimated pose | their difference."""
     truth, estimate = (_array(depth.depth) for depth in (rendered.truth, rendered.estimated))
-    seen = truth[truth > 0]
-    near, far = (float(v) for v in np.percentile(seen, [2, 98])) if len(seen) else (0.0, 1.0)
+    near, far = depth_span(truth[truth > 0])
     both = (truth > 0) & (estimate > 0)
-    difference = np.where(both, np.abs(truth - estimate), 0)
+    error = depth_picture(np.abs(truth - estimate), both, 0, LARGE_DIFFERENCE)
     parts = [
-        (f"depth from the true pose, {near:.1f} to {far:.1f} m", _colored(truth, truth > 0, near, far)),
-        ("depth from the estimated pose", _colored(estimate, estimate > 0, near, far)),
-        (f"difference, blue from {LARGE_DIFFERENCE} m on", _colored(difference, both, 0, LARGE_DIFFERENCE)),
+        (f"depth from the true pose, {near:.1f} to {far:.1f} m", depth_picture(truth, truth > 0, near, far)),
+        ("depth from the estimated pose", depth_picture(estimate, estimate > 0, near, far)),
+        (f"difference, blue from {LARGE_DIFFERENCE} m on", error),
     ]
     return titled_row(parts, words)
 
@@ -77,12 +76,5 @@ def _rendered(objective: Objective, pair: Pair) -> RenderedPair:
 def _array(depth: Tensor) -> np.ndarray:
     """(1, h, w) to (H, W) of the pictures' width."""
     small = depth[0].float().cpu().numpy()
-    size = (WIDTH, round(WIDTH * small.shape[0] / small.shape[1]))
+    size = (PANEL_WIDTH, round(PANEL_WIDTH * small.shape[0] / small.shape[1]))
     return np.asarray(cv2.resize(small, size, interpolation=cv2.INTER_NEAREST))
-
-
-def _colored(values: np.ndarray, known: np.ndarray, near: float, far: float) -> Image:
-    canvas = np.empty((*values.shape, 3), np.uint8)
-    canvas[:] = BACKGROUND
-    canvas[known] = depth_colors(values[known], near, far)
-    return canvas

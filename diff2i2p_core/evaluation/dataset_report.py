@@ -8,7 +8,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from diff2i2p_core.data.benchmark import read_cloud, read_frame
 from diff2i2p_core.data.metadata import Entry
@@ -16,10 +15,15 @@ from diff2i2p_core.data.preparation.check import Check
 from diff2i2p_core.evaluation.plots import histogram
 from diff2i2p_core.evaluation.report import about_card, figures, plain_table, tiles, write_page
 from diff2i2p_core.geometry.se3 import invert
-from diff2i2p_core.localization.overlay import BACKGROUND, Image, depth_colors, overlay, titled_row
-
-WIDTH = 480
-"""Greatest width of a picture."""
+from diff2i2p_core.localization.overlay import (
+    PANEL_WIDTH,
+    Image,
+    depth_picture,
+    depth_span,
+    overlay,
+    shrunk,
+    titled_row,
+)
 
 
 def write_dataset_report(path: Path, root: Path, check: Check, pairs_a_subset: int = 4) -> None:
@@ -102,27 +106,16 @@ def _spread(entries: Sequence[Entry], count: int) -> list[Entry]:
 def _panel(root: Path, check: Check, entry: Entry) -> tuple[str, Image]:
     """Image | depth | cloud over the image."""
     image, depth, camera = read_frame(root, entry)
-    scale = min(1.0, WIDTH / camera.width)
-    size = (round(camera.width * scale), round(camera.height * scale))
-    picture: Image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    picture, small, _ = shrunk(image, camera, PANEL_WIDTH)
+    size = (small.width, small.height)
+    depth = np.asarray(cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST_EXACT))
     voxel = float(check.dataset.source["settings"]["voxel"]) if check.dataset else 0.025
     cloud = read_cloud(root, entry)
-    drawn = overlay(picture, camera.scaled_to(*size), invert(entry.camera_from_cloud), cloud, voxel)
+    drawn = overlay(picture, small, invert(entry.camera_from_cloud), cloud, voxel)
     caption = f"{entry.name}: overlap {entry.overlap:.0%}, {len(cloud)} points"
     parts = [
         ("image", picture),
-        ("depth", _depth_picture(depth, size)),
+        ("depth", depth_picture(depth, depth > 0, *depth_span(depth[depth > 0]))),
         ("cloud over the image, coloured by depth", drawn),
     ]
     return caption, titled_row(parts, caption)
-
-
-def _depth_picture(depth: NDArray[np.float32], size: tuple[int, int]) -> Image:
-    small = np.asarray(cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST_EXACT))
-    canvas: Image = np.empty((*small.shape, 3), np.uint8)
-    canvas[:] = BACKGROUND
-    known = small > 0
-    if known.any():
-        near, far = (float(value) for value in np.percentile(small[known], [2, 98]))
-        canvas[known] = depth_colors(small[known].astype(np.float64), near, far)
-    return canvas

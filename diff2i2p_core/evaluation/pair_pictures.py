@@ -8,25 +8,20 @@ import numpy as np
 from diff2i2p_core.evaluation.protocol import Protocol
 from diff2i2p_core.evaluation.registration import PairMetrics, Registration
 from diff2i2p_core.geometry.se3 import invert, transform_points
-from diff2i2p_core.localization.overlay import BACKGROUND, Image, overlay, titled_row
+from diff2i2p_core.localization.overlay import BACKGROUND, PANEL_WIDTH, Image, overlay, shrunk, titled_row
 
 RIGHT, WRONG, UNKNOWN = (60, 220, 110), (240, 70, 60), (170, 170, 175)
 LINES = 150
 """Matches, the best by score, whose error is drawn as a line."""
-WIDTH = 480
 
 
 def pair_panel(registration: Registration, metrics: PairMetrics, protocol: Protocol, caption: str) -> Image:
-    """Matches | cloud at the true pose | cloud at the estimated pose, 480 pixels a part at most."""
+    """Matches | cloud at the true pose | cloud at the estimated pose."""
     camera = registration.camera
-    scale = min(1.0, WIDTH / camera.width)
-    small = camera.scaled_to(round(camera.width * scale), round(camera.height * scale))
     image = registration.image
     if image is None:
-        picture = np.full((small.height, small.width, 3), 70, np.uint8)
-    else:
-        size = (small.width, small.height)
-        picture = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+        image = np.full((camera.height, camera.width, 3), 70, np.uint8)
+    picture, small, scale = shrunk(image, camera, PANEL_WIDTH)
     cloud, voxel = registration.plain_cloud, registration.voxel
     truth = overlay(picture, small, invert(registration.camera_from_cloud), cloud, voxel)
     if metrics.camera_from_cloud is None:

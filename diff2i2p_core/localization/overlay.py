@@ -18,6 +18,8 @@ Image = NDArray[np.uint8]
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 BACKGROUND = (28, 28, 32)
 MAX_DEPTH = 8.0
+PANEL_WIDTH = 480
+"""Pixels, at most, of one picture in a row of several."""
 LIVE_WIDTH = 640
 """Pixels, at most, of the picture of a live result: drawing it must not hold up the next image."""
 SPACING = 7
@@ -50,6 +52,22 @@ def depth_colors(depth: NDArray[np.float64], near: float, far: float) -> NDArray
     return np.asarray(mapped[:, 0, ::-1])
 
 
+def depth_picture(depth: NDArray[np.floating], known: NDArray[np.bool_], near: float, far: float) -> Image:
+    """Depths (H, W) as colours, the background's where not known."""
+    canvas: Image = np.empty((*depth.shape, 3), np.uint8)
+    canvas[:] = BACKGROUND
+    canvas[known] = depth_colors(depth[known].astype(np.float64), near, far)
+    return canvas
+
+
+def depth_span(depth: NDArray[np.floating]) -> tuple[float, float]:
+    """Depths that nearly all of these lie between, metres."""
+    if not depth.size:
+        return 0.0, 1.0
+    near, far = np.percentile(depth, [2, 98])
+    return float(near), float(far)
+
+
 def overlay(
     image: Image,
     camera: Camera,
@@ -63,7 +81,7 @@ def overlay(
     grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     base: Image = np.asarray(cv2.addWeighted(image, 0.35, grey, 0.45, 0), np.uint8)
     if len(depth):
-        near, far = (float(value) for value in np.percentile(depth, [2, 98]))
+        near, far = depth_span(depth)
         kept = _one_a_cell(pixels, SPACING)
         draw_points(base, pixels[kept], np.full(len(kept), 2.0), depth_colors(depth[kept], near, far))
         _legend(base, near, far)
@@ -84,7 +102,7 @@ def render_map(
     canvas = np.empty((camera.height, camera.width, 3), np.uint8)
     canvas[:] = BACKGROUND
     if len(depth):
-        near, far = (float(value) for value in np.percentile(depth, [2, 98]))
+        near, far = depth_span(depth)
         tones = depth_colors(depth, near, far) if colors is None else colors[indices]
         draw_points(canvas, pixels, 0.75 * voxel * camera.fx / depth, tones)
     return canvas
@@ -100,14 +118,11 @@ def panel(
     caption: str,
     inlier_pixels: NDArray[np.float64] | None = None,
 ) -> Image:
-    """Image | map over image | map alone from the estimated pose, with captions; 480 pixels a part at most.
+    """Image | map over image | map alone from the estimated pose, with captions.
 
     `camera` must be without distortion and belong to `image`.
     """
-    scale = min(1.0, 480 / max(camera.width, 1))
-    size = round(camera.width * scale), round(camera.height * scale)
-    small = camera.scaled_to(*size)
-    picture: Image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    picture, small, scale = shrunk(image, camera, PANEL_WIDTH)
     pixels = None if inlier_pixels is None else (inlier_pixels + 0.5) * scale - 0.5
     parts = [
         ("camera image", picture),
@@ -118,6 +133,14 @@ def panel(
         ("map seen from the estimated pose", render_map(small, map_from_camera, points, colors, voxel)),
     ]
     return titled_row(parts, caption)
+
+
+def shrunk(image: Image, camera: Camera, width: int) -> tuple[Image, Camera, float]:
+    """Image and camera at `width` pixels at most, and the scale, which takes u to (u + 0.5) scale - 0.5."""
+    scale = min(1.0, width / camera.width)
+    size = round(camera.width * scale), max(1, round(camera.height * scale))
+    picture: Image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return picture, camera.scaled_to(*size), scale
 
 
 def titled_row(parts: Sequence[tuple[str, Image]], caption: str) -> Image:
@@ -142,10 +165,7 @@ def live_picture(
 
     `camera` must be without distortion and belong to `image`. 640 pixels wide at most.
     """
-    scale = min(1.0, LIVE_WIDTH / camera.width)
-    small = camera.scaled_to(round(camera.width * scale), max(1, round(camera.height * scale)))
-    size = (small.width, small.height)
-    picture: Image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    picture, small, scale = shrunk(image, camera, LIVE_WIDTH)
     rings = (found.inlier_pixels + 0.5) * scale - 0.5
     words = f"not localized: {found.reason}"
     if found.map_from_camera is not None:
