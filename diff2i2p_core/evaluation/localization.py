@@ -150,6 +150,6 @@ def _panel(frames: PosedFrames, result: QueryResult, caption: str, point_map: Po
         result.map_from_camera,
         point_map.points,
         point_map.colors,
-        point_map.info.settings.voxel,
+        point_map.info.point_spacing,
         caption,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +13,13 @@ from numpy.typing import NDArray
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.pnp import NoPose, PoseEstimate, solve_pnp
-from diff2i2p_core.geometry.se3 import (
-    invert,
-    is_rigid,
-    rotation_error_deg,
-    transform_points,
-    translation_error,
-)
-from diff2i2p_core.localization.gates import coverage, rejection
+from diff2i2p_core.geometry.se3 import is_rigid, transform_points
+from diff2i2p_core.localization.alignment import MAX_DEPTH, Alignment, PhotometricTarget
+from diff2i2p_core.localization.decision import Align, Hypothesis, decide
 from diff2i2p_core.localization.result import Array, Localization
 from diff2i2p_core.localization.retrieval import SubmapIndex, near_prior
 from diff2i2p_core.localization.settings import LocalizerSettings
+from diff2i2p_core.mapping.blocks import BlockCloud
 from diff2i2p_core.mapping.build import map_from_views, map_of_one_cloud, model_for_map
 from diff2i2p_core.mapping.clouds import Cloud, make_cloud
 from diff2i2p_core.mapping.map_file import PointMap, load_info, load_map
@@ -33,20 +29,6 @@ from diff2i2p_core.models.checkpoint import installed_weights, load_model, resol
 from diff2i2p_core.models.diff2i2p import Diff2I2P
 from diff2i2p_core.models.features import ImageFeatures
 from diff2i2p_core.models.inputs import depth_tensor, image_tensor, input_camera
-
-
-@dataclass(frozen=True)
-class _Hypothesis:
-    """One submap's answer; pixels in the given image, points in the map frame."""
-
-    submap: int
-    pixels: Array
-    points: Array
-    estimate: PoseEstimate | NoPose
-
-    @property
-    def support(self) -> int:
-        return self.estimate.num_inliers if isinstance(self.estimate, PoseEstimate) else 0
 
 
 class Localizer:
@@ -60,10 +42,11 @@ class Localizer:
         self.map_points = point_map.points
         self.map_colors = point_map.colors
         self.map_views = point_map.map_from_submap
-        self.map_voxel = point_map.info.settings.voxel
+        self.map_voxel = point_map.info.point_spacing
         self.needs_depth = model.config.mode == "rgbd"
         self.settings = settings or LocalizerSettings()
         self._submaps = SubmapCache(point_map.submaps, model.device)
+        self._colored = None if self.map_colors is None else BlockCloud.of(self.map_points, self.map_colors)
         self._index = SubmapIndex(point_map.submaps, model.device)
 
     @classmethod
@@ -138,20 +121,20 @@ class Localizer:
         if prior is not None and not is_rigid(prior):
             raise InputError("prior: not a finite rigid transform; give x,y,z,qx,qy,qz,qw")
         started = time.perf_counter()
-        features, camera = self._encode(image, camera, depth)
+        features, rectified, pinhole = self._encode(image, camera, depth)
         encoded = time.perf_counter()
         pose_seconds = 0.0
-        hypotheses: list[_Hypothesis] = []
+        hypotheses: list[Hypothesis] = []
         near = self._near(prior)
         asked = near or self._candidates(features)
         # Without a prior at least two places are compared: a single one cannot be ambiguous.
         first = 1 if near else 2
         for together in (asked[:first], *([submap] for submap in asked[first:])):
-            for submap, matches in zip(together, self._match(features, together, camera), strict=True):
+            for submap, matches in zip(together, self._match(features, together, pinhole), strict=True):
                 before = time.perf_counter()
-                estimate = self._solve(*matches, camera)
+                estimate = self._solve(*matches, pinhole)
                 pose_seconds += time.perf_counter() - before
-                hypotheses.append(_Hypothesis(submap, *matches[:2], estimate))
+                hypotheses.append(Hypothesis(submap, *matches[:2], estimate))
             if any(map(self._is_plain, hypotheses)):
                 break
         total = time.perf_counter() - encoded
@@ -160,7 +143,12 @@ class Localizer:
             "match": 1000 * (total - pose_seconds),
             "pose": 1000 * pose_seconds,
         }
-        return self._decide(hypotheses, camera, latency, prior if near else None)
+        align = self._align(rectified, pinhole) if self.settings.align else None
+        found = decide(
+            hypotheses, pinhole, self.settings, latency, prior=prior if near else None, align=align
+        )
+        latency["align"] = 1000 * (time.perf_counter() - encoded - total)
+        return found
 
     def warm_up(self) -> None:
         """Localize a made-up image: the first one takes longer, and should not be a robot's."""
@@ -171,13 +159,14 @@ class Localizer:
 
     def _encode(
         self, image: NDArray[np.uint8], camera: Camera, depth: NDArray[np.float32] | None
-    ) -> tuple[ImageFeatures, Camera]:
-        """Features of the rectified image, and its camera."""
+    ) -> tuple[ImageFeatures, NDArray[np.uint8], Camera]:
+        """Features of the rectified image, that image, and its camera."""
         config = self.model.config
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise InputError(f"image: {image.dtype} of shape {image.shape}; give (H, W, 3) uint8 RGB")
         pinhole = camera.undistorted()
-        tensor = image_tensor(camera.rectify(image), pinhole, config).to(self.model.device)
+        rectified = camera.rectify(image)
+        tensor = image_tensor(rectified, pinhole, config).to(self.model.device)
         points = None
         if config.mode == "rgbd":
             if depth is None:
@@ -187,7 +176,7 @@ class Localizer:
             points = depth_tensor(depth, pinhole, config).to(self.model.device)
         precision = getattr(torch, self.settings.precision)
         with torch.autocast(tensor.device.type, precision, enabled=precision != torch.float32):
-            return self.model.encode_image(tensor, points, to_match=True)[0], pinhole
+            return self.model.encode_image(tensor, points, to_match=True)[0], rectified, pinhole
 
     def _near(self, prior: Array | None) -> list[int]:
         """The submaps nearest to a prior, nearest first; none without a prior, or far from the map."""
@@ -219,86 +208,22 @@ class Localizer:
         settings = replace(self.settings.pnp, max_error_px=self.settings.max_error_px * camera.width / 640)
         return solve_pnp(pixels, points, camera, scores, settings)
 
-    def _is_plain(self, hypothesis: _Hypothesis) -> bool:
+    def _align(self, image: NDArray[np.uint8], camera: Camera) -> Align | None:
+        """Aligns poses to a rectified image; None for a map without colours."""
+        if self._colored is None:
+            return None
+        target, spacing = PhotometricTarget(image, camera), self.map_voxel
+        cloud = self._colored
+
+        def align(start: Array) -> Alignment | None:
+            points, colors = cloud.around(start[:3, 3], MAX_DEPTH)
+            assert colors is not None
+            return target.align(start, points, colors, spacing)
+
+        return align
+
+    def _is_plain(self, hypothesis: Hypothesis) -> bool:
         """Whether a pose is supported so well that no other submap need be asked."""
         plain = self.settings.plain_inliers, self.settings.plain_inlier_ratio
         support = hypothesis.support
         return support >= plain[0] and support >= plain[1] * len(hypothesis.pixels)
-
-    def _decide(
-        self, hypotheses: list[_Hypothesis], camera: Camera, latency: dict[str, float], prior: Array | None
-    ) -> Localization:
-        """The hypothesis with the most inliers, if it passes the gates.
-
-        With a prior no other place is considered, and a pose that agrees with it needs no spread of inliers.
-        """
-        best = max(hypotheses, key=lambda h: h.support)
-        estimate, count = best.estimate, len(best.pixels)
-        gates = self.settings.gates
-        if isinstance(estimate, NoPose):
-            few = count < gates.min_correspondences
-            reason = rejection(count, 0, 0.0, 0.0, gates) if few else ""
-            return Localization(
-                localized=False,
-                reason=reason or estimate.reason,
-                map_from_camera=None,
-                covariance=None,
-                num_correspondences=count,
-                num_inliers=0,
-                inlier_ratio=0.0,
-                reprojection_error_px=0.0,
-                submap=-1,
-                latency_ms=latency,
-                inlier_pixels=np.empty((0, 2)),
-                inlier_points=np.empty((0, 3)),
-            )
-        map_from_camera = invert(estimate.camera_from_points)
-        agrees = prior is not None and self._is_same(prior, map_from_camera)
-        reason = rejection(
-            count,
-            estimate.num_inliers,
-            estimate.reprojection_error_px,
-            1.0 if agrees else coverage(best.pixels[estimate.inliers], camera.width, camera.height),
-            gates,
-            pixel_scale=camera.width / 640,
-        )
-        if not reason and prior is None:
-            reason = self._ambiguity(best, hypotheses)
-        localized = not reason
-        return Localization(
-            localized=localized,
-            reason=reason,
-            map_from_camera=map_from_camera if localized else None,
-            covariance=self._calibrated(estimate, count) if localized else None,
-            num_correspondences=count,
-            num_inliers=estimate.num_inliers,
-            inlier_ratio=estimate.num_inliers / count,
-            reprojection_error_px=estimate.reprojection_error_px,
-            submap=best.submap if localized else -1,
-            latency_ms=latency,
-            inlier_pixels=best.pixels[estimate.inliers],
-            inlier_points=best.points[estimate.inliers],
-        )
-
-    def _calibrated(self, estimate: PoseEstimate, count: int) -> Array:
-        """The covariance (6, 6) of PnP, widened to the errors that were measured."""
-        scale = self.settings.sigma_scale * (count / estimate.num_inliers) ** self.settings.sigma_exponent
-        return estimate.covariance * scale**2
-
-    def _is_same(self, a: Array, b: Array) -> bool:
-        gates = self.settings.gates
-        return (
-            translation_error(a, b) <= gates.same_pose_distance
-            and rotation_error_deg(a, b) <= gates.same_pose_angle_deg
-        )
-
-    def _ambiguity(self, best: _Hypothesis, hypotheses: list[_Hypothesis]) -> str:
-        """Why to doubt the best pose: another submap supports another one nearly as well; "" if none does."""
-        gates = self.settings.gates
-        for other in hypotheses:
-            if isinstance(best.estimate, NoPose) or isinstance(other.estimate, NoPose):
-                continue
-            a, b = invert(best.estimate.camera_from_points), invert(other.estimate.camera_from_points)
-            if not self._is_same(a, b) and other.support > gates.max_rival_support * best.support:
-                return f"ambiguous (submap {other.submap} has {other.support} inliers for another pose)"
-        return ""

@@ -28,16 +28,19 @@ class Localization:
     submap: int
     """The submap the pose comes from; -1 if none."""
     latency_ms: dict[str, float]
-    """"image", "match", "pose"."""
+    """"image", "match", "pose", "align"."""
     inlier_pixels: Array
     """(K, 2) (u, v) in the given image (rectified, if its camera has distortion)."""
     inlier_points: Array
     """(K, 3) map frame."""
+    agreement: float = 0.0
+    """How well the coloured map, drawn from the pose, correlates with the image; 0 where they were not
+    compared, or do not agree enough to confirm the pose."""
 
     @classmethod
     def refused(cls, reason: str) -> Localization:
         """The answer to an image that was not looked at."""
-        latency = dict.fromkeys(("image", "match", "pose"), 0.0)
+        latency = dict.fromkeys(("image", "match", "pose", "align"), 0.0)
         return cls(False, reason, None, None, 0, 0, 0.0, 0.0, -1, latency, np.empty((0, 2)), np.empty((0, 3)))
 
     def without_pose(self, reason: str) -> Localization:
@@ -55,6 +58,7 @@ class Localization:
             "num_inliers": self.num_inliers,
             "inlier_ratio": round(self.inlier_ratio, 4),
             "reprojection_error_px": round(self.reprojection_error_px, 3),
+            "agreement": round(self.agreement, 3),
             "submap": self.submap,
             "latency_ms": {name: round(value, 1) for name, value in self.latency_ms.items()},
         }

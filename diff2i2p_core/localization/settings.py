@@ -23,6 +23,10 @@ class GateSettings:
     min_coverage: float = 0.4
     """Part of the image, in cells of an 8x6 grid, that must hold inliers: matches that agree in one corner
     alone often agree on a wrong pose. Not asked of a pose that a prior confirms."""
+    min_agreement: float = 0.87
+    """Correlation of the map's colours and the image's that confirms a pose, whatever its inliers."""
+    min_compared: float = 0.4
+    """Part of the image in which the map must have been drawn for that."""
     max_rival_support: float = 0.7
     """Without a prior: another submap's pose with more than this part of the inliers makes it ambiguous."""
     same_pose_distance: float = 0.5
@@ -43,6 +47,10 @@ class LocalizerSettings:
     """PnP's Hessian takes the inliers' errors as independent, but neighbouring matches err alike, and the
     more so the fewer are right: its standard deviations are multiplied by sigma_scale /
     inlier_ratio ** sigma_exponent. Both are calibrated on held-out images (docs/model_card.md)."""
+    align: bool = True
+    """Whether poses in a coloured map are aligned to the image's colours."""
+    aligned_sigma_scale: float = 20.0
+    """The like for aligned poses: the errors of pixels are far from independent."""
     prior_distance: float = 2.0
     """Metres, and degrees below: submaps whose view is farther from a prior are not near it."""
     prior_angle_deg: float = 60.0

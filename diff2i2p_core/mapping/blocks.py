@@ -72,24 +72,25 @@ class BlockCloud:
     ) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
         """What `cut_submap` gives for the whole cloud, from the blocks in the view alone."""
         view = np.asarray(view_from_map, np.float64)
-        blocks = self.in_view(view, settings)
-        rows = [slice(self.starts[block], self.starts[block + 1]) for block in blocks]
-        none = self.points[:0]
-        points = np.concatenate([self.points[row] for row in rows]) if rows else none
-        colors = None
-        if self.colors is not None:
-            colors = np.concatenate([self.colors[row] for row in rows]) if rows else self.colors[:0]
-        return cut_submap(points, colors, view, settings)
+        return cut_submap(*self._rows(self.in_view(view, settings)), view, settings)
+
+    def around(
+        self, center: ArrayLike, radius: float
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
+        """The points, and their colours, of all blocks that reach within `radius` metres of a place (3,)."""
+        middle = np.asarray(center, np.float64)
+        low, high = np.floor((middle - radius) / BLOCK), np.floor((middle + radius) / BLOCK)
+        blocks = self._existing(low, high)
+        nearest = np.clip(middle, self.lows[blocks], self.highs[blocks])
+        blocks = blocks[np.linalg.norm(nearest - middle, axis=1) <= radius]
+        return self._rows(blocks)
 
     def in_view(self, view_from_map: NDArray[np.float64], settings: SubmapSettings) -> NDArray[np.int64]:
         """Blocks, ascending, that may reach into a view's frustum."""
         camera = settings.camera()
         corners = transform_points(invert(view_from_map), _frustum(camera, settings))
         low, high = np.floor(corners.min(axis=0) / BLOCK), np.floor(corners.max(axis=0) / BLOCK)
-        cells = product(*(np.arange(a, b + 1) for a, b in zip(low, high, strict=True)))
-        wanted = voxel_keys((np.array(list(cells)) + 0.5) * BLOCK, BLOCK)
-        at = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
-        found = at[self.keys[at] == wanted]
+        found = self._existing(low, high)
         middles = transform_points(view_from_map, (self.lows[found] + self.highs[found]) / 2.0)
         radii = np.linalg.norm(self.highs[found] - self.lows[found], axis=1) / 2 + 1e-3
         inside = (middles[:, 2] > settings.min_depth - radii) & (middles[:, 2] < settings.max_depth + radii)
@@ -99,6 +100,20 @@ class BlockCloud:
             outside = (np.abs(middles[:, axis]) - half * middles[:, 2]) / np.hypot(1, half)
             inside &= outside < radii
         return np.sort(found[inside])
+
+    def _existing(self, low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Blocks that have points, of all between two cells (3,), both included."""
+        cells = product(*(np.arange(a, b + 1) for a, b in zip(low, high, strict=True)))
+        wanted = voxel_keys((np.array(list(cells)) + 0.5) * BLOCK, BLOCK)
+        at = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
+        return np.sort(at[self.keys[at] == wanted])
+
+    def _rows(self, blocks: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
+        rows = [slice(self.starts[block], self.starts[block + 1]) for block in blocks]
+        points = np.concatenate([self.points[row] for row in rows]) if rows else self.points[:0]
+        if self.colors is None:
+            return points, None
+        return points, np.concatenate([self.colors[row] for row in rows]) if rows else self.colors[:0]
 
 
 def _half_sizes(camera: Camera, settings: SubmapSettings) -> tuple[float, float]:

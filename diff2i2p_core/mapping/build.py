@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,8 @@ from diff2i2p_core.models.diff2i2p import Diff2I2P
 Progress = Callable[[str, int, int], None]
 """Called with (what is being done, done, total)."""
 
+POINT_SPACING = 0.03
+"""Metres between the points that images are aligned to and that are shown, if submaps are not finer."""
 MANY_POINTS = 1_000_000
 """Larger clouds are thinned before submaps are cut."""
 
@@ -49,6 +52,7 @@ def map_info(weights: Path, source: str, config: ModelConfig | None = None) -> M
         point_features=config.point_features,
         settings=SubmapSettings(voxel=config.points.voxel),
         created=MapInfo.now(),
+        spacing=min(POINT_SPACING, config.points.voxel),
     )
 
 
@@ -101,7 +105,7 @@ def map_from_views(
             progress("encoding submaps", number + 1, len(map_from_views))
     if not submaps:
         raise sees_nothing(info, len(map_from_views))
-    shown, shown_colors = voxel_downsample(sparse.points, sparse.colors, info.settings.voxel)
+    shown, shown_colors = voxel_downsample(sparse.points, sparse.colors, info.spacing)
     return PointMap(info, shown, shown_colors, np.array(poses), submaps)
 
 
@@ -121,7 +125,8 @@ def sees_nothing(info: MapInfo, num_views: int) -> InputError:
 
 def map_of_one_cloud(cloud: Cloud, model: Diff2I2P, info: MapInfo) -> PointMap:
     """A map whose only submap is the whole cloud in its own frame (as in the papers' benchmarks)."""
-    points, colors = voxel_downsample(cloud.points, cloud.colors, info.settings.voxel)
+    info = replace(info, spacing=info.settings.voxel)
+    points, colors = voxel_downsample(cloud.points, cloud.colors, info.spacing)
     if len(points) > 60_000:
         raise InputError(
             f"{info.source}: {len(points)} points at {info.settings.voxel} m are too many for one cloud; "

@@ -29,7 +29,6 @@ from diff2i2p_core.mapping.map_file import (
     submap_tensors,
 )
 from diff2i2p_core.mapping.packed import Block, PackedSubmaps, pack
-from diff2i2p_core.mapping.submaps import SubmapSettings
 from diff2i2p_core.mapping.tensor_file import StreamedTensor, write_tensors
 from diff2i2p_core.mapping.workers import WorkerLost, work
 from diff2i2p_core.mapping.workplace import fingerprint, workplace
@@ -67,7 +66,7 @@ def build_map(
         "source": fingerprint(Path(source)),
         "trajectory": fingerprint(Path(trajectory)) if trajectory else "",
         "weights": info.weights_id,
-        "settings": repr((BUILD, up, info.settings)),
+        "settings": repr((BUILD, up, info.settings, info.spacing)),
     }
     with full_disk_explained(out), workplace(out, inputs, note) as folder:
         try:
@@ -76,7 +75,7 @@ def build_map(
                 cloud, views = read_source(
                     source, info.settings, trajectory=trajectory, up=up, progress=progress
                 )
-                _save_plan(plan, cloud, views, info.settings)
+                _save_plan(plan, cloud, views, info)
                 del cloud
             parts = _encode_parts(folder, weights, info, device, jobs, progress)
             point_map = _assemble(plan, parts, info)
@@ -93,14 +92,14 @@ def build_map(
     return load_map(out)
 
 
-def _save_plan(folder: Path, cloud: Cloud, views: NDArray[np.float64], settings: SubmapSettings) -> None:
+def _save_plan(folder: Path, cloud: Cloud, views: NDArray[np.float64], info: MapInfo) -> None:
     """What the workers share, and the points to show, as arrays that are mapped into memory."""
     unfinished = folder.with_suffix(".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
-    sparse = thinned(cloud, settings)
+    sparse = thinned(cloud, info.settings)
     BlockCloud.of(sparse.points, sparse.colors).save(unfinished)
-    shown, shown_colors = voxel_downsample(sparse.points, sparse.colors, settings.voxel)
+    shown, shown_colors = voxel_downsample(sparse.points, sparse.colors, info.spacing)
     np.save(unfinished / "views.npy", views)
     np.save(unfinished / "shown.npy", shown)
     if shown_colors is not None:

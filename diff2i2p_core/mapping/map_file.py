@@ -38,6 +38,12 @@ class MapInfo:
     settings: SubmapSettings
     created: str = ""
     """ISO 8601, UTC."""
+    spacing: float = 0.0
+    """Metres between the map's own points; 0 in files of former versions."""
+
+    @property
+    def point_spacing(self) -> float:
+        return self.spacing or self.settings.voxel
 
     def check_weights(self, name: str, identity: str, map_name: str) -> None:
         """`InputError` unless the features of the map `map_name` were made with these weights."""
@@ -57,7 +63,7 @@ class MapInfo:
 class PointMap:
     info: MapInfo
     points: NDArray[np.float32]
-    """(N, 3) map frame, for overlays and display; the submaps have their own."""
+    """(N, 3) map frame, for alignment and display; the submaps have their own."""
     colors: NDArray[np.uint8] | None
     """(N, 3) RGB."""
     map_from_submap: NDArray[np.float64]

@@ -75,7 +75,7 @@ def test_true_matches_give_the_true_pose(localizer: Localizer, monkeypatch: pyte
     assert rotation_error_deg(result.map_from_camera, TRUE) < 0.2
     assert result.submap == 2 and 0.4 < result.inlier_ratio < 0.65
     assert result.covariance is not None and (np.linalg.eigvalsh(result.covariance) > 0).all()
-    assert set(result.latency_ms) == {"image", "match", "pose"}
+    assert set(result.latency_ms) == {"image", "match", "pose", "align"}
     # inliers are in the given image and in the map frame
     pixels, _ = CAMERA.project(transform_points(invert(TRUE), result.inlier_points))
     np.testing.assert_allclose(pixels, result.inlier_pixels, atol=15)

@@ -1,0 +1,209 @@
+"""From the hypotheses of several submaps to one answer: by their inliers, and by the map's colours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.pnp import NoPose, PoseEstimate
+from diff2i2p_core.geometry.se3 import (
+    Array,
+    invert,
+    rotation_error_deg,
+    transform_points,
+    translation_error,
+)
+from diff2i2p_core.localization.alignment import Alignment
+from diff2i2p_core.localization.gates import coverage, rejection
+from diff2i2p_core.localization.result import Localization
+from diff2i2p_core.localization.settings import GateSettings, LocalizerSettings
+
+Align = Callable[[Array], Alignment | None]
+"""Moves a pose, map_from_camera, until the map's colours fit the image's."""
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One submap's answer; pixels in the given image, points in the map frame."""
+
+    submap: int
+    pixels: Array
+    points: Array
+    estimate: PoseEstimate | NoPose
+
+    @property
+    def support(self) -> int:
+        return self.estimate.num_inliers if isinstance(self.estimate, PoseEstimate) else 0
+
+    @property
+    def map_from_camera(self) -> Array | None:
+        if isinstance(self.estimate, NoPose):
+            return None
+        return invert(self.estimate.camera_from_points)
+
+
+def decide(
+    hypotheses: Sequence[Hypothesis],
+    camera: Camera,
+    settings: LocalizerSettings,
+    latency_ms: dict[str, float],
+    *,
+    prior: Array | None = None,
+    align: Align | None = None,
+) -> Localization:
+    """The pose that the map's colours confirm; where none is, the one with the most inliers if it passes the
+    gates.
+
+    With a prior no other place is considered, and a pose that agrees with it needs no spread of inliers.
+    `hypotheses` are at least one.
+    """
+    ranked = sorted(hypotheses, key=lambda hypothesis: -hypothesis.support)
+    if align is not None:
+        confirmed = _confirmed(ranked, settings, prior, align)
+        if confirmed is not None:
+            reason = "" if prior is not None else _second_place(confirmed, ranked, settings, align)
+            return _aligned(confirmed, reason, ranked[0], camera, settings, latency_ms)
+    return _by_inliers(ranked, camera, settings, latency_ms, prior)
+
+
+def _by_inliers(
+    ranked: Sequence[Hypothesis],
+    camera: Camera,
+    settings: LocalizerSettings,
+    latency_ms: dict[str, float],
+    prior: Array | None,
+) -> Localization:
+    best, gates = ranked[0], settings.gates
+    estimate, count = best.estimate, len(best.pixels)
+    if isinstance(estimate, NoPose):
+        few = count < gates.min_correspondences
+        reason = rejection(count, 0, 0.0, 0.0, gates) if few else ""
+        refused = Localization.refused(reason or estimate.reason)
+        return replace(refused, num_correspondences=count, latency_ms=latency_ms)
+    pose = invert(estimate.camera_from_points)
+    agrees = prior is not None and is_same_pose(prior, pose, gates)
+    reason = rejection(
+        count,
+        estimate.num_inliers,
+        estimate.reprojection_error_px,
+        1.0 if agrees else coverage(best.pixels[estimate.inliers], camera.width, camera.height),
+        gates,
+        pixel_scale=camera.width / 640,
+    )
+    if not reason and prior is None:
+        reason = _rival(ranked, gates)
+    return Localization(
+        localized=not reason,
+        reason=reason,
+        map_from_camera=None if reason else pose,
+        covariance=None if reason else _calibrated(estimate, count, settings),
+        num_correspondences=count,
+        num_inliers=estimate.num_inliers,
+        inlier_ratio=estimate.num_inliers / count,
+        reprojection_error_px=estimate.reprojection_error_px,
+        submap=-1 if reason else best.submap,
+        latency_ms=latency_ms,
+        inlier_pixels=best.pixels[estimate.inliers],
+        inlier_points=best.points[estimate.inliers],
+    )
+
+
+def _calibrated(estimate: PoseEstimate, count: int, settings: LocalizerSettings) -> Array:
+    """The covariance (6, 6) of PnP, widened to the errors that were measured."""
+    scale = settings.sigma_scale * (count / estimate.num_inliers) ** settings.sigma_exponent
+    return estimate.covariance * scale**2
+
+
+def is_same_pose(a: Array, b: Array, gates: GateSettings) -> bool:
+    return (
+        translation_error(a, b) <= gates.same_pose_distance
+        and rotation_error_deg(a, b) <= gates.same_pose_angle_deg
+    )
+
+
+def _rivals(
+    pose: Array, support: int, ranked: Sequence[Hypothesis], gates: GateSettings
+) -> Iterator[Hypothesis]:
+    """Hypotheses of another pose with nearly as much support."""
+    for other in ranked:
+        theirs = other.map_from_camera
+        if theirs is None or is_same_pose(pose, theirs, gates):
+            continue
+        if other.support > gates.max_rival_support * support:
+            yield other
+
+
+def _rival(ranked: Sequence[Hypothesis], gates: GateSettings) -> str:
+    """Why to doubt the pose with the most inliers: another submap supports another one; "" if none does."""
+    pose = ranked[0].map_from_camera
+    assert pose is not None
+    for other in _rivals(pose, ranked[0].support, ranked, gates):
+        return f"ambiguous (submap {other.submap} has {other.support} inliers for another pose)"
+    return ""
+
+
+def _confirmed(
+    ranked: Sequence[Hypothesis], settings: LocalizerSettings, prior: Array | None, align: Align
+) -> Alignment | None:
+    """The first start from which the map's colours come to agree with the image's, the likeliest first."""
+    starts = [] if prior is None else [prior]
+    starts += [h.map_from_camera for h in ranked if h.map_from_camera is not None]
+    for start in starts:
+        found = align(start)
+        if found is not None and _agrees(found, settings.gates):
+            return found
+    return None
+
+
+def _agrees(found: Alignment, gates: GateSettings) -> bool:
+    return found.agreement >= gates.min_agreement and found.coverage >= gates.min_compared
+
+
+def _second_place(
+    confirmed: Alignment, ranked: Sequence[Hypothesis], settings: LocalizerSettings, align: Align
+) -> str:
+    """Why to doubt a confirmed pose: the colours confirm another place as well; "" if they do not."""
+    gates = settings.gates
+    for other in _rivals(confirmed.map_from_camera, ranked[0].support, ranked, gates):
+        assert other.map_from_camera is not None
+        found = align(other.map_from_camera)
+        if found is None or not _agrees(found, gates):
+            continue
+        if not is_same_pose(found.map_from_camera, confirmed.map_from_camera, gates):
+            return f"ambiguous (the map looks like the image near submap {other.submap} as well)"
+    return ""
+
+
+def _aligned(
+    confirmed: Alignment,
+    reason: str,
+    best: Hypothesis,
+    camera: Camera,
+    settings: LocalizerSettings,
+    latency_ms: dict[str, float],
+) -> Localization:
+    """The answer of a confirmed pose; its inliers are those of the matches with the most support."""
+    pose = confirmed.map_from_camera
+    projected, depth = camera.project(transform_points(invert(pose), best.points))
+    with np.errstate(invalid="ignore", over="ignore"):
+        squared = ((projected - best.pixels) ** 2).sum(axis=1)
+        inliers = (squared < (settings.max_error_px * camera.width / 640) ** 2) & (depth > 0)
+    count, num_inliers = len(best.pixels), int(inliers.sum())
+    return Localization(
+        localized=not reason,
+        reason=reason,
+        map_from_camera=None if reason else pose,
+        covariance=None if reason else confirmed.covariance * settings.aligned_sigma_scale**2,
+        num_correspondences=count,
+        num_inliers=num_inliers,
+        inlier_ratio=num_inliers / max(count, 1),
+        reprojection_error_px=float(np.sqrt(squared[inliers].mean())) if num_inliers else 0.0,
+        agreement=confirmed.agreement,
+        submap=-1 if reason else best.submap,
+        latency_ms=latency_ms,
+        inlier_pixels=best.pixels[inliers],
+        inlier_points=best.points[inliers],
+    )
