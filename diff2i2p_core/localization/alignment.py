@@ -22,16 +22,20 @@ from diff2i2p_core.mapping.submaps import visible_points
 LEVELS = (40, 80, 160)
 """Widths of the pyramid's images."""
 ROUNDS, STEPS = 2, 8
-"""Drawings a level, Gauss-Newton steps a drawing."""
+"""Drawings a level, Gauss-Newton steps a drawing at most."""
+ENOUGH = 0.01
+"""Pixels of a level: a step that moves them less is the last."""
 BLUR = 1.0
 """Standard deviation, in pixels of a level, of the blur of both pictures: it widens the basin."""
-MAX_SAMPLES = 4000
+MAX_SAMPLES = 3000
 """Pixels compared at a level: the information of more is the same."""
 MIN_SAMPLES = 150
 GAINS = (0.3, 3.0)
 """Between the contrast of the map and of the image."""
 HOPELESS = 0.3
 """Agreement at any level below which no more is tried."""
+RESEEN_METRES, RESEEN_DEG = 0.05, 3.0
+"""What is visible is found anew when the pose has moved farther."""
 MAX_DEPTH = 6.0
 """Metres; farther points are not drawn."""
 
@@ -52,8 +56,13 @@ class Alignment:
 @dataclass(frozen=True)
 class _Level:
     camera: Camera
-    stack: Floats
-    """(H, W, 9): colours and their derivatives by u and v."""
+    colors: Floats
+    """(H, W, 3)."""
+
+    @property
+    def limits(self) -> NDArray[np.int64]:
+        """The largest column and row."""
+        return np.array([self.camera.width, self.camera.height]) - 1
 
 
 class PhotometricTarget:
@@ -78,69 +87,76 @@ class PhotometricTarget:
         contrast, the colours have nothing in common, or the pose moves farther than the limits.
         """
         pose, found = np.array(start), None
+        seen, seen_from = np.empty(0, np.int64), None
         for level in self._levels:
-            seen = visible_points(
-                points, invert(pose), level.camera, max_depth=MAX_DEPTH, voxel=voxel, margin=0.1
-            )
             for _ in range(ROUNDS):
+                if seen_from is None or _moved(pose, seen_from, RESEEN_METRES, RESEEN_DEG):
+                    view = invert(pose)
+                    seen = visible_points(
+                        points, view, level.camera, max_depth=MAX_DEPTH, voxel=voxel, margin=0.1
+                    )
+                    seen_from = pose
                 found = _fit(level, pose, points[seen], colors[seen])
-                if found is None:
+                if found is None or found.agreement < HOPELESS:
                     return None
                 pose = found.map_from_camera
-                if found.agreement < HOPELESS:
-                    return None
-                if translation_error(pose, start) > max_metres or rotation_error_deg(pose, start) > max_deg:
+                if _moved(pose, start, max_metres, max_deg):
                     return None
         return found
+
+
+def _moved(a: Array, b: Array, metres: float, degrees: float) -> bool:
+    """Whether two poses are farther apart than either limit."""
+    return translation_error(a, b) > metres or rotation_error_deg(a, b) > degrees
 
 
 def _level(image: NDArray[np.uint8], camera: Camera, width: int) -> _Level:
     small = camera.scaled_to(width, max(1, round(camera.height * width / camera.width)))
     size = (small.width, small.height)
-    small_image = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-    colors = np.asarray(cv2.GaussianBlur(small_image, (0, 0), BLUR), np.float32)
-    by_u = cv2.Sobel(colors, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8)
-    by_v = cv2.Sobel(colors, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8)
-    return _Level(small, np.concatenate([colors, by_u, by_v], axis=2))
+    colors = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    return _Level(small, np.asarray(cv2.GaussianBlur(colors, (0, 0), BLUR), np.float32))
 
 
-def _fit(level: _Level, pose: Array, points: Floats, colors: NDArray[np.uint8]) -> Alignment | None:
-    """Draw the visible points once, then take Gauss-Newton steps from `pose`."""
-    drawn, world, drawn_share = _draw(level.camera, pose, points, colors)
-    limits = np.array([level.camera.width - 1, level.camera.height - 1])
-    for left in range(STEPS, -1, -1):
-        pixels, z, jacobian = reprojection(pose, world, level.camera)
-        inside = (z > 0.1) & (pixels >= 0).all(axis=1) & (pixels <= limits).all(axis=1)
+def _fit(level: _Level, start: Array, points: Floats, colors: NDArray[np.uint8]) -> Alignment | None:
+    """Draw the visible points from `start`, then take steps, all with the derivatives of that drawing.
+
+    Inverse compositional (Baker and Matthews, IJCV 2004): the drawing is moved towards the image, and the pose
+    the other way.
+    """
+    drawn, by_u, by_v, points_in_map, share = _draw(level.camera, start, points, colors)
+    if len(drawn) < MIN_SAMPLES:
+        return None
+    pixels, _, jacobian = reprojection(start, points_in_map, level.camera)
+    residual, gain, agreement = _misfit(drawn, _sample(level.colors, pixels))
+    squared = (residual * residual) @ np.ones(3)
+    weight = 1 / (1 + squared / (2.25 * np.median(squared) + 1e-6))
+    by_u, by_v = (by_u * gain)[:, :, None], (by_v * gain)[:, :, None]
+    slopes = (by_u * jacobian[:, None, 0] + by_v * jacobian[:, None, 1]).reshape(-1, 6)
+    weighted = (slopes.reshape(len(drawn), -1) * weight[:, None]).reshape(-1, 6).T
+    hessian = weighted @ slopes
+    if np.linalg.eigvalsh(hessian)[0] <= 1e-9 * np.trace(hessian):
+        return None
+    pose = start
+    for _ in range(STEPS):
+        step = np.linalg.solve(hessian, weighted @ residual.ravel())
+        pose = start @ invert(perturb(start, step)) @ pose
+        pixels, z = level.camera.project(transform_points(invert(pose), points_in_map))
+        inside = (z > 0.1) & (pixels >= 0).all(axis=1) & (pixels <= level.limits).all(axis=1)
         if inside.sum() < MIN_SAMPLES:
             return None
-        values = _sample(level.stack, pixels[inside])
-        observed, by_u, by_v = values[:, :3], values[:, 3:6], values[:, 6:]
-        expected, agreement = _explained(drawn[inside], observed)
-        residual = observed - expected
-        squared = (residual**2).sum(axis=1)
-        weight = 1 / (1 + squared / (2.25 * np.median(squared) + 1e-6))
-        # Summed over the channels, a pixel counts by the 2 x 2 structure tensor of its colours.
-        uu, uv, vv = (by_u**2).sum(axis=1), (by_u * by_v).sum(axis=1), (by_v**2).sum(axis=1)
-        tensor = np.stack([uu, uv, uv, vv], axis=1).reshape(-1, 2, 2)
-        slope = np.stack([(by_u * residual).sum(axis=1), (by_v * residual).sum(axis=1)], axis=1)
-        j = jacobian[inside]
-        weighted = j * weight[:, None, None]
-        hessian = (weighted.transpose(2, 0, 1).reshape(6, -1)) @ (tensor @ j).reshape(-1, 6)
-        if np.linalg.eigvalsh(hessian)[0] <= 1e-9 * np.trace(hessian):
-            return None
-        step = -np.linalg.solve(hessian, np.einsum("nki,nk->i", weighted, slope))
-        if not left or np.abs(step).max() < 2e-4:
+        residual = np.zeros_like(drawn)
+        residual[inside], _, agreement = _misfit(drawn[inside], _sample(level.colors, pixels[inside]))
+        if np.abs(jacobian @ step).mean() < ENOUGH:
             break
-        pose = perturb(pose, step)
-    variance = float((weight * squared).sum() / (3 * weight.sum()))
-    return Alignment(pose, np.linalg.inv(hessian) * variance, agreement, drawn_share * float(inside.mean()))
+    variance = float(weight @ (residual * residual).sum(axis=1) / (3 * weight[inside].sum()))
+    return Alignment(pose, np.linalg.inv(hessian) * variance, agreement, share * float(inside.mean()))
 
 
 def _draw(
     camera: Camera, pose: Array, points: Floats, colors: NDArray[np.uint8]
-) -> tuple[Array, Array, float]:
-    """The map's blurred picture from a pose: colours (K, 3) and map points (K, 3) of an even choice of those
-    pixels that have any, and the share of these of all pixels."""
+) -> tuple[Array, Array, Array, Array, float]:
+    """The map's blurred picture from a pose, at an even choice of the pixels that have any: colours (K, 3),
+    their derivatives by u and by v, map points (K, 3); and the share of these pixels of all."""
     width, height = camera.width, camera.height
     pixels, z = camera.project(transform_points(invert(pose), points))
     sums = np.zeros((5, height * width))
@@ -149,39 +165,46 @@ def _draw(
         u, v = corner[:, 0] + du, corner[:, 1] + dv
         share = (1 - np.abs(pixels[:, 0] - u)) * (1 - np.abs(pixels[:, 1] - v))
         share[(u < 0) | (u >= width) | (v < 0) | (v >= height)] = 0
-        cell = (v.clip(0, height - 1) * width + u.clip(0, width - 1)).astype(np.int64)
+        cell = v.clip(0, height - 1) * width + u.clip(0, width - 1)
         for row, value in zip(sums, (1.0, z, *colors.T), strict=True):
             row += np.bincount(cell, share * value, height * width)
     image = np.ascontiguousarray(sums.T.reshape(height, width, 5), np.float32)
-    blurred = cv2.GaussianBlur(image, (0, 0), BLUR).reshape(-1, 5).astype(np.float64)
-    known = np.flatnonzero(sums[0] > 1e-3)
-    chosen = known[:: max(1, -(-len(known) // MAX_SAMPLES))]
-    weight, depth, *_ = blurred[chosen].T
+    blurred = np.asarray(cv2.GaussianBlur(image, (0, 0), BLUR))
+    picture = blurred / np.maximum(blurred[..., :1], 1e-6)
+    known = cv2.erode((blurred[..., 0] > 1e-3).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    known &= image[..., 0] > 1e-3
+    chosen = np.flatnonzero(known)
+    chosen = chosen[:: max(1, -(-len(chosen) // MAX_SAMPLES))]
+    by_u, by_v = (
+        cv2.Sobel(picture[..., 2:], cv2.CV_32F, *axes, ksize=3, scale=1 / 8).reshape(-1, 3)[chosen]
+        for axes in ((1, 0), (0, 1))
+    )
+    _, depth, *_ = at = picture.reshape(-1, 5)[chosen].astype(np.float64).T
     v, u = np.divmod(chosen, width)
-    depth = depth / weight
     in_camera = np.stack(
         [(u - camera.cx) / camera.fx * depth, (v - camera.cy) / camera.fy * depth, depth], axis=1
     )
-    return blurred[chosen, 2:] / weight[:, None], transform_points(pose, in_camera), len(known) / len(sums[0])
+    return at[2:].T, by_u, by_v, transform_points(pose, in_camera), float(known.mean())
 
 
-def _explained(drawn: Array, observed: Array) -> tuple[Array, float]:
-    """The drawn colours (K, 3) with the gain and offset of each channel that fit the observed ones best, and
-    the mean correlation of both."""
+def _misfit(drawn: Array, observed: Array) -> tuple[Array, Array, float]:
+    """What the drawn colours (K, 3) leave of the observed ones, with the gain (3,) and offset of each channel
+    that fit best, and the mean correlation of both."""
     mean, target = drawn.mean(axis=0), observed.mean(axis=0)
     centered, wanted = drawn - mean, observed - target
     power, cross = (centered**2).mean(axis=0), (centered * wanted).mean(axis=0)
     gain = np.clip(cross / np.maximum(power, 1.0), *GAINS)
     correlation = cross / np.sqrt(np.maximum(power * (wanted**2).mean(axis=0), 1.0))
-    return centered * gain + target, float(correlation.mean())
+    return wanted - centered * gain, gain, float(correlation.mean())
 
 
 def _sample(stack: Floats, pixels: Array) -> Array:
-    """Bilinear values (K, C) of a picture (H, W, C) at pixels (K, 2) inside it."""
-    limits = np.array(stack.shape[1::-1]) - 2
-    corner = np.clip(np.floor(pixels), 0, limits).astype(np.int64)
-    right, down = (pixels - corner).T[:, :, None]
+    """Bilinear values (K, C) of a picture (H, W, C) at pixels (K, 2), at its border for those outside."""
+    limits = np.array(stack.shape[1::-1]) - 1
+    pixels = np.clip(pixels, 0, limits)
+    corner = np.minimum(pixels.astype(np.int64), limits - 1)
+    right, down = (pixels - corner).T[:, :, None].astype(np.float32)
     u, v = corner.T
     above = stack[v, u] * (1 - right) + stack[v, u + 1] * right
     below = stack[v + 1, u] * (1 - right) + stack[v + 1, u + 1] * right
-    return np.asarray(above * (1 - down) + below * down)
+    return np.asarray(above * (1 - down) + below * down, np.float64)
