@@ -9,6 +9,7 @@ and white balance of map and image may differ. How well both agree in the end te
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -63,6 +64,18 @@ class _Level:
     def limits(self) -> NDArray[np.int64]:
         """The largest column and row."""
         return np.array([self.camera.width, self.camera.height]) - 1
+
+
+class _Drawing(NamedTuple):
+    colors: Array
+    """(K, 3)."""
+    by_u: Array
+    """(K, 3) derivatives of the colours."""
+    by_v: Array
+    points: Array
+    """(K, 3) map frame."""
+    share: float
+    """Part of the image that was drawn."""
 
 
 class PhotometricTarget:
@@ -120,19 +133,20 @@ def _level(image: NDArray[np.uint8], camera: Camera, width: int) -> _Level:
 def _fit(level: _Level, start: Array, points: Floats, colors: NDArray[np.uint8]) -> Alignment | None:
     """Draw the visible points from `start`, then take steps, all with the derivatives of that drawing.
 
-    Inverse compositional (Baker and Matthews, IJCV 2004): the drawing is moved towards the image, and the pose
-    the other way.
+    Inverse compositional (Baker and Matthews, IJCV 2004): the drawing is moved towards the image, and
+    the pose the other way.
     """
-    drawn, by_u, by_v, points_in_map, share = _draw(level.camera, start, points, colors)
-    if len(drawn) < MIN_SAMPLES:
+    drawing = _draw(level.camera, start, points, colors)
+    drawn, count = drawing.colors, len(drawing.colors)
+    if count < MIN_SAMPLES:
         return None
-    pixels, _, jacobian = reprojection(start, points_in_map, level.camera)
+    pixels, _, jacobian = reprojection(start, drawing.points, level.camera)
     residual, gain, agreement = _misfit(drawn, _sample(level.colors, pixels))
     squared = (residual * residual) @ np.ones(3)
     weight = 1 / (1 + squared / (2.25 * np.median(squared) + 1e-6))
-    by_u, by_v = (by_u * gain)[:, :, None], (by_v * gain)[:, :, None]
+    by_u, by_v = (drawing.by_u * gain)[:, :, None], (drawing.by_v * gain)[:, :, None]
     slopes = (by_u * jacobian[:, None, 0] + by_v * jacobian[:, None, 1]).reshape(-1, 6)
-    weighted = (slopes.reshape(len(drawn), -1) * weight[:, None]).reshape(-1, 6).T
+    weighted = (slopes.reshape(count, -1) * weight[:, None]).reshape(-1, 6).T
     hessian = weighted @ slopes
     if np.linalg.eigvalsh(hessian)[0] <= 1e-9 * np.trace(hessian):
         return None
@@ -140,7 +154,7 @@ def _fit(level: _Level, start: Array, points: Floats, colors: NDArray[np.uint8])
     for _ in range(STEPS):
         step = np.linalg.solve(hessian, weighted @ residual.ravel())
         pose = start @ invert(perturb(start, step)) @ pose
-        pixels, z = level.camera.project(transform_points(invert(pose), points_in_map))
+        pixels, z = level.camera.project(transform_points(invert(pose), drawing.points))
         inside = (z > 0.1) & (pixels >= 0).all(axis=1) & (pixels <= level.limits).all(axis=1)
         if inside.sum() < MIN_SAMPLES:
             return None
@@ -149,14 +163,12 @@ def _fit(level: _Level, start: Array, points: Floats, colors: NDArray[np.uint8])
         if np.abs(jacobian @ step).mean() < ENOUGH:
             break
     variance = float(weight @ (residual * residual).sum(axis=1) / (3 * weight[inside].sum()))
-    return Alignment(pose, np.linalg.inv(hessian) * variance, agreement, share * float(inside.mean()))
+    covariance = np.linalg.inv(hessian) * variance
+    return Alignment(pose, covariance, agreement, drawing.share * float(inside.mean()))
 
 
-def _draw(
-    camera: Camera, pose: Array, points: Floats, colors: NDArray[np.uint8]
-) -> tuple[Array, Array, Array, Array, float]:
-    """The map's blurred picture from a pose, at an even choice of the pixels that have any: colours (K, 3),
-    their derivatives by u and by v, map points (K, 3); and the share of these pixels of all."""
+def _draw(camera: Camera, pose: Array, points: Floats, colors: NDArray[np.uint8]) -> _Drawing:
+    """The map's blurred picture from a pose, at an even choice of the pixels that have any."""
     width, height = camera.width, camera.height
     pixels, z = camera.project(transform_points(invert(pose), points))
     sums = np.zeros((5, height * width))
@@ -176,7 +188,7 @@ def _draw(
     chosen = np.flatnonzero(known)
     chosen = chosen[:: max(1, -(-len(chosen) // MAX_SAMPLES))]
     by_u, by_v = (
-        cv2.Sobel(picture[..., 2:], cv2.CV_32F, *axes, ksize=3, scale=1 / 8).reshape(-1, 3)[chosen]
+        np.asarray(cv2.Sobel(picture[..., 2:], cv2.CV_64F, *axes, ksize=3, scale=1 / 8), np.float64)
         for axes in ((1, 0), (0, 1))
     )
     _, depth, *_ = at = picture.reshape(-1, 5)[chosen].astype(np.float64).T
@@ -184,7 +196,13 @@ def _draw(
     in_camera = np.stack(
         [(u - camera.cx) / camera.fx * depth, (v - camera.cy) / camera.fy * depth, depth], axis=1
     )
-    return at[2:].T, by_u, by_v, transform_points(pose, in_camera), float(known.mean())
+    return _Drawing(
+        colors=at[2:].T,
+        by_u=by_u.reshape(-1, 3)[chosen],
+        by_v=by_v.reshape(-1, 3)[chosen],
+        points=transform_points(pose, in_camera),
+        share=float(known.mean()),
+    )
 
 
 def _misfit(drawn: Array, observed: Array) -> tuple[Array, Array, float]:

@@ -208,7 +208,7 @@ def test_bad_clouds_are_refused(tiny_weights: Path, room_cloud: tuple[np.ndarray
 
 def test_retrieval_prefers_the_submap_with_like_features(localizer: Localizer) -> None:
     index = SubmapIndex(localizer._submaps)
-    features, _ = localizer._encode(IMAGE, CAMERA, None)
+    features, *_ = localizer._encode(IMAGE, CAMERA, None)
     wanted = localizer._submaps[1].nodes[localizer._submaps[1].node_valid]
     copied = wanted[torch.arange(len(features.nodes)) % len(wanted)]
     scores = index.scores(type(features)(**{**vars(features), "nodes": copied}))
@@ -240,7 +240,7 @@ def test_weights_of_rgbd_mode_need_the_depth(
 
 
 def test_submaps_matched_together_match_as_alone(localizer: Localizer) -> None:
-    features, _ = localizer._encode(IMAGE, CAMERA, None)
+    features, *_ = localizer._encode(IMAGE, CAMERA, None)
     submaps = [localizer._submaps[i] for i in range(4)]
     assert len({len(submap.superpoints) for submap in submaps}) > 1  # some are padded
     together = localizer.model.fuse_many(features, submaps)
@@ -251,9 +251,9 @@ def test_submaps_matched_together_match_as_alone(localizer: Localizer) -> None:
 
 
 def test_precision_is_that_of_the_image_branch_alone(localizer: Localizer) -> None:
-    exact, _ = localizer._encode(IMAGE, CAMERA, None)
+    exact, *_ = localizer._encode(IMAGE, CAMERA, None)
     localizer.settings = replace(localizer.settings, precision="bfloat16")
-    half, _ = localizer._encode(IMAGE, CAMERA, None)
+    half, *_ = localizer._encode(IMAGE, CAMERA, None)
     error = (half.fine - exact.fine).norm() / exact.fine.norm()
     assert half.fine.dtype == torch.float32 and 1e-4 < error < 3e-2
     assert not torch.is_autocast_enabled("cpu")

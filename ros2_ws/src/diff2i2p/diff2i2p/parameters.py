@@ -108,6 +108,17 @@ class Parameters:
         at_most=1000,
         takes_effect="at once",
     )
+    align: bool = parameter(
+        LOCALIZER.align,
+        "Align poses in a coloured map to the image's colours; take it off where lights change much",
+        takes_effect="at once",
+    )
+    min_agreement: float = parameter(
+        LOCALIZER.gates.min_agreement,
+        "Correlation of the map's colours with the image's that confirms a pose, whatever its inliers",
+        at_most=1,
+        takes_effect="at once",
+    )
     use_prior: bool = parameter(
         TRACKER.use_prior,
         "Search near the last pose or /initialpose; false: each image alone in the whole map, jumps pass",
@@ -224,10 +235,12 @@ class Parameters:
             min_inliers=self.min_inliers,
             min_inlier_ratio=self.min_inlier_ratio,
             max_reprojection_error_px=self.max_reprojection_error_px,
+            min_agreement=self.min_agreement,
         )
         return replace(
             LOCALIZER,
             candidates=self.candidates,
+            align=self.align,
             precision=cast(Precision, self.precision),
             prior_distance=self.prior_distance,
             prior_angle_deg=self.prior_angle_deg,

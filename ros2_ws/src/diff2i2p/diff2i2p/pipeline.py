@@ -200,6 +200,7 @@ class Pipeline:
             "inliers": str(found.num_inliers),
             "inlier_ratio": f"{found.inlier_ratio:.3f}",
             "reprojection_error_px": f"{found.reprojection_error_px:.2f}",
+            "agreement": f"{found.agreement:.3f}",
             "submap": str(found.submap),
             "tracking": tracker.state,
             "misses": str(tracker.misses),

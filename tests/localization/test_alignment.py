@@ -1,0 +1,87 @@
+"""Poses aligned to the colours of a rendered room: they come back, or nothing does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from diff2i2p_core.data.rooms import camera_path, make_room
+from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.covariance import in_sigmas, perturb
+from diff2i2p_core.geometry.depth import back_project
+from diff2i2p_core.geometry.se3 import Array, rotation_error_deg, transform_points, translation_error
+from diff2i2p_core.geometry.voxels import voxel_downsample
+from diff2i2p_core.localization.alignment import PhotometricTarget
+
+CAMERA = Camera(240, 180, 200.0, 200.0, 119.5, 89.5)
+VOXEL = 0.03
+OFF = np.array([0.12, -0.08, 0.06, 0.05, -0.06, 0.04])
+"""A start's error: 16 cm and 5 degrees."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    image: NDArray[np.uint8]
+    pose: Array
+    points: NDArray[np.float32]
+    colors: NDArray[np.uint8]
+
+    def align(self, start: Array, image: NDArray[np.uint8] | None = None):  # type: ignore[no-untyped-def]
+        target = PhotometricTarget(self.image if image is None else image, CAMERA)
+        return target.align(start, self.points, self.colors, VOXEL)
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    """A room, mapped from other views than the image's."""
+    room = make_room(5)
+    path = camera_path(room, 13, 5)
+    points, colors = [], []
+    for number in range(0, 13, 2):
+        image, depth = room.render(CAMERA, path[number])
+        points.append(transform_points(path[number], back_project(depth, CAMERA).reshape(-1, 3)))
+        colors.append(image.reshape(-1, 3))
+    cloud = voxel_downsample(np.concatenate(points).astype(np.float32), np.concatenate(colors), VOXEL)
+    assert cloud[1] is not None
+    return Scene(room.render(CAMERA, path[5])[0], path[5], cloud[0], cloud[1])
+
+
+def test_a_pose_comes_back(scene: Scene) -> None:
+    found = scene.align(perturb(scene.pose, OFF))
+    assert found is not None and found.agreement > 0.9 and found.coverage > 0.5
+    assert translation_error(found.map_from_camera, scene.pose) < 0.02
+    assert rotation_error_deg(found.map_from_camera, scene.pose) < 0.6
+    assert (np.linalg.eigvalsh(found.covariance) > 0).all()
+    assert np.abs(in_sigmas(found.map_from_camera, found.covariance, scene.pose)).max() < 100
+
+
+def test_exposure_and_white_balance_of_the_image_are_free(scene: Scene) -> None:
+    changed = np.clip(scene.image * np.array([0.5, 0.6, 0.8]) + 30, 0, 255).astype(np.uint8)
+    found = scene.align(perturb(scene.pose, OFF), changed)
+    assert found is not None and found.agreement > 0.9
+    assert translation_error(found.map_from_camera, scene.pose) < 0.02
+
+
+def test_the_image_of_another_place_does_not_agree(scene: Scene) -> None:
+    other = make_room(6)
+    image, _ = other.render(CAMERA, camera_path(other, 1, 6)[0])
+    found = scene.align(scene.pose, image)
+    assert found is None or found.agreement < 0.8
+
+
+def test_nothing_comes_of_an_image_or_a_map_without_contrast_nor_of_a_view_past_the_map(scene: Scene) -> None:
+    assert scene.align(scene.pose, np.full_like(scene.image, 90)) is None
+    grey = Scene(scene.image, scene.pose, scene.points, np.full_like(scene.colors, 90))
+    assert grey.align(scene.pose) is None
+    away = scene.pose.copy()
+    away[:3, 3] += 100
+    assert scene.align(away) is None
+
+
+def test_a_pose_that_would_move_too_far_is_given_up(scene: Scene) -> None:
+    start = perturb(scene.pose, OFF)
+    target = PhotometricTarget(scene.image, CAMERA)
+    assert target.align(start, scene.points, scene.colors, VOXEL, max_metres=0.05) is None

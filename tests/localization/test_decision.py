@@ -1,0 +1,103 @@
+"""One answer from several hypotheses: what the map's colours confirm comes before what has inliers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.pnp import NoPose, PoseEstimate
+from diff2i2p_core.geometry.se3 import Array, compose, invert, transform_points, translation_error
+from diff2i2p_core.localization.alignment import Alignment
+from diff2i2p_core.localization.decision import Hypothesis, decide
+from diff2i2p_core.localization.result import Localization
+from diff2i2p_core.localization.settings import LocalizerSettings
+
+CAMERA = Camera(640, 480, 550, 550, 319.5, 239.5)
+SETTINGS = LocalizerSettings(aligned_sigma_scale=3.0)
+HERE = compose(np.eye(3), [0, 0, 0])
+THERE = compose(np.eye(3), [6, 0, 0])
+
+
+def hypothesis(pose: Array, inliers: int, count: int = 400, submap: int = 0) -> Hypothesis:
+    """`inliers` true matches of a pose, spread over the image, and wrong ones."""
+    rng = np.random.default_rng(submap)
+    pixels = rng.uniform([0, 0], [640, 480], (count, 2))
+    rays = np.column_stack([(pixels - [319.5, 239.5]) / 550, np.ones(count)])
+    points = transform_points(pose, rays * rng.uniform(1, 4, (count, 1)))
+    points[inliers:] += rng.uniform(2, 4, (count - inliers, 3))
+    estimate = PoseEstimate(
+        camera_from_points=invert(pose),
+        inliers=np.arange(count) < inliers,
+        num_inliers=inliers,
+        reprojection_error_px=1.0,
+        covariance=np.eye(6) * 1e-4,
+    )
+    return Hypothesis(submap, pixels, points, estimate)
+
+
+class Colors:
+    """An alignment that finds the true places near its start; remembers its starts."""
+
+    def __init__(self, *places: Array, agreement: float = 0.95, coverage: float = 0.7) -> None:
+        self.places, self.starts = places, list[Array]()
+        self.agreement, self.coverage = agreement, coverage
+
+    def __call__(self, start: Array) -> Alignment | None:
+        self.starts.append(start)
+        near = [place for place in self.places if translation_error(place, start) < 0.8]
+        return Alignment(near[0], np.eye(6) * 1e-6, self.agreement, self.coverage) if near else None
+
+
+def ask(
+    hypotheses: Sequence[Hypothesis], colors: Colors | None = None, prior: Array | None = None
+) -> Localization:
+    return decide(hypotheses, CAMERA, SETTINGS, {}, prior=prior, align=colors)
+
+
+def test_confirmed_by_colour_few_inliers_are_enough_and_the_pose_is_the_aligned_one() -> None:
+    rough = compose(np.eye(3), [0.3, 0, 0])
+    alone = ask([hypothesis(rough, 70)])
+    assert not alone.localized and alone.reason.startswith("low inlier ratio")
+    found = ask([hypothesis(rough, 70)], Colors(HERE))
+    assert found.localized and found.agreement == 0.95 and found.submap == 0
+    np.testing.assert_array_equal(found.map_from_camera, HERE)
+    assert found.covariance is not None and np.allclose(found.covariance, 9e-6 * np.eye(6))
+    assert found.num_correspondences == 400 and found.num_inliers < 70  # of the aligned pose
+
+
+@pytest.mark.parametrize("colors", [Colors(HERE, agreement=0.8), Colors(HERE, coverage=0.2), Colors(THERE)])
+def test_without_agreement_the_inliers_decide(colors: Colors) -> None:
+    found = ask([hypothesis(HERE, 300)], colors)
+    assert found.localized and found.agreement == 0 and len(colors.starts) == 1
+    assert ask([hypothesis(HERE, 70)], colors).reason.startswith("low inlier ratio")
+
+
+def test_a_weaker_hypothesis_that_the_colours_confirm_wins() -> None:
+    found = ask([hypothesis(THERE, 150, submap=1), hypothesis(HERE, 90, submap=2)], Colors(HERE))
+    assert found.localized and found.map_from_camera is not None
+    assert translation_error(found.map_from_camera, HERE) == 0
+
+
+def test_two_places_that_look_alike_are_ambiguous_unless_a_prior_decides() -> None:
+    both = [hypothesis(HERE, 300, submap=1), hypothesis(THERE, 290, submap=2)]
+    colors = Colors(HERE, THERE)
+    found = ask(both, colors)
+    assert not found.localized and found.map_from_camera is None and found.covariance is None
+    assert found.reason == "ambiguous (the map looks like the image near submap 2 as well)"
+    assert ask(both, Colors(HERE)).localized  # inliers alone would have been ambiguous
+    assert ask(both).reason.startswith("ambiguous (submap 2 has 290 inliers")
+    colors.starts.clear()
+    found = ask(both, colors, prior=THERE)
+    assert found.localized and found.map_from_camera is not None
+    np.testing.assert_array_equal(found.map_from_camera, THERE)
+    assert len(colors.starts) == 1  # the prior comes first
+
+
+def test_a_prior_alone_can_be_confirmed_where_nothing_matches() -> None:
+    nothing = replace(hypothesis(HERE, 30), estimate=NoPose("too few correspondences"))
+    assert not ask([nothing], Colors(HERE)).localized
+    assert ask([nothing], Colors(HERE), prior=HERE).localized
