@@ -28,6 +28,7 @@ KEYS = {
     "num_inliers": int,
     "inlier_ratio": float,
     "reprojection_error_px": float,
+    "agreement": float,
     "submap": int,
     "latency_ms": dict,
 }
