@@ -105,8 +105,8 @@ class Diff2I2P(nn.Module):
         for b in range(len(images)):
             cloud = None if fine_points is None else fine_points[b]
             known = inside if cloud is None else inside & (cloud[:, 2] > 0)
-            patches = image_patches(grid, fine_size, settings.patch_step // step)
-            node_valid = torch.cat([known[level.to(known.device)].any(dim=1) for level in patches])
+            patches = image_patches(grid, fine_size, settings.patch_step // step, known.device)
+            node_valid = torch.cat([known[level].any(dim=1) for level in patches])
             features.append(
                 ImageFeatures(
                     fine=fine[b],

@@ -46,20 +46,21 @@ def match_patches(
 
     Returns rows of the image's fine features and of the submap's points, each pair once, sorted.
     """
-    total = len(submap.points)
     offsets = level_offsets(image.grid)
-    found = []
+    levels = image_patches(image.grid, image.fine_size, image.patch_step, image.fine.device)
     least = 2 * config.fine_similarity - 1  # of the cosine
-    for level, patches in enumerate(image_patches(image.grid, image.fine_size, image.patch_step)):
-        of_level = (image_nodes >= offsets[level]) & (image_nodes < offsets[level + 1])
-        if not bool(of_level.any()):
+    found = []
+    for patches, first, end in zip(levels, offsets, offsets[1:], strict=False):
+        of_level = ((image_nodes >= first) & (image_nodes < end)).nonzero().squeeze(1)
+        if not len(of_level):
             continue
-        rows = patches.to(image_nodes.device)[image_nodes[of_level] - offsets[level]]
+        rows = patches[image_nodes[of_level] - first]
         columns = submap.patches[point_nodes[of_level]]
-        pixels, points = mutual_matches(rows, columns, image.fine, submap.fine, config.fine_top_k, least)
-        found.append((pixels * total + points)[image.fine_valid[pixels]])
+        found.append(mutual_matches(rows, columns, image.fine, submap.fine, config.fine_top_k, least))
     if not found:
         empty = image_nodes.new_zeros(0)
         return empty, empty
-    keys = torch.unique(torch.cat(found))
+    pixels, points = (torch.cat(parts) for parts in zip(*found, strict=True))
+    total = len(submap.points)
+    keys = torch.unique((pixels * total + points)[image.fine_valid[pixels]])
     return keys // total, keys % total

@@ -24,14 +24,16 @@ def level_offsets(grid: tuple[int, int]) -> list[int]:
 
 
 @lru_cache(maxsize=16)
-def image_patches(grid: tuple[int, int], fine_size: tuple[int, int], step: int) -> tuple[Tensor, ...]:
+def image_patches(
+    grid: tuple[int, int], fine_size: tuple[int, int], step: int, device: torch.device | str = "cpu"
+) -> tuple[Tensor, ...]:
     """For each level (nodes, pixels a node): fine pixels of each node, every `step`-th row and column."""
     patches = []
     indices = torch.arange(fine_size[0] * fine_size[1]).view(fine_size)[::step, ::step]
     for rows, columns in level_sizes(grid):
         height, width = indices.shape[0] // rows, indices.shape[1] // columns
         blocks = indices.view(rows, height, columns, width).permute(0, 2, 1, 3)
-        patches.append(blocks.reshape(rows * columns, height * width))
+        patches.append(blocks.reshape(rows * columns, height * width).to(device))
     return tuple(patches)
 
 

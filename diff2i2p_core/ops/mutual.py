@@ -84,5 +84,6 @@ def _mutual(
     for value, number in zip(best.unbind(2), numbers.unbind(2), strict=True):
         column = columns.gather(1, number)
         mutual = (value > least) & (value >= least_of_column.gather(1, number)) & (column < total)
-        found.append((rows[mutual], column[mutual]))
+        q, i = mutual.nonzero(as_tuple=True)
+        found.append((rows[q, i], column[q, i]))
     return torch.cat([i for i, _ in found]), torch.cat([j for _, j in found])
