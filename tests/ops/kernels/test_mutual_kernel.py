@@ -48,11 +48,17 @@ def test_kernel_is_the_reference(
     assert everything == matches(example, k=k, least=-1.0)
 
 
-def test_more_wanted_than_there_are(kernel_device: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    example = patches(1, 3, 2, 8, kernel_device)
-    ours = matches(example, k=5, least=-1.0)
+@pytest.mark.parametrize("k", [1, 5])
+def test_small_patches_whose_best_are_unlike(
+    kernel_device: str, monkeypatch: pytest.MonkeyPatch, k: int
+) -> None:
+    """Padding to the kernel's blocks is no better than a negative similarity; and fewer than k are there."""
+    rows, columns, row_features, column_features = patches(20, 3, 2, 8, kernel_device)
+    example = rows, columns, -row_features, column_features
+    ours = matches(example, k=k, least=-1.0)
     monkeypatch.setenv("DIFF2I2P_OPS", "torch")
-    assert ours == matches(example, k=5, least=-1.0)
+    assert ours == matches(example, k=k, least=-1.0)
+    assert len(ours) > len(matches(example, k=k, least=0.0))
 
 
 def launches() -> None:
