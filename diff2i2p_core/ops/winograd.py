@@ -12,8 +12,9 @@ TILE = 4
 WINDOW = TILE + 2
 POINTS = (0.0, 0.75, -0.75, 1.5, -1.5)
 """Where the polynomials are sampled (and at infinity). The usual 0, 1, -1, 2, -2 lose twice the digits."""
-BLOCK = 2**22
-"""Numbers of a block's transformed tiles: some rows of tiles at a time, so that they stay in the cache."""
+BLOCK = 2**20
+"""Numbers of a block's transformed tiles: some rows of tiles at a time, so that they stay in the cache. More
+where the transformed weights are more, which each block reads."""
 
 
 def _transforms() -> tuple[Tensor, Tensor, Tensor]:
@@ -53,28 +54,34 @@ def winograd_conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> T
     outputs = len(weight)
     kernels = (_WEIGHT @ weight.permute(2, 3, 1, 0).reshape(9, -1)).view(WINDOW**2, inputs, outputs)
     rows, columns = -(-height // TILE), -(-width // TILE)
-    step = max(1, BLOCK // (WINDOW**2 * columns * max(inputs, outputs)))
-    image = x.permute(0, 2, 3, 1)
+    step = max(1, max(BLOCK, kernels.numel() // 2) // (WINDOW**2 * columns * max(inputs, outputs)))
     result = x.new_empty(batch, height, width, outputs)
-    for b in range(batch):
+    # Memory that is new to the process costs as much time as the work on it: blocks share theirs.
+    area, size = WINDOW**2, step * columns * max(inputs, outputs)
+    spare = x.new_empty(2, area * size)
+    for image, target in zip(x.permute(0, 2, 3, 1), result, strict=True):
         for first in range(0, rows, step):
             count = min(step, rows - first)
-            tiles = _tiles(image[b], first, count, columns)
-            products = torch.bmm((_INPUT @ tiles).view(WINDOW**2, -1, inputs), kernels)
-            block = (_OUTPUT @ products.view(WINDOW**2, -1)).view(TILE, TILE, count, columns, outputs)
-            if bias is not None:
-                block += bias
-            top = first * TILE
-            target = result[b, top : top + count * TILE]
-            block = block.permute(2, 0, 3, 1, 4)
-            if target.shape[0] == count * TILE and width == columns * TILE:
-                target.view(block.shape).copy_(block)
+            tiles = spare[0, : area * count * columns * inputs].view(area, -1)
+            _tiles(image, first, count, columns, tiles)
+            changed = spare[1, : tiles.numel()].view_as(tiles)
+            torch.mm(_INPUT, tiles, out=changed)
+            products = spare[0, : area * count * columns * outputs].view(area, -1, outputs)
+            torch.bmm(changed.view(area, -1, inputs), kernels, out=products)
+            block = spare[1, : TILE**2 * count * columns * outputs].view(TILE**2, -1)
+            torch.mm(_OUTPUT, products.view(area, -1), out=block)
+            pixels = block.view(TILE, TILE, count, columns, outputs).permute(2, 0, 3, 1, 4)
+            part = target[first * TILE : (first + count) * TILE]
+            if part.numel() == block.numel():
+                part.view(pixels.shape).copy_(pixels)
             else:
-                target.copy_(block.reshape(count * TILE, -1, outputs)[: target.shape[0], :width])
+                part.copy_(pixels.reshape(count * TILE, -1, outputs)[: len(part), :width])
+            if bias is not None:
+                part += bias
     return result.permute(0, 3, 1, 2)
 
 
-def _tiles(image: Tensor, first: int, count: int, columns: int) -> Tensor:
+def _tiles(image: Tensor, first: int, count: int, columns: int, out: Tensor) -> None:
     """Overlapping tiles (36, tiles * C) of `count` rows of tiles of an image (H, W, C), zero outside it."""
     _, width, channels = image.shape
     top = first * TILE - 1
@@ -84,7 +91,5 @@ def _tiles(image: Tensor, first: int, count: int, columns: int) -> Tensor:
     below = size[0] - above - len(inside)
     padded = F.pad(inside, (0, 0, 1, size[1] - width - 1, above, below))
     row, column = size[1] * channels, channels
-    view = padded.as_strided(
-        (WINDOW, WINDOW, count, columns, channels), (row, column, TILE * row, TILE * column, 1)
-    )
-    return view.reshape(WINDOW**2, -1)
+    shape = WINDOW, WINDOW, count, columns, channels
+    out.view(shape).copy_(padded.as_strided(shape, (row, column, TILE * row, TILE * column, 1)))
