@@ -23,6 +23,12 @@ def invert(a_from_b: ArrayLike) -> Array:
     return compose(matrix[:3, :3].T, -matrix[:3, :3].T @ matrix[:3, 3])
 
 
+def rigid(almost: ArrayLike) -> Array:
+    """A product of transforms (4, 4) without the rounding errors of its rotation."""
+    matrix = np.asarray(almost, dtype=np.float64)
+    return compose(Rotation.from_matrix(matrix[:3, :3]).as_matrix(), matrix[:3, 3])
+
+
 def transform_points(a_from_b: ArrayLike, points: ArrayLike) -> Array:
     """Points (N, 3) in b to (N, 3) in a."""
     matrix = np.asarray(a_from_b, dtype=np.float64)

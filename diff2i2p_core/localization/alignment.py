@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.covariance import perturb, reprojection
-from diff2i2p_core.geometry.se3 import Array, invert, rotation_error_deg, transform_points, translation_error
+from diff2i2p_core.geometry.se3 import (
+    Array,
+    invert,
+    rigid,
+    rotation_error_deg,
+    transform_points,
+    translation_error,
+)
 from diff2i2p_core.mapping.submaps import visible_points
 
 LEVELS = (40, 80, 160)
@@ -153,7 +160,8 @@ def _fit(level: _Level, start: Array, points: Floats, colors: NDArray[np.uint8])
     pose = start
     for _ in range(STEPS):
         step = np.linalg.solve(hessian, weighted @ residual.ravel())
-        pose = start @ invert(perturb(start, step)) @ pose
+        # Made rigid: the product has three times the rounding errors of `start`, as the next start has of it.
+        pose = rigid(start @ invert(perturb(start, step)) @ pose)
         pixels, z = level.camera.project(transform_points(invert(pose), drawing.points))
         inside = (z > 0.1) & (pixels >= 0).all(axis=1) & (pixels <= level.limits).all(axis=1)
         if inside.sum() < MIN_SAMPLES:

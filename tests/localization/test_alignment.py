@@ -58,6 +58,16 @@ def test_a_pose_comes_back(scene: Scene) -> None:
     assert np.abs(in_sigmas(found.map_from_camera, found.covariance, scene.pose)).max() < 100
 
 
+def test_poses_stay_rigid_from_image_to_image(scene: Scene) -> None:
+    """Each start is the answer before: rounding errors must not grow from one to the next."""
+    pose = scene.pose
+    for _ in range(4):
+        found = scene.align(perturb(pose, OFF / 4))
+        assert found is not None
+        pose = found.map_from_camera
+        np.testing.assert_allclose(pose[:3, :3] @ pose[:3, :3].T, np.eye(3), atol=1e-12)
+
+
 def test_exposure_and_white_balance_of_the_image_are_free(scene: Scene) -> None:
     changed = np.clip(scene.image * np.array([0.5, 0.6, 0.8]) + 30, 0, 255).astype(np.uint8)
     found = scene.align(perturb(scene.pose, OFF), changed)
