@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,20 @@ from diff2i2p_core.models.checkpoint import installed_weights, load_model, resol
 from diff2i2p_core.models.diff2i2p import Diff2I2P
 from diff2i2p_core.models.features import ImageFeatures
 from diff2i2p_core.models.inputs import depth_tensor, image_tensor, input_camera
+
+
+class _Clock:
+    """Sums up what each kind of work takes."""
+
+    def __init__(self) -> None:
+        self.ms = dict.fromkeys(("image", "match", "pose", "align"), 0.0)
+        self._last = time.perf_counter()
+
+    def spent(self, work: str) -> None:
+        """The time since the last call was for `work`."""
+        now = time.perf_counter()
+        self.ms[work] += 1000 * (now - self._last)
+        self._last = now
 
 
 class Localizer:
@@ -120,35 +135,42 @@ class Localizer:
         """
         if prior is not None and not is_rigid(prior):
             raise InputError("prior: not a finite rigid transform; give x,y,z,qx,qy,qz,qw")
-        started = time.perf_counter()
+        clock = _Clock()
         features, rectified, pinhole = self._encode(image, camera, depth)
-        encoded = time.perf_counter()
-        pose_seconds = 0.0
-        hypotheses: list[Hypothesis] = []
+        clock.spent("image")
+        align = self._align(rectified, pinhole) if self.settings.align else None
         near = self._near(prior)
         asked = near or self._candidates(features)
+        hypotheses: list[Hypothesis] = []
+
+        def ask(submaps: list[int]) -> None:
+            found = self._match(features, submaps, pinhole)
+            clock.spent("match")
+            for submap, matches in zip(submaps, found, strict=True):
+                estimate = self._solve(*matches, pinhole)
+                hypotheses.append(Hypothesis(submap, *matches[:2], estimate))
+            clock.spent("pose")
+
+        def answer() -> Localization:
+            known = prior if near else None
+            found = decide(hypotheses, pinhole, self.settings, clock.ms, prior=known, align=align)
+            clock.spent("align")
+            return found
+
         # Without a prior at least two places are compared: a single one cannot be ambiguous.
         first = 1 if near else 2
-        for together in (asked[:first], *([submap] for submap in asked[first:])):
-            for submap, matches in zip(together, self._match(features, together, pinhole), strict=True):
-                before = time.perf_counter()
-                estimate = self._solve(*matches, pinhole)
-                pose_seconds += time.perf_counter() - before
-                hypotheses.append(Hypothesis(submap, *matches[:2], estimate))
+        for together in (asked[:first], *([submap] for submap in asked[first : self.settings.candidates])):
+            ask(together)
             if any(map(self._is_plain, hypotheses)):
                 break
-        total = time.perf_counter() - encoded
-        latency = {
-            "image": 1000 * (encoded - started),
-            "match": 1000 * (total - pose_seconds),
-            "pose": 1000 * pose_seconds,
-        }
-        align = self._align(rectified, pinhole) if self.settings.align else None
-        found = decide(
-            hypotheses, pinhole, self.settings, latency, prior=prior if near else None, align=align
-        )
-        latency["align"] = 1000 * (time.perf_counter() - encoded - total)
-        return found
+        result = answer()
+        if align is not None:  # a right pose would be confirmed, so more places may be tried
+            for submap in asked[len(hypotheses) :]:
+                if result.localized:
+                    break
+                ask([submap])
+                result = answer()
+        return result
 
     def warm_up(self) -> None:
         """Localize a made-up image: the first one takes longer, and should not be a robot's."""
@@ -183,12 +205,17 @@ class Localizer:
         if prior is None:
             return []
         limits = self.settings.prior_distance, self.settings.prior_angle_deg
-        return near_prior(self.map.map_from_submap, prior, *limits)[: self.settings.candidates]
+        return near_prior(self.map.map_from_submap, prior, *limits)[: self._most]
 
     def _candidates(self, features: ImageFeatures) -> list[int]:
         """The submaps that look most like the image, best first."""
         scores = self._index.scores(features)
-        return scores.argsort(descending=True, stable=True)[: self.settings.candidates].tolist()
+        return scores.argsort(descending=True, stable=True)[: self._most].tolist()
+
+    @property
+    def _most(self) -> int:
+        """Submaps that are asked, at most."""
+        return max(self.settings.candidates, self.settings.colored_candidates if self._colored else 0)
 
     def _match(
         self, features: ImageFeatures, submaps: list[int], camera: Camera
@@ -209,16 +236,21 @@ class Localizer:
         return solve_pnp(pixels, points, camera, scores, settings)
 
     def _align(self, image: NDArray[np.uint8], camera: Camera) -> Align | None:
-        """Aligns poses to a rectified image; None for a map without colours."""
+        """Aligns poses to a rectified image, each once; None for a map without colours."""
         if self._colored is None:
             return None
         target, spacing = PhotometricTarget(image, camera), self.map_voxel
         cloud = self._colored
 
-        def align(start: Array) -> Alignment | None:
-            points, colors = cloud.around(start[:3, 3], MAX_DEPTH)
+        @lru_cache
+        def aligned(start: bytes) -> Alignment | None:
+            pose = np.frombuffer(start).reshape(4, 4)
+            points, colors = cloud.around(pose[:3, 3], MAX_DEPTH)
             assert colors is not None
-            return target.align(start, points, colors, spacing)
+            return target.align(pose, points, colors, spacing)
+
+        def align(start: Array) -> Alignment | None:
+            return aligned(np.ascontiguousarray(start, np.float64).tobytes())
 
         return align
 

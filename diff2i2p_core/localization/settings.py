@@ -38,6 +38,9 @@ class GateSettings:
 class LocalizerSettings:
     candidates: int = 3
     """Submaps that are fully matched: the best by retrieval, or the nearest to a prior."""
+    colored_candidates: int = 8
+    """In a coloured map, where colours tell a right pose from a wrong one, so many are asked, one after the
+    other, until one is found."""
     plain_inliers: int = 150
     plain_inlier_ratio: float = 0.4
     """A pose with so many inliers and this ratio is taken without asking a third candidate, or with a prior
@@ -49,7 +52,7 @@ class LocalizerSettings:
     inlier_ratio ** sigma_exponent. Both are calibrated on held-out images (docs/model_card.md)."""
     align: bool = True
     """Whether poses in a coloured map are aligned to the image's colours."""
-    aligned_sigma_scale: float = 20.0
+    aligned_sigma_scale: float = 16.0
     """The like for aligned poses: the errors of pixels are far from independent."""
     prior_distance: float = 2.0
     """Metres, and degrees below: submaps whose view is farther from a prior are not near it."""

@@ -93,6 +93,18 @@ def test_sigmas_grow_as_fewer_matches_agree(localizer: Localizer, monkeypatch: p
     np.testing.assert_allclose(scaled.covariance, plain.covariance * factor**2, rtol=1e-9)
 
 
+def test_a_colored_map_is_asked_for_more_places_while_none_is_found(
+    localizer: Localizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = tell_the_truth(localizer, monkeypatch, outliers=1.0)
+    assert not localizer.localize(IMAGE, CAMERA).localized
+    assert sorted(asked) == [0, 1, 2, 3]
+    asked.clear()
+    localizer.settings = replace(localizer.settings, align=False)
+    assert not localizer.localize(IMAGE, CAMERA).localized
+    assert len(asked) == localizer.settings.candidates == 3
+
+
 def test_the_same_image_gives_the_same_answer(localizer: Localizer, monkeypatch: pytest.MonkeyPatch) -> None:
     tell_the_truth(localizer, monkeypatch, outliers=0.5)
     first, again = localizer.localize(IMAGE, CAMERA), localizer.localize(IMAGE, CAMERA)
