@@ -29,9 +29,8 @@ class SubmapIndex:
     """
 
     def __init__(self, submaps: Sequence[SubmapFeatures], device: torch.device | str = "cpu") -> None:
-        parts = pack(submaps).valid_nodes()
-        self._nodes = torch.cat(parts).to(device)
-        self._lengths = [len(part) for part in parts]
+        nodes, self._lengths = pack(submaps).valid_nodes()
+        self._nodes = nodes.to(device)
         self._starts = [0, *accumulate(self._lengths)]
 
     def scores(self, image: ImageFeatures) -> Tensor:

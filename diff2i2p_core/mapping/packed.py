@@ -87,17 +87,15 @@ class PackedSubmaps(Sequence[SubmapFeatures]):
         halves = {name: parts[name].float() for name in HALF}
         return SubmapFeatures(**{**parts, **halves, "patches": patches})
 
-    def valid_nodes(self) -> list[Tensor]:
-        """For each submap its valid nodes (S, D), in the precision they are kept in."""
-        return [
-            nodes[valid]
-            for block in self.blocks
-            for nodes, valid in zip(
-                block.tensors["nodes"].split(block.num_superpoints),
-                block.tensors["node_valid"].split(block.num_superpoints),
-                strict=True,
-            )
-        ]
+    def valid_nodes(self) -> tuple[Tensor, list[int]]:
+        """The valid nodes (S, D) of all submaps, in the precision they are kept in, and how many each has."""
+        parts, counts = list[Tensor](), list[int]()
+        for block in self.blocks:
+            valid = block.tensors["node_valid"]
+            parts.append(block.tensors["nodes"][valid])
+            counts += [int(part.sum()) for part in valid.split(block.num_superpoints)]
+        # one block, as of a file, is not copied again
+        return parts[0] if len(parts) == 1 else torch.cat(parts), counts
 
 
 def pack(submaps: Sequence[SubmapFeatures]) -> PackedSubmaps:

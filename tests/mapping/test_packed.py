@@ -31,8 +31,11 @@ def test_packed_submaps_are_a_sequence_of_the_submaps() -> None:
     ):
         for name, tensor in vars(wanted).items():
             assert torch.equal(getattr(got, name), tensor)
-    for nodes, wanted in zip(packed.valid_nodes(), SUBMAPS, strict=True):
-        assert torch.equal(nodes, wanted.nodes[wanted.node_valid])
+    for several in (packed, PackedSubmaps(packed.blocks[:1])):
+        nodes, counts = several.valid_nodes()
+        for part, wanted in zip(nodes.split(counts), SUBMAPS, strict=False):
+            assert torch.equal(part, wanted.nodes[wanted.node_valid])
+        assert len(counts) == len(several)
 
 
 def test_the_cache_keeps_what_was_asked_for_last() -> None:
