@@ -101,7 +101,10 @@ def info(path: MapPath, as_json: options.AsJson = False) -> None:
 
     point_map = load_map(path)
     about, blocks = point_map.info, pack(point_map.submaps).blocks
-    low, high = point_map.points.min(axis=0), point_map.points.max(axis=0)
+    low, high = (
+        end.astype(float).round(2) + 0.0
+        for end in (point_map.points.min(axis=0), point_map.points.max(axis=0))
+    )
     nodes = sum(block.tensors["nodes"].numel() for block in blocks)
     features = 2 * sum(block.num_bytes for block in blocks)
     memory = point_map.points.nbytes + 2 * nodes + min(features, CPU_BUDGET)
@@ -110,7 +113,7 @@ def info(path: MapPath, as_json: options.AsJson = False) -> None:
         "submaps": len(point_map.submaps),
         "submap_points": sum(sum(block.num_points) for block in blocks),
         "superpoints": sum(sum(block.num_superpoints) for block in blocks),
-        "extent": [low.round(2).tolist(), high.round(2).tolist()],
+        "extent": [low.tolist(), high.tolist()],
         "bytes": path.stat().st_size,
         "memory_bytes": memory,
     }
