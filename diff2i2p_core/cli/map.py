@@ -61,7 +61,7 @@ def build(
         )
     typer.echo(
         f"{out}: {len(point_map.submaps)} submaps, {len(point_map.points)} points at "
-        f"{point_map.info.settings.voxel * 100:g} cm, weights {point_map.info.weights_name}"
+        f"{point_map.info.point_spacing * 100:g} cm, weights {point_map.info.weights_name}"
     )
 
 
@@ -131,8 +131,9 @@ def info(path: MapPath, as_json: options.AsJson = False) -> None:
         f"  source    {about.source}, built {about.created}\n"
         f"  weights   {about.weights_name} ({about.weights_id[:12]}), mode {about.mode}, "
         f"point features {about.point_features}\n"
-        f"  map       {size['points']} points at {settings.voxel * 100:g} cm, {extent} m, {corners}\n"
-        f"  submaps   {size['submaps']} with {size['submap_points']} points, {view}\n"
+        f"  map       {size['points']} points at {about.point_spacing * 100:g} cm, {extent} m, {corners}\n"
+        f"  submaps   {size['submaps']} with {size['submap_points']} points "
+        f"at {settings.voxel * 100:g} cm, {view}\n"
         f"  size      {path.stat().st_size / 1e6:.1f} MB\n"
         f"  memory    {memory / 1e6:.0f} MB beside the network's"
     )

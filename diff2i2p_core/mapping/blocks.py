@@ -38,15 +38,15 @@ class BlockCloud:
 
     @classmethod
     def of(cls, points: NDArray[np.float32], colors: NDArray[np.uint8] | None) -> BlockCloud:
-        """Sort points (N, 3), N > 0; within a block their order stays."""
+        """Sort points (N, 3), N > 0; within a block their order stays. Sorted ones are not copied."""
         keys = voxel_keys(points, BLOCK)
-        order = np.argsort(keys, kind="stable")
-        keys = keys[order]
+        if (keys[1:] < keys[:-1]).any():
+            order = np.argsort(keys, kind="stable")
+            keys, points, colors = keys[order], points[order], None if colors is None else colors[order]
         firsts = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]])
-        points = points[order]
         return cls(
             points,
-            None if colors is None else colors[order],
+            colors,
             keys[firsts],
             np.r_[firsts, len(points)].astype(np.int64),
             np.minimum.reduceat(points, firsts, axis=0),

@@ -38,7 +38,7 @@ PART_VIEWS = 8
 """Views whose submaps a build writes at a time: what is lost at most, by each process, when it is stopped."""
 PARTS_WORTH_A_PROCESS = 8
 """A process takes some seconds to start."""
-BUILD = 1
+BUILD = 2
 """Raise it when the same input gives other submaps: unfinished builds of before are then thrown away."""
 
 
@@ -99,11 +99,12 @@ def _save_plan(folder: Path, cloud: Cloud, views: NDArray[np.float64], info: Map
     unfinished.mkdir()
     sparse = thinned(cloud, info.settings)
     BlockCloud.of(sparse.points, sparse.colors).save(unfinished)
-    shown, shown_colors = voxel_downsample(sparse.points, sparse.colors, info.spacing)
+    # in the order that the localizer needs them in
+    shown = BlockCloud.of(*voxel_downsample(sparse.points, sparse.colors, info.spacing))
     np.save(unfinished / "views.npy", views)
-    np.save(unfinished / "shown.npy", shown)
-    if shown_colors is not None:
-        np.save(unfinished / "shown_colors.npy", shown_colors)
+    np.save(unfinished / "shown.npy", shown.points)
+    if shown.colors is not None:
+        np.save(unfinished / "shown_colors.npy", shown.colors)
     unfinished.rename(folder)
 
 

@@ -34,7 +34,12 @@ def join_maps(maps: Mapping[str, PointMap], apart: float | None = None) -> Point
     sources = " + ".join(part.info.source for part in parts)
     side_by_side = "" if apart is None else f" ({apart:g} m apart along x)"
     return PointMap(
-        replace(parts[0].info, source=sources + side_by_side, created=MapInfo.now()),
+        replace(
+            parts[0].info,
+            source=sources + side_by_side,
+            created=MapInfo.now(),
+            spacing=max(part.info.point_spacing for part in parts),
+        ),
         np.concatenate(points),
         np.concatenate(colors) if len(colors) == len(parts) else None,
         np.concatenate(poses),

@@ -50,6 +50,13 @@ def test_a_view_of_nothing(street: tuple[np.ndarray, np.ndarray]) -> None:
     assert points.shape == (0, 3) and colors is not None and colors.shape == (0, 3)
 
 
+def test_sorted_points_are_not_copied(street: tuple[np.ndarray, np.ndarray]) -> None:
+    blocks = BlockCloud.of(*street)
+    again = BlockCloud.of(blocks.points, blocks.colors)
+    assert again.points is blocks.points and again.colors is blocks.colors
+    np.testing.assert_array_equal(again.starts, blocks.starts)
+
+
 def test_blocks_in_files_are_the_same(street: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
     blocks = BlockCloud.of(street[0], None)
     blocks.save(tmp_path)
