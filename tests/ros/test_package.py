@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -40,6 +41,33 @@ def test_launch_arguments_are_parameters_and_documented() -> None:
     table = (REPO / "docs/ros2.md").read_text(encoding="utf-8").split("| argument |")[1].split("\n\n")[0]
     missing = {name for name in (*parameters, *topics, "namespace") if f"`{name}`" not in table}
     assert not missing
+
+
+def test_package_xml_names_what_is_imported() -> None:
+    """But for diff2i2p_core, which comes from pip."""
+    text = (PACKAGE / "package.xml").read_text(encoding="utf-8")
+    named = set(re.findall(r"<exec_depend>(.*)</exec_depend>", text))
+    files = [*(PACKAGE / "diff2i2p").glob("*.py"), *(REPO / "launch").glob("*.py")]
+    modules = {name.partition(".")[0] for file in files for name in _imports(file)}
+    foreign = modules - sys.stdlib_module_names - {"diff2i2p", "diff2i2p_core"}
+    assert {KEYS.get(name, name) for name in foreign} <= named
+    assert all(
+        f'"{word}"' not in file.read_text() or key in named for file in files for word, key in COMMANDS
+    )
+
+
+KEYS = {"numpy": "python3-numpy", "cv2": "python3-opencv", "PIL": "python3-pil", "scipy": "python3-scipy"}
+KEYS["tf2_ros"] = "tf2_ros_py"
+COMMANDS = (("bag", "ros2bag"), ("rviz2", "rviz2"))
+"""Words of launch files that start another package's program."""
+
+
+def _imports(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
 
 
 @pytest.fixture(scope="module")
