@@ -17,6 +17,8 @@ MAP_WALK, MAP_FRAMES, MAP_STEP = 1, 48, 0.2
 """Seed, images and metres between them."""
 QUERY_WALK, QUERY_FRAMES, FIRST_QUERY = 4, 12, 100
 """Seed, images and number of the first one."""
+QUERY_RATE = 1.0
+"""Images a second: from one to the next it is a step and a turn."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Sample:
     frames: PosedFrames
     map_numbers: list[int]
     query_numbers: list[int]
+    rate: float = 30.0
+    """Frame numbers a second."""
 
     def limited(self, limit: int | None) -> Sample:
         """With at most `limit` queries, spread evenly over all of them."""
@@ -44,7 +48,7 @@ def embedded_sample(folder: Path | str) -> Sample:
     write_frames(folder, room, camera, for_map, seed=MAP_WALK)
     write_frames(folder, room, camera, queries, first=FIRST_QUERY, seed=QUERY_WALK)
     name = f"a synthetic room of {room.width:.1f} x {room.depth:.1f} m"
-    return split(PosedFrames(folder), FIRST_QUERY - 1, name)
+    return replace(split(PosedFrames(folder), FIRST_QUERY - 1, name), rate=QUERY_RATE)
 
 
 def folder_sample(data: Path | str, map_until: int | None) -> Sample:

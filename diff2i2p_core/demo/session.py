@@ -65,6 +65,8 @@ def localize_over_ros(
                 str(played),
                 "--numbers",
                 numbers,
+                "--rate",
+                str(sample.rate),
                 "--start",
                 str(start),
             ),
