@@ -35,6 +35,10 @@ def localization(
     track: Annotated[
         bool, typer.Option("--track", help="Follow the camera from image to image, by its velocity.")
     ] = False,
+    align: Annotated[
+        bool,
+        typer.Option(help="Align poses to the map's colours; without, the network alone is judged."),
+    ] = True,
     out: Annotated[
         Path | None, typer.Option(help="Folder for report, trajectory, summary and overlay.")
     ] = None,
@@ -53,6 +57,7 @@ def localization(
     from diff2i2p_core.evaluation.report import headline
     from diff2i2p_core.evaluation.trajectory import summarize
     from diff2i2p_core.localization.localizer import Localizer
+    from diff2i2p_core.localization.settings import LocalizerSettings
     from diff2i2p_core.mapping.join import join_maps
 
     device = options.check_device(device)
@@ -69,7 +74,7 @@ def localization(
                 for path in beside
             }
             point_map = join_maps({str(map_frames): point_map, **others}, apart=10.0)
-        localizer = Localizer(model, point_map)
+        localizer = Localizer(model, point_map, LocalizerSettings(align=align))
         results = localize_frames(
             localizer,
             queries,
@@ -82,7 +87,8 @@ def localization(
         about = {
             "map": f"{map_frames}, {len(chosen)} frames, {len(point_map.submaps)} submaps",
             **({"beside it": ", ".join(map(str, beside))} if beside else {}),
-            "queries": f"{query_frames}, {len(numbers)} images, {'tracked' if track else 'without prior'}",
+            "queries": f"{query_frames}, {len(numbers)} images, {'tracked' if track else 'without prior'}"
+            + ("" if align else ", not aligned to colours"),
             "weights": f"{point_map.info.weights_name} ({point_map.info.weights_id[:12]})",
         }
         write_results(out, f"Localization of {query_frames}", about, queries, results, summary, point_map)

@@ -105,6 +105,21 @@ def test_tracked(
     assert [prior is not None for prior in priors] == [False, True, True]
 
 
+def test_without_alignment(
+    evaluate: Command, frames: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def localize(self: Localizer, *arguments: object, **named: object) -> Localization:
+        asked.append(self.settings.align)
+        return Localization.refused("not looked at")
+
+    monkeypatch.setattr(Localizer, "localize", localize)
+    for option in ("--align", "--no-align"):
+        assert evaluate(frames, frames, "--limit", 1, "--weights", tiny_weights, option)[0] == 0
+    assert asked == [True, False]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
