@@ -34,11 +34,9 @@ def load_batches(
         worker_init_fn=prepare_worker,
         prefetch_factor=4 if workers else None,
     )
-    refused: str | None = None
     try:
         yield from loader
     except InputError as error:
-        # A worker's comes with its traceback around it.
-        refused = str(error).rstrip().rpartition("InputError: ")[2]
-    if refused is not None:  # raised out here, or it would keep the workers, through the other's traceback
-        raise InputError(refused)
+        # A worker's comes with its traceback around it, and keeps the workers through its own.
+        error.__traceback__ = None
+        raise InputError(str(error).rstrip().rpartition("InputError: ")[2]) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import resource
 from pathlib import Path
 
@@ -67,4 +68,5 @@ class Broken:
 def test_a_workers_error_is_one_line(workers: int) -> None:
     with pytest.raises(InputError) as caught:
         next(batches(Broken(), Schedule.of(CONFIG, 10, 1), 0, 0, workers))
+    assert not multiprocessing.active_children()
     assert str(caught.value) == "pair 0: broken file; get it again"
