@@ -18,6 +18,7 @@ from diff2i2p_core.evaluation.trajectory import QueryResult
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import Array
 from diff2i2p_core.localization.result import Localization
+from diff2i2p_core.localization.tracker import Searching
 
 
 class ImageLocalizer(Protocol):
@@ -30,19 +31,6 @@ class ImageLocalizer(Protocol):
         stamp_ns: int,
         *,
         odom_from_camera: Array | None = None,
-        depth: NDArray[np.float32] | None = None,
-    ) -> Localization: ...
-
-
-class Searching(Protocol):
-    """What `EachAlone` needs of a `Localizer`."""
-
-    def localize(
-        self,
-        image: NDArray[np.uint8],
-        camera: Camera,
-        *,
-        prior: Array | None = None,
         depth: NDArray[np.float32] | None = None,
     ) -> Localization: ...
 

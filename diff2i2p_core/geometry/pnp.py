@@ -85,7 +85,9 @@ def solve_pnp(
     points_from_camera[:3, 3] += center
     inliers = np.zeros(len(uv), bool)
     finite = np.isfinite(uv).all(axis=1) & np.isfinite(xyz).all(axis=1)
-    inliers[finite] = _inliers(points_from_camera, uv[finite], xyz[finite], camera, settings.max_error_px)[0]
+    inliers[finite] = inliers_at(points_from_camera, uv[finite], xyz[finite], camera, settings.max_error_px)[
+        0
+    ]
     count = int(inliers.sum())
     if count < settings.min_inliers:
         return NoPose(f"too few inliers ({count})")
@@ -178,7 +180,7 @@ def _opencv(uv: Array, xyz: Array, camera: Camera, settings: PnpSettings) -> Arr
     return camera_from_points if np.isfinite(camera_from_points).all() else None
 
 
-def _inliers(
+def inliers_at(
     points_from_camera: Array, uv: Array, xyz: Array, camera: Camera, max_error_px: float
 ) -> tuple[NDArray[np.bool_], Array, Array]:
     """Inlier mask (N,), residuals (N, 2) and their Jacobian (N, 2, 6)."""
@@ -201,7 +203,7 @@ def _refine(
         return float(np.log1p(squared).sum() + limit * (len(inliers) - inliers.sum()))
 
     pose = np.array(points_from_camera)
-    inliers, residual, jacobian = _inliers(pose, uv, xyz, camera, max_error_px)
+    inliers, residual, jacobian = inliers_at(pose, uv, xyz, camera, max_error_px)
     cost, damping = cost_of(inliers, residual), 1e-4
     for _ in range(steps):
         if inliers.sum() < 4:
@@ -216,7 +218,7 @@ def _refine(
         except np.linalg.LinAlgError:
             break
         trial = perturb(pose, step)
-        trial_inliers, trial_residual, trial_jacobian = _inliers(trial, uv, xyz, camera, max_error_px)
+        trial_inliers, trial_residual, trial_jacobian = inliers_at(trial, uv, xyz, camera, max_error_px)
         trial_cost = cost_of(trial_inliers, trial_residual)
         if trial_cost >= cost:
             damping *= 10

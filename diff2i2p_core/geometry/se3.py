@@ -63,6 +63,11 @@ def translation_error(a: ArrayLike, b: ArrayLike) -> float:
     return float(np.linalg.norm(np.asarray(a, float)[:3, 3] - np.asarray(b, float)[:3, 3]))
 
 
+def is_near(a: ArrayLike, b: ArrayLike, metres: float, degrees: float) -> bool:
+    """Whether two transforms into the same frame are apart by at most `metres` and `degrees`."""
+    return translation_error(a, b) <= metres and rotation_error_deg(a, b) <= degrees
+
+
 def is_rigid(matrix: ArrayLike, tolerance: float = 1e-3) -> bool:
     """Whether a matrix is a finite (4, 4) rigid transform (rotation orthonormal within `tolerance`)."""
     m = np.asarray(matrix, float)

@@ -17,14 +17,7 @@ from numpy.typing import NDArray
 
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.covariance import perturb, reprojection
-from diff2i2p_core.geometry.se3 import (
-    Array,
-    invert,
-    rigid,
-    rotation_error_deg,
-    transform_points,
-    translation_error,
-)
+from diff2i2p_core.geometry.se3 import Array, invert, is_near, rigid, transform_points
 from diff2i2p_core.mapping.submaps import visible_points
 
 LEVELS = (40, 80, 160)
@@ -110,7 +103,7 @@ class PhotometricTarget:
         seen, seen_from = np.empty(0, np.int64), None
         for level in self._levels:
             for _ in range(ROUNDS):
-                if seen_from is None or _moved(pose, seen_from, RESEEN_METRES, RESEEN_DEG):
+                if seen_from is None or not is_near(pose, seen_from, RESEEN_METRES, RESEEN_DEG):
                     view = invert(pose)
                     seen = visible_points(
                         points, view, level.camera, max_depth=MAX_DEPTH, voxel=voxel, margin=0.1
@@ -120,14 +113,9 @@ class PhotometricTarget:
                 if found is None or found.agreement < HOPELESS:
                     return None
                 pose = found.map_from_camera
-                if _moved(pose, start, max_metres, max_deg):
+                if not is_near(pose, start, max_metres, max_deg):
                     return None
         return found
-
-
-def _moved(a: Array, b: Array, metres: float, degrees: float) -> bool:
-    """Whether two poses are farther apart than either limit."""
-    return translation_error(a, b) > metres or rotation_error_deg(a, b) > degrees
 
 
 def _level(image: NDArray[np.uint8], camera: Camera, width: int) -> _Level:
@@ -148,7 +136,7 @@ def _fit(level: _Level, start: Array, points: Floats, colors: NDArray[np.uint8])
     if count < MIN_SAMPLES:
         return None
     pixels, _, jacobian = reprojection(start, drawing.points, level.camera)
-    residual, gain, agreement = _misfit(drawn, _sample(level.colors, pixels))
+    residual, gain, _ = _misfit(drawn, _sample(level.colors, pixels))
     squared = (residual * residual) @ np.ones(3)
     weight = 1 / (1 + squared / (2.25 * np.median(squared) + 1e-6))
     by_u, by_v = (drawing.by_u * gain)[:, :, None], (drawing.by_v * gain)[:, :, None]

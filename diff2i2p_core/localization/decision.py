@@ -8,14 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from diff2i2p_core.geometry.camera import Camera
-from diff2i2p_core.geometry.pnp import NoPose, PoseEstimate
-from diff2i2p_core.geometry.se3 import (
-    Array,
-    invert,
-    rotation_error_deg,
-    transform_points,
-    translation_error,
-)
+from diff2i2p_core.geometry.pnp import NoPose, PoseEstimate, inliers_at
+from diff2i2p_core.geometry.se3 import Array, invert, is_near
 from diff2i2p_core.localization.alignment import Alignment
 from diff2i2p_core.localization.gates import coverage, rejection
 from diff2i2p_core.localization.result import Localization
@@ -118,10 +112,7 @@ def _calibrated(estimate: PoseEstimate, count: int, settings: LocalizerSettings)
 
 
 def is_same_pose(a: Array, b: Array, gates: GateSettings) -> bool:
-    return (
-        translation_error(a, b) <= gates.same_pose_distance
-        and rotation_error_deg(a, b) <= gates.same_pose_angle_deg
-    )
+    return is_near(a, b, gates.same_pose_distance, gates.same_pose_angle_deg)
 
 
 def _rivals(
@@ -187,10 +178,8 @@ def _aligned(
 ) -> Localization:
     """The answer of a confirmed pose; its inliers are those of the matches with the most support."""
     pose = confirmed.map_from_camera
-    projected, depth = camera.project(transform_points(invert(pose), best.points))
-    with np.errstate(invalid="ignore", over="ignore"):
-        squared = ((projected - best.pixels) ** 2).sum(axis=1)
-        inliers = (squared < (settings.max_error_px * camera.width / 640) ** 2) & (depth > 0)
+    inliers, residual, _ = inliers_at(pose, best.pixels, best.points, camera, settings.inlier_px(camera))
+    squared = (residual[inliers] ** 2).sum(axis=1)
     count, num_inliers = len(best.pixels), int(inliers.sum())
     return Localization(
         localized=not reason,
@@ -200,7 +189,7 @@ def _aligned(
         num_correspondences=count,
         num_inliers=num_inliers,
         inlier_ratio=num_inliers / max(count, 1),
-        reprojection_error_px=float(np.sqrt(squared[inliers].mean())) if num_inliers else 0.0,
+        reprojection_error_px=float(np.sqrt(squared.mean())) if num_inliers else 0.0,
         agreement=confirmed.agreement,
         submap=-1 if reason else best.submap,
         latency_ms=latency_ms,

@@ -232,7 +232,7 @@ class Localizer:
         return matches
 
     def _solve(self, pixels: Array, points: Array, scores: Array, camera: Camera) -> PoseEstimate | NoPose:
-        settings = replace(self.settings.pnp, max_error_px=self.settings.max_error_px * camera.width / 640)
+        settings = replace(self.settings.pnp, max_error_px=self.settings.inlier_px(camera))
         return solve_pnp(pixels, points, camera, scores, settings)
 
     def _align(self, image: NDArray[np.uint8], camera: Camera) -> Align | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.pnp import PnpSettings
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -65,6 +66,10 @@ class LocalizerSettings:
     pnp: PnpSettings = field(default_factory=PnpSettings)
     """`max_error_px` of it is replaced by the one above."""
     gates: GateSettings = field(default_factory=GateSettings)
+
+    def inlier_px(self, camera: Camera) -> float:
+        """`max_error_px` in pixels of the camera's image."""
+        return self.max_error_px * camera.width / 640
 
 
 @dataclass(frozen=True)

@@ -18,15 +18,8 @@ State = Literal["lost", "searching", "tracking"]
 """Nothing says where to look; the last image was missed, but those before it say where to look; found."""
 
 
-class Localizing(Protocol):
-    """What a tracker, and a node, need of `Localizer`."""
-
-    map_points: NDArray[np.float32]
-    map_colors: NDArray[np.uint8] | None
-    map_views: NDArray[np.float64]
-    map_voxel: float
-    needs_depth: bool
-    settings: LocalizerSettings
+class Searching(Protocol):
+    """Of `Localizer`, what localizes an image."""
 
     def localize(
         self,
@@ -38,6 +31,17 @@ class Localizing(Protocol):
     ) -> Localization: ...
 
     def warm_up(self) -> None: ...
+
+
+class Localizing(Searching, Protocol):
+    """What a tracker, and a node, need of `Localizer`."""
+
+    map_points: NDArray[np.float32]
+    map_colors: NDArray[np.uint8] | None
+    map_views: NDArray[np.float64]
+    map_voxel: float
+    needs_depth: bool
+    settings: LocalizerSettings
 
 
 @dataclass
