@@ -18,17 +18,16 @@ from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from rclpy.serialization import deserialize_message, serialize_message
 from rosgraph_msgs.msg import Clock
 from tf2_msgs.msg import TFMessage
 
+from diff2i2p.player_program import play_as_program
 from diff2i2p.poses import nanoseconds, stamp_from
 from diff2i2p_core.data.bags.messages import TRANSFORMS
 from diff2i2p_core.data.bags.reader import Bag
-from diff2i2p_core.errors import InputError
 
 DISCOVERY_TIMEOUT = 120.0
 """Seconds for the node to load its map and subscribe."""
@@ -153,20 +152,15 @@ def main() -> int:
     parser.add_argument("--after-last", type=float, default=1.0, help="seconds to play after the last image")
     parser.add_argument("--leave-out", default="", help="frame whose transforms to leave out")
     arguments = parser.parse_args()
-    rclpy.init()
-    try:
+
+    def play() -> int:
         with Bag(arguments.bag) as bag, arguments.log.open("w", encoding="utf-8") as log:
             player = BagPlayer(bag, arguments)
             player.play(log)
             player.destroy_node()
         return 0
-    except (InputError, TimeoutError) as error:
-        print(f"bag_player: {error}", file=sys.stderr)
-        return 2
-    except (KeyboardInterrupt, ExternalShutdownException):
-        return 130
-    finally:
-        rclpy.try_shutdown()
+
+    return play_as_program("bag_player", play)
 
 
 if __name__ == "__main__":

@@ -19,15 +19,14 @@ import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from numpy.typing import NDArray
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
+from diff2i2p.player_program import play_as_program
 from diff2i2p.poses import stamp_from
 from diff2i2p_core.data.frames import PosedFrames
-from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 
 CAMERA_FRAME = "camera_optical"
@@ -142,16 +141,7 @@ def main() -> int:
     parser.add_argument("--start", type=float, required=True, help="seconds; the first stamp follows it")
     parser.add_argument("--rate", type=float, default=30.0, help="frame numbers a second, for the stamps")
     arguments = parser.parse_args()
-    rclpy.init()
-    try:
-        return run(arguments)
-    except (InputError, TimeoutError) as error:
-        print(f"demo_player: {error}", file=sys.stderr)
-        return 2
-    except (KeyboardInterrupt, ExternalShutdownException):
-        return 130
-    finally:
-        rclpy.try_shutdown()
+    return play_as_program("demo_player", lambda: run(arguments))
 
 
 if __name__ == "__main__":
