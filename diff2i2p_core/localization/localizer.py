@@ -139,6 +139,7 @@ class Localizer:
         features, rectified, pinhole = self._encode(image, camera, depth)
         clock.spent("image")
         align = self._align(rectified, pinhole) if self.settings.align else None
+        clock.spent("align")
         near = self._near(prior)
         asked = near or self._candidates(features)
         hypotheses: list[Hypothesis] = []
