@@ -1,8 +1,16 @@
 """The one exception that a user's mistake or a broken file raises."""
 
+SHOWN = 60
+"""Characters of a text from outside in an error."""
+
 
 class InputError(Exception):
     """Bad input. The message is one line: what is wrong, in which file or argument, and the mend.
 
     The command line prints it and exits with status 2; the ROS node logs it and raises a diagnostic.
     """
+
+
+def quoted(text: str) -> str:
+    """A text from outside, which may be anything, for one line of an error."""
+    return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}...")

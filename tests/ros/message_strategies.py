@@ -21,8 +21,8 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, Poi
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
-from diff2i2p.depth import ENCODINGS
-from diff2i2p.images import CHANNELS
+from diff2i2p_core.data.bags.images import COLORS
+from diff2i2p_core.data.bags.images import DEPTHS as DEPTH_ENCODINGS
 
 BYTE = st.integers(0, 255)
 UINT32 = st.one_of(st.integers(0, 12), st.integers(0, 2**32 - 1))
@@ -32,8 +32,8 @@ TEXT = st.one_of(
     st.sampled_from(["", "map", "/", "camera", "base_link", "a" * 5000, "a\nb", "käfer ☃", "\x1b[31m"]),
     st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40),
 )
-COLOR = st.one_of(st.sampled_from([*CHANNELS, "bayer_rggb8", "mono16", "", "8UC3"]), TEXT)
-DEPTH = st.one_of(st.sampled_from([*ENCODINGS, "rgb8"]), TEXT)
+COLOR = st.one_of(st.sampled_from([*COLORS, "mono16", "", "8UC3"]), TEXT)
+DEPTH = st.one_of(st.sampled_from([*DEPTH_ENCODINGS, "rgb8"]), TEXT)
 STAMPS = st.builds(
     Time,
     sec=st.one_of(st.sampled_from([0, 1, -1, 2**31 - 1, -(2**31)]), st.integers(0, 1000)),
@@ -70,8 +70,8 @@ def _images(encodings: st.SearchStrategy[str], pixel_bytes: dict[str, int]) -> s
     )
 
 
-IMAGES = _images(COLOR, CHANNELS)
-DEPTHS = _images(DEPTH, {name: int(kind[1]) for name, (kind, _) in ENCODINGS.items()})
+IMAGES = _images(COLOR, {name: size for name, (size, _) in COLORS.items()})
+DEPTHS = _images(DEPTH, {name: int(kind[1]) for name, (kind, _) in DEPTH_ENCODINGS.items()})
 
 
 def png_header(width: int, height: int, depth: int = 8, color: int = 2) -> bytes:

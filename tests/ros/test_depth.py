@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sensor_msgs.msg import Image
 
-from diff2i2p.depth import ENCODINGS, check_depth, depth_to_metres
+from diff2i2p.images import check_depth, depth_to_metres
+from diff2i2p_core.data.bags.images import DEPTHS
 
 CAMERA = Camera(8, 6, 7, 7, 3.5, 2.5)
 
@@ -80,7 +81,7 @@ def test_misfits_are_named(change: dict[str, object], words: str) -> None:
 @given(
     size=st.tuples(st.integers(0, 12), st.integers(0, 12)),
     step=st.integers(0, 60),
-    encoding=st.sampled_from([*ENCODINGS, "8UC1"]),
+    encoding=st.sampled_from([*DEPTHS, "8UC1"]),
     data=st.binary(max_size=600),
     big=st.integers(0, 1),
 )

@@ -12,26 +12,16 @@ import pytest
 pytestmark = pytest.mark.ros
 pytest.importorskip("rclpy")
 
+import message_strategies as anything
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from message_strategies import (
-    CAMERA_INFOS,
-    CLOUDS,
-    COMPRESSED,
-    DEPTHS,
-    IMAGES,
-    INITIAL_POSES,
-    TF_MESSAGES,
-    TRANSFORMS,
-)
 from ros_harness import CAMERA_FRAME, HEIGHT, WIDTH, Robot, ScriptedLocalizer, stamp_of, wait_for
 from sensor_msgs.msg import Image
 from tf2_msgs.msg import TFMessage
 
 from diff2i2p.cameras import camera_from_info
 from diff2i2p.clouds import cloud_from_message
-from diff2i2p.depth import check_depth
-from diff2i2p.images import compressed_to_rgb, image_to_rgb
+from diff2i2p.images import check_depth, image_to_rgb
 from diff2i2p.poses import matrix_from_pose, stamp_from
 from diff2i2p.transform_inputs import check_transform
 from diff2i2p_core.errors import InputError
@@ -84,12 +74,12 @@ def localize(robot: Robot, number: int) -> None:
 
 
 KINDS: dict[str, tuple[str, st.SearchStrategy[Any], Callable[[Any], Any], str]] = {
-    "image": ("image", IMAGES, image_to_rgb, "image_faults"),
-    "compressed": ("compressed", COMPRESSED, compressed_to_rgb, "image_faults"),
-    "camera_info": ("camera_info", CAMERA_INFOS, camera_from_info, "camera_info_faults"),
+    "image": ("image", anything.IMAGES, image_to_rgb, "image_faults"),
+    "compressed": ("compressed", anything.COMPRESSED, image_to_rgb, "image_faults"),
+    "camera_info": ("camera_info", anything.CAMERA_INFOS, camera_from_info, "camera_info_faults"),
     "initialpose": (
         "initialpose",
-        INITIAL_POSES.filter(lambda message: message.header.frame_id == "map"),
+        anything.INITIAL_POSES.filter(lambda message: message.header.frame_id == "map"),
         lambda message: matrix_from_pose(message.pose.pose, "initialpose"),
         "initialpose_faults",
     ),
@@ -122,7 +112,7 @@ def test_depth(
     wait_for(depth.get_subscription_count, "the depth's subscription")
     robot.wait_camera_matched()
     robot.calibrate()
-    messages = malformed(DEPTHS, check_depth)
+    messages = malformed(anything.DEPTHS, check_depth)
     throw(node, depth.publish, messages, "depth_faults")
     robot.wait_value("depth_faults", str(len(messages)))
     good = Image(height=HEIGHT, width=WIDTH, encoding="32FC1", step=4 * WIDTH, data=bytes(4 * WIDTH * HEIGHT))
@@ -134,7 +124,7 @@ def test_depth(
 def test_clouds(robot: Robot, launch_node: Callable[..., Any]) -> None:
     node = launch_node().node
     wait_for(robot.cloud.get_subscription_count, "the cloud's subscription")
-    in_map = CLOUDS.filter(lambda message: message.header.frame_id == "map")
+    in_map = anything.CLOUDS.filter(lambda message: message.header.frame_id == "map")
     messages = _in_turn(malformed(in_map, cloud_from_message))
     throw(node, robot.cloud.publish, messages, "map_cloud_faults")
     robot.wait_value("map_cloud_faults", str(len(messages)))
@@ -154,7 +144,7 @@ def test_transforms(robot: Robot, launch_node: Callable[..., Any], map_file: str
     robot.wait_camera_matched()
     robot.calibrate()
     bad = []
-    for transform in drawn(TRANSFORMS, 60):
+    for transform in drawn(anything.TRANSFORMS, 60):
         try:
             check_transform(transform)
         except InputError:
@@ -187,12 +177,12 @@ def test_all_at_once(robot: Robot, launch_node: Callable[..., Any], map_file: st
     launch_node(map=map_file, odom_frame="odom", base_frame="base", camera_frame=CAMERA_FRAME)
     robot.wait_camera_matched()
     publishers = {
-        robot.image: IMAGES,
-        robot.compressed: COMPRESSED,
-        robot.camera_info: CAMERA_INFOS,
-        robot.initialpose: INITIAL_POSES,
-        robot.broadcaster._publisher: TF_MESSAGES,
-        robot.static_broadcaster._publisher: TF_MESSAGES,
+        robot.image: anything.IMAGES,
+        robot.compressed: anything.COMPRESSED,
+        robot.camera_info: anything.CAMERA_INFOS,
+        robot.initialpose: anything.INITIAL_POSES,
+        robot.broadcaster._publisher: anything.TF_MESSAGES,
+        robot.static_broadcaster._publisher: anything.TF_MESSAGES,
     }
     for messages in zip(*(drawn(strategy, 40) for strategy in publishers.values()), strict=False):
         for publisher, message in zip(publishers, messages, strict=True):

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diff2i2p_core.data.bags import messages
+from diff2i2p_core.data.bags.images import depth_of, image_of
 from diff2i2p_core.data.bags.index import BagIndex, nearest
 from diff2i2p_core.data.bags.reader import Bag, depth_images, image_topic, pick
 from diff2i2p_core.errors import InputError
@@ -111,12 +112,12 @@ class BagCamera:
     def decode(self, image: BagImage) -> tuple[NDArray[np.uint8], Camera, NDArray[np.float32] | None]:
         """Image (H, W, 3) RGB and depth (H, W) in metres without lens distortion, and their camera."""
         where = f"{self.path}: image {image.number}"
-        pixels = messages.image_of(image.message, where)
+        pixels = image_of(image.message, where)
         self._check_size(pixels.shape, where)
         depth = None
         if image.depth is not None:
             where = f"{self.path}: depth of image {image.number}"
-            metres = messages.depth_of(image.depth, where)
+            metres = depth_of(image.depth, where)
             self._check_size(metres.shape, where)
             depth = rectify_depth(metres, self.calibration)
         rectified = np.asarray(self.calibration.rectify(pixels), np.uint8)

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diff2i2p_core.data.bags import messages
+from diff2i2p_core.data.bags.clouds import cloud_of
+from diff2i2p_core.data.bags.images import depth_of, image_of
 from diff2i2p_core.data.bags.index import BagIndex, nearest
 from diff2i2p_core.data.bags.reader import Bag
 from diff2i2p_core.data.frames import write_image, write_matrix
@@ -173,7 +175,7 @@ class _Writer:
         if (self.folder / f"{name}.pose.txt").exists():
             return
         where = f"{self.bag}: image {frame.number}"
-        pixels = messages.image_of(image, where)
+        pixels = image_of(image, where)
         self._check_size(pixels.shape, self.camera, where)
         if not self.camera.is_distorted and bytes(image.data[:3]) == b"\xff\xd8\xff":
             with atomic_path(self.folder / f"{name}.color.jpg") as path:
@@ -192,9 +194,9 @@ class _Writer:
         where = f"{self.bag}: depth of image {frame.number}"
         pinhole = self.camera.undistorted()
         if hasattr(message, "fields"):
-            points: NDArray[Any] = messages.cloud_of(message, where)
+            points: NDArray[Any] = cloud_of(message, where)[0]
         else:
-            depth = messages.depth_of(message, where)
+            depth = depth_of(message, where)
             self._check_size(depth.shape, self.depth_camera, where)
             depth = rectify_depth(depth, self.depth_camera)
             if frame.camera_from_depth is None:

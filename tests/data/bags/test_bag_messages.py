@@ -9,7 +9,8 @@ import pytest
 pytest.importorskip("rosbags", reason="needs the extra `bags`")
 from bag_writer import camera_info, image
 
-from diff2i2p_core.data.bags.messages import camera_of, image_of
+from diff2i2p_core.data.bags.images import image_of
+from diff2i2p_core.data.bags.messages import camera_of
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 

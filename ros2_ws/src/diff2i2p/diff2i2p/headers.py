@@ -6,18 +6,11 @@ from typing import Any
 
 from builtin_interfaces.msg import Time
 
-from diff2i2p_core.errors import InputError
+from diff2i2p_core.errors import InputError, quoted
 
 LONGEST_NAME = 255
 LAST_SECOND = 2**31 - 61
 """A minute before the end of the type of `sec`: a stamp may still be moved on."""
-SHOWN = 60
-"""Characters of a message's text in an error."""
-
-
-def quoted(text: str) -> str:
-    """A text of a message, which may be anything, for one line of an error."""
-    return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}...")
 
 
 def check_header(header: Any, what: str) -> None:

@@ -11,10 +11,9 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from diff2i2p.cameras import camera_from_info
-from diff2i2p.depth import check_depth
 from diff2i2p.diagnostics import Diagnostics
 from diff2i2p.health import Health
-from diff2i2p.images import check_compressed, check_image
+from diff2i2p.images import check_depth, check_image
 from diff2i2p.pairing import StampPairing
 from diff2i2p.parameters import Parameters
 from diff2i2p.pipeline import Job
@@ -50,7 +49,7 @@ class CameraInputs:
         if transport != "compressed":
             self._subscribe(Image, "image", self._on_image)
         if transport != "raw":
-            self._subscribe(CompressedImage, "image/compressed", self._on_compressed)
+            self._subscribe(CompressedImage, "image/compressed", self._on_image)
         if parameters.use_depth:
             self._subscribe(Image, "depth", self._on_depth)
 
@@ -82,15 +81,8 @@ class CameraInputs:
         self._health.mended("camera_info")
         self._diagnostics.publish_change()
 
-    def _on_image(self, message: Image) -> None:
+    def _on_image(self, message: Image | CompressedImage) -> None:
         check_image(message)
-        self._accept(message)
-
-    def _on_compressed(self, message: CompressedImage) -> None:
-        check_compressed(message)
-        self._accept(message)
-
-    def _accept(self, message: Image | CompressedImage) -> None:
         stamp = nanoseconds(message.header.stamp)
         if stamp == self._last_stamp:
             return

@@ -16,10 +16,9 @@ from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 
 from diff2i2p.cameras import rectified_image
 from diff2i2p.clouds import cloud_from_message
-from diff2i2p.depth import depth_to_metres
 from diff2i2p.frames import Frames, Matrix
 from diff2i2p.health import Health
-from diff2i2p.images import compressed_to_rgb, image_to_rgb
+from diff2i2p.images import depth_to_metres, image_to_rgb
 from diff2i2p.parameters import Parameters
 from diff2i2p.poses import nanoseconds
 from diff2i2p.transforms import TransformException
@@ -146,9 +145,7 @@ class Pipeline:
         tracker = self._tracker
         if tracker is None:
             return None
-        compressed = isinstance(job.message, CompressedImage)
-        decoded = compressed_to_rgb(job.message) if compressed else image_to_rgb(job.message)
-        image, camera = rectified_image(decoded, job.camera)
+        image, camera = rectified_image(image_to_rgb(job.message), job.camera)
         depth = None if job.depth is None else depth_to_metres(job.depth, job.camera)
         stamp = job.message.header.stamp
         try:

@@ -16,7 +16,6 @@ from std_msgs.msg import Header
 from diff2i2p.clouds import check_cloud
 from diff2i2p.diagnostics import Diagnostics, in_words
 from diff2i2p.frames import Frames
-from diff2i2p.headers import quoted
 from diff2i2p.health import Health
 from diff2i2p.inputs import CameraInputs
 from diff2i2p.outputs import Outputs
@@ -29,7 +28,7 @@ from diff2i2p.services import Answer, Answers, ready
 from diff2i2p.transform_inputs import TransformInputs
 from diff2i2p.transforms import Buffer, TransformBroadcaster
 from diff2i2p.worker import Worker
-from diff2i2p_core.errors import InputError
+from diff2i2p_core.errors import InputError, quoted
 
 STOP_TIMEOUT = 3.0
 """Seconds to wait for the work in hand when the node is cleaned up."""

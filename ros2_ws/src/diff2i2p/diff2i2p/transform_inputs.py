@@ -13,11 +13,11 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 from tf2_msgs.msg import TFMessage
 
-from diff2i2p.headers import LAST_SECOND, check_frame, quoted
+from diff2i2p.headers import LAST_SECOND, check_frame
 from diff2i2p.poses import checked_matrix, nanoseconds
 from diff2i2p.qos import static_transform_qos, transform_qos
 from diff2i2p.transforms import Buffer
-from diff2i2p_core.errors import InputError
+from diff2i2p_core.errors import InputError, quoted
 
 LEAP = 60_000_000_000
 """Nanoseconds. A lone transform so far ahead of its frame's last one would make all that follow too old."""
