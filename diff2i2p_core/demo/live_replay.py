@@ -10,25 +10,14 @@ from typing import Any
 import numpy as np
 
 from diff2i2p_core.data.bags.camera import BagCamera
-from diff2i2p_core.demo.node_process import (
-    FRAME_TIMEOUT,
-    MAP_FRAME,
-    READY_TIMEOUT,
-    follow,
-    is_ready,
-    module,
-    node_command,
-    read_rows,
-    ros_environment,
-    stamp_of,
-)
-from diff2i2p_core.demo.processes import children, wait_until
+from diff2i2p_core.demo.heard import MAP_FRAME, Row, answers, matrix_of
+from diff2i2p_core.demo.node_process import FRAME_TIMEOUT, PLAYED, module, node_command, play
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.evaluation.replay import Replay
 from diff2i2p_core.evaluation.replay_truth import Truth
 from diff2i2p_core.evaluation.trajectory import QueryResult
 from diff2i2p_core.geometry.covariance import covariance_at
-from diff2i2p_core.geometry.se3 import Array, from_quaternion, translation_error
+from diff2i2p_core.geometry.se3 import Array, translation_error
 
 AFTER_LAST = 1.0
 """Seconds of the bag that are played after the last image, for odometry that comes later than it."""
@@ -64,18 +53,11 @@ def replay_live(
     Raises:
         InputError: a process failed, with its last words; or the node takes no such messages.
     """
-    heard, played = log_folder / "listener.jsonl", log_folder / "player.jsonl"
-    for path in (heard, played):
-        path.unlink(missing_ok=True)
-    with children(ros_environment(log_folder), log_folder) as group:
-        group.start("listener", module("demo_listener", str(heard)))
-        group.start("node", _node(camera, settings))
-        wait_until(lambda: is_ready(heard), group, "the node to start and be heard", READY_TIMEOUT)
-        player = group.start("player", _player(camera, settings, played))
-        longest = max(camera.lead, *np.diff([camera.stamps[0], *camera.stamps]).tolist()) / 1e9
-        patience = FRAME_TIMEOUT + (longest + AFTER_LAST) / settings.rate
-        follow(player, group, heard, played, len(camera.stamps), progress, patience)
-    return results_of(camera, settings, list(read_rows(played)), list(read_rows(heard)), truth)
+    longest = max(camera.lead, *np.diff([camera.stamps[0], *camera.stamps]).tolist()) / 1e9
+    patience = FRAME_TIMEOUT + (longest + AFTER_LAST) / settings.rate
+    node, player = _node(camera, settings), _player(camera, settings, log_folder / PLAYED)
+    rows = play(node, player, log_folder, len(camera.stamps), progress, patience)
+    return results_of(camera, settings, *rows, truth)
 
 
 def _node(camera: BagCamera, settings: LiveSettings) -> list[str]:
@@ -126,27 +108,20 @@ def _player(camera: BagCamera, settings: LiveSettings, log: Path) -> list[str]:
 def results_of(
     camera: BagCamera,
     settings: LiveSettings,
-    played: Sequence[dict[str, Any]],
-    heard: Sequence[dict[str, Any]],
+    played: Sequence[Row],
+    heard: Sequence[Row],
     truth: Truth | None,
 ) -> tuple[Replay, dict[str, Any]]:
     """Of the rows that player and listener wrote: a result for each image that the node worked on."""
     published = {row["stamp"]: row["published"] for row in played}
-    poses = {row["stamp"]: row for row in heard if row["kind"] == "pose" and row["parent"] == MAP_FRAME}
-    said: dict[int, dict[str, Any]] = {}
-    for row in heard:
-        if row["kind"] == "diagnostics" and "last_stamp" in row["values"]:
-            said.setdefault(stamp_of(row["values"]["last_stamp"]), row)  # later ones speak of other things
+    answer_of = answers(heard, "pose")
     results = []
     for number, stamp in enumerate(camera.stamps):
-        if stamp in published and (stamp in poses or stamp in said):
+        if stamp in published and stamp in answer_of:
             true = None if truth is None else truth.at(stamp)
-            base_from_camera = _from_camera(camera, settings.base, stamp)
-            results.append(
-                _result(
-                    number, stamp, true, base_from_camera, published[stamp], poses.get(stamp), said.get(stamp)
-                )
-            )
+            answer = answer_of[stamp]
+            pose = _of_camera(answer.pose, _from_camera(camera, settings.base, stamp))
+            results.append(answer.result(number, stamp, published[stamp], true, *pose))
     last: dict[str, str] = next(
         (row["values"] for row in reversed(heard) if row["kind"] == "diagnostics"), {}
     )
@@ -157,44 +132,21 @@ def results_of(
     return replay, node
 
 
-def _result(
-    number: int,
-    stamp: int,
-    true: Array | None,
-    base_from_camera: Array | None,
-    published: int,
-    pose: dict[str, Any] | None,
-    said: dict[str, Any] | None,
-) -> QueryResult:
-    map_from_camera = covariance = None
-    if pose is not None and base_from_camera is not None:
-        map_from_base = from_quaternion(pose["translation"], pose["quaternion"])
-        map_from_camera = map_from_base @ base_from_camera
-        lever = map_from_camera[:3, 3] - map_from_base[:3, 3]
-        covariance = covariance_at(np.reshape(pose["covariance"], (6, 6)), lever)
-    values = {} if said is None else said["values"]
-    reason = ""
-    if map_from_camera is None:
-        named = values.get("reason", "none")
-        reason = named if named != "none" or said is None else said["message"]
-    return QueryResult(
-        number=number,
-        stamp=stamp / 1e9,
-        true_map_from_camera=true,
-        map_from_camera=map_from_camera,
-        reason=reason,
-        num_inliers=int(values["inliers"]) if "inliers" in values else None,
-        inlier_ratio=float(values["inlier_ratio"]) if "inlier_ratio" in values else None,
-        latency_ms=None if pose is None else (pose["received"] - published) / 1e6,
-        covariance=covariance,
-    )
+def _of_camera(pose: Row | None, base_from_camera: Array | None) -> tuple[Array | None, Array | None]:
+    """map_from_camera and its covariance of the base's pose that was heard."""
+    if pose is None or base_from_camera is None:
+        return None, None
+    map_from_base = matrix_of(pose)
+    map_from_camera = map_from_base @ base_from_camera
+    lever = map_from_camera[:3, 3] - map_from_base[:3, 3]
+    return map_from_camera, covariance_at(np.reshape(pose["covariance"], (6, 6)), lever)
 
 
 def _transforms(
     camera: BagCamera,
     settings: LiveSettings,
     results: Sequence[QueryResult],
-    heard: Sequence[dict[str, Any]],
+    heard: Sequence[Row],
 ) -> tuple[int, float | None]:
     """How many transforms came on /tf, and how far the camera they say is from that of `pose`, at most."""
     child = settings.odom or settings.base or camera.frame
@@ -208,7 +160,7 @@ def _transforms(
         stamp = row["stamp"]
         pose, child_from_camera = pose_of.get(stamp), _from_camera(camera, child, stamp)
         if pose is not None and child_from_camera is not None:
-            map_from_child = from_quaternion(row["translation"], row["quaternion"])
+            map_from_child = matrix_of(row)
             # A repeated transform may have an image's stamp by chance.
             off = translation_error(map_from_child @ child_from_camera, pose)
             apart[stamp] = min(off, apart.get(stamp, off))

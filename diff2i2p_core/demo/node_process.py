@@ -10,14 +10,16 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from diff2i2p_core.demo.processes import Child, Children
+from diff2i2p_core.demo.heard import MAP_FRAME, Row, answers, read_rows
+from diff2i2p_core.demo.processes import Child, Children, children, wait_until
 from diff2i2p_core.errors import InputError
 
-MAP_FRAME = "map"
+PLAYED = "player.jsonl"
+"""Where a player writes, in the log folder."""
 READY_TIMEOUT = 120.0
 """Seconds for the node to start: importing torch, loading the map, DDS discovery."""
 ERROR = 2
@@ -79,6 +81,37 @@ def node_command(
     ]
 
 
+def play(
+    node: list[str],
+    player: list[str],
+    log_folder: Path,
+    count: int,
+    progress: Callable[[int], None] | None,
+    patience: float = FRAME_TIMEOUT,
+) -> tuple[list[Row], list[Row]]:
+    """Run node, listener and player until the player has ended: the rows that player and listener wrote.
+
+    `node` and `player` are commands; the player writes a row for each of `count` images to `PLAYED` in the
+    log folder. Where the last one says that it was `answered`, the listener is given time to hear that.
+
+    Raises:
+        InputError: a process failed, with its last words; or nothing moves for `patience` seconds.
+    """
+    heard, played = log_folder / "listener.jsonl", log_folder / PLAYED
+    for path in (heard, played):
+        path.unlink(missing_ok=True)
+    with children(ros_environment(log_folder), log_folder) as group:
+        group.start("listener", module("demo_listener", str(heard)))
+        group.start("node", node)
+        wait_until(lambda: is_ready(heard), group, "the node to start and be heard", READY_TIMEOUT)
+        _follow(group.start("player", player), group, heard, played, count, progress, patience)
+        last = [row["stamp"] for row in read_rows(played) if row.get("answered")][-1:]
+        # The transform goes out before the diagnostics that let the player go on; give the listener a moment.
+        settled = lambda: not last or last[0] in answers(read_rows(heard), "tf")  # noqa: E731
+        wait_until(settled, group, "the last answer", 5.0)
+    return list(read_rows(played)), list(read_rows(heard))
+
+
 def is_ready(heard: Path) -> bool:
     """Whether the listener hears the node, and it is active; InputError if it could not be configured."""
     state = node_state(heard)
@@ -95,14 +128,14 @@ def node_state(heard: Path) -> str:
     return str(states[-1]["values"]["state"])
 
 
-def follow(
+def _follow(
     player: Child,
     group: Children,
     heard: Path,
     played: Path,
     count: int,
     progress: Callable[[int], None] | None,
-    patience: float = FRAME_TIMEOUT,
+    patience: float,
 ) -> None:
     """Until the player has ended; InputError if a process fails or nothing moves for `patience` seconds."""
     done, moved = 0, time.monotonic()
@@ -122,17 +155,3 @@ def follow(
     group.check()
     if progress is not None:
         progress(count)
-
-
-def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines of a JSON lines file that may still be written to."""
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-            if line.endswith("\n"):
-                yield json.loads(line)
-
-
-def stamp_of(text: str) -> int:
-    """Nanoseconds of seconds.nanoseconds."""
-    seconds, nanoseconds = text.split(".")
-    return int(seconds) * 1_000_000_000 + int(nanoseconds)

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diff2i2p_core.demo.node_process import is_ready, read_rows
-from diff2i2p_core.demo.session import answers, results
+from diff2i2p_core.demo.heard import read_rows
+from diff2i2p_core.demo.node_process import is_ready
+from diff2i2p_core.demo.session import results
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.se3 import exp, to_quaternion
 
@@ -50,7 +51,7 @@ def test_poses_reasons_and_latencies_find_their_images() -> None:
     ]
     sample: Any = SimpleNamespace(frames=SimpleNamespace(pose=lambda number: TRUTH))
     rows = [played(600, 5_000_000_007), played(602, 5_100_000_000), played(604, 5_200_000_000)]
-    found, refused, unanswered = results(sample, rows, answers(iter(heard)))
+    found, refused, unanswered = results(sample, rows, heard)
     assert found.number == 600 and found.translation_error_m == pytest.approx(0.03)
     assert (found.latency_ms, found.num_inliers, found.reason) == (250.0, 42, "")
     assert refused.map_from_camera is None and refused.reason == "too few inliers (4)"
