@@ -82,24 +82,23 @@ def _cross(a: Array, b: Array) -> Array:
     )
 
 
-def pose_covariance(
-    map_from_camera: Array, pixels: Array, points: Array, camera: Camera, *, min_sigma_px: float = 0.0
-) -> Array | None:
-    """6x6 covariance (metres, radians, ROS order) of a pose fitted to inliers: pixels (N, 2), points (N, 3).
+def pose_covariance(residual: Array, jacobian: Array, *, min_sigma_px: float = 0.0) -> Array | None:
+    """6x6 covariance (metres, radians, ROS order) of a pose fitted to inliers.
+
+    `residual` (N, 2) of their pixels and its `jacobian` (N, 2, 6), as `reprojection` has it.
 
     The inverse Gauss-Newton Hessian times the variance of the residuals (two a correspondence, six degrees of
     freedom spent), which is at least `min_sigma_px` squared. None where the inliers do not fix the pose.
     """
-    projected, _, jacobian = reprojection(map_from_camera, points, camera)
     flat = jacobian.reshape(-1, 6)
     scale = np.linalg.norm(flat, axis=0)
-    if len(points) < 4 or not np.isfinite(flat).all() or (scale == 0).any():
+    if len(residual) < 4 or not np.isfinite(flat).all() or (scale == 0).any():
         return None
     normalised = flat / scale
     hessian = normalised.T @ normalised
     eigenvalues = np.linalg.eigvalsh(hessian)
     if eigenvalues[0] < 1e-9 * eigenvalues[-1]:
         return None
-    variance = float(((projected - pixels) ** 2).sum()) / max(2 * len(points) - 6, 1)
+    variance = float((residual**2).sum()) / max(2 * len(residual) - 6, 1)
     covariance = np.linalg.inv(hessian) / np.outer(scale, scale) * max(variance, min_sigma_px**2)
     return np.asarray((covariance + covariance.T) / 2)

@@ -85,19 +85,17 @@ def solve_pnp(
     points_from_camera[:3, 3] += center
     inliers = np.zeros(len(uv), bool)
     finite = np.isfinite(uv).all(axis=1) & np.isfinite(xyz).all(axis=1)
-    inliers[finite] = inliers_at(points_from_camera, uv[finite], xyz[finite], camera, settings.max_error_px)[
-        0
-    ]
+    near, residual, jacobian = inliers_at(
+        points_from_camera, uv[finite], xyz[finite], camera, settings.max_error_px
+    )
+    inliers[finite], residual, jacobian = near, residual[near], jacobian[near]
     count = int(inliers.sum())
     if count < settings.min_inliers:
         return NoPose(f"too few inliers ({count})")
-    covariance = pose_covariance(
-        points_from_camera, uv[inliers], xyz[inliers], camera, min_sigma_px=settings.min_sigma_px
-    )
+    covariance = pose_covariance(residual, jacobian, min_sigma_px=settings.min_sigma_px)
     if covariance is None or _is_collinear(xyz[inliers] - xyz[inliers].mean(axis=0)):
         return NoPose("degenerate inliers (they do not fix the pose)")
-    projected, _, _ = reprojection(points_from_camera, xyz[inliers], camera)
-    error = float(np.sqrt(((projected - uv[inliers]) ** 2).sum(axis=1).mean()))
+    error = float(np.sqrt((residual**2).sum(axis=1).mean()))
     return PoseEstimate(invert(points_from_camera), inliers, count, error, covariance)
 
 
