@@ -80,7 +80,7 @@ class Records:
         rounded = {name: float(f"{value:.6g}") for name, value in means.items()}
         self.folder.log({"step": step, "epoch": epoch, "seconds": round(seconds, 1), **rounded})
         self._scalars("train", means, step)
-        note = " ".join(f"{name} {means[name]:.3f}" for name in ("loss", "coarse", "fine"))
+        note = " ".join(f"{name} {means[name]:.3f}" for name in ("loss", "coarse", "fine") if name in means)
         self._progress.update(self._task, description=f"epoch {epoch}", note=note)
 
     def advance(self, step: int) -> None:

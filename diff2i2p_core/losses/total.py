@@ -10,7 +10,7 @@ from diff2i2p_core.data.pair import Pair, true_points
 from diff2i2p_core.data.targets import Targets
 from diff2i2p_core.losses.coarse import coarse_loss
 from diff2i2p_core.losses.fine import fine_loss
-from diff2i2p_core.losses.settings import LossSettings
+from diff2i2p_core.losses.settings import CoarseSettings, LossSettings
 from diff2i2p_core.losses.tuning import tuning_loss
 from diff2i2p_core.models.diff2i2p import Diff2I2P
 from diff2i2p_core.models.features import Correspondences, FusedNodes, ImageFeatures, SubmapFeatures
@@ -27,7 +27,8 @@ def draw_correspondences(
 
 def needs_matches(model: Diff2I2P, settings: LossSettings) -> bool:
     """Whether `pair_loss` uses the network's own matches."""
-    return model.tuning is not None and (settings.tuning.used or settings.fine.deformed_points)
+    moved = settings.fine.weight > 0 and settings.fine.deformed_points
+    return model.tuning is not None and (settings.tuning.used or moved)
 
 
 def pair_loss(
@@ -41,7 +42,7 @@ def pair_loss(
     seed: int,
     drawn: tuple[Tensor, Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """The losses of one pair by name; `loss` is their weighted sum.
+    """The losses of one pair by name, without those of weight 0; `loss` is their weighted sum.
 
     Args:
         matches: what `model.match` found; needed if `needs_matches`.
@@ -49,34 +50,46 @@ def pair_loss(
             processes changes it.
         drawn: rows of pixels and points (C,), (C,) for the fine loss, in place of a draw.
     """
-    config, targets, device = model.config, pair.targets, image.fine.device
-    used = torch.ones(len(nodes.image), len(nodes.points), dtype=torch.bool, device=device)
-    if settings.coarse.unknown_nodes == "ignored":
-        patches = image_patches(image.grid, image.fine_size, config.image.patch_step)
-        known = torch.from_numpy(targets.known)
-        seen = torch.cat([known[level].any(1) for level in patches]).to(device)
-        used = (image.node_valid & seen).unsqueeze(1) & submap.node_valid
-    coarse = coarse_loss(nodes.image, nodes.points, used, targets.overlaps, settings.coarse)
-    early = coarse_loss(image.nodes, submap.nodes, used, targets.overlaps, settings.coarse)
-
-    if drawn is None:
-        generator = np.random.default_rng([seed, pair.index])
-        drawn = draw_correspondences(targets, settings.fine.samples, generator)
-    places = submap.points
-    if settings.fine.deformed_points and matches is not None:
-        places = matches.deformed(places)
-    fine = fine_loss(image, submap, places, pair, drawn, config, settings.fine)
-
-    losses = {"coarse": coarse, "multi_scale": early, "fine": fine}
-    total = settings.coarse.weight * (coarse + settings.coarse.multi_scale * early)
-    total = total + settings.fine.weight * fine
+    targets = pair.targets
+    losses: dict[str, Tensor] = {}
+    total = nodes.image.sum() * 0  # has a gradient even where no loss takes part
+    if settings.coarse.weight > 0:
+        used = _used_nodes(model, targets, image, submap, settings.coarse)
+        losses["coarse"] = coarse_loss(nodes.image, nodes.points, used, targets.overlaps, settings.coarse)
+        total = total + settings.coarse.weight * losses["coarse"]
+        if settings.coarse.multi_scale > 0:
+            early = coarse_loss(image.nodes, submap.nodes, used, targets.overlaps, settings.coarse)
+            losses["multi_scale"] = early
+            total = total + settings.coarse.weight * settings.coarse.multi_scale * early
+    if settings.fine.weight > 0:
+        if drawn is None:
+            generator = np.random.default_rng([seed, pair.index])
+            drawn = draw_correspondences(targets, settings.fine.samples, generator)
+        places = submap.points
+        if settings.fine.deformed_points and matches is not None:
+            places = matches.deformed(places)
+        losses["fine"] = fine_loss(image, submap, places, pair, drawn, model.config, settings.fine)
+        total = total + settings.fine.weight * losses["fine"]
     if model.tuning is not None and settings.tuning.used:
         assert matches is not None
         rows = matches.pixel_indices.cpu().numpy()
         truth = torch.from_numpy(true_points(targets, pair.camera_from_cloud, rows)).to(matches.points)
-        counted = targets.known[rows] | settings.tuning.depthless_pixels
-        tuning = tuning_loss(model, image, submap, matches, truth, torch.from_numpy(counted).to(device))
+        counted = torch.from_numpy(targets.known[rows] | settings.tuning.depthless_pixels)
+        tuning = tuning_loss(model, image, submap, matches, truth, counted.to(truth.device))
         losses |= tuning._asdict()
         total = total + settings.tuning.offset_weight * tuning.offset
         total = total + settings.tuning.residual_weight * tuning.residual
     return {"loss": total, **losses}
+
+
+def _used_nodes(
+    model: Diff2I2P, targets: Targets, image: ImageFeatures, submap: SubmapFeatures, settings: CoarseSettings
+) -> Tensor:
+    """The pairs of nodes (M, S) that take part in the coarse losses."""
+    device = image.nodes.device
+    if settings.unknown_nodes == "negative":
+        return torch.ones(len(image.nodes), len(submap.nodes), dtype=torch.bool, device=device)
+    patches = image_patches(image.grid, image.fine_size, model.config.image.patch_step)
+    known = torch.from_numpy(targets.known)
+    seen = torch.cat([known[level].any(1) for level in patches]).to(device)
+    return (image.node_valid & seen).unsqueeze(1) & submap.node_valid

@@ -71,6 +71,26 @@ def test_matches_are_only_made_where_a_term_needs_them(tiny_weights: Path) -> No
     assert not needs_matches(model, LossSettings.model_validate({"tuning": off}))
     moved = LossSettings.model_validate({"tuning": off, "fine": {"deformed_points": True}})
     assert needs_matches(model, moved)
+    unused = {"weight": 0, "deformed_points": True}
+    assert not needs_matches(model, LossSettings.model_validate({"tuning": off, "fine": unused}))
+
+
+def test_a_loss_of_weight_zero_is_left_out(
+    tiny_weights: Path, room_batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"coarse": {"multi_scale": 0}, "tuning": {"offset_weight": 0, "residual_weight": 0}}
+    losses = losses_of_first(network(tiny_weights), room_batch, **settings)
+    assert set(losses) == {"loss", "coarse", "fine"}
+    assert losses["loss"] == losses["coarse"] + losses["fine"]
+
+    def never(*_: object) -> Tensor:
+        raise AssertionError("a loss of weight 0 was computed")
+
+    for name in ("coarse_loss", "fine_loss", "draw_correspondences"):
+        monkeypatch.setattr(f"diff2i2p_core.losses.total.{name}", never)
+    settings |= {"coarse": {"weight": 0}, "fine": {"weight": 0}}
+    losses = losses_of_first(network(tiny_weights), room_batch, **settings)
+    assert set(losses) == {"loss"} and losses["loss"] == 0
 
 
 def test_released_fine_loss_measures_from_moved_points(tiny_weights: Path, room_batch: Batch) -> None:
