@@ -16,9 +16,8 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from diff2i2p_core.ops.kernels.z_buffer import finite, project
+from diff2i2p_core.ops.kernels.projection import BLOCK, load_projected, scene_of
 
-BLOCK = 128
 INFINITY = tl.constexpr(0x7F800000)
 """Bits of float32 infinity: positive floats order like their bits."""
 ABSENT = tl.constexpr(1e-6)
@@ -39,13 +38,10 @@ class Splat(torch.autograd.Function):
         far: float,
     ) -> tuple[Tensor, Tensor]:
         points = points.contiguous()
-        cameras = intrinsics.contiguous().expand(len(points), 3, 3)
+        scene, blocks = scene_of(points, intrinsics, size, near, far)
         batch, count = points.shape[:2]
-        height, width = size
-        front = torch.full((batch, height, width), INFINITY.value, dtype=torch.int32, device=points.device)
-        total, excess, coverage = points.new_zeros(3, batch, height, width)
-        scene = (points, cameras, cameras.stride(0), count, height, width, near, far)
-        blocks = (triton.cdiv(count, BLOCK), batch)
+        front = torch.full((batch, *size), INFINITY.value, dtype=torch.int32, device=points.device)
+        total, excess, coverage = points.new_zeros(3, batch, *size)
         depth = torch.empty_like(total)
         with torch.cuda.device_of(points):
             if count and depth.numel():
@@ -68,15 +64,12 @@ class Splat(torch.autograd.Function):
         gamma, near, far = ctx.settings
         for_intrinsics: bool = ctx.needs_input_grad[1]
         batch, count = points.shape[:2]
-        height, width = front.shape[1:]
-        cameras = intrinsics.contiguous().expand(batch, 3, 3)
+        scene, blocks = scene_of(points, intrinsics, front.shape[1:], near, far)
         grad_points = torch.zeros_like(points)
-        blocks = triton.cdiv(count, BLOCK)
-        partial = points.new_zeros(batch, blocks, 9)
+        partial = points.new_zeros(batch, blocks[0], 9)
         if count and front.numel():
-            gather_gradients[(blocks, batch)](
-                points, cameras, cameras.stride(0), count, height, width, near, far,
-                front, total, excess, grad_depth.contiguous(), grad_coverage.contiguous(), gamma,
+            gather_gradients[blocks](
+                *scene, front, total, excess, grad_depth.contiguous(), grad_coverage.contiguous(), gamma,
                 grad_points, partial, FOR_INTRINSICS=for_intrinsics, BLOCK=BLOCK, enable_fp_fusion=False,
             )  # fmt: skip
         grad_intrinsics = None
@@ -88,15 +81,7 @@ class Splat(torch.autograd.Function):
 @triton.jit
 def load_points(points, cameras, camera_stride, count, height, width, near, far, BLOCK: tl.constexpr):
     """A block's points, their pixels and which of them reach the image; harmless values elsewhere."""
-    sample = tl.program_id(1).to(tl.int64)
-    index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    point = points + (sample * count + index) * 3
-    x = tl.load(point, mask=index < count, other=float("nan"))
-    y = tl.load(point + 1, mask=index < count, other=float("nan"))
-    z = tl.load(point + 2, mask=index < count, other=float("nan"))
-    seen = (z > near) & (z < far) & finite(x) & finite(y)
-    x, y, z = tl.where(seen, x, 0.0), tl.where(seen, y, 0.0), tl.where(seen, z, 1.0)
-    u, v = project(cameras + sample * camera_stride, x, y, z, z)
+    x, y, z, u, v, seen = load_projected(points, cameras, camera_stride, count, near, far, False, BLOCK)
     seen = seen & (u > -1) & (u < width) & (v > -1) & (v < height)
     return x, y, z, tl.where(seen, u, 0.0), tl.where(seen, v, 0.0), seen
 

@@ -1,8 +1,7 @@
 """Z-buffer: one atomic minimum a point on (depth, index), one pass over the pixels.
 
 Depths above zero order like their bits, so the 64-bit word of depth above index orders as the reference
-does: by depth, then by index. Products and sums are rounded one by one, as torch rounds them (no fused
-multiply-add, IEEE division): the same points fall into the same pixels.
+does: by depth, then by index.
 """
 
 from __future__ import annotations
@@ -15,7 +14,8 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-BLOCK = 128
+from diff2i2p_core.ops.kernels.projection import BLOCK, load_projected, scene_of
+
 EMPTY = tl.constexpr(0x7FFFFFFFFFFFFFFF)
 
 
@@ -33,17 +33,15 @@ class ZBuffer(torch.autograd.Function):
         released: bool,
     ) -> tuple[Tensor, Tensor]:
         points = points.contiguous()
-        intrinsics = intrinsics.contiguous().expand(len(points), 3, 3)
+        scene, blocks = scene_of(points, intrinsics, size, near, far)
         batch, count = points.shape[:2]
-        height, width = size
-        nearest = torch.full((batch, height, width), EMPTY.value, dtype=torch.long, device=points.device)
+        nearest = torch.full((batch, *size), EMPTY.value, dtype=torch.long, device=points.device)
         depth, winner = torch.empty_like(nearest, dtype=points.dtype), torch.empty_like(nearest)
         with torch.cuda.device_of(points):
             if nearest.numel() and count:
-                scatter_nearest[(triton.cdiv(count, BLOCK), batch)](
-                    points, intrinsics, nearest, intrinsics.stride(0), count, height, width, near, far,
-                    RELEASED=released, BLOCK=BLOCK, enable_fp_fusion=False,
-                )  # fmt: skip
+                scatter_nearest[blocks](
+                    *scene, nearest, RELEASED=released, BLOCK=BLOCK, enable_fp_fusion=False
+                )
             if nearest.numel():
                 unpack[(triton.cdiv(nearest.numel(), BLOCK),)](
                     nearest, depth, winner, nearest.numel(), BLOCK=BLOCK, enable_fp_fusion=False
@@ -69,21 +67,6 @@ class ZBuffer(torch.autograd.Function):
 
 
 @triton.jit
-def project(intrinsics, x, y, z, depth):
-    """Pixels of camera-frame coordinates; `depth` is what they are divided by."""
-    fx, skew, cx = tl.load(intrinsics), tl.load(intrinsics + 1), tl.load(intrinsics + 2)
-    fy, cy = tl.load(intrinsics + 4), tl.load(intrinsics + 5)
-    u = tl.div_rn(fx * x + skew * y + cx * z, depth)
-    v = tl.div_rn(fy * y + cy * z, depth)
-    return u, v
-
-
-@triton.jit
-def finite(x):
-    return tl.abs(x) < float("inf")
-
-
-@triton.jit
 def round_half_to_even(x):
     below = tl.floor(x)
     rest = x - below
@@ -93,18 +76,12 @@ def round_half_to_even(x):
 
 @triton.jit
 def scatter_nearest(
-    points, intrinsics, nearest, intrinsics_stride, count, height, width, near, far,
+    points, cameras, camera_stride, count, height, width, near, far, nearest,
     RELEASED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     sample = tl.program_id(1).to(tl.int64)
     index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    point = points + (sample * count + index) * 3
-    x = tl.load(point, mask=index < count, other=float("nan"))
-    y = tl.load(point + 1, mask=index < count, other=float("nan"))
-    z = tl.load(point + 2, mask=index < count, other=float("nan"))
-    seen = (z > near) & (z < far) & finite(x) & finite(y)
-    x, y, z = tl.where(seen, x, 0.0), tl.where(seen, y, 0.0), tl.where(seen, z, 1.0)
-    u, v = project(intrinsics + sample * intrinsics_stride, x, y, z, z + 1e-5 if RELEASED else z)
+    _, _, z, u, v, seen = load_projected(points, cameras, camera_stride, count, near, far, RELEASED, BLOCK)
     if RELEASED:
         column, row = tl.floor(u), tl.floor(v)
     else:

@@ -1,0 +1,49 @@
+"""What the kernels share that project points into images: their common arguments, and the projection.
+
+Products and sums are rounded one by one, as torch rounds them (no fused multiply-add, IEEE division): the
+same points fall into the same pixels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+BLOCK = 128
+
+
+def scene_of(
+    points: Tensor, intrinsics: Tensor, size: tuple[int, int], near: float, far: float
+) -> tuple[tuple[Any, ...], tuple[int, int]]:
+    """The arguments that describe points (B, N, 3) and their cameras, and the grid of their blocks.
+
+    `points` is contiguous; `intrinsics` (B, 3, 3) or (3, 3).
+    """
+    batch, count = points.shape[:2]
+    cameras = intrinsics.contiguous().expand(batch, 3, 3)
+    return (points, cameras, cameras.stride(0), count, *size, near, far), (triton.cdiv(count, BLOCK), batch)
+
+
+@triton.jit
+def load_projected(
+    points, cameras, camera_stride, count, near, far, RELEASED: tl.constexpr, BLOCK: tl.constexpr
+):  # fmt: skip
+    """A block's points, their pixels and which of them have some; harmless values elsewhere."""
+    sample = tl.program_id(1).to(tl.int64)
+    index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    point = points + (sample * count + index) * 3
+    x = tl.load(point, mask=index < count, other=float("nan"))
+    y = tl.load(point + 1, mask=index < count, other=float("nan"))
+    z = tl.load(point + 2, mask=index < count, other=float("nan"))
+    seen = (z > near) & (z < far) & (tl.abs(x) < float("inf")) & (tl.abs(y) < float("inf"))
+    x, y, z = tl.where(seen, x, 0.0), tl.where(seen, y, 0.0), tl.where(seen, z, 1.0)
+    depth = z + 1e-5 if RELEASED else z
+    camera = cameras + sample * camera_stride
+    fx, skew, cx = tl.load(camera), tl.load(camera + 1), tl.load(camera + 2)
+    fy, cy = tl.load(camera + 4), tl.load(camera + 5)
+    u = tl.div_rn(fx * x + skew * y + cx * z, depth)
+    v = tl.div_rn(fy * y + cy * z, depth)
+    return x, y, z, u, v, seen
