@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from known_matches import CAMERA, IMAGE, true_matches
 
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import (
     compose,
     invert,
@@ -25,8 +25,6 @@ from diff2i2p_core.mapping.viewpoints import looking
 from diff2i2p_core.models.features import Correspondences, ImageFeatures, SubmapFeatures
 from diff2i2p_core.models.inputs import input_camera
 
-CAMERA = Camera(320, 240, 260, 260, 159.5, 119.5)
-IMAGE = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
 TRUE = looking(np.array([2.1, 1.2, 1.3]), 1.4, 0.05)
 VIEWS = np.array([looking(np.array([2, 1.0, 1.2]), yaw, 0.1) for yaw in (-1.5, 0.0, 1.5, 3.0)])
 
@@ -44,24 +42,8 @@ def tell_the_truth(localizer: Localizer, monkeypatch: pytest.MonkeyPatch, outlie
     def match(image: ImageFeatures, submap: SubmapFeatures, nodes: object = None) -> Correspondences:
         index = next(i for i, own in enumerate(localizer._submaps) if own is submap)
         asked.append(index)
-        points = submap.points.numpy()
-        in_camera = transform_points(invert(TRUE) @ localizer.map.map_from_submap[index], points)
-        pixels, z = camera.project(in_camera)
-        kept = np.flatnonzero(camera.contains(pixels, z))[::7]
-        pixels = pixels[kept]
-        rng = np.random.default_rng(index)
-        wrong = rng.uniform(0, 1, len(kept)) < outliers
-        pixels[wrong] = rng.uniform(0, 100, (int(wrong.sum()), 2))
-        nothing = torch.zeros(0, dtype=torch.long)
-        return Correspondences(
-            pixels=torch.from_numpy(pixels).float(),
-            points=torch.from_numpy(points[kept]),
-            scores=torch.ones(len(kept)),
-            pixel_indices=nothing,
-            point_indices=nothing,
-            image_nodes=nothing,
-            point_nodes=nothing,
-        )
+        camera_from_submap = invert(TRUE) @ localizer.map.map_from_submap[index]
+        return true_matches(submap, camera, camera_from_submap, step=7, outliers=outliers, seed=index)
 
     monkeypatch.setattr(localizer.model, "match", match)
     return asked

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from known_matches import CAMERA, IMAGE, true_matches
 
-from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import compose, exp, invert, transform_points, translation_error
 from diff2i2p_core.localization.localizer import Localizer
 from diff2i2p_core.localization.tracker import Tracker
@@ -17,8 +16,6 @@ from diff2i2p_core.mapping.viewpoints import looking
 from diff2i2p_core.models.features import Correspondences, ImageFeatures, SubmapFeatures
 from diff2i2p_core.models.inputs import input_camera
 
-CAMERA = Camera(320, 240, 260, 260, 159.5, 119.5)
-IMAGE = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
 TENTH = 100_000_000
 TURNED = compose(np.diag([-1.0, -1.0, 1.0]), [0, 0, 0])
 """The corridor onto itself: half a turn about its middle."""
@@ -48,19 +45,7 @@ def localizer(tiny_weights: Path, monkeypatch: pytest.MonkeyPatch) -> Localizer:
     camera = input_camera(CAMERA, made.model.config)
 
     def match(image: ImageFeatures, submap: SubmapFeatures, nodes: object = None) -> Correspondences:
-        points = submap.points.numpy()
-        pixels, z = camera.project(transform_points(invert(VIEW_FROM_CAMERA), points))
-        kept = np.flatnonzero(camera.contains(pixels, z))[::5]
-        nothing = torch.zeros(0, dtype=torch.long)
-        return Correspondences(
-            pixels=torch.from_numpy(pixels[kept]).float(),
-            points=torch.from_numpy(points[kept]),
-            scores=torch.ones(len(kept)),
-            pixel_indices=nothing,
-            point_indices=nothing,
-            image_nodes=nothing,
-            point_nodes=nothing,
-        )
+        return true_matches(submap, camera, invert(VIEW_FROM_CAMERA), step=5)
 
     monkeypatch.setattr(made.model, "match", match)
     return made
