@@ -62,11 +62,13 @@ class RunFolder:
         with self.writing():
             save_model(model, self.weights(name), notes)
 
-    def load_checkpoint(self, device: torch.device) -> dict[str, Any]:
+    def load_checkpoint(self) -> dict[str, Any]:
+        """On the CPU, whatever it was saved from: Adam counts its steps there, and would wait for a GPU to
+        read each count."""
         if not self.checkpoint.exists():
             raise InputError(f"{self.checkpoint}: nothing to resume; start the run without --resume")
         try:
-            state: dict[str, Any] = torch.load(self.checkpoint, map_location=device, weights_only=True)
+            state: dict[str, Any] = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
         except Exception as error:
             reason = _first_line(error)
             raise InputError(

@@ -218,7 +218,7 @@ class Trainer:
             self._save_weights("last")
 
     def _resume(self) -> None:
-        state = self.folder.load_checkpoint(self.device)
+        state = self.folder.load_checkpoint()
         if state["pairs_per_step"] != self.schedule.pairs_per_step:
             raise InputError(
                 f"{self.folder.checkpoint}: of a run with {state['pairs_per_step']} pairs a step, this one "

@@ -29,7 +29,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path) -> None:
             folder.save_checkpoint({"step": 2, "model": torch.zeros(100_000)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert folder.load_checkpoint(torch.device("cpu"))["step"] == 1
+    assert folder.load_checkpoint()["step"] == 1
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
@@ -40,7 +40,7 @@ def test_broken_checkpoints(tmp_path: Path) -> None:
     for content in (whole[:2000], b"", b"\x80\x02cposix\nsystem\n"):
         folder.checkpoint.write_bytes(content)
         with pytest.raises(InputError, match=r"checkpoint.pt: broken") as caught:
-            folder.load_checkpoint(torch.device("cpu"))
+            folder.load_checkpoint()
         assert "\n" not in str(caught.value)
 
 
