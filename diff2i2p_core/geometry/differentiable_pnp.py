@@ -19,15 +19,19 @@ from torch import Tensor
 
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.pnp import PnpSettings, ransac_pose
+from diff2i2p_core.geometry.reprojection import (
+    MIN_DEPTH,
+    Problem,
+    Terms,
+    levenberg_marquardt,
+    moved_linear,
+    times,
+)
 
 MIN_CORRESPONDENCES = 4
-MIN_DEPTH = 1e-3
-"""Metres in front of the camera below which a point has no usable projection."""
 MIN_EIGENVALUE_RATIO = 1e-9
 """Of the Hessian in metres: below it the pose is not determined (collinear or coincident points)."""
 START_SAMPLE = 256
-MAX_ITERATIONS = 50
-STEP_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -61,10 +65,7 @@ def differentiable_pnp(
     """
     dtype = points.dtype
     batch, count = points.shape[:2]
-    pixels, points = (
-        pixels.double().mT,
-        points.double().mT,
-    )  # coordinates first: sums run over contiguous memory
+    pixels, points = pixels.double().mT, points.double().mT
     intrinsics = intrinsics.double().expand(batch, 3, 3)
     w = points.new_ones(batch, count) if weights is None else weights.double()
 
@@ -90,11 +91,11 @@ def differentiable_pnp(
             u, _, vh = torch.linalg.svd(pose[:, :3, :3])  # float32 rotations are not quite orthonormal
             pose = pose.clone()
             pose[:, :3, :3] = u @ vh
-        in_camera = _times(pose[:, :3, :3], points) + pose[:, :3, 3:]
+        in_camera = times(pose[:, :3, :3], points) + pose[:, :3, 3:]
         inliers = usable & (in_camera[:, 2] > MIN_DEPTH)
         if inlier_threshold is not None:
             ray = in_camera[:, :2] / torch.where(inliers, in_camera[:, 2], 1.0)[:, None]
-            error = _times(intrinsics[:, :2, :2], ray) + intrinsics[:, :2, 2:] - pixels
+            error = times(intrinsics[:, :2, :2], ray) + intrinsics[:, :2, 2:] - pixels
             inliers &= error.norm(dim=1) < inlier_threshold
         valid = found & (inliers.sum(1) >= MIN_CORRESPONDENCES)
         inliers &= valid[:, None]
@@ -106,9 +107,10 @@ def differentiable_pnp(
     w = torch.where(inliers, w, 0)
 
     with torch.no_grad():
-        solved, converged = _levenberg_marquardt(pose, centroid, pixels, points, intrinsics, w, valid)
+        problem = Problem(pixels, points, intrinsics, w, centroid)
+        solved, converged = levenberg_marquardt(pose, problem, valid)
         solution = torch.where(valid[:, None, None], solved, pose)
-        hessian = _Terms(solution, centroid, pixels, points, intrinsics, w).hessian(exact=True)
+        hessian = Terms(solution, problem).hessian(exact=True)
         spread = _spread(centroid, points, inliers)
         metric = hessian / (spread[:, :, None] * spread[:, None, :])
         # A well-conditioned stand-in keeps the factorisation finite for the samples that are dropped.
@@ -126,10 +128,10 @@ def differentiable_pnp(
     chart = torch.where(valid[:, None], centroid, 0.0)
     safe_pose = torch.where(valid[:, None, None], solution, torch.eye(4, dtype=w.dtype, device=w.device))
     w = torch.where(valid[:, None], w, 0)
-    gradient = _Terms(safe_pose, chart, pixels, points, intrinsics, w).gradient()
+    gradient = Terms(safe_pose, Problem(pixels, points, intrinsics, w, chart)).gradient()
     step = -torch.linalg.solve(hessian, gradient)
     step = torch.where(valid[:, None], step, 0)
-    return PnPSolution(_moved_linear(solution, chart, step).to(dtype), valid, inliers)
+    return PnPSolution(moved_linear(solution, chart, step).to(dtype), valid, inliers)
 
 
 def robust_start(
@@ -155,156 +157,8 @@ def robust_start(
     return poses.to(points.device), found.to(points.device)
 
 
-class _Terms:
-    """Residuals and derivatives of F at a pose, for the local coordinates (omega, tau):
-
-    q_i = exp(omega) R (X_i - centroid) + R centroid + t + tau. Rotating about the centroid keeps the
-    rotation and translation blocks apart, whatever the cloud's frame. Tensors are (B, coordinate, N), and
-    sums of products stand where `@` could: small batched products cost more in thread barriers than in work.
-    """
-
-    def __init__(
-        self,
-        pose: Tensor,
-        centroid: Tensor,
-        pixels: Tensor,
-        points: Tensor,
-        intrinsics: Tensor,
-        weights: Tensor,
-    ) -> None:
-        center = centroid[..., None]
-        self.arm = _times(pose[:, :3, :3], points - center)
-        q = self.arm + _times(pose[:, :3, :3], center) + pose[:, :3, 3:]
-        self.inverse_z = 1 / q[:, 2:]
-        self.m = q[:, :2] * self.inverse_z
-        self.a = intrinsics[:, :2, :2]
-        self.residual = _times(self.a, self.m) + intrinsics[:, :2, 2:] - pixels
-        self.weights = weights[:, None]
-        self.in_front = ((q[:, 2] > MIN_DEPTH) | (weights == 0)).all(1)
-
-    def cost(self) -> Tensor:
-        """F (B,); infinite where a weighted point is behind the camera."""
-        value = 0.5 * (self.weights * self.residual.square()).sum((1, 2))
-        return torch.where(self.in_front & value.isfinite(), value, torch.inf)
-
-    def _force(self) -> Tensor:
-        """w_i (d pixel / d q)^T r_i (B, 3, N)."""
-        e = self.weights * self.inverse_z * _times(self.a.mT, self.residual)
-        return torch.cat([e, -(e * self.m).sum(1, keepdim=True)], dim=1)
-
-    def gradient(self) -> Tensor:
-        """F_y (B, 6)."""
-        force = self._force()
-        return torch.cat([torch.linalg.cross(self.arm, force, dim=1).sum(2), force.sum(2)], dim=1)
-
-    def hessian(self, *, exact: bool) -> Tensor:
-        """F_yy (B, 6, 6); without `exact` its Gauss-Newton part."""
-        x, y, z = self.arm.unbind(1)
-        zero, one = torch.zeros_like(x), torch.ones_like(x)
-        # The rows of d q / d (omega, tau) = [-[arm]x, I], each (B, 6, N)
-        dx = torch.stack([zero, z, -y, one, zero, zero], dim=1)
-        dy = torch.stack([-z, zero, x, zero, one, zero], dim=1)
-        dz = torch.stack([y, -x, zero, zero, zero, one], dim=1) * self.inverse_z
-        px = dx * self.inverse_z - self.m[:, :1] * dz
-        py = dy * self.inverse_z - self.m[:, 1:] * dz
-        ata = (self.a[:, :, :, None] * self.a[:, :, None]).sum(1)[..., None]
-        ax = self.weights * (ata[:, 0, :1] * px + ata[:, 0, 1:] * py)
-        ay = self.weights * (ata[:, 1, :1] * px + ata[:, 1, 1:] * py)
-        result = _sum_outer(px, ax) + _sum_outer(py, ay)
-        if not exact:
-            return result
-        force = self._force()
-        # Curvature of the projection: -(f . D_j) d_k - (f . D_k) d_j with d = D_z / z
-        z_camera = 1 / self.inverse_z
-        along = force[:, :1] * dx + force[:, 1:2] * dy + force[:, 2:] * z_camera * dz
-        bend = _sum_outer(along, dz)
-        result = result - bend - bend.mT
-        # Curvature of the rotation: f . (e_j x (e_k x arm)), made symmetric
-        outer = _sum_outer(force, self.arm)
-        trace = outer.diagonal(dim1=1, dim2=2).sum(1)[:, None, None]
-        result[:, :3, :3] += 0.5 * (outer + outer.mT) - trace * torch.eye(
-            3, dtype=outer.dtype, device=outer.device
-        )
-        return result
-
-
-def _times(matrix: Tensor, vectors: Tensor) -> Tensor:
-    """(B, I, J) times (B, J, N)."""
-    return (matrix[..., None] * vectors[:, None]).sum(2)
-
-
-def _sum_outer(a: Tensor, b: Tensor) -> Tensor:
-    """sum_n a_in b_jn (B, I, J) of (B, I, N) and (B, J, N)."""
-    return torch.stack([(a[:, i : i + 1] * b).sum(2) for i in range(a.shape[1])], dim=1)
-
-
 def _spread(centroid: Tensor, points: Tensor, inliers: Tensor) -> Tensor:
     """(B, 6) metres that a unit of each local coordinate moves the points: their RMS radius, and 1."""
     arm = (points - centroid[..., None]).square().sum(1) * inliers
     radius = (arm.sum(1) / inliers.sum(1).clamp(min=1)).sqrt().clamp(min=1e-12)[:, None]
     return torch.cat([radius.expand(-1, 3), torch.ones_like(radius).expand(-1, 3)], dim=1)
-
-
-def _levenberg_marquardt(
-    pose: Tensor,
-    centroid: Tensor,
-    pixels: Tensor,
-    points: Tensor,
-    intrinsics: Tensor,
-    weights: Tensor,
-    active: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Minimise F from `pose` in every sample that is `active` (B,); returns poses and converged (B,)."""
-    damping = pose.new_full((len(pose),), 1e-6)
-    terms = _Terms(pose, centroid, pixels, points, intrinsics, weights)
-    cost = terms.cost()
-    converged = ~active
-    identity = torch.eye(6, dtype=pose.dtype, device=pose.device)
-    for _ in range(MAX_ITERATIONS):
-        gradient = terms.gradient()
-        hessian = terms.hessian(exact=False)
-        scale = hessian.diagonal(dim1=1, dim2=2)
-        damped = hessian + torch.diag_embed(damping[:, None] * scale + 1e-12 * scale.amax(1, keepdim=True))
-        usable = active & damped.isfinite().flatten(1).all(1) & gradient.isfinite().all(1)
-        gradient = torch.where(usable[:, None], gradient, 0)
-        step, failure = torch.linalg.solve_ex(torch.where(usable[:, None, None], damped, identity), -gradient)
-        usable &= failure == 0
-        moved = _moved(pose, centroid, step)
-        new_terms = _Terms(moved, centroid, pixels, points, intrinsics, weights)
-        new_cost = new_terms.cost()
-        # Near the minimum rounding decides the comparison, hence the slack; a tiny step ends it either way.
-        better = usable & (new_cost <= cost * (1 + 1e-12))
-        converged |= (usable & (step.abs().amax(1) < STEP_TOLERANCE)) | (~better & (damping > 1e8))
-        pose = torch.where(better[:, None, None], moved, pose)
-        cost = torch.where(better, new_cost, cost)
-        damping = torch.where(better, damping * 0.1, damping * 10).clamp(1e-12, 1e12)
-        if bool(converged.all()):
-            break
-        terms = (
-            new_terms if bool(better.all()) else _Terms(pose, centroid, pixels, points, intrinsics, weights)
-        )
-    return pose, converged & cost.isfinite()
-
-
-def _moved_linear(pose: Tensor, centroid: Tensor, step: Tensor) -> Tensor:
-    """`pose` moved by the infinitesimal local coordinates `step` (B, 6), exact to first order."""
-    omega = step[:, :3, None].expand(-1, 3, 3)
-    rotation = pose[:, :3, :3] + torch.linalg.cross(omega, pose[:, :3, :3], dim=1)
-    return _assembled(pose, rotation, centroid, step[:, 3:])
-
-
-def _moved(pose: Tensor, centroid: Tensor, step: Tensor) -> Tensor:
-    """`pose` moved by the local coordinates `step` (B, 6), by Rodrigues' formula on the columns."""
-    angle = step[:, :3].norm(dim=1)[:, None, None]
-    omega = step[:, :3, None].expand(-1, 3, 3)
-    once = torch.linalg.cross(omega, pose[:, :3, :3], dim=1)
-    twice = torch.linalg.cross(omega, once, dim=1)
-    half = torch.sinc(angle / (2 * torch.pi))
-    rotation = pose[:, :3, :3] + torch.sinc(angle / torch.pi) * once + 0.5 * half**2 * twice
-    return _assembled(pose, rotation, centroid, step[:, 3:])
-
-
-def _assembled(pose: Tensor, rotation: Tensor, centroid: Tensor, tau: Tensor) -> Tensor:
-    """The pose with this rotation that takes the centroid to where `pose` takes it, plus `tau`."""
-    translation = pose[:, :3, 3:] + tau[..., None] + _times(pose[:, :3, :3] - rotation, centroid[..., None])
-    return torch.cat([torch.cat([rotation, translation], dim=2), pose[:, 3:]], dim=1)
