@@ -10,7 +10,7 @@ import sys
 from functools import partial
 from typing import Any
 
-from ros_harness import ScriptedLocalizer
+from scripted_localizer import ScriptedLocalizer
 
 from diff2i2p import localization_node, session
 from diff2i2p.node import LocalizationNode

@@ -15,7 +15,8 @@ pytest.importorskip("rclpy")
 import message_strategies as anything
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from ros_harness import CAMERA_FRAME, HEIGHT, WIDTH, Robot, ScriptedLocalizer, stamp_of, wait_for
+from ros_harness import CAMERA_FRAME, Robot, stamp_of, wait_for
+from scripted_localizer import HEIGHT, WIDTH, ScriptedLocalizer
 from sensor_msgs.msg import Image
 from tf2_msgs.msg import TFMessage
 

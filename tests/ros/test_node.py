@@ -16,7 +16,8 @@ pytestmark = pytest.mark.ros
 pytest.importorskip("rclpy")
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
-from ros_harness import CAMERA_FRAME, HEIGHT, WIDTH, Robot, ScriptedLocalizer, stamp_of, truth, wait_for
+from ros_harness import CAMERA_FRAME, Robot, stamp_of, wait_for
+from scripted_localizer import HEIGHT, WIDTH, ScriptedLocalizer, truth
 from sensor_msgs.msg import CameraInfo, CompressedImage
 
 from diff2i2p.poses import matrix_from_pose, matrix_from_transform, stamp_from, stamped_transform

@@ -17,7 +17,8 @@ pytest.importorskip("rclpy")
 from nav_msgs.msg import Path
 from rclpy.parameter import Parameter
 from rclpy.qos import ReliabilityPolicy
-from ros_harness import CAMERA_FRAME, HEIGHT, WIDTH, Robot, ScriptedLocalizer, Spinning, stamp_of, wait_for
+from ros_harness import CAMERA_FRAME, Robot, Spinning, stamp_of, wait_for
+from scripted_localizer import HEIGHT, WIDTH, ScriptedLocalizer
 from sensor_msgs.msg import Image, PointCloud2
 
 from diff2i2p.health import Health

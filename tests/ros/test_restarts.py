@@ -13,7 +13,8 @@ import pytest
 pytestmark = pytest.mark.ros
 pytest.importorskip("rclpy")
 
-from ros_harness import CAMERA_FRAME, Robot, stamp_of, truth, wait_for
+from ros_harness import CAMERA_FRAME, Robot, stamp_of, wait_for
+from scripted_localizer import truth
 from sensor_msgs.msg import PointCloud2
 
 from diff2i2p.parameters import Parameters

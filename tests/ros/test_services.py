@@ -16,7 +16,8 @@ pytest.importorskip("rclpy")
 
 from lifecycle_msgs.msg import Transition
 from rclpy.parameter import Parameter
-from ros_harness import Robot, ScriptedLocalizer, truth, wait_for
+from ros_harness import Robot, wait_for
+from scripted_localizer import ScriptedLocalizer, truth
 
 import diff2i2p.session
 from diff2i2p.parameters import Parameters

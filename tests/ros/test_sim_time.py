@@ -12,8 +12,9 @@ import pytest
 pytestmark = pytest.mark.ros
 pytest.importorskip("rclpy")
 
-from ros_harness import CAMERA_FRAME, Robot, stamp_of, truth, wait_for
+from ros_harness import CAMERA_FRAME, Robot, stamp_of, wait_for
 from rosgraph_msgs.msg import Clock
+from scripted_localizer import truth
 
 from diff2i2p.poses import matrix_from_transform, stamp_from
 from diff2i2p_core.geometry.se3 import exp, invert

@@ -15,8 +15,9 @@ pytest.importorskip("rclpy")
 from rclpy.duration import Duration
 from rclpy.parameter import Parameter
 from rclpy.time import Time
-from ros_harness import CAMERA_FRAME, Robot, stamp_of, truth, wait_for
+from ros_harness import CAMERA_FRAME, Robot, stamp_of, wait_for
 from rosgraph_msgs.msg import Clock
+from scripted_localizer import truth
 
 from diff2i2p.poses import matrix_from_transform, stamp_from
 from diff2i2p_core.geometry.se3 import exp, invert

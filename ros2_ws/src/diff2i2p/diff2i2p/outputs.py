@@ -11,6 +11,7 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.timer import Timer
 from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Header
 
@@ -33,6 +34,7 @@ class Outputs:
         self._path: deque[PoseStamped] = deque()
         self._held: tuple[TransformStamped, int] | None = None
         self._repeated = 0
+        self._repeat_timer: Timer | None = None
         self._pose = self._create(PoseWithCovarianceStamped, "pose", output_qos())
         self._path_topic = self._create(Path, "path", output_qos(1))
         self._debug_image = self._create(Image, "~/debug_image", output_qos(1))
@@ -69,7 +71,22 @@ class Outputs:
         if self._path_topic.get_subscription_count():
             self._path_topic.publish(Path(header=result.pose.header, poses=list(path)))
 
-    def repeat_transform(self, parameters: Parameters) -> None:
+    def start_repeating(self, parameters: Parameters) -> None:
+        """Publish the last transform again from time to time, where the parameters ask for it.
+
+        In the node's time, so that nothing is published while a simulation is paused.
+        """
+        self.stop_repeating()
+        if parameters.odom_frame and parameters.publish_tf and parameters.transform_rate > 0:
+            period = 1 / parameters.transform_rate
+            self._repeat_timer = self._node.create_timer(period, lambda: self._repeat_transform(parameters))
+
+    def stop_repeating(self) -> None:
+        if self._repeat_timer is not None:
+            self._node.destroy_timer(self._repeat_timer)
+            self._repeat_timer = None
+
+    def _repeat_transform(self, parameters: Parameters) -> None:
         """The last transform again, dated from now, until it is too old; once only while the clock stands.
 
         Image stamps of another clock (a bag without use_sim_time) are far from now: they are not repeated.

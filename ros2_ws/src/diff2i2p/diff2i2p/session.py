@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import replace
 from typing import Any
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.lifecycle import LifecycleNode
 from rclpy.task import Future
-from rclpy.timer import Timer
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 
-from diff2i2p.clouds import check_cloud
+from diff2i2p.clouds import check_cloud, content_of
 from diff2i2p.diagnostics import Diagnostics, in_words
 from diff2i2p.frames import Frames
 from diff2i2p.health import Health
@@ -59,7 +57,6 @@ class Session:
         self._diagnostics = diagnostics
         self._inputs: CameraInputs | None = None
         self._initialpose: Any = None
-        self._repeat_timer: Timer | None = None
         self._map_subscription: Any = None
         self._last_cloud = 0
         self._announced = False
@@ -101,7 +98,7 @@ class Session:
             output_qos(),
             qos_overriding_options=OVERRIDABLE,
         )
-        self._start_repeating()
+        self._outputs.start_repeating(self.parameters)
         self._announced = False
         self._announce()
 
@@ -113,7 +110,7 @@ class Session:
         if self._initialpose is not None:
             self._node.destroy_subscription(self._initialpose)
             self._initialpose = None
-        self._stop_repeating()
+        self._outputs.stop_repeating()
         self._outputs.forget_transform()
         self.worker.discard("image")
         self._image_answers.answer((False, "the node was deactivated"))
@@ -132,15 +129,12 @@ class Session:
 
     def apply(self, parameters: Parameters) -> None:
         """Use other values of those parameters that may change at once."""
-        rate_changed = parameters.transform_rate != self.parameters.transform_rate
         self.parameters = parameters
         self._health.parameters = parameters
         self.pipeline.apply(parameters)
         if self._inputs is not None:
             self._inputs.parameters = parameters
-            if rate_changed:
-                self._stop_repeating()
-                self._start_repeating()
+            self._outputs.start_repeating(parameters)
 
     def time_jumped(self) -> None:
         """Back: what was known is of a time that is still to come."""
@@ -201,18 +195,6 @@ class Session:
             return False, str(error)
         return True, f"saved to {self._pose_file.path}"
 
-    def _start_repeating(self) -> None:
-        """In the node's time, so that nothing is published while a simulation is paused."""
-        p = self.parameters
-        if p.odom_frame and p.publish_tf and p.transform_rate > 0:
-            repeat = lambda: self._outputs.repeat_transform(self.parameters)  # noqa: E731
-            self._repeat_timer = self._node.create_timer(1 / p.transform_rate, repeat)
-
-    def _stop_repeating(self) -> None:
-        if self._repeat_timer is not None:
-            self._node.destroy_timer(self._repeat_timer)
-            self._repeat_timer = None
-
     # Messages in, on the executor's thread
 
     def _take(self, job: Job) -> None:
@@ -223,9 +205,7 @@ class Session:
     def _on_map_cloud(self, message: PointCloud2) -> None:
         check_cloud(message)
         self._check_frame(message.header, "map cloud", "make them equal")
-        m = message
-        layout = str((m.fields, m.width, m.height, m.point_step, m.is_bigendian))
-        content = hash((layout, zlib.crc32(m.data)))
+        content = content_of(message)
         if content != self._last_cloud:  # some publishers repeat a cloud instead of latching it
             self._last_cloud = content
             self.worker.put("map_cloud", message)
