@@ -6,22 +6,20 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from in_process import Command
 
-from diff2i2p_core.cli import main
 from diff2i2p_core.evaluation.cache import read_registration
 from diff2i2p_core.geometry.se3 import exp
 from diff2i2p_core.models.checkpoint import load_model, save_model
 from diff2i2p_core.models.diff2i2p import Diff2I2P
 
 REPO = Path(__file__).resolve().parents[2]
-Command = Callable[..., tuple[int, str, str]]
 NAMES = ["attic/01-000_01-000", "attic/01-001_01-001", "cellar/01-000_01-000"]
 
 
@@ -71,21 +69,6 @@ def experiment(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path) -> 
         f"benchmark: {{root: {root}}}\nmodel: {{point_features: geometry}}\n"
     )
     return path
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run `diff2i2p ...` in this process: status, stdout, stderr."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["diff2i2p", *(str(a) for a in arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            main.run()
-        captured = capsys.readouterr()
-        return int(exit_.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 def test_a_stopped_test_goes_on_where_it_was(command: Command, experiment: Path, tmp_path: Path) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from in_process import Command
 
-from diff2i2p_core.cli import main
 from diff2i2p_core.data.trajectories import write_trajectory
 from diff2i2p_core.localization.localizer import Localizer
 from diff2i2p_core.localization.result import Localization
@@ -40,28 +39,11 @@ distortion_coefficients: {rows: 1, cols: 5, data: [0, 0, 0, 0, 0]}
 """
 
 
-class Outcome:
-    def __init__(self, status: int, out: str, err: str) -> None:
-        self.status, self.out, self.err = status, out, err
-
-
-Command = Callable[..., Outcome]
-
-
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], workplace: Path) -> Command:
+def command(command: Command, monkeypatch: pytest.MonkeyPatch, workplace: Path) -> Command:
     """Run `diff2i2p` in this process, in the workplace."""
     monkeypatch.chdir(workplace)
-
-    def run(*arguments: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["diff2i2p", *(str(a) for a in arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            main.run()
-        captured = capsys.readouterr()
-        return Outcome(int(exit_.value.code or 0), captured.out, captured.err)
-
-    return run
+    return command
 
 
 @pytest.fixture(scope="module")

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 pytest.importorskip("rosbags", reason="needs the extra `bags`")
 from bag_writer import Sent, write_bag
+from in_process import Command, Outcome
 from replay_room import MAP_INFO, KnowingLocalizer, messages, stamp, true_pose
 
-from diff2i2p_core.cli import main
 from diff2i2p_core.data.trajectories import read_trajectory, write_trajectory
 from diff2i2p_core.localization.localizer import Localizer
 from diff2i2p_core.mapping import map_file
 from diff2i2p_core.mapping.ply import write_ply
 from diff2i2p_core.models.checkpoint import load_model, save_model
 
-Command = Callable[..., SimpleNamespace]
-
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+def replay(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
     """Run `diff2i2p replay bag --map room.map` in this process, with a localizer whose answers are known."""
     monkeypatch.chdir(tmp_path)
     localizer = KnowingLocalizer(lost=(3, 4), wrong=(9,))
@@ -36,14 +32,8 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     write_trajectory(tmp_path / "gt.tum", stamps, [true_pose(number) for number in range(12)])
     write_trajectory(tmp_path / "late.tum", [1.0, 2.0], [true_pose(0), true_pose(1)])
 
-    def run(*arguments: object, bag: str = "bag") -> SimpleNamespace:
-        words = ["diff2i2p", "replay", bag, "--map", "room.map", *(str(a) for a in arguments)]
-        monkeypatch.setattr(sys, "argv", words)
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            main.run()
-        captured = capsys.readouterr()
-        return SimpleNamespace(status=exit_.value.code or 0, out=captured.out, err=captured.err)
+    def run(*arguments: object, bag: str = "bag") -> Outcome:
+        return command("replay", bag, "--map", "room.map", *arguments)
 
     return run
 
@@ -53,8 +43,8 @@ def bag(tmp_path: Path) -> Path:
     return write_bag(tmp_path / "bag", messages())
 
 
-def test_files_and_numbers(command: Command, bag: Path, tmp_path: Path) -> None:
-    done = command(
+def test_files_and_numbers(replay: Command, bag: Path, tmp_path: Path) -> None:
+    done = replay(
         "--no-track",
         "--ground-truth",
         "gt.tum",
@@ -85,36 +75,36 @@ def test_files_and_numbers(command: Command, bag: Path, tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_requirements_pass_and_fail(command: Command, bag: Path) -> None:
-    done = command(
+def test_requirements_pass_and_fail(replay: Command, bag: Path) -> None:
+    done = replay(
         "--pose-topic", "/gt", "--require", "recall@0.05m/5deg>=0.7", "--require", "availability>0.7"
     )
     assert done.status == 0 and done.out.count("pass") == 2, done.err
-    done = command("--no-track", "--pose-topic", "/gt", "--require", "ate<=1", "--require", "false==0")
+    done = replay("--no-track", "--pose-topic", "/gt", "--require", "ate<=1", "--require", "false==0")
     assert done.status == 1 and done.out.count("pass") == 1 and done.out.count("FAIL") == 1
-    done = command("--require", "availability==1", "--json")
+    done = replay("--require", "availability==1", "--json")
     assert done.status == 1 and json.loads(done.out)["passed"] is False
 
 
-def test_tracking_refuses_the_wrong_pose_as_a_jump(command: Command, bag: Path) -> None:
-    tracked = json.loads(command("--pose-topic", "/gt", "--odom", "odom", "--json").out)
+def test_tracking_refuses_the_wrong_pose_as_a_jump(replay: Command, bag: Path) -> None:
+    tracked = json.loads(replay("--pose-topic", "/gt", "--odom", "odom", "--json").out)
     assert (tracked["localized"], tracked["false_localizations"]) == (9, 0)
     assert sum(count for gate, count in tracked["reasons"].items() if gate.startswith("jump")) == 1
-    alone = json.loads(command("--pose-topic", "/gt", "--no-track", "--json").out)
+    alone = json.loads(replay("--pose-topic", "/gt", "--no-track", "--json").out)
     assert (alone["localized"], alone["false_localizations"]) == (10, 1)
 
 
-def test_a_truth_of_another_frame_is_inspected_aligned(command: Command, bag: Path, tmp_path: Path) -> None:
+def test_a_truth_of_another_frame_is_inspected_aligned(replay: Command, bag: Path, tmp_path: Path) -> None:
     stamps, poses = read_trajectory(tmp_path / "gt.tum")
     write_trajectory(tmp_path / "other.tum", stamps, [true_pose(40) @ pose for pose in poses])
-    plain = json.loads(command("--ground-truth", "other.tum", "--json").out)
-    moved = json.loads(command("--ground-truth", "other.tum", "--align", "se3", "--json").out)
+    plain = json.loads(replay("--ground-truth", "other.tum", "--json").out)
+    moved = json.loads(replay("--ground-truth", "other.tum", "--align", "se3", "--json").out)
     assert plain["ate"]["translation_m"]["median"] > 1 > moved["ate"]["translation_m"]["median"]
     assert "alignment se3" in moved["about"]["truth"]
 
 
-def test_without_truth(command: Command, bag: Path, tmp_path: Path) -> None:
-    done = command("--out", "out")
+def test_without_truth(replay: Command, bag: Path, tmp_path: Path) -> None:
+    done = replay("--out", "out")
     assert done.status == 0 and "9 of 12 images localized; latency" in done.out
     assert "true pose unknown" in (tmp_path / "out/report.html").read_text()
 
@@ -160,23 +150,23 @@ def renamed(topic: str, extra: str) -> list[Sent]:
     ],
 )
 def test_what_is_no_good_is_one_line_and_status_2(
-    command: Command, tmp_path: Path, sent: list[Sent], arguments: tuple[str, ...], words: str
+    replay: Command, tmp_path: Path, sent: list[Sent], arguments: tuple[str, ...], words: str
 ) -> None:
     write_bag(tmp_path / "bag", sent)
-    done = command(*arguments, "--out", "out")
+    done = replay(*arguments, "--out", "out")
     assert done.status == 2 and done.out == "" and words in done.err
     assert done.err.strip().count("\n") == 0 and done.err.startswith("diff2i2p: ")
     assert not (tmp_path / "out").exists()
 
 
-def test_results_do_not_replace_a_file(command: Command, bag: Path, tmp_path: Path) -> None:
-    done = command("--out", "gt.tum")
+def test_results_do_not_replace_a_file(replay: Command, bag: Path, tmp_path: Path) -> None:
+    done = replay("--out", "gt.tum")
     assert done.status == 2 and "--out gt.tum: is a file; give a folder" in done.err
     assert (tmp_path / "gt.tum").is_file()
 
 
-def test_what_is_no_bag(command: Command) -> None:
-    done = command(bag="nothing")
+def test_what_is_no_bag(replay: Command) -> None:
+    done = replay(bag="nothing")
     assert done.status == 2 and "nothing: no bag; give a folder with metadata.yaml" in done.err
 
 
@@ -185,7 +175,7 @@ def test_the_real_localizer_with_a_map_of_its_own_and_of_other_weights(
     tiny_weights: Path,
     room_cloud: tuple[np.ndarray, np.ndarray],
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    command: Command,
 ) -> None:
     """Weights that know nothing localize nothing: status 3, or 1 where something was required."""
     write_ply(tmp_path / "room.ply", *room_cloud)
@@ -193,23 +183,14 @@ def test_the_real_localizer_with_a_map_of_its_own_and_of_other_weights(
     write_bag(tmp_path / "bag", messages(2))
     monkeypatch.chdir(tmp_path)
 
-    def run(*arguments: object) -> object:
-        monkeypatch.setattr(sys, "argv", ["diff2i2p", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_:
-            main.run()
-        return exit_.value.code
-
-    def status(*arguments: object) -> object:
-        return run("replay", "bag", "--map", "room.map", *arguments)
-
+    replay = partial(command, "replay", "bag", "--map", "room.map")
     build = ("room.ply", "-o", "room.map", "--trajectory", "views.tum", "--weights", tiny_weights)
-    assert run("map", "build", *build) == 0
-    assert status("--weights", tiny_weights, "--pose-topic", "/gt", "--out", "out") == 3
-    assert "None of 2 images was localized" in capsys.readouterr().out
+    assert command("map", "build", *build).status == 0
+    done = replay("--weights", tiny_weights, "--pose-topic", "/gt", "--out", "out")
+    assert done.status == 3 and "None of 2 images was localized" in done.out
     assert json.loads((tmp_path / "out/result.json").read_text())["recall"]["0.5m/10deg"] == 0
-    assert status("--weights", tiny_weights, "--require", "availability>0") == 1
+    assert replay("--weights", tiny_weights, "--require", "availability>0").status == 1
     other = tmp_path / "other.safetensors"
     save_model(load_model(tiny_weights), other, {"note": "other"})
-    capsys.readouterr()
-    assert status("--weights", other) == 2
-    assert "room.map: made with weights 'tiny'" in capsys.readouterr().err
+    done = replay("--weights", other)
+    assert done.status == 2 and "room.map: made with weights 'tiny'" in done.err
