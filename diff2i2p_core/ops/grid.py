@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from diff2i2p_core.geometry.voxels import voxel_downsample
 from diff2i2p_core.ops.backend import use_triton
 
 
@@ -32,6 +34,12 @@ def grid_subsample(points: Tensor, voxel: float, lengths: Sequence[int]) -> tupl
 
     Each cloud's means are in the order of their cells, as `geometry.voxels.voxel_downsample` has them.
     """
+    if not use_triton(points):
+        # Not by torch: its threads spin for a while after each op, on the cores that the searches then need.
+        parts = [voxel_downsample(part.numpy(), None, voxel)[0] for part in points.cpu().split(list(lengths))]
+        return torch.from_numpy(np.concatenate(parts)).to(points.device), [len(part) for part in parts]
+    from diff2i2p_core.ops.kernels.grid import segment_means
+
     if len(points) == 0:
         return points, list(lengths)
     cells = cells_of(points, voxel)
@@ -44,11 +52,4 @@ def grid_subsample(points: Tensor, voxel: float, lengths: Sequence[int]) -> tupl
     ends = torch.tensor(lengths, device=points.device).cumsum(0)
     last = torch.searchsorted(starts, ends)
     sizes: list[int] = torch.diff(last, prepend=last.new_zeros(1)).tolist()
-    if use_triton(points):
-        from diff2i2p_core.ops.kernels.grid import segment_means
-
-        return segment_means(points, order, starts), sizes
-    sums = torch.zeros(len(starts), 3, dtype=torch.float64, device=points.device)
-    sums.index_add_(0, new.cumsum(0) - 1, points.double()[order])
-    counts = torch.diff(starts, append=starts.new_full((1,), len(points)))
-    return (sums / counts.unsqueeze(1)).to(points.dtype), sizes
+    return segment_means(points, order, starts), sizes

@@ -59,8 +59,9 @@ class _TreeSearch:
             first, last = self.bounds[i : i + 2]
             if len(self.trees) > 1:
                 rows = np.where(rows < last - first, rows + first, self.bounds[-1])
-            tables.append(torch.from_numpy(rows.astype(np.int64, copy=False)))
-        return torch.cat(tables)
+            tables.append(rows.astype(np.int64, copy=False))
+        # Not by torch: its threads would go on spinning, on the cores of the next search.
+        return torch.from_numpy(tables[0] if len(tables) == 1 else np.concatenate(tables))
 
 
 class DenseSearch:
