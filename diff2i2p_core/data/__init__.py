@@ -1,1 +1,1 @@
-"""Datasets, training pairs, the point pyramid and augmentation."""
+"""Posed RGB-D folders, training pairs and their truth, benchmarks, synthetic rooms, bags, preparation."""

@@ -1,1 +1,1 @@
-"""How good poses are: errors against the truth, trajectories, overlays, a report."""
+"""How good poses are: the papers' protocol, errors against the truth, trajectories, replays, reports."""

@@ -124,24 +124,3 @@ class LossSettings(Section):
     tuning: TuningSettings = TuningSettings()
     pose: PoseSettings = PoseSettings()
     csd: CsdSettings = CsdSettings()
-
-
-def released_losses() -> LossSettings:
-    """The released code's objective (METHOD 3) with its departures from the paper. CSD waits for its weight
-    of 0.001, since its models are a download."""
-    return LossSettings(
-        coarse=CoarseSettings(negatives="smaller", unknown_nodes="negative"),
-        fine=FineSettings(deformed_points=True),
-        tuning=TuningSettings(depthless_pixels=True),
-        pose=PoseSettings(
-            rotation_weight=0,
-            translation_weight=0,
-            gate_deg=None,
-            gate_m=None,
-            inlier_px=None,
-            max_matches=None,
-            score_temperature=None,
-            pixel_order="row_column",
-        ),
-        csd=CsdSettings(mode="released", deformed_points=True),
-    )

@@ -36,10 +36,6 @@ class PointPyramid:
         }
         return replace(self, **moved)
 
-    @property
-    def num_clouds(self) -> int:
-        return len(self.lengths[0])
-
 
 def build_pyramid(
     points: NDArray[np.float32] | Tensor,

@@ -9,7 +9,6 @@ import torch
 
 from diff2i2p_core.engine.config import TrainConfig
 from diff2i2p_core.engine.config_file import load_config
-from diff2i2p_core.losses.settings import released_losses
 from diff2i2p_core.models.config import released_config
 from diff2i2p_core.models.diff2i2p import Diff2I2P
 
@@ -37,8 +36,7 @@ def test_released_experiments_train_the_published_networks(dataset: str) -> None
     assert config.model.build() == released_config(dataset)  # type: ignore[arg-type]
     assert config.epochs == {"7scenes": 70, "rgbd_scenes_v2": 60}[dataset]
     assert config.optimizer.clip is None
-    csd = released_losses().csd.model_copy(update={"weight": 0.001})
-    assert config.losses == released_losses().model_copy(update={"csd": csd})
+    assert config.losses == experiment("7scenes-released").losses
 
 
 @pytest.mark.parametrize("dataset", BENCHMARKS)

@@ -27,6 +27,11 @@ def make_parts() -> Callable[[], dict[str, Any]]:
     return _parts
 
 
+@pytest.fixture
+def parts(make_parts: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    return make_parts()
+
+
 def _parts() -> dict[str, Any]:
     from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel

@@ -28,11 +28,6 @@ class FixedText(DiffusionPrior):
         return self.texts[prompt]
 
 
-@pytest.fixture
-def parts(make_parts: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    return make_parts()
-
-
 def tiny_prior(parts: dict[str, Any], **options: Any) -> FixedText:
     for name in ("unet", "controlnet", "vae"):
         parts[name].double()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import types
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,11 @@ from diff2i2p_core.errors import InputError
 from diff2i2p_core.losses.diffusion_prior import DiffusionPrior, find_models
 
 
-def test_models_with_two_text_encoders_are_refused(make_parts: Callable[[], dict[str, Any]]) -> None:
+def test_models_with_two_text_encoders_are_refused(parts: dict[str, Any]) -> None:
     unet: Any = torch.nn.Module()
     unet.config = types.SimpleNamespace(addition_embed_type="text_time")
     with pytest.raises(InputError, match="SDXL"):
-        DiffusionPrior(**{**make_parts(), "unet": unet}, tokenizer=None)
+        DiffusionPrior(**{**parts, "unet": unet}, tokenizer=None)
 
 
 @pytest.mark.parametrize("argument", ["base", "controlnet"])

@@ -12,13 +12,14 @@ import pytest
 import torch
 
 from diff2i2p_core.data.pair import Pair
-from diff2i2p_core.losses.settings import released_losses
+from diff2i2p_core.engine.config_file import load_config
 from diff2i2p_core.losses.total import pair_loss
 from diff2i2p_core.models.checkpoint import load_model
 from diff2i2p_core.models.released import translate_name
 
 pytestmark = pytest.mark.slow
 
+RELEASED = Path(__file__).parents[2] / "training/configs/7scenes-released.yaml"
 NOISE = 1e-8
 """Norms below this part of the largest are rounding alone. Six are, another 100 times smaller: those of the
 attention's key biases, whose true gradient is zero, since a constant added to every key leaves the softmax
@@ -51,8 +52,9 @@ def step(golden_dir: Path, golden_pair: Callable[[str], Pair]) -> Step:
         stored["img_node_corr_indices"],
         stored["pcd_node_corr_indices"],
     )
+    settings = load_config(RELEASED).losses
     losses = pair_loss(
-        model, pair, image, submap, nodes, matches, released_losses(), 0, (listed[0][drawn], listed[1][drawn])
+        model, pair, image, submap, nodes, matches, settings, 0, (listed[0][drawn], listed[1][drawn])
     )
     losses["loss"].backward()
     return Step(
