@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -46,22 +47,11 @@ class Block:
         return sum(tensor.nbytes for tensor in self.tensors.values())
 
 
-class PackedSubmaps(Sequence[SubmapFeatures]):
-    """The submaps of blocks, in order. Each is made of its block's tensors when it is asked for."""
+class _Submaps(Sequence[SubmapFeatures]):
+    """A sequence of what `at` gives for the numbers from 0."""
 
-    def __init__(self, blocks: Sequence[Block]) -> None:
-        self.blocks = list(blocks)
-        self._first = [0, *accumulate(len(block.num_points) for block in self.blocks)]
-        self._starts = [
-            (
-                [0, *accumulate(block.num_points)],
-                [0, *accumulate(block.num_superpoints)],
-            )
-            for block in self.blocks
-        ]
-
-    def __len__(self) -> int:
-        return self._first[-1]
+    @abstractmethod
+    def at(self, index: int) -> SubmapFeatures: ...
 
     @overload
     def __getitem__(self, index: int) -> SubmapFeatures: ...
@@ -72,17 +62,34 @@ class PackedSubmaps(Sequence[SubmapFeatures]):
             return [self[i] for i in range(*index.indices(len(self)))]
         if not -len(self) <= index < len(self):
             raise IndexError(index)
-        index %= len(self)
+        return self.at(index % len(self))
+
+
+class PackedSubmaps(_Submaps):
+    """The submaps of blocks, in order. Each is made of its block's tensors when it is asked for."""
+
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        self.blocks = list(blocks)
+        self._first = [0, *accumulate(len(block.num_points) for block in self.blocks)]
+        self._starts = [
+            ([0, *accumulate(block.num_points)], [0, *accumulate(block.num_superpoints)])
+            for block in self.blocks
+        ]
+
+    def __len__(self) -> int:
+        return self._first[-1]
+
+    def at(self, index: int) -> SubmapFeatures:
         which = bisect_right(self._first, index) - 1
-        block, at = self.blocks[which], index - self._first[which]
+        block, place = self.blocks[which], index - self._first[which]
         of_points, of_superpoints = self._starts[which]
         rows = {
-            **dict.fromkeys(BY_POINT, slice(of_points[at], of_points[at + 1])),
-            **dict.fromkeys(BY_SUPERPOINT, slice(of_superpoints[at], of_superpoints[at + 1])),
+            **dict.fromkeys(BY_POINT, slice(of_points[place], of_points[place + 1])),
+            **dict.fromkeys(BY_SUPERPOINT, slice(of_superpoints[place], of_superpoints[place + 1])),
         }
         parts = {name: block.tensors[name][where] for name, where in rows.items()}
         patches = parts["patches"].long()
-        if patches.numel() and not 0 <= int(patches.min()) <= int(patches.max()) <= block.num_points[at]:
+        if patches.numel() and not 0 <= int(patches.min()) <= int(patches.max()) <= block.num_points[place]:
             raise InputError(f"{block.name}: damaged (patches point nowhere); build the map again")
         halves = {name: parts[name].float() for name in HALF}
         return SubmapFeatures(**{**parts, **halves, "patches": patches})
@@ -103,7 +110,7 @@ def pack(submaps: Sequence[SubmapFeatures]) -> PackedSubmaps:
     return submaps if isinstance(submaps, PackedSubmaps) else PackedSubmaps([Block.of(s) for s in submaps])
 
 
-class SubmapCache(Sequence[SubmapFeatures]):
+class SubmapCache(_Submaps):
     """Submaps on a device: the last ones asked for stay there, up to a budget of bytes."""
 
     def __init__(
@@ -120,15 +127,7 @@ class SubmapCache(Sequence[SubmapFeatures]):
     def __len__(self) -> int:
         return len(self._submaps)
 
-    @overload
-    def __getitem__(self, index: int) -> SubmapFeatures: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[SubmapFeatures]: ...
-    def __getitem__(self, index: int | slice) -> SubmapFeatures | list[SubmapFeatures]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        if index < 0:
-            index += len(self)
+    def at(self, index: int) -> SubmapFeatures:
         if index in self._held:
             self._held.move_to_end(index)
             return self._held[index]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from diff2i2p_core.data.pair import Batch, Pair
+from diff2i2p_core.engine.ablation import RULES
 from diff2i2p_core.engine.objective import Objective
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.se3 import transform_points
@@ -27,15 +28,7 @@ OFF = {
     "tuning": {"offset_weight": 0, "residual_weight": 0},
     "pose": {"rotation_weight": 0, "translation_weight": 0},
 }
-RELEASED_POSE = {
-    **OFF["pose"],
-    "pixel_order": "row_column",
-    "inlier_px": None,
-    "max_matches": None,
-    "score_temperature": None,
-    "gate_deg": None,
-    "gate_m": None,
-}
+RELEASED_POSE = RULES["pose"].overrides["losses"]["pose"]
 Make = Callable[..., Objective]
 
 
