@@ -78,6 +78,7 @@ def checks() -> list[Check]:
     return [
         _python(),
         _torch(),
+        *_kernels(),
         _module("opencv", "cv2", "opencv-python-headless"),
         _module("poselib", "poselib", "poselib", without="PnP by OpenCV's USAC, slower and less accurate"),
         _module("rosbags", "rosbags", "rosbags", without="bags cannot be read"),
@@ -119,6 +120,25 @@ def _torch() -> Check:
     if torch.cuda.is_available():
         return Check("PyTorch", "ok", f"{text}, CUDA {torch.version.cuda}: {torch.cuda.get_device_name()}")
     return Check("PyTorch", "ok", f"{text}, no CUDA device")
+
+
+def _kernels() -> Iterator[Check]:
+    """By a run of one on the GPU: the first launch compiles its launcher in C."""
+    try:
+        import torch
+
+        if not torch.cuda.is_available():
+            return
+        from diff2i2p_core.ops.backend import use_triton
+        from diff2i2p_core.ops.grid import grid_subsample
+
+        points = torch.zeros(1, 3, device="cuda")
+        grid_subsample(points, 0.1, [1])[0].cpu()
+        kind = "Triton's" if use_triton(points) else "none for this GPU: torch's operations"
+        yield Check("GPU kernels", "ok", kind)
+    except Exception as error:
+        mend = "apt install gcc python3-dev; without kernels: DIFF2I2P_OPS=torch, slower"
+        yield Check("GPU kernels", "note", f"{_reason(error)}: only --device cpu will run", mend)
 
 
 def _module(name: str, module: str, package: str, without: str = "") -> Check:

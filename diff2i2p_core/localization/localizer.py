@@ -35,12 +35,15 @@ from diff2i2p_core.models.inputs import depth_tensor, image_tensor, input_camera
 class _Clock:
     """Sums up what each kind of work takes."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
         self.ms = dict.fromkeys(("image", "match", "pose", "align"), 0.0)
         self._last = time.perf_counter()
 
     def spent(self, work: str) -> None:
         """The time since the last call was for `work`."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
         now = time.perf_counter()
         self.ms[work] += 1000 * (now - self._last)
         self._last = now
@@ -135,7 +138,7 @@ class Localizer:
         """
         if prior is not None and not is_rigid(prior):
             raise InputError("prior: not a finite rigid transform; give x,y,z,qx,qy,qz,qw")
-        clock = _Clock()
+        clock = _Clock(self.model.device)
         features, rectified, pinhole = self._encode(image, camera, depth)
         clock.spent("image")
         align = self._align(rectified, pinhole) if self.settings.align else None

@@ -4,24 +4,36 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from functools import lru_cache
 
+import torch
 from torch import Tensor
 
 from diff2i2p_core.errors import InputError
 
 VARIABLE = "DIFF2I2P_OPS"
 CHOICES = ("auto", "torch", "triton")
+CAPABILITY = (8, 0)
+"""The compute capability that Triton supports, and its bfloat16 products need."""
 
 
 def use_triton(tensor: Tensor) -> bool:
     """Whether an op should run its kernel on this input.
 
     The environment variable DIFF2I2P_OPS says `torch` (the reference everywhere), `triton` (the kernels
-    everywhere: on the CPU they need TRITON_INTERPRET=1), or `auto`, the default: kernels on a GPU.
+    everywhere: on the CPU they need TRITON_INTERPRET=1), or `auto`, the default: kernels on an NVIDIA GPU of
+    the generation of the A100 or a later one.
     """
     choice = os.environ.get(VARIABLE, "auto")
     if choice not in CHOICES:
         raise InputError(f"{VARIABLE}={choice} is unknown; set one of {', '.join(CHOICES)}")
     if choice == "auto":
-        return tensor.is_cuda and importlib.util.find_spec("triton") is not None
+        return tensor.is_cuda and _runs_triton(tensor.device)
     return choice == "triton"
+
+
+@lru_cache
+def _runs_triton(device: torch.device) -> bool:
+    if torch.version.cuda is None or importlib.util.find_spec("triton") is None:
+        return False
+    return torch.cuda.get_device_capability(device) >= CAPABILITY

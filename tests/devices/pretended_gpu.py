@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 CUDA = torch.device("cuda", 0)
 _LABEL = "_pretended"
-_TO_NUMPY = {Tensor.numpy, Tensor.__array__}
+_TO_NUMPY: set[Any] = {Tensor.numpy, Tensor.__array__}
 _MOVES = {Tensor.to, Tensor.cuda, Tensor.cpu}
 _NEW_FROM_DATA = {torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor}
 _COPIES = {Tensor.copy_, Tensor.type_as, torch._has_compatible_shallow_copy_type}
@@ -159,4 +159,5 @@ def pretended_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         patch.setenv("DIFF2I2P_OPS", "torch")
         patch.setattr(torch, "autocast", on_cpu(autocast))
         patch.setattr(torch, "is_autocast_enabled", on_cpu(enabled))
+        patch.setattr(torch.cuda, "synchronize", lambda device=None: None)
         yield

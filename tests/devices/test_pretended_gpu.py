@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,17 @@ import torch
 from pretended_gpu import CUDA, on_gpu, pretended_gpu
 from torch import Tensor
 
+from diff2i2p_core.cli import doctor
+from diff2i2p_core.cli.options import check_device
 from diff2i2p_core.data.pair import Batch
+from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.localization import retrieval
 from diff2i2p_core.localization.localizer import Localizer
-from diff2i2p_core.localization.settings import LocalizerSettings
+from diff2i2p_core.localization.settings import LocalizerSettings, Precision
 from diff2i2p_core.mapping.viewpoints import looking
 from diff2i2p_core.models.checkpoint import load_model
+from diff2i2p_core.ops import backend, grid
 from diff2i2p_core.ops.pyramid import build_pyramid
 
 CAMERA = Camera(320, 240, 260, 260, 159.5, 119.5)
@@ -38,7 +42,7 @@ def all_on_gpu(parts: Any) -> bool:
     return all(on_gpu(v) for f in fields(parts) if isinstance(v := getattr(parts, f.name), Tensor))
 
 
-REFUSED = {
+REFUSED: dict[str, Callable[[Tensor], Any]] = {
     "numpy": lambda x: x.numpy(),
     "asarray": np.asarray,
     "sum": lambda x: x + torch.ones(3, 4),
@@ -77,11 +81,27 @@ def test_what_cuda_takes_is_taken(gpu: None) -> None:
 
 
 def test_network(gpu: None, tiny_weights: Path, room_batch: Batch) -> None:
-    model, moved = load_model(tiny_weights, "cuda"), room_batch.to("cuda")
-    with torch.no_grad():
-        images, submaps = model.encode_image(moved.images), model.encode_cloud(moved.pyramid, moved.features)
-        found = model.match_many(images[0], submaps)
-    assert all(map(all_on_gpu, [*images, *submaps, *found]))
+    def features(device: str) -> list[Any]:
+        model, batch = load_model(tiny_weights, device), room_batch.to(device)
+        with torch.no_grad():
+            images, submaps = (
+                model.encode_image(batch.images),
+                model.encode_cloud(batch.pyramid, batch.features),
+            )
+            return [
+                *images,
+                *submaps,
+                *model.fuse_many(images[0], submaps),
+                *model.match_many(images[0], submaps),
+            ]
+
+    there, here = features("cuda"), features("cpu")
+    assert all(map(all_on_gpu, there))
+    assert not any(map(on_gpu, (t for part in here for t in vars(part).values() if isinstance(t, Tensor))))
+    for a, b in zip(there[:6], here[:6], strict=True):
+        for name, tensor in vars(b).items():
+            if isinstance(tensor, Tensor):
+                torch.testing.assert_close(getattr(a, name).cpu(), tensor, rtol=1e-4, atol=1e-5)
 
 
 def test_pyramid(gpu: None, room_cloud: tuple[np.ndarray, np.ndarray]) -> None:
@@ -101,7 +121,7 @@ def test_localizer(
     gpu: None,
     tiny_weights: Path,
     room_cloud: tuple[np.ndarray, np.ndarray],
-    precision: str,
+    precision: Precision,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     localizer = Localizer.from_cloud(
@@ -120,3 +140,55 @@ def test_localizer(
     assert all(len(pixels) for pixels, _, _ in localizer._match(features, [0, 1], CAMERA))
     localizer.localize(IMAGE, CAMERA)
     localizer.localize(IMAGE, CAMERA, prior=VIEWS[0])
+
+
+@pytest.mark.parametrize(("capability", "runs"), [((9, 0), True), ((8, 0), True), ((7, 5), False)])
+def test_kernels_run_where_triton_does(
+    gpu: None, monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], runs: bool
+) -> None:
+    pytest.importorskip("triton")
+    monkeypatch.setenv("DIFF2I2P_OPS", "auto")
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    backend._runs_triton.cache_clear()
+    assert backend.use_triton(torch.zeros(1, device="cuda")) is runs
+    assert not backend.use_triton(torch.zeros(1))
+    monkeypatch.setattr(torch.version, "cuda", None)  # AMD's
+    backend._runs_triton.cache_clear()
+    assert not backend.use_triton(torch.zeros(1, device="cuda"))
+    backend._runs_triton.cache_clear()
+
+
+def test_only_a_gpu_that_is_there_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert [check_device(name) for name in ("cuda", "cuda:1", "cpu")] == ["cuda", "cuda:1", "cpu"]
+    with pytest.raises(InputError, match="give cpu or one of cuda:0 to cuda:1"):
+        check_device("cuda:2")
+
+
+def test_doctor_runs_a_kernel(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    (check,) = doctor._kernels()
+    assert check.status == "ok"
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("Failed to find C compiler.")
+
+    monkeypatch.setattr(grid, "grid_subsample", fail)
+    (check,) = doctor._kernels()
+    assert check.status == "note" and "C compiler" in check.found and "gcc" in check.mend
+
+
+def test_products_follow_torchs_switch() -> None:
+    """The new one, too: where it was set, torch refuses to read the old one."""
+    kernels = pytest.importorskip("diff2i2p_core.ops.kernels.kpconv")
+    switches = torch.backends.cuda.matmul
+    name = "fp32_precision" if hasattr(switches, "fp32_precision") else "allow_tf32"
+    before = getattr(switches, name)
+    assert not kernels._allows_tf32()
+    try:
+        setattr(switches, name, "tf32" if name == "fp32_precision" else True)
+        assert kernels._allows_tf32()
+    finally:
+        setattr(switches, name, before)

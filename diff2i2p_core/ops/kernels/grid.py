@@ -23,7 +23,7 @@ def segment_means(points: Tensor, order: Tensor, starts: Tensor) -> Tensor:
     return means
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_points", "num_segments"])
 def _segment_means(points, order, starts, means, num_points, num_segments, BLOCK: tl.constexpr):
     segment = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     real = segment < num_segments

@@ -135,7 +135,7 @@ class _Sums:
         channels = self.features.shape[1]
         block = min(128, max(16, triton.next_power_of_2(channels)))
         # tl.dot rounds float32 to TF32 if let; torch's own switch for matrix products decides here too.
-        precision = "tf32" if torch.backends.cuda.matmul.allow_tf32 else "ieee"
+        precision = "tf32" if _allows_tf32() else "ieee"
         with torch.cuda.device_of(self.features):
             _sum_neighbors[(rows, triton.cdiv(channels, block))](
                 self.features,
@@ -164,7 +164,14 @@ class _Sums:
         return self.buffer[:rows]
 
 
-@triton.jit
+def _allows_tf32() -> bool:
+    matmul = torch.backends.cuda.matmul
+    if hasattr(matmul, "fp32_precision"):  # torch 2.9 on; where it was set, `allow_tf32` raises
+        return bool(matmul.fp32_precision == "tf32")
+    return bool(matmul.allow_tf32)
+
+
+@triton.jit(do_not_specialize=["first", "num_others"])
 def _sum_neighbors(
     features,
     centers,

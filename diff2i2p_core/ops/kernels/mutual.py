@@ -42,7 +42,7 @@ def best_in_patches(
     return best, numbers, of_columns.topk(in_column, dim=1).values[:, -1]
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["width", "total"])
 def best_in_block(
     rows, columns, row_features, column_features, best, numbers, of_columns,
     height, width, total, row_stride, row_channel_stride, column_stride, column_channel_stride,

@@ -73,7 +73,7 @@ class CellSearch:
         return table
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_queries"])
 def _search(
     queries,
     points,

@@ -97,7 +97,7 @@ def corner(u, v, seen, height, width, DU: tl.constexpr, DV: tl.constexpr):
     return cell, inside, right if DU else 1 - right, down if DV else 1 - down
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def front_depth(
     points, cameras, camera_stride, count, height, width, near, far, front, BLOCK: tl.constexpr
 ):  # fmt: skip
@@ -108,7 +108,7 @@ def front_depth(
         tl.atomic_min(front + cell, z.to(tl.int32, bitcast=True), mask=there, sem="relaxed")
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def accumulate(
     points, cameras, camera_stride, count, height, width, near, far,
     front, total, excess, coverage, gamma, BLOCK: tl.constexpr,
@@ -136,7 +136,7 @@ def finish(front, total, excess, depth, cells, BLOCK: tl.constexpr):
     tl.store(depth + cell, mean, mask=cell < cells)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def gather_gradients(
     points, cameras, camera_stride, count, height, width, near, far,
     front, total, excess, grad_depth, grad_coverage, gamma, grad_points, partial,

@@ -74,7 +74,7 @@ def round_half_to_even(x):
     return tl.where((rest > 0.5) | ((rest == 0.5) & (odd == 1)), below + 1, below)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def scatter_nearest(
     points, cameras, camera_stride, count, height, width, near, far, nearest,
     RELEASED: tl.constexpr, BLOCK: tl.constexpr,
@@ -102,7 +102,7 @@ def unpack(nearest, depth, winner, total, BLOCK: tl.constexpr):
     tl.store(winner + cell, tl.where(empty, -1, key & 0xFFFFFFFF), mask=cell < total)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def scatter_back(grad_depth, winner, grad_points, count, pixels, BLOCK: tl.constexpr):
     """No atomics: a point falls into one pixel, so it wins one at most."""
     sample = tl.program_id(1).to(tl.int64)
