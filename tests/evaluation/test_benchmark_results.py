@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from html_page import Balance
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.evaluation import benchmark
@@ -74,23 +74,6 @@ def test_markdown_stands_beside_the_published_rows_of_its_benchmark(folder: Path
     assert {line.count("|") for line in tables} == {14, 11, 6}
     benchmark.write_markdown(path, "Title", RELEASED, summary, "rgbd_scenes_v2")
     assert "| Diff2I2P | 36.9 | 77.1 | 60.5 |" in path.read_text()
-
-
-class Balance(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.images = 0
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in ("meta", "img"):
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.images += tag == "img"
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open and self.open.pop() == tag
 
 
 def test_the_report_is_one_well_formed_page_with_three_pairs(folder: Path) -> None:

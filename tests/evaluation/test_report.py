@@ -3,37 +3,15 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+from html_page import Balance
 
 from diff2i2p_core.evaluation.plots import cumulative_curve, grade
 from diff2i2p_core.evaluation.report import headline, pick_frames, write_report
 from diff2i2p_core.evaluation.trajectory import QueryResult, summarize
 from diff2i2p_core.geometry.se3 import exp
-
-VOID = {"meta", "img", "line", "circle", "path", "polyline", "image", "br"}
-
-
-class Balance(HTMLParser):
-    """Collects open tags and attributes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.links: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.links += [value or "" for name, value in attrs if name in ("src", "href")]
-        if tag not in VOID or tag in ("circle", "path"):
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.links += [value or "" for name, value in attrs if name in ("src", "href")]
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open and self.open.pop() == tag
 
 
 def results() -> list[QueryResult]:

@@ -93,17 +93,13 @@ class Pipeline:
         self.parameters = frames.parameters
         self._tracker: Tracker | None = None
         self._initial: Matrix | None = None
+        """map_from_body given from outside and not used yet."""
         self._lock = threading.Lock()
 
     @property
     def localizer(self) -> Localizing | None:
         """Of the map in use."""
         return None if self._tracker is None else self._tracker.localizer
-
-    @property
-    def initial(self) -> Matrix | None:
-        """map_from_body given from outside and not used yet."""
-        return self._initial
 
     def reset(self) -> None:
         """Forget every pose: the next image is searched in the whole map."""
