@@ -14,6 +14,8 @@ import torch
 from pretended_gpu import CUDA, on_gpu, pretended_gpu
 from torch import Tensor
 
+from diff2i2p_core.benchmarks import ops, training
+from diff2i2p_core.benchmarks.measure import cases_of
 from diff2i2p_core.cli import doctor
 from diff2i2p_core.cli.options import check_device
 from diff2i2p_core.data.pair import Batch
@@ -22,8 +24,11 @@ from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.localization import retrieval
 from diff2i2p_core.localization.localizer import Localizer
 from diff2i2p_core.localization.settings import LocalizerSettings, Precision
+from diff2i2p_core.mapping.clouds import Cloud
+from diff2i2p_core.mapping.map_file import save_map
 from diff2i2p_core.mapping.viewpoints import looking
-from diff2i2p_core.models.checkpoint import load_model
+from diff2i2p_core.models.checkpoint import load_model, save_model
+from diff2i2p_core.models.diff2i2p import Diff2I2P
 from diff2i2p_core.ops import backend, grid
 from diff2i2p_core.ops.pyramid import build_pyramid
 
@@ -140,6 +145,35 @@ def test_localizer(
     assert all(len(pixels) for pixels, _, _ in localizer._match(features, [0, 1], CAMERA))
     localizer.localize(IMAGE, CAMERA)
     localizer.localize(IMAGE, CAMERA, prior=VIEWS[0])
+
+
+def test_depth_and_tuning_from_a_map_file(
+    gpu: None, tiny_weights: Path, room_cloud: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    settings = {"mode": "rgbd", "tuning": True, "point_features": "geometry"}
+    weights = tmp_path / "rgbd.safetensors"
+    save_model(Diff2I2P(load_model(tiny_weights).config.model_copy(update=settings)), weights)
+    built = Localizer.for_single_cloud(Cloud(room_cloud[0], None), weights, device="cuda")
+    save_map(built.map, tmp_path / "room.map")
+    localizer = Localizer.open(tmp_path / "room.map", weights, device="cuda")
+    depth = np.full(IMAGE.shape[:2], 2, np.float32)
+    with torch.inference_mode():
+        features = localizer._encode(IMAGE, CAMERA, depth)[0]
+        (found,) = localizer.model.match_many(features, [localizer._submaps[0]])
+    assert all_on_gpu(features) and all_on_gpu(found) and found.offsets is not None
+    localizer.localize(IMAGE, CAMERA, depth=depth)
+
+
+@pytest.mark.parametrize("part", ["ops", "training"])
+def test_benchmarks_but_the_kernels(gpu: None, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    monkeypatch.setattr(ops, "POINTS", 300)
+    monkeypatch.setattr(training, "POINTS", 300)
+    monkeypatch.setattr(training, "SIZE", (48, 64))
+    ops._levels.cache_clear()
+    for case in cases_of(part):
+        if case.kernel_of is None:
+            case.prepare("cuda")()
+    ops._levels.cache_clear()
 
 
 @pytest.mark.parametrize(("capability", "runs"), [((9, 0), True), ((8, 0), True), ((7, 5), False)])
