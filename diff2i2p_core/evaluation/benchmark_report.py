@@ -16,12 +16,7 @@ from diff2i2p_core.evaluation.benchmark import (
     table_rows,
 )
 from diff2i2p_core.evaluation.cache import CacheInfo, read_registration, registration_path
-from diff2i2p_core.evaluation.pair_pictures import pair_panel
-from diff2i2p_core.evaluation.plots import cumulative_curve, histogram
-from diff2i2p_core.evaluation.protocol import Protocol
-from diff2i2p_core.evaluation.published import PUBLISHED_HEAD, PUBLISHED_NOTES
-from diff2i2p_core.evaluation.registration import PairMetrics, Summary
-from diff2i2p_core.evaluation.report import (
+from diff2i2p_core.evaluation.page import (
     about_card,
     best_median_worst,
     figures,
@@ -29,6 +24,11 @@ from diff2i2p_core.evaluation.report import (
     tiles,
     write_page,
 )
+from diff2i2p_core.evaluation.pair_pictures import pair_panel
+from diff2i2p_core.evaluation.plots import cumulative_curve, histogram
+from diff2i2p_core.evaluation.protocol import Protocol
+from diff2i2p_core.evaluation.published import PUBLISHED_HEAD, PUBLISHED_NOTES
+from diff2i2p_core.evaluation.registration import PairMetrics, Summary
 from diff2i2p_core.localization.overlay import Image
 
 

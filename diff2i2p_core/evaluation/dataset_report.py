@@ -12,8 +12,8 @@ import numpy as np
 from diff2i2p_core.data.benchmark import read_cloud, read_frame
 from diff2i2p_core.data.metadata import Entry
 from diff2i2p_core.data.preparation.check import Check
+from diff2i2p_core.evaluation.page import about_card, figures, plain_table, tiles, write_page
 from diff2i2p_core.evaluation.plots import histogram
-from diff2i2p_core.evaluation.report import about_card, figures, plain_table, tiles, write_page
 from diff2i2p_core.geometry.se3 import invert
 from diff2i2p_core.localization.overlay import (
     PANEL_WIDTH,

@@ -13,22 +13,19 @@ import numpy as np
 
 from diff2i2p_core.data.bags.camera import BagCamera
 from diff2i2p_core.data.trajectories import write_trajectory
-from diff2i2p_core.evaluation.plots import histogram, top_view
-from diff2i2p_core.evaluation.replay import Replay
-from diff2i2p_core.evaluation.replay_metrics import RECALL_LIMITS, recall_name
-from diff2i2p_core.evaluation.replay_plots import errors_over_time
-from diff2i2p_core.evaluation.report import (
+from diff2i2p_core.evaluation.page import (
     about_card,
     best_median_worst,
-    color_key,
     figures,
-    frame_caption,
-    frame_table,
-    pick_frames,
     plain_table,
     tiles,
     write_page,
 )
+from diff2i2p_core.evaluation.plots import histogram, top_view
+from diff2i2p_core.evaluation.replay import Replay
+from diff2i2p_core.evaluation.replay_metrics import RECALL_LIMITS, recall_name
+from diff2i2p_core.evaluation.replay_plots import errors_over_time
+from diff2i2p_core.evaluation.report import color_key, frame_caption, frame_table, pick_frames
 from diff2i2p_core.evaluation.requirements import Verdict
 from diff2i2p_core.evaluation.trajectory import QueryResult
 from diff2i2p_core.files import write_text
