@@ -9,10 +9,12 @@ and white balance of map and image may differ. How well both agree in the end te
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from diff2i2p_core.geometry.camera import Camera
@@ -22,21 +24,21 @@ from diff2i2p_core.mapping.submaps import visible_points
 
 LEVELS = (40, 80, 160)
 """Widths of the pyramid's images."""
-ROUNDS, STEPS = 2, 8
-"""Drawings a level, Gauss-Newton steps a drawing at most."""
+DRAWINGS, STEPS = (2, 2, 4), 8
+"""Of each level, and Gauss-Newton steps of a drawing; at most."""
 ENOUGH = 0.01
 """Pixels of a level: a step that moves them less is the last."""
 BLUR = 1.0
 """Standard deviation, in pixels of a level, of the blur of both pictures: it widens the basin."""
-MAX_SAMPLES = 3000
-"""Pixels compared at a level: the information of more is the same."""
+RESTS_METRES, RESTS_DEG = 0.0005, 0.015
+"""A drawing that moves the pose less is the last of its level."""
+MAX_SAMPLES = 10000
+"""Pixels compared at a level."""
 MIN_SAMPLES = 150
 GAINS = (0.3, 3.0)
 """Between the contrast of the map and of the image."""
 HOPELESS = 0.3
 """Agreement at any level below which no more is tried."""
-RESEEN_METRES, RESEEN_DEG = 0.05, 3.0
-"""What is visible is found anew when the pose has moved farther."""
 MAX_DEPTH = 6.0
 """Metres; farther points are not drawn."""
 
@@ -57,21 +59,27 @@ class Alignment:
 @dataclass(frozen=True)
 class _Level:
     camera: Camera
-    colors: Floats
-    """(H, W, 3)."""
+    colors: torch.Tensor
+    """(3, H, W)."""
 
     @property
     def limits(self) -> NDArray[np.int64]:
         """The largest column and row."""
         return np.array([self.camera.width, self.camera.height]) - 1
 
+    def sample(self, pixels: Array) -> Floats:
+        """Bilinear colours (3, K) at pixels (K, 2), at the border for those outside."""
+        grid = torch.from_numpy((pixels * (2 / self.limits) - 1).astype(np.float32))
+        found = F.grid_sample(self.colors[None], grid[None, None], padding_mode="border", align_corners=True)
+        return np.asarray(found[0, :, 0].numpy())
+
 
 class _Drawing(NamedTuple):
-    colors: Array
-    """(K, 3)."""
-    by_u: Array
-    """(K, 3) derivatives of the colours."""
-    by_v: Array
+    colors: Floats
+    """(3, K)."""
+    by_u: Floats
+    """(3, K) derivatives of the colours."""
+    by_v: Floats
     points: Array
     """(K, 3) map frame."""
     share: float
@@ -100,21 +108,19 @@ class PhotometricTarget:
         contrast, the colours have nothing in common, or the pose moves farther than the limits.
         """
         pose, found = np.array(start), None
-        seen, seen_from = np.empty(0, np.int64), None
-        for level in self._levels:
-            for _ in range(ROUNDS):
-                if seen_from is None or not is_near(pose, seen_from, RESEEN_METRES, RESEEN_DEG):
-                    view = invert(pose)
-                    seen = visible_points(
-                        points, view, level.camera, max_depth=MAX_DEPTH, voxel=voxel, margin=0.1
-                    )
-                    seen_from = pose
+        for level, drawings in zip(self._levels, DRAWINGS, strict=True):
+            for _ in range(drawings):
+                seen = visible_points(
+                    points, invert(pose), level.camera, max_depth=MAX_DEPTH, voxel=voxel, margin=0.1
+                )
                 found = _fit(level, pose, points[seen], colors[seen])
                 if found is None or found.agreement < HOPELESS:
                     return None
-                pose = found.map_from_camera
+                before, pose = pose, found.map_from_camera
                 if not is_near(pose, start, max_metres, max_deg):
                     return None
+                if is_near(pose, before, RESTS_METRES, RESTS_DEG):
+                    break
         return found
 
 
@@ -122,7 +128,8 @@ def _level(image: NDArray[np.uint8], camera: Camera, width: int) -> _Level:
     small = camera.scaled_to(width, max(1, round(camera.height * width / camera.width)))
     size = (small.width, small.height)
     colors = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-    return _Level(small, np.asarray(cv2.GaussianBlur(colors, (0, 0), BLUR), np.float32))
+    blurred = torch.from_numpy(cv2.GaussianBlur(colors, (0, 0), BLUR))
+    return _Level(small, blurred.permute(2, 0, 1).contiguous())
 
 
 def _fit(level: _Level, start: Array, points: Floats, colors: NDArray[np.uint8]) -> Alignment | None:
@@ -132,33 +139,37 @@ def _fit(level: _Level, start: Array, points: Floats, colors: NDArray[np.uint8])
     the pose the other way.
     """
     drawing = _draw(level.camera, start, points, colors)
-    drawn, count = drawing.colors, len(drawing.colors)
+    drawn, count = drawing.colors, len(drawing.points)
     if count < MIN_SAMPLES:
         return None
     pixels, _, jacobian = reprojection(start, drawing.points, level.camera)
-    residual, gain, _ = _misfit(drawn, _sample(level.colors, pixels))
-    squared = (residual * residual) @ np.ones(3)
+    residual, gain, _ = _misfit(drawn, level.sample(pixels), np.ones(count, np.float32))
+    squared = (residual * residual).sum(axis=0)
     weight = 1 / (1 + squared / (2.25 * np.median(squared) + 1e-6))
-    by_u, by_v = (drawing.by_u * gain)[:, :, None], (drawing.by_v * gain)[:, :, None]
-    slopes = (by_u * jacobian[:, None, 0] + by_v * jacobian[:, None, 1]).reshape(-1, 6)
-    weighted = (slopes.reshape(count, -1) * weight[:, None]).reshape(-1, 6).T
-    hessian = weighted @ slopes
+    by_u, by_v = drawing.by_u * gain, drawing.by_v * gain
+    along_u, along_v = (np.ascontiguousarray(jacobian[:, axis]) for axis in (0, 1))
+    # The colours' structure tensor at each pixel weighs how the pixel moves.
+    across = (weight * (by_u * by_v).sum(axis=0))[:, None]
+    hessian = along_u.T @ ((weight * (by_u * by_u).sum(axis=0))[:, None] * along_u + across * along_v)
+    hessian += along_v.T @ ((weight * (by_v * by_v).sum(axis=0))[:, None] * along_v + across * along_u)
     if np.linalg.eigvalsh(hessian)[0] <= 1e-9 * np.trace(hessian):
         return None
     pose = start
     for _ in range(STEPS):
-        step = np.linalg.solve(hessian, weighted @ residual.ravel())
+        pull = (weight * (by_u * residual).sum(axis=0)) @ along_u
+        pull += (weight * (by_v * residual).sum(axis=0)) @ along_v
+        step = np.linalg.solve(hessian, pull)
         # Made rigid: the product has three times the rounding errors of `start`, as the next start has of it.
         pose = rigid(start @ invert(perturb(start, step)) @ pose)
         pixels, z = level.camera.project(transform_points(invert(pose), drawing.points))
-        inside = (z > 0.1) & (pixels >= 0).all(axis=1) & (pixels <= level.limits).all(axis=1)
-        if inside.sum() < MIN_SAMPLES:
+        u, v = pixels.T
+        inside = (z > 0.1) & (u >= 0) & (v >= 0) & (u <= level.limits[0]) & (v <= level.limits[1])
+        if np.count_nonzero(inside) < MIN_SAMPLES:
             return None
-        residual = np.zeros_like(drawn)
-        residual[inside], _, agreement = _misfit(drawn[inside], _sample(level.colors, pixels[inside]))
-        if np.abs(jacobian @ step).mean() < ENOUGH:
+        residual, _, agreement = _misfit(drawn, level.sample(pixels), inside.astype(np.float32))
+        if np.abs(along_u @ step).mean() + np.abs(along_v @ step).mean() < 2 * ENOUGH:
             break
-    variance = float(weight @ (residual * residual).sum(axis=1) / (3 * weight[inside].sum()))
+    variance = float(weight @ (residual * residual).sum(axis=0) / (3 * weight[inside].sum()))
     covariance = np.linalg.inv(hessian) * variance
     return Alignment(pose, covariance, agreement, drawing.share * float(inside.mean()))
 
@@ -181,44 +192,41 @@ def _draw(camera: Camera, pose: Array, points: Floats, colors: NDArray[np.uint8]
     picture = blurred / np.maximum(blurred[..., :1], 1e-6)
     known = cv2.erode((blurred[..., 0] > 1e-3).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     known &= image[..., 0] > 1e-3
-    chosen = np.flatnonzero(known)
-    chosen = chosen[:: max(1, -(-len(chosen) // MAX_SAMPLES))]
+    # Diagonals that the pose does not shift: what another choice of pixels would change is noise.
+    v, u = np.nonzero(known)
+    kept = (u + v) % -(-known.size // MAX_SAMPLES) == 0
+    v, u = v[kept], u[kept]
+    chosen = v * width + u
+
+    def of_chosen(image: NDArray[Any]) -> Floats:
+        return np.ascontiguousarray(image.reshape(height * width, -1)[chosen].T)
+
     by_u, by_v = (
-        np.asarray(cv2.Sobel(picture[..., 2:], cv2.CV_64F, *axes, ksize=3, scale=1 / 8), np.float64)
+        of_chosen(cv2.Sobel(picture[..., 2:], cv2.CV_32F, *axes, ksize=3, scale=1 / 8))
         for axes in ((1, 0), (0, 1))
     )
-    _, depth, *_ = at = picture.reshape(-1, 5)[chosen].astype(np.float64).T
-    v, u = np.divmod(chosen, width)
+    at = of_chosen(picture)
+    depth = at[1].astype(np.float64)
     in_camera = np.stack(
         [(u - camera.cx) / camera.fx * depth, (v - camera.cy) / camera.fy * depth, depth], axis=1
     )
     return _Drawing(
-        colors=at[2:].T,
-        by_u=by_u.reshape(-1, 3)[chosen],
-        by_v=by_v.reshape(-1, 3)[chosen],
+        colors=at[2:],
+        by_u=by_u,
+        by_v=by_v,
         points=transform_points(pose, in_camera),
         share=float(known.mean()),
     )
 
 
-def _misfit(drawn: Array, observed: Array) -> tuple[Array, Array, float]:
-    """What the drawn colours (K, 3) leave of the observed ones, with the gain (3,) and offset of each channel
-    that fit best, and the mean correlation of both."""
-    mean, target = drawn.mean(axis=0), observed.mean(axis=0)
-    centered, wanted = drawn - mean, observed - target
-    power, cross = (centered**2).mean(axis=0), (centered * wanted).mean(axis=0)
+def _misfit(drawn: Floats, observed: Floats, used: Floats) -> tuple[Floats, Floats, float]:
+    """What the drawn colours (3, K) leave of the observed ones, with the gain (3, 1) and offset of each
+    channel that fit best, and the mean correlation of both; over the pixels whose `used` (K,) is 1, not 0."""
+    share = used / used.sum()
+    centered, wanted = (used * (x - (x @ share)[:, None]) for x in (drawn, observed))
+    power, cross, target = (
+        ((x * y) @ share)[:, None] for x, y in ((centered, centered), (centered, wanted), (wanted, wanted))
+    )
     gain = np.clip(cross / np.maximum(power, 1.0), *GAINS)
-    correlation = cross / np.sqrt(np.maximum(power * (wanted**2).mean(axis=0), 1.0))
+    correlation = cross / np.sqrt(np.maximum(power * target, 1.0))
     return wanted - centered * gain, gain, float(correlation.mean())
-
-
-def _sample(stack: Floats, pixels: Array) -> Array:
-    """Bilinear values (K, C) of a picture (H, W, C) at pixels (K, 2), at its border for those outside."""
-    limits = np.array(stack.shape[1::-1]) - 1
-    pixels = np.clip(pixels, 0, limits)
-    corner = np.minimum(pixels.astype(np.int64), limits - 1)
-    right, down = (pixels - corner).T[:, :, None].astype(np.float32)
-    u, v = corner.T
-    above = stack[v, u] * (1 - right) + stack[v, u + 1] * right
-    below = stack[v + 1, u] * (1 - right) + stack[v + 1, u + 1] * right
-    return np.asarray(above * (1 - down) + below * down, np.float64)

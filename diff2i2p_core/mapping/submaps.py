@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 
 from diff2i2p_core.geometry.camera import Camera
@@ -87,13 +88,12 @@ def visible_points(
     of the depth, and the local slope of the surface, behind the front are hidden.
     """
     matrix = np.asarray(camera_from_map, np.float32)
-    depth = points @ matrix[2, :3] + matrix[2, 3]
+    x, y, depth = (points @ matrix[:3, :3].T + matrix[:3, 3]).T
     kept = np.flatnonzero((depth > min_depth) & (depth < max_depth))
-    z = depth[kept]
+    x, y, z = x[kept], y[kept], depth[kept]
     scale = np.float32(_BUFFER_LONG_SIDE / (max(camera.width, camera.height) * (1 + 2 * margin)))
     width = math.ceil(camera.width * (1 + 2 * margin) * scale)
     height = math.ceil(camera.height * (1 + 2 * margin) * scale)
-    x, y = (points[kept] @ matrix[:2, :3].T + matrix[:2, 3]).T
     u = (np.float32(camera.fx) * x / z + np.float32(camera.cx + 0.5 + margin * camera.width)) * scale
     v = (np.float32(camera.fy) * y / z + np.float32(camera.cy + 0.5 + margin * camera.height)) * scale
     inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
@@ -117,13 +117,15 @@ def _front_limit(
     height, width = shape
     level = np.clip(np.ceil(np.log2(footprint_at_1m / z)), 0, _MAX_LEVEL).astype(np.int64)
     limit = np.full(shape, np.inf, np.float32)
-    for n in np.unique(level):
-        step = 1 << int(n)
-        mine = level == n
+    for n in range(_MAX_LEVEL + 1):
+        mine = np.flatnonzero(level == n)
+        if not len(mine):
+            continue
+        step = 1 << n
         h, w = -(-height // step), -(-width // step)
-        nearest = np.full(h * w, np.inf, np.float32)
-        np.minimum.at(nearest, (rows[mine] >> n) * w + (columns[mine] >> n), z[mine])
-        front = nearest.reshape(h, w)
+        cell = torch.from_numpy((rows[mine] >> n) * w + (columns[mine] >> n))
+        nearest = torch.full((h * w,), math.inf).scatter_reduce_(0, cell, torch.from_numpy(z[mine]), "amin")
+        front = nearest.numpy().reshape(h, w)
         tolerated = front * np.float32(1.03) + np.float32(voxel) + _slope(front)
         full = tolerated.repeat(step, axis=0).repeat(step, axis=1)[:height, :width]
         np.minimum(limit, full, out=limit)
