@@ -82,6 +82,8 @@ def test_what_cuda_takes_is_taken(gpu: None) -> None:
     ]
     assert all(t.device == CUDA and t.is_cuda for t in taken)
     assert x.cpu().numpy().sum() == 4
+    y = torch.ones(2)
+    assert torch.as_tensor(y, device="cuda").is_cuda and y.is_cpu
     assert torch.ones(2, 2)[:, torch.tensor(1, device="cuda")].device.type == "cpu"
 
 

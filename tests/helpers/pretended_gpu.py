@@ -23,7 +23,7 @@ _LABEL = "_pretended"
 _TO_NUMPY: set[Any] = {Tensor.numpy, Tensor.__array__}
 _MOVES = {Tensor.to, Tensor.cuda, Tensor.cpu}
 _NEW_FROM_DATA = {torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor}
-_COPIES = {Tensor.copy_, Tensor.type_as, torch._has_compatible_shallow_copy_type}
+_COPIES = {Tensor.copy_, torch._has_compatible_shallow_copy_type}
 _NO_SCALARS = {torch.cat, torch.stack, torch.searchsorted, torch.bucketize}
 _INDEXES = {Tensor.__getitem__, Tensor.__setitem__}
 
@@ -114,6 +114,8 @@ class PretendedGpu(TorchFunctionMode):
         if gpu and isinstance(kwargs.get("generator"), torch.Generator):
             raise RuntimeError("Expected a 'cuda' device type for generator but found 'cpu'")
         result = func(*args, **kwargs)
+        if isinstance(result, Tensor) and device is not None and gpu != on_gpu(result):
+            result = result.clone()  # `as_tensor` may give its argument
         return _labelled(result, gpu) if gpu or device is not None else result
 
     @staticmethod
