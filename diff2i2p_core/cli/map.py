@@ -22,7 +22,7 @@ def build(
     source: Annotated[
         Path,
         typer.Argument(
-            metavar="CLOUD", help="Cloud file, or folder of posed RGB-D frames.", show_default=False
+            metavar="SOURCE", help="Cloud file, or folder of posed RGB-D frames.", show_default=False
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="MAP", help="Map file to write.")],

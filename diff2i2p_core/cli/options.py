@@ -28,7 +28,13 @@ Precision = Annotated[
     typer.Option(help="Of the image branch: float32, bfloat16, float16; half is faster, poses move by mm."),
 ]
 Image = Annotated[Path, typer.Option(help="The image, PNG or JPEG.")]
-CameraText = Annotated[str, typer.Option("--camera", help="camera_info YAML, or fx,fy,cx,cy in pixels.")]
+CameraText = Annotated[
+    str,
+    typer.Option(
+        "--camera",
+        help="camera_info YAML, or without distortion: 3x3 matrix (.txt) or fx,fy,cx,cy in pixels.",
+    ),
+]
 Depth = Annotated[
     Path | None, typer.Option(help="Depth registered to the image, 16-bit PNG in mm; for rgbd weights.")
 ]
@@ -36,12 +42,16 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and 
 
 
 def parse_camera(text: str, image: NDArray[np.uint8]) -> Camera:
-    """The camera of `--camera`; four numbers take the size of the image, a YAML file must have it."""
+    """The camera of `--camera`; numbers and a matrix take the image's size, a YAML file must have it."""
+    from diff2i2p_core.data.frames import read_matrix
     from diff2i2p_core.geometry.camera import Camera
 
     height, width = image.shape[:2]
     if text.count(",") == 3 and not Path(text).exists():
         return Camera.from_text(text, width, height)
+    if Path(text).suffix == ".txt":
+        matrix = read_matrix(Path(text), (3, 3), "give an existing file", "give a camera matrix")
+        return Camera.from_matrix(matrix, width, height)
     camera = Camera.from_yaml(text)
     if (camera.width, camera.height) != (width, height):
         raise InputError(
@@ -108,13 +118,14 @@ def _in_words(result: Localization) -> str:
     sigma = np.sqrt(np.diag(result.covariance))
     position = ", ".join(f"{value:.3f}" for value in result.map_from_camera[:3, 3])
     quaternion = ", ".join(f"{value:.4f}" for value in to_quaternion(result.map_from_camera))
+    agreement = f"\n  colours      agree with the map's by {result.agreement:.2f}" if result.agreement else ""
     latency = ", ".join(f"{name} {value:.0f} ms" for name, value in result.latency_ms.items())
     return (
         f"localized in submap {result.submap}\n"
         f"  position     {position} m (1 sigma {np.linalg.norm(sigma[:3]) * 100:.1f} cm)\n"
         f"  quaternion   {quaternion} (x y z w; 1 sigma {np.degrees(np.linalg.norm(sigma[3:])):.2f} deg)\n"
         f"  inliers      {result.num_inliers} of {result.num_correspondences} ({result.inlier_ratio:.0%}), "
-        f"reprojection error {result.reprojection_error_px:.1f} px\n"
+        f"reprojection error {result.reprojection_error_px:.1f} px{agreement}\n"
         f"  latency      {latency}"
     )
 

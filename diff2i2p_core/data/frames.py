@@ -166,11 +166,10 @@ def decode_depth(
 
 
 def _bytes(path: Path | str) -> bytes:
-    """The file's bytes; none if it cannot be read, which the decoders report."""
     try:
         return Path(path).read_bytes()
-    except OSError:
-        return b""
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give an image file") from None
 
 
 def _decoded(encoded: bytes, flags: int) -> NDArray[Any] | None:

@@ -94,6 +94,8 @@ def _explain(error: ValidationError, root: type[BaseModel], prefix: str = "") ->
         return f"'{where}' is missing; add it"
     if not where:
         return first["msg"].removeprefix("Value error, ")
+    if first["type"] == "model_type":
+        return f"'{where}': {first['input']!r} is not a section; give its settings as {{key: value, ...}}"
     message = first["msg"]
     return f"'{where}': {message[:1].lower()}{message[1:]}; mend the value"
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.files import atomic_path
+from diff2i2p_core.mapping import clouds
 from diff2i2p_core.mapping.packed import BY_POINT, BY_SUPERPOINT, HALF, Block, PackedSubmaps, pack
 from diff2i2p_core.mapping.submaps import SubmapSettings
 from diff2i2p_core.mapping.tensor_file import StreamedTensor, write_tensors
@@ -196,6 +197,8 @@ def block_of(path: Path | str, tensors: dict[str, Tensor]) -> Block:
 def _opened(path: Path | str) -> Any:
     if not Path(path).is_file():
         raise InputError(f"{path}: no such map file; build one with `diff2i2p map build`")
+    if Path(path).suffix.lower() in clouds.SUFFIXES:
+        raise InputError(f"{path}: a cloud, no map file; make one of it with `diff2i2p map build`")
     try:
         return safe_open(str(path), framework="pt")
     except (SafetensorError, OSError) as error:

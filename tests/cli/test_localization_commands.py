@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from in_process import Command
 
+from diff2i2p_core.cli import options
 from diff2i2p_core.data.trajectories import write_trajectory
 from diff2i2p_core.localization.localizer import Localizer
 from diff2i2p_core.localization.result import Localization
@@ -150,6 +151,7 @@ def test_localized_is_json_and_status_0(
             num_inliers=100,
             inlier_ratio=0.5,
             reprojection_error_px=3.25,
+            agreement=0.93,
             submap=1,
             latency_ms={"image": 1.0, "match": 2.0, "pose": 3.0},
             inlier_pixels=np.zeros((0, 2)),
@@ -168,6 +170,14 @@ def test_localized_is_json_and_status_0(
     np.testing.assert_array_equal(priors[0][:3, 3], [1, 2, 3])
     words = command(*arguments)
     assert words.status == 0 and "localized in submap 1" in words.out and "100 of 200" in words.out
+    assert "agree with the map's by 0.93" in words.out
+
+
+def test_a_camera_matrix_is_a_camera_of_the_images_size(tmp_path: Path) -> None:
+    (tmp_path / "camera-intrinsics.txt").write_text("260 0 159.5\n0 261 119.5\n0 0 1\n")
+    image = np.zeros((240, 320, 3), np.uint8)
+    camera = options.parse_camera(str(tmp_path / "camera-intrinsics.txt"), image)
+    assert camera == options.parse_camera("260,261,159.5,119.5", image)
 
 
 def test_register(command: Command) -> None:
@@ -207,12 +217,14 @@ REGISTER = (
         ((*BUILD, "room.ply", "--device", "toaster"), ("--device",)),
         (("map", "build", "room.ply", "-o", "x.map", "--weights", "none"), ("none",)),
         (("map", "build", "room.ply", "-o", "x.map", "--weights", "cut.safetensors"), ("cut.safetensors",)),
-        (("map", "info", "room.ply"), ("room.ply", "not a whole map")),
+        (("map", "info", "room.ply"), ("room.ply: a cloud, no map file", "diff2i2p map build")),
         (("map", "info", "tiny.safetensors"), ("tiny.safetensors", "expected 'diff2i2p-map")),
-        ((*LOCALIZE, "none.png", "--camera", "camera.yaml"), ("none.png",)),
+        ((*LOCALIZE, "none.png", "--camera", "camera.yaml"), ("none.png", "No such file")),
         ((*LOCALIZE, "cut.png", "--camera", "camera.yaml"), ("cut.png",)),
         ((*LOCALIZE, "small.png", "--camera", "camera.yaml"), ("camera.yaml", "320x240", "320x100")),
         ((*LOCALIZE, "image.png", "--camera", "none.yaml"), ("none.yaml",)),
+        ((*LOCALIZE, "image.png", "--camera", "none.txt"), ("none.txt", "cannot be read")),
+        ((*LOCALIZE, "image.png", "--camera", "bad.tum"), ("bad.tum", "not a camera_info YAML")),
         ((*LOCALIZE, "image.png", "--camera", "1,2,3,x"), ("--camera",)),
         ((*LOCALIZE, "image.png", "--camera", "0,0,3,3"), ("focal",)),
         ((*LOCALIZE, "image.png", "--camera", "camera.yaml", "--prior", "1,2"), ("--prior",)),

@@ -57,6 +57,7 @@ def test_an_experiment_starts_from_its_base(experiment: Path) -> None:
         ("model.replace.point.voxel=1", r"unknown key 'model.replace.point'; did you mean 'points'"),
         ("model.replace.points.voxl=1", r"unknown key 'model.replace.points.voxl'; did you mean 'voxel'"),
         ("benchmark={root: x, layuot: 7scenes}", r"unknown key 'benchmark.layuot'; did you mean 'layout'"),
+        ("scenes=[out/rooms]", r"'scenes.0': 'out/rooms' is not a section; give its settings as {key: value"),
         ("scenes=[{foldr: x, folder: y}]", r"unknown key 'scenes.0.foldr'; did you mean 'folder'"),
         ("zzzzzz=1", r"config dump"),
     ],

@@ -71,12 +71,14 @@ def test_files_that_are_no_maps_are_refused(point_map: PointMap, tiny_weights: P
     (tmp_path / "cut.map").write_bytes(good.read_bytes()[:-100])
     (tmp_path / "text.map").write_text("no map at all")
     (tmp_path / "empty.map").write_bytes(b"")
+    (tmp_path / "room.ply").write_text("ply")
     (tmp_path / "weights.map").write_bytes(tiny_weights.read_bytes())
     tensors = load_file(good)
     save_file(tensors, tmp_path / "old.map", {"format": "diff2i2p-map-0", "info": "{}"})
     save_file(tensors, tmp_path / "info.map", {"format": FORMAT, "info": "{}"})
     parts = {
         "missing.map": "no such map",
+        "room.ply": "a cloud, no map file",
         "cut.map": "not a whole map",
         "text.map": "not a whole map",
         "empty.map": "not a whole map",

@@ -53,7 +53,7 @@ def test_bad_images(robot: Robot, launch_node: Callable[..., Any], map_file: str
     bad = CompressedImage(format="jpeg", data=b"\xff\xd8 not a jpeg")
     bad.header.frame_id, bad.header.stamp.sec = CAMERA_FRAME, 60
     robot.compressed.publish(bad)
-    robot.wait_status(ERROR, "compressed image")
+    robot.wait_status(ERROR, "is no readable JPEG or PNG")
     assert not robot.poses and not robot.transforms
     robot.localize(2, 70 * SECOND)
     robot.wait_status(OK, "localized")
@@ -88,7 +88,7 @@ def test_bad_clouds_then_good(robot: Robot, launch_node: Callable[..., Any]) -> 
     absurd = cloud_message(points, None, Header(frame_id="map"))
     absurd.fields[1].offset = 2**31
     robot.cloud.publish(absurd)
-    assert robot.wait_status(ERROR, "field y")["map_cloud_faults"] == "4"
+    assert robot.wait_status(ERROR, "field 'y'")["map_cloud_faults"] == "4"
     robot.send_cloud(points)
     robot.wait_status(WARN, "no camera_info yet")
     robot.send_cloud(points * np.nan)  # a map is not lost by a bad one after it
@@ -116,9 +116,12 @@ def test_a_crash_of_the_localizer_is_survived(
     robot.localize(2, 2 * SECOND)
 
 
-def test_waiting_is_a_warning_and_then_an_error(robot: Robot, launch_node: Callable[..., Any]) -> None:
+def test_waiting_is_a_warning_and_then_an_error(
+    robot: Robot, launch_node: Callable[..., Any], capfd: pytest.CaptureFixture[str]
+) -> None:
     node = launch_node(map_timeout=1000.0).node
     robot.wait_status(WARN, "waiting for the map")
+    assert "no map file is given: waiting for a cloud on /map_cloud" in capfd.readouterr().err
     node.set_parameters([Parameter("map_timeout", value=0.5)])
     robot.wait_status(ERROR, "no map for 0.5 s")
 

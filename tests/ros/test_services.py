@@ -103,7 +103,11 @@ def test_relocalize_forgets_the_pose_also_of_an_image_in_work(
 
 
 def test_reload_map_takes_the_file_that_the_parameter_names(
-    robot: Robot, launch_node: Callable[..., Any], map_file: str, tmp_path: Path
+    robot: Robot,
+    launch_node: Callable[..., Any],
+    map_file: str,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     node = launch_node(map=map_file).node
     robot.wait_camera_matched()
@@ -112,6 +116,8 @@ def test_reload_map_takes_the_file_that_the_parameter_names(
     second = node._session.pipeline.localizer
     assert second is not first
     wait_for(lambda: len(robot.maps) == 2, "the map on its topic")
+    log = capfd.readouterr().err
+    assert log.count("active: images from") == 1 and log.count(f"now map {map_file} of") == 1
     node.set_parameters([Parameter("map", value=str(tmp_path / "none.map"))])
     answer = robot.call("reload_map")
     assert (answer.success, "none.map: no such map" in answer.message) == (False, True)

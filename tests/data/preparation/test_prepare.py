@@ -208,7 +208,7 @@ def test_missing_files_of_a_folder(source: Path, tmp_path: Path) -> None:
     raw = tmp_path / "hall"
     shutil.copytree(source, raw)
     (raw / "frame-000013.depth.png").unlink()
-    with pytest.raises(InputError, match=r"frame-000013\.depth\.png: cannot be read as a 16-bit depth image"):
+    with pytest.raises(InputError, match=r"frame-000013\.depth\.png: cannot be read \(No such file"):
         run(raw, tmp_path / "set")
     with pytest.raises(InputError, match="give a posed RGB-D folder, or a folder of them"):
         run(tmp_path / "nothing", tmp_path / "set2")
@@ -241,7 +241,7 @@ def test_check_finds_a_changed_and_a_missing_file(copy: Path) -> None:
     image.unlink()
     problems = check_set(copy).problems
     assert problems == [
-        f"{image}: cannot be read as an image; give a whole PNG or JPEG file",
+        f"{image}: cannot be read (No such file or directory); give an image file",
         f"{image}: missing",
     ]
 

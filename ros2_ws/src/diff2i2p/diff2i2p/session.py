@@ -246,17 +246,21 @@ class Session:
         self._diagnostics.publish_change()
 
     def _announce(self) -> None:
-        """Once an activation: what the node works with, so that a wrong topic or frame is seen at once."""
-        if self._announced or self._inputs is None or self.pipeline.localizer is None:
-            return
-        self._announced = True
-        p, resolve = self.parameters, self._node.resolve_topic_name
-        child = p.odom_frame or p.base_frame or p.camera_frame or "the images' frame"
-        self._node.get_logger().info(
-            f"active: images from {resolve('image')}, calibration from {resolve('camera_info')}, map "
-            f"{self._health.map} of {len(self.pipeline.localizer.map_points)} points; "
-            + (f"publishes {p.map_frame} -> {child}" if p.publish_tf else "publishes no transform")
-        )
+        """Once an activation, what the node works with, so that a wrong topic or frame is seen at once; then
+        each new map."""
+        p, resolve, log = self.parameters, self._node.resolve_topic_name, self._node.get_logger()
+        if self.pipeline.localizer is None:
+            use = f"no map file is given: waiting for a cloud on {resolve('map_cloud')}"
+        else:
+            use = f"map {self._health.map} of {len(self.pipeline.localizer.map_points)} points"
+        if self._announced:
+            log.info(f"now {use}")
+        elif self._inputs is not None:
+            self._announced = True
+            child = p.odom_frame or p.base_frame or p.camera_frame or "the images' frame"
+            sends = f"publishes {p.map_frame} -> {child}" if p.publish_tf else "publishes no transform"
+            images = f"images from {resolve('image')}, calibration from {resolve('camera_info')}"
+            log.info(f"active: {images}; {sends}; {use}")
 
     def _restore_pose(self, file: PoseFile) -> None:
         try:
