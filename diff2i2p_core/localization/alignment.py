@@ -2,12 +2,14 @@
 
 Direct and coarse to fine, as in dense visual odometry (Steinbruecker et al., ICCVW 2011; Kerl et al., ICRA
 2013): at each level of an image pyramid the map's visible points are drawn with their depth, and Gauss-Newton
-steps bring the drawn colours onto the image's. Gain and offset of each colour channel are free, so exposure
-and white balance of map and image may differ. How well both agree in the end tells right from wrong poses.
+steps bring the drawn colours onto the image's. Gain and offset of each colour channel are free, in each cell
+of a grid, so the map's lights may differ from the image's: exposure, white balance, lamps, shadows. How well
+both agree in the end, within the cells, tells right from wrong poses.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -24,6 +26,8 @@ from diff2i2p_core.mapping.submaps import visible_points
 
 LEVELS = (40, 80, 160)
 """Widths of the pyramid's images."""
+CELLS = ((1, 1), (4, 3), (8, 6))
+"""Columns and rows of each level's grid. Small cells forget more of what tells places apart."""
 DRAWINGS, STEPS = (2, 2, 4), 8
 """Of each level, and Gauss-Newton steps of a drawing; at most."""
 ENOUGH = 0.01
@@ -35,14 +39,18 @@ RESTS_METRES, RESTS_DEG = 0.0005, 0.015
 MAX_SAMPLES = 10000
 """Pixels compared at a level."""
 MIN_SAMPLES = 150
-GAINS = (0.3, 3.0)
+GAINS = (0.1, 10.0)
 """Between the contrast of the map and of the image."""
+NOISE = 5.0
+"""Standard deviation, of 255, in a cell that tells little: its gain is the picture's, it hardly agrees."""
+AGREEING = 0.8
+"""Part of the pixels, the best cells', whose agreement counts: the others may be hidden or have changed."""
 HOPELESS = 0.3
 """Agreement at any level below which no more is tried."""
 MAX_DEPTH = 6.0
 """Metres; farther points are not drawn."""
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,8 @@ class Alignment:
     covariance: Array
     """(6, 6), ROS order; takes the pixels' errors as independent."""
     agreement: float
-    """Correlation of the map's colours and the image's over the compared pixels, mean of three channels."""
+    """Correlation of the map's colours and the image's within the cells that agree best, mean of three
+    channels."""
     coverage: float
     """Part of the image's pixels that were compared."""
 
@@ -59,6 +68,7 @@ class Alignment:
 @dataclass(frozen=True)
 class _Level:
     camera: Camera
+    grid: tuple[int, int]
     colors: torch.Tensor
     """(3, H, W)."""
 
@@ -74,12 +84,30 @@ class _Level:
         return np.asarray(found[0, :, 0].numpy())
 
 
+class _Cells:
+    """Sums over the cells of pixels that are sorted by them."""
+
+    def __init__(self, of_pixels: NDArray[np.int64]) -> None:
+        """The cell (K,) of each pixel, ascending; those without pixels are left out."""
+        new = np.diff(of_pixels, prepend=-1) > 0
+        self._first, self._of = np.flatnonzero(new), np.cumsum(new) - 1
+
+    def sums(self, values: Floats) -> Floats:
+        """(..., K) to (..., C)."""
+        return np.add.reduceat(values, self._first, axis=-1)
+
+    def spread(self, values: Floats) -> Floats:
+        """(..., C) to (..., K)."""
+        return np.asarray(values[..., self._of])
+
+
 class _Drawing(NamedTuple):
     colors: Floats
     """(3, K)."""
     by_u: Floats
     """(3, K) derivatives of the colours."""
     by_v: Floats
+    cells: _Cells
     points: Array
     """(K, 3) map frame."""
     share: float
@@ -90,7 +118,7 @@ class PhotometricTarget:
     """An image (H, W, 3) RGB, of a camera without distortion, that maps are aligned to."""
 
     def __init__(self, image: NDArray[np.uint8], camera: Camera) -> None:
-        self._levels = [_level(image, camera, width) for width in LEVELS]
+        self._levels = [_level(image, camera, *size) for size in zip(LEVELS, CELLS, strict=True)]
 
     def align(
         self,
@@ -124,12 +152,12 @@ class PhotometricTarget:
         return found
 
 
-def _level(image: NDArray[np.uint8], camera: Camera, width: int) -> _Level:
+def _level(image: NDArray[np.uint8], camera: Camera, width: int, grid: tuple[int, int]) -> _Level:
     small = camera.scaled_to(width, max(1, round(camera.height * width / camera.width)))
     size = (small.width, small.height)
     colors = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.float32)
     blurred = torch.from_numpy(cv2.GaussianBlur(colors, (0, 0), BLUR))
-    return _Level(small, blurred.permute(2, 0, 1).contiguous())
+    return _Level(small, grid, blurred.permute(2, 0, 1).contiguous())
 
 
 def _fit(level: _Level, start: Array, points: Floats, colors: NDArray[np.uint8]) -> Alignment | None:
@@ -138,12 +166,12 @@ def _fit(level: _Level, start: Array, points: Floats, colors: NDArray[np.uint8])
     Inverse compositional (Baker and Matthews, IJCV 2004): the drawing is moved towards the image, and
     the pose the other way.
     """
-    drawing = _draw(level.camera, start, points, colors)
-    drawn, count = drawing.colors, len(drawing.points)
+    drawing = _draw(level, start, points, colors)
+    count = len(drawing.points)
     if count < MIN_SAMPLES:
         return None
     pixels, _, jacobian = reprojection(start, drawing.points, level.camera)
-    residual, gain, _ = _misfit(drawn, level.sample(pixels), np.ones(count, np.float32))
+    residual, gain, _ = _misfit(drawing, level.sample(pixels), np.ones(count, np.float32))
     squared = (residual * residual).sum(axis=0)
     weight = 1 / (1 + squared / (2.25 * np.median(squared) + 1e-6))
     by_u, by_v = drawing.by_u * gain, drawing.by_v * gain
@@ -166,16 +194,20 @@ def _fit(level: _Level, start: Array, points: Floats, colors: NDArray[np.uint8])
         inside = (z > 0.1) & (u >= 0) & (v >= 0) & (u <= level.limits[0]) & (v <= level.limits[1])
         if np.count_nonzero(inside) < MIN_SAMPLES:
             return None
-        residual, _, agreement = _misfit(drawn, level.sample(pixels), inside.astype(np.float32))
+        used = inside.astype(np.float32)
+        residual, _, correlation = _misfit(drawing, level.sample(pixels), used)
         if np.abs(along_u @ step).mean() + np.abs(along_v @ step).mean() < 2 * ENOUGH:
             break
     variance = float(weight @ (residual * residual).sum(axis=0) / (3 * weight[inside].sum()))
     covariance = np.linalg.inv(hessian) * variance
+    best = np.sort(correlation[inside])[-math.ceil(AGREEING * np.count_nonzero(inside)) :]
+    agreement = float(best.mean())
     return Alignment(pose, covariance, agreement, drawing.share * float(inside.mean()))
 
 
-def _draw(camera: Camera, pose: Array, points: Floats, colors: NDArray[np.uint8]) -> _Drawing:
+def _draw(level: _Level, pose: Array, points: Floats, colors: NDArray[np.uint8]) -> _Drawing:
     """The map's blurred picture from a pose, at an even choice of the pixels that have any."""
+    camera, (columns, rows) = level.camera, level.grid
     width, height = camera.width, camera.height
     pixels, z = camera.project(transform_points(invert(pose), points))
     sums = np.zeros((5, height * width))
@@ -196,6 +228,9 @@ def _draw(camera: Camera, pose: Array, points: Floats, colors: NDArray[np.uint8]
     v, u = np.nonzero(known)
     kept = (u + v) % -(-known.size // MAX_SAMPLES) == 0
     v, u = v[kept], u[kept]
+    cell = (v * rows // height) * columns + u * columns // width
+    order = np.argsort(cell, kind="stable")
+    v, u, cell = v[order], u[order], cell[order]
     chosen = v * width + u
 
     def of_chosen(image: NDArray[Any]) -> Floats:
@@ -214,19 +249,24 @@ def _draw(camera: Camera, pose: Array, points: Floats, colors: NDArray[np.uint8]
         colors=at[2:],
         by_u=by_u,
         by_v=by_v,
+        cells=_Cells(cell),
         points=transform_points(pose, in_camera),
         share=float(known.mean()),
     )
 
 
-def _misfit(drawn: Floats, observed: Floats, used: Floats) -> tuple[Floats, Floats, float]:
-    """What the drawn colours (3, K) leave of the observed ones, with the gain (3, 1) and offset of each
-    channel that fit best, and the mean correlation of both; over the pixels whose `used` (K,) is 1, not 0."""
-    share = used / used.sum()
-    centered, wanted = (used * (x - (x @ share)[:, None]) for x in (drawn, observed))
-    power, cross, target = (
-        ((x * y) @ share)[:, None] for x, y in ((centered, centered), (centered, wanted), (wanted, wanted))
+def _misfit(drawing: _Drawing, observed: Floats, used: Floats) -> tuple[Floats, Floats, Floats]:
+    """What the drawn colours leave of the observed ones (3, K), with the gain (3, K) and offset of each
+    channel and cell that fit best, and the correlation of both (K,) in each pixel's cell; over the pixels
+    whose `used` (K,) is 1, not 0."""
+    cells = drawing.cells
+    count = np.maximum(cells.sums(used), 1.0)
+    drawn, wanted = (
+        used * (x - cells.spread(cells.sums(used * x) / count)) for x in (drawing.colors, observed)
     )
-    gain = np.clip(cross / np.maximum(power, 1.0), *GAINS)
-    correlation = cross / np.sqrt(np.maximum(power * target, 1.0))
-    return wanted - centered * gain, gain, float(correlation.mean())
+    power, cross, target = (cells.sums(x * y) for x, y in ((drawn, drawn), (drawn, wanted), (wanted, wanted)))
+    overall = np.clip(cross.sum(axis=1) / np.maximum(power.sum(axis=1), 1.0), *GAINS)[:, None]
+    noise = count * np.float32(NOISE**2)
+    gain = cells.spread(np.clip((cross + noise * overall) / (power + noise), *GAINS))
+    correlation = cross / np.sqrt((power + noise) * (target + noise * np.minimum(overall, 1) ** 2))
+    return wanted - drawn * gain, gain, cells.spread(correlation.mean(axis=0))

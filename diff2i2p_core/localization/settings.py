@@ -24,7 +24,7 @@ class GateSettings:
     min_coverage: float = 0.4
     """Part of the image, in cells of an 8x6 grid, that must hold inliers: matches that agree in one corner
     alone often agree on a wrong pose. Not asked of a pose that a prior confirms."""
-    min_agreement: float = 0.87
+    min_agreement: float = 0.6
     """Correlation of the map's colours and the image's that confirms a pose, whatever its inliers."""
     min_compared: float = 0.4
     """Part of the image in which the map must have been drawn for that."""
@@ -53,7 +53,7 @@ class LocalizerSettings:
     inlier_ratio ** sigma_exponent. Both are calibrated on held-out images (docs/model_card.md)."""
     align: bool = True
     """Whether poses in a coloured map are aligned to the image's colours."""
-    aligned_sigma_scale: float = 16.0
+    aligned_sigma_scale: float = 28.0
     """The like for aligned poses: the errors of pixels are far from independent."""
     prior_distance: float = 2.0
     """Metres, and degrees below: submaps whose view is farther from a prior are not near it."""
@@ -62,7 +62,8 @@ class LocalizerSettings:
     """Reprojection error of an inlier, in pixels of a 640 pixels wide image."""
     precision: Precision = "float32"
     """Of the image branch. Half precision is faster, but other pixels match: measured on RedKitchen, poses
-    move by 2.5 mm (float16) or 7 mm (bfloat16) in the median while their errors stay as large."""
+    move by 0.4 mm (float16) or 0.9 mm (bfloat16) in the median; those that are not aligned to colours by 2.5
+    and 7 mm. Their errors stay as large."""
     pnp: PnpSettings = field(default_factory=PnpSettings)
     """`max_error_px` of it is replaced by the one above."""
     gates: GateSettings = field(default_factory=GateSettings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from diff2i2p_core.geometry.depth import back_project
 from diff2i2p_core.geometry.se3 import Array, rotation_error_deg, transform_points, translation_error
 from diff2i2p_core.geometry.voxels import voxel_downsample
 from diff2i2p_core.localization.alignment import PhotometricTarget
+from diff2i2p_core.localization.settings import GateSettings
 
 CAMERA = Camera(240, 180, 200.0, 200.0, 119.5, 89.5)
 VOXEL = 0.03
@@ -58,6 +60,15 @@ def test_a_pose_comes_back(scene: Scene) -> None:
     assert np.abs(in_sigmas(found.map_from_camera, found.covariance, scene.pose)).max() < 100
 
 
+def test_other_starts_end_at_the_same_pose(scene: Scene) -> None:
+    """Within a millimetre: what half precision does to a start must not show in the answer."""
+    ends = [scene.align(perturb(scene.pose, OFF * scale)) for scale in (0.5, 0.45, -0.4, -0.45)]
+    poses = [end.map_from_camera for end in ends if end is not None]
+    assert len(poses) == 4
+    assert max(translation_error(pose, poses[0]) for pose in poses) < 0.001
+    assert max(rotation_error_deg(pose, poses[0]) for pose in poses) < 0.05
+
+
 def test_poses_stay_rigid_from_image_to_image(scene: Scene) -> None:
     """Each start is the answer before: rounding errors must not grow from one to the next."""
     pose = scene.pose
@@ -75,11 +86,42 @@ def test_exposure_and_white_balance_of_the_image_are_free(scene: Scene) -> None:
     assert translation_error(found.map_from_camera, scene.pose) < 0.02
 
 
+def side_light(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return dimmed(image, np.geomspace(1, 1 / 12, CAMERA.width)[None])
+
+
+def shadow(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A hard one, over the half of the image below its diagonal."""
+    v, u = np.mgrid[: CAMERA.height, : CAMERA.width]
+    return dimmed(image, np.where(u * CAMERA.height > v * CAMERA.width, 1, 0.2))
+
+
+def passer_by(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    hidden = image.copy()
+    hidden[:, 100:135] = (90, 60, 50)
+    return hidden
+
+
+def dimmed(image: NDArray[np.uint8], light: Array) -> NDArray[np.uint8]:
+    """By other lights (H, W), as a camera's gamma of 2.2 renders them."""
+    return np.asarray(np.rint(image * light[..., None] ** (1 / 2.2)), np.uint8)
+
+
+@pytest.mark.parametrize("change", [side_light, shadow, passer_by])
+def test_other_lights_and_something_in_the_way_are_borne(
+    scene: Scene, change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+) -> None:
+    found = scene.align(perturb(scene.pose, OFF / 2), change(scene.image))
+    assert found is not None and found.agreement > GateSettings().min_agreement
+    assert translation_error(found.map_from_camera, scene.pose) < 0.03
+    assert rotation_error_deg(found.map_from_camera, scene.pose) < 0.8
+
+
 def test_the_image_of_another_place_does_not_agree(scene: Scene) -> None:
     other = make_room(6)
     image, _ = other.render(CAMERA, camera_path(other, 1, 6)[0])
     found = scene.align(scene.pose, image)
-    assert found is None or found.agreement < 0.8
+    assert found is None or found.agreement < 0.5
 
 
 def test_nothing_comes_of_an_image_or_a_map_without_contrast_nor_of_a_view_past_the_map(scene: Scene) -> None:

@@ -25,12 +25,16 @@ def kitchen(data_dir: Path) -> tuple[Localizer, PosedFrames]:
     return Localizer(*map_of_frames(folder, MAP_FRAMES)), PosedFrames(folder)
 
 
-def poses(kitchen: tuple[Localizer, PosedFrames], **settings: Any) -> list[Array | None]:
-    """Without the alignment to colours: it would hide what becomes of the network's matches."""
+def poses(kitchen: tuple[Localizer, PosedFrames], align: bool = False, **settings: Any) -> list[Array | None]:
+    """Without the alignment to colours, if not said otherwise: it hides what becomes of the matches."""
     localizer, frames = kitchen
-    localizer.settings = LocalizerSettings(align=False, candidates=1, **settings)
+    localizer.settings = LocalizerSettings(align=align, candidates=1, **settings)
     chosen = [frames[frames.numbers.index(number)] for number in QUERIES]
-    answers = [localizer.localize(f.image, frames.camera, prior=f.world_from_camera) for f in chosen]
+    priors = [None if align else f.world_from_camera for f in chosen]  # alignment would begin with a prior
+    answers = [
+        localizer.localize(f.image, frames.camera, prior=prior)
+        for f, prior in zip(chosen, priors, strict=True)
+    ]
     return [answer.map_from_camera for answer in answers]
 
 
@@ -49,6 +53,9 @@ def test_poses_stay_with_winograd_and_move_by_millimetres_in_half_precision(
     exact = poses(kitchen)
     metres, degrees = moved(exact, poses(kitchen, precision="bfloat16"))
     assert 0 < np.median(metres) < 0.02 and np.median(degrees) < 0.5
+    aligned = (poses(kitchen, align=True, precision=precision) for precision in ("float32", "bfloat16"))
+    metres, degrees = moved(*aligned)
+    assert 0 < np.median(metres) < 0.001 and np.median(degrees) < 0.05
     for module in (layers, image_backbone):
         monkeypatch.setattr(module, "WINOGRAD_CHANNELS", 16)  # else this network is too narrow for it
     monkeypatch.setattr(layers, "WINOGRAD_PIXELS", 1)
