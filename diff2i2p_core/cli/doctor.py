@@ -185,13 +185,15 @@ def _ros() -> Iterator[Check]:
 def _weights() -> Iterator[Check]:
     try:
         from diff2i2p_core.models.checkpoint import (
+            COLORLESS_WEIGHTS,
             DEFAULT_WEIGHTS,
             load_model,
             resolve_weights,
             shipped_weights,
         )
 
-        names = sorted({DEFAULT_WEIGHTS, *shipped_weights()})
+        defaults = {DEFAULT_WEIGHTS, COLORLESS_WEIGHTS}
+        names = sorted(defaults | set(shipped_weights()))
     except Exception as error:
         yield Check("weights", "missing", _reason(error), SETUP)
         return
@@ -201,7 +203,7 @@ def _weights() -> Iterator[Check]:
             parameters = sum(parameter.numel() for parameter in load_model(path).parameters())
         except InputError as error:
             mend = "check the repository out again, or install the package again"
-            yield Check(f"weights {name}", "missing" if name == DEFAULT_WEIGHTS else "note", str(error), mend)
+            yield Check(f"weights {name}", "missing" if name in defaults else "note", str(error), mend)
         else:
             megabytes = path.stat().st_size / 1e6
             yield Check(f"weights {name}", "ok", f"{megabytes:.1f} MB, {parameters / 1e6:.1f} M parameters")

@@ -17,16 +17,22 @@ app = typer.Typer(help="Network weights: list, fetch, info, convert.", no_args_i
 @app.command("list")
 def list_weights() -> None:
     """The weights that come with the package, and the published ones that can be fetched."""
-    from diff2i2p_core.models.checkpoint import DEFAULT_WEIGHTS, read_config, resolve_weights, shipped_weights
+    from diff2i2p_core.models.checkpoint import (
+        COLORLESS_WEIGHTS,
+        DEFAULT_WEIGHTS,
+        read_config,
+        resolve_weights,
+        shipped_weights,
+    )
     from diff2i2p_core.models.config import released_config
     from diff2i2p_core.models.published import PUBLISHED
 
+    marks = {DEFAULT_WEIGHTS: " (default)", COLORLESS_WEIGHTS: " (default for clouds without colours)"}
     for name in shipped_weights():
         path = resolve_weights(name)
         config, notes = read_config(path)
-        mark = " (default)" if name == DEFAULT_WEIGHTS else ""
         what = f"{config.mode}, {config.point_features}, {_megabytes(path)}, {notes.get('step')} steps"
-        typer.echo(f"{name}{mark}: {what}; licence: {SHIPPED_LICENCE}")
+        typer.echo(f"{name}{marks.get(name, '')}: {what}; licence: {SHIPPED_LICENCE}")
     for entry in PUBLISHED:
         config = released_config(entry.dataset)
         state = f"{_megabytes(entry.path)}, fetched" if entry.path.is_file() else "124 MB, to fetch"

@@ -104,7 +104,7 @@ class Localizer:
         free space of a map whose `up` axis is one of x, y, z, -x, -y, -z.
         """
         cloud = make_cloud(np.asarray(points), colors, "the map cloud")
-        model, info = model_for_map(weights, "the map cloud", device)
+        model, info = model_for_map(weights, "the map cloud", device, colored=colors is not None)
         chosen = sample_viewpoints(cloud.points, up=up) if views is None else views
         return cls(model, map_from_views(cloud, chosen, model, info), settings)
 
@@ -119,7 +119,7 @@ class Localizer:
         settings: LocalizerSettings | None = None,
     ) -> Localizer:
         """Image-to-point-cloud registration as in the papers: the whole cloud is the one submap."""
-        model, info = model_for_map(weights, name, device)
+        model, info = model_for_map(weights, name, device, colored=cloud.colors is not None)
         return cls(model, map_of_one_cloud(cloud, model, info), settings)
 
     @torch.inference_mode()

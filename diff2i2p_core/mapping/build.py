@@ -34,9 +34,12 @@ MANY_POINTS = 1_000_000
 """Larger clouds are thinned before submaps are cut."""
 
 
-def model_for_map(weights: Path | str | None, source: str, device: str = "cpu") -> tuple[Diff2I2P, MapInfo]:
-    """The network that encodes a map, and what the map records of it."""
-    path = resolve_weights(weights)
+def model_for_map(
+    weights: Path | str | None, source: str, device: str = "cpu", *, colored: bool = True
+) -> tuple[Diff2I2P, MapInfo]:
+    """The network that encodes a map, and what the map records of it. Without `weights`, the default of a
+    cloud with or without colours."""
+    path = resolve_weights(weights, colored=colored)
     model = load_model(path, device)
     return model, map_info(path, source, model.config)
 

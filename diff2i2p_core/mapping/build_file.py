@@ -17,7 +17,7 @@ from diff2i2p_core.files import atomic_path, full_disk_explained
 from diff2i2p_core.geometry.voxels import voxel_downsample
 from diff2i2p_core.mapping.blocks import BlockCloud
 from diff2i2p_core.mapping.build import Progress, map_info, read_source, sees_nothing, thinned
-from diff2i2p_core.mapping.clouds import Cloud
+from diff2i2p_core.mapping.clouds import Cloud, is_colored
 from diff2i2p_core.mapping.encode import encode_views
 from diff2i2p_core.mapping.map_file import (
     MapInfo,
@@ -60,7 +60,7 @@ def build_map(
     was stopped goes on where it was; `note` gets lines about that. Memory needed: the cloud's, and a few
     submaps a job.
     """
-    out, weights = Path(out), resolve_weights(weights)
+    out, weights = Path(out), resolve_weights(weights, colored=weights is not None or is_colored(source))
     info = map_info(weights, str(source))
     inputs = {
         "source": fingerprint(Path(source)),

@@ -54,6 +54,11 @@ def read_cloud(path: Path | str) -> Cloud:
     return make_cloud(points, colors, str(path))
 
 
+def is_colored(source: Path | str) -> bool:
+    """Whether a cloud file, or a folder of posed RGB-D frames, gives points with colours."""
+    return Path(source).is_dir() or read_cloud(source).colors is not None
+
+
 def make_cloud(points: NDArray[Any], colors: NDArray[Any] | None, name: str) -> Cloud:
     """Check arrays and drop points that are not finite; `name` is what error messages call the cloud."""
     if points.ndim != 2 or points.shape[1] != 3:

@@ -21,6 +21,8 @@ from diff2i2p_core.models.released import translate_state
 
 FORMAT = "diff2i2p-weights-1"
 DEFAULT_WEIGHTS = "lite-rgb"
+COLORLESS_WEIGHTS = "lite-geometry"
+"""The default where the cloud has no colours."""
 TUNING = "tuning."
 SHIPPED = Path(__file__).parents[1] / "assets" / "weights"
 
@@ -35,9 +37,11 @@ def installed_weights() -> list[str]:
     return shipped_weights() + [entry.name for entry in PUBLISHED if entry.path.is_file()]
 
 
-def resolve_weights(weights: str | Path | None = None) -> Path:
-    """The file of a shipped or fetched name or of a path; None is the default weights."""
-    name = str(weights) if weights is not None else DEFAULT_WEIGHTS
+def resolve_weights(weights: str | Path | None = None, *, colored: bool = True) -> Path:
+    """The file of a shipped or fetched name or of a path; None is the default for clouds with or without
+    colours."""
+    default = DEFAULT_WEIGHTS if colored else COLORLESS_WEIGHTS
+    name = str(weights) if weights is not None else default
     path = Path(name)
     if path.is_file():
         return path

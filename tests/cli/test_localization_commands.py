@@ -16,6 +16,7 @@ from diff2i2p_core.cli import options
 from diff2i2p_core.data.trajectories import write_trajectory
 from diff2i2p_core.localization.localizer import Localizer
 from diff2i2p_core.localization.result import Localization
+from diff2i2p_core.mapping.map_file import load_info
 from diff2i2p_core.mapping.ply import write_ply
 from diff2i2p_core.mapping.viewpoints import looking
 
@@ -200,6 +201,13 @@ REGISTER = (
     "tiny.safetensors",
     "--cloud",
 )
+
+
+def test_a_cloud_without_colours_is_encoded_by_weights_that_need_none(
+    command: Command, workplace: Path
+) -> None:
+    command("map", "build", "gray.ply", "-o", "gray.map", "--trajectory", "views.tum")
+    assert load_info(workplace / "gray.map")[0].weights_name == "lite-geometry"
 
 
 @pytest.mark.parametrize(

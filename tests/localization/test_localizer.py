@@ -200,6 +200,14 @@ def test_bad_clouds_are_refused(tiny_weights: Path, room_cloud: tuple[np.ndarray
         Localizer.from_cloud(room_cloud[0], None, tiny_weights)
 
 
+def test_a_cloud_without_colours_gets_weights_that_need_none(
+    room_cloud: tuple[np.ndarray, np.ndarray],
+) -> None:
+    for colors, weights in ((None, "lite-geometry"), (room_cloud[1], "lite-rgb")):
+        localizer = Localizer.from_cloud(room_cloud[0], colors, views=VIEWS[1:2])
+        assert localizer.map.info.weights_name == localizer.model.config.name == weights
+
+
 def test_retrieval_prefers_the_submap_with_like_features(localizer: Localizer) -> None:
     index = SubmapIndex(localizer._submaps)
     features, *_ = localizer._encode(IMAGE, CAMERA, None)

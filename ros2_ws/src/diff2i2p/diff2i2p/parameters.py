@@ -42,7 +42,11 @@ class Parameters:
         "Map file of `diff2i2p map build`. Empty: wait for a cloud on `map_cloud`",
         takes_effect="at reload_map",
     )
-    weights: str = parameter("", "Weights file or name of shipped weights. Empty: the map's, else `lite-rgb`")
+    weights: str = parameter(
+        "",
+        "Weights file or name of shipped weights. Empty: the map's; for a cloud `lite-rgb`, "
+        "or `lite-geometry` if it has no colours",
+    )
     device: str = parameter("cpu", "Where the network runs: `cpu`, `cuda` or `cuda:N`")
     map_frame: str = parameter("map", "Frame of the map; parent of the published transform")
     odom_frame: str = parameter("", "If set, `map_frame` -> `odom_frame` is published, with odometry from TF")
@@ -110,7 +114,7 @@ class Parameters:
     )
     align: bool = parameter(
         LOCALIZER.align,
-        "Align poses in a coloured map to the image's colours; take it off where lights change much",
+        "Align poses in a coloured map to the image's colours",
         takes_effect="at once",
     )
     min_agreement: float = parameter(
