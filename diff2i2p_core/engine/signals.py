@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from types import FrameType
@@ -19,7 +20,7 @@ class Stopped(Exception):
 
 
 class StopRequest:
-    """Within the block, the first signal is noted; the second acts as it would have without."""
+    """Within the block, the first signal is noted, and said so; the second acts as it would have without."""
 
     received: signal.Signals | None = None
 
@@ -36,6 +37,10 @@ class StopRequest:
     def _note(self, number: int, _: FrameType | None) -> None:
         self.received = signal.Signals(number)
         self.__exit__()
+        # print() is not safe in a handler that may have interrupted a print().
+        os.write(
+            2, f"\n{self.received.name}: ending after this step; once more ends at once, unsaved\n".encode()
+        )
 
 
 def ignore_stop_signals(_worker: int) -> None:
