@@ -22,7 +22,7 @@ def check_cloud(message: PointCloud2) -> None:
 
 def cloud_from_message(message: PointCloud2) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
     """Points (N, 3) in the message's frame and colours (N, 3) RGB, or None without a field rgb or rgba."""
-    check_cloud(message)
+    check_frame(message.header.frame_id, "map cloud")
     points, colors = clouds.cloud_of(message, "map cloud")
     if not len(points):
         count = message.width * message.height
