@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from diff2i2p_core.data.pair import Batch, Pair
+    from diff2i2p_core.pairs.pair import Batch, Pair
 
 REPO = Path(__file__).resolve().parents[1]
 STATUS = pytest.StashKey[int]()
@@ -135,12 +135,12 @@ def golden_pair(golden_dir: Path) -> Callable[[str], Pair]:
 def _golden_pair(folder: Path, name: str) -> Pair:
     import torch
 
-    from diff2i2p_core.data.pair import Pair
-    from diff2i2p_core.data.targets import build_targets
     from diff2i2p_core.geometry.camera import Camera
     from diff2i2p_core.geometry.depth import back_project
     from diff2i2p_core.models.config import released_config
     from diff2i2p_core.ops.pyramid import PointPyramid
+    from diff2i2p_core.pairs.pair import Pair
+    from diff2i2p_core.pairs.targets import build_targets
 
     part, _, letter = name.partition("_")
     with np.load(folder / f"{part}_inputs_{letter}.npz") as file:
@@ -180,9 +180,9 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Untrained weights of a small network of the `lite-rgb` kind."""
     import torch
 
-    from diff2i2p_core.models.checkpoint import save_model
     from diff2i2p_core.models.config import FusionConfig, ImageConfig, PointConfig, lite_config
     from diff2i2p_core.models.diff2i2p import Diff2I2P
+    from diff2i2p_core.weights.checkpoint import save_model
 
     config = lite_config("rgb").model_copy(
         update={
@@ -204,12 +204,12 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def room_batch(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Batch:
     """Two pairs of a drawn room for the network of `tiny_weights`."""
-    from diff2i2p_core.data.pair import collate
-    from diff2i2p_core.data.pairs import PairSettings, ScenePairs
-    from diff2i2p_core.data.rooms import camera_path, make_room, write_frames
-    from diff2i2p_core.data.scenes import load_scene
     from diff2i2p_core.geometry.camera import Camera
-    from diff2i2p_core.models.checkpoint import load_model
+    from diff2i2p_core.pairs.pair import collate
+    from diff2i2p_core.pairs.scene_pairs import PairSettings, ScenePairs
+    from diff2i2p_core.pairs.scenes import load_scene
+    from diff2i2p_core.rooms.room import camera_path, make_room, write_frames
+    from diff2i2p_core.weights.checkpoint import load_model
 
     folder = tmp_path_factory.mktemp("room")
     room = make_room(3)

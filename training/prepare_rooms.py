@@ -9,10 +9,10 @@ from typing import Annotated, Literal
 import typer
 from rich.progress import track
 
-from diff2i2p_core.data.rooms import camera_path, make_room, room_seeds, write_frames
-from diff2i2p_core.data.rooms_sensors import Sensor
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.rooms.room import camera_path, make_room, room_seeds, write_frames
+from diff2i2p_core.rooms.sensors import Sensor
 
 KINECT_320 = Camera(320, 240, 262.5, 262.5, 159.75, 119.75)
 

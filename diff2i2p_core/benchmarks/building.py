@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from diff2i2p_core.mapping.clouds import Cloud
+from diff2i2p_core.io.clouds import Cloud
+from diff2i2p_core.typing import Array
 
 ROOM = (5.0, 6.0, 2.7)
 """Metres along the corridor, away from it, and up."""
@@ -19,8 +20,6 @@ POINTS_A_ROOM = 90_000
 """At 4 cm between points."""
 DOOR = (1.0, 2.1)
 ROOMS_A_STOREY = 40
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

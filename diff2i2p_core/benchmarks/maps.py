@@ -21,15 +21,15 @@ import torch
 from diff2i2p_core.benchmarks.building import Building, building_of
 from diff2i2p_core.benchmarks.measure import Case, OnFile
 from diff2i2p_core.geometry.se3 import invert
+from diff2i2p_core.geometry.submaps import SubmapSettings
+from diff2i2p_core.io.clouds import Cloud, read_cloud
+from diff2i2p_core.io.ply import write_ply
 from diff2i2p_core.localization.retrieval import SubmapIndex
 from diff2i2p_core.mapping.blocks import BlockCloud
 from diff2i2p_core.mapping.build import map_from_views, model_for_map, thinned
-from diff2i2p_core.mapping.clouds import Cloud, read_cloud
 from diff2i2p_core.mapping.encode import encode_views
 from diff2i2p_core.mapping.map_file import PointMap, load_map, save_map
 from diff2i2p_core.mapping.packed import PackedSubmaps, pack
-from diff2i2p_core.mapping.ply import write_ply
-from diff2i2p_core.mapping.submaps import SubmapSettings
 from diff2i2p_core.mapping.viewpoints import looking, sample_viewpoints
 from diff2i2p_core.models.features import ImageFeatures
 

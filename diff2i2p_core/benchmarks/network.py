@@ -19,19 +19,19 @@ from diff2i2p_core.benchmarks.pairs import (
     wall_pair,
     wall_picture,
 )
-from diff2i2p_core.data.pair import Batch, collate
 from diff2i2p_core.engine.objective import Objective
 from diff2i2p_core.geometry.pnp import solve_pnp
+from diff2i2p_core.geometry.submaps import SubmapSettings
+from diff2i2p_core.io.clouds import Cloud
 from diff2i2p_core.localization.localizer import Localizer
 from diff2i2p_core.localization.settings import LocalizerSettings, Precision
 from diff2i2p_core.losses.settings import LossSettings
 from diff2i2p_core.mapping.build import map_of_one_cloud
-from diff2i2p_core.mapping.clouds import Cloud
 from diff2i2p_core.mapping.map_file import MapInfo
-from diff2i2p_core.mapping.submaps import SubmapSettings
 from diff2i2p_core.models.config import ModelConfig, lite_config, released_config
 from diff2i2p_core.models.diff2i2p import Diff2I2P
 from diff2i2p_core.ops.pyramid import build_pyramid
+from diff2i2p_core.pairs.pair import Batch, collate
 
 FULL_POINTS, LITE_POINTS = 16_500, 5_000
 """A usual cloud of the papers' benchmarks at 2.5 cm, and a large submap at the lite network's 6 cm."""

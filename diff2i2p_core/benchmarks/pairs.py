@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from diff2i2p_core.data.pair import Pair, make_pair
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.voxels import voxel_downsample
 from diff2i2p_core.models.config import ModelConfig
+from diff2i2p_core.pairs.pair import Pair, make_pair
 
 CAMERA = Camera(640, 480, 585.0, 585.0, 320.0, 240.0)
 

@@ -34,7 +34,7 @@ def ablate(
     from diff2i2p_core.engine.ablation_report import markdown
     from diff2i2p_core.engine.config_file import load_config
     from diff2i2p_core.engine.signals import Stopped
-    from diff2i2p_core.files import write_text
+    from diff2i2p_core.io.files import write_text
 
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise InputError("ablate: runs in one process; start it without torchrun")

@@ -25,8 +25,8 @@ def dump(
 
     import yaml
 
-    from diff2i2p_core.engine.config import TrainConfig
     from diff2i2p_core.engine.config_file import load_config
+    from diff2i2p_core.engine.experiment import TrainConfig
 
     # The defaults alone are no experiment: steps or epochs, scenes or a benchmark are missing.
     chosen = TrainConfig.model_construct() if config is None else load_config(config, overrides or ())
@@ -47,9 +47,9 @@ def check(config: _Experiment, overrides: _Overrides = None) -> None:
 @app.command()
 def limits(config: _Experiment, overrides: _Overrides = None) -> None:
     """How many neighbours the network's point branch needs on the experiment's training clouds."""
-    from diff2i2p_core.data.neighbor_limits import KEPT, calibrate_neighbor_limits
     from diff2i2p_core.engine.config_file import load_config
     from diff2i2p_core.engine.sources import training_pairs
+    from diff2i2p_core.pairs.neighbor_limits import KEPT, calibrate_neighbor_limits
 
     experiment = load_config(config, overrides or ())
     model = experiment.model.build()

@@ -32,13 +32,14 @@ def demo(
 
     from rich.console import Console
 
+    from diff2i2p_core.demo.demo_run import localize_over_ros
     from diff2i2p_core.demo.node_process import check_ros
     from diff2i2p_core.demo.sample import embedded_sample, folder_sample
-    from diff2i2p_core.demo.session import localize_over_ros
-    from diff2i2p_core.evaluation.localization import map_of_frames, write_results
-    from diff2i2p_core.evaluation.report import headline
+    from diff2i2p_core.evaluation.localization import map_of_frames
     from diff2i2p_core.evaluation.trajectory import summarize
     from diff2i2p_core.mapping.map_file import save_map
+    from diff2i2p_core.reports.localization_files import write_results
+    from diff2i2p_core.reports.report import headline
 
     check_ros()
     console = Console(highlight=False, soft_wrap=True)
@@ -109,7 +110,7 @@ def _table(results: list[QueryResult]) -> Table:
     """A row per image."""
     from rich.table import Table
 
-    from diff2i2p_core.evaluation.plots import grade
+    from diff2i2p_core.reports.plots import grade
 
     colors = {"good": "green", "fair": "yellow", "poor": "red", "none": "red"}
     table = Table("frame", "off by", "turned by", "inliers", "latency", "result")

@@ -184,7 +184,7 @@ def _ros() -> Iterator[Check]:
 
 def _weights() -> Iterator[Check]:
     try:
-        from diff2i2p_core.models.checkpoint import (
+        from diff2i2p_core.weights.checkpoint import (
             COLORLESS_WEIGHTS,
             DEFAULT_WEIGHTS,
             load_model,

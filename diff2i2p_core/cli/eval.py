@@ -43,10 +43,10 @@ def eval_(
 ) -> None:
     """Inlier ratio, feature matching recall, registration recall and pose errors, per scene and mean."""
     from diff2i2p_core.evaluation import benchmark
-    from diff2i2p_core.evaluation.benchmark_report import write_benchmark_report
     from diff2i2p_core.evaluation.cache import read_info
     from diff2i2p_core.evaluation.protocol import PROTOCOLS, find_protocol
     from diff2i2p_core.evaluation.registration import summarize
+    from diff2i2p_core.reports.benchmark_report import write_benchmark_report
 
     if test_epoch is not None:
         cache = cache / f"epoch-{test_epoch}"

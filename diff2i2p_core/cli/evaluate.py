@@ -46,19 +46,19 @@ def localization(
     as_json: options.AsJson = False,
 ) -> None:
     """Build a map of one folder and localize every image of another in it, without prior or tracked."""
-    from diff2i2p_core.data.frames import PosedFrames
     from diff2i2p_core.evaluation.localization import (
         evenly,
         in_range,
         localize_frames,
         map_of_frames,
-        write_results,
     )
-    from diff2i2p_core.evaluation.report import headline
     from diff2i2p_core.evaluation.trajectory import summarize
+    from diff2i2p_core.io.rgbd_folder import PosedFrames
     from diff2i2p_core.localization.localizer import Localizer
     from diff2i2p_core.localization.settings import LocalizerSettings
     from diff2i2p_core.mapping.join import join_maps
+    from diff2i2p_core.reports.localization_files import write_results
+    from diff2i2p_core.reports.report import headline
 
     device = options.check_device(device)
     chosen = in_range(PosedFrames(map_frames), map_range, "--map-range")

@@ -24,7 +24,7 @@ def localize(
     as_json: options.AsJson = False,
 ) -> None:
     """The camera's pose in a map, from one image. Exit status 3: not localized."""
-    from diff2i2p_core.data.frames import read_depth, read_image
+    from diff2i2p_core.io.rgbd_folder import read_depth, read_image
     from diff2i2p_core.localization.localizer import Localizer
 
     pixels = read_image(image)

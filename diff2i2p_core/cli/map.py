@@ -81,7 +81,7 @@ def join(
 ) -> None:
     """One map of several. Their frames are taken as common; with --apart they keep the first one's."""
     from diff2i2p_core.errors import InputError
-    from diff2i2p_core.files import full_disk_explained
+    from diff2i2p_core.io.files import full_disk_explained
     from diff2i2p_core.mapping.join import join_maps
     from diff2i2p_core.mapping.map_file import load_map, save_map
 

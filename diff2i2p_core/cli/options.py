@@ -14,9 +14,9 @@ from diff2i2p_core.errors import InputError
 
 if TYPE_CHECKING:
     from diff2i2p_core.geometry.camera import Camera
+    from diff2i2p_core.io.clouds import Cloud
     from diff2i2p_core.localization.result import Localization
     from diff2i2p_core.localization.settings import LocalizerSettings
-    from diff2i2p_core.mapping.clouds import Cloud
 
 Weights = Annotated[
     str | None,
@@ -43,8 +43,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and 
 
 def parse_camera(text: str, image: NDArray[np.uint8]) -> Camera:
     """The camera of `--camera`; numbers and a matrix take the image's size, a YAML file must have it."""
-    from diff2i2p_core.data.frames import read_matrix
     from diff2i2p_core.geometry.camera import Camera
+    from diff2i2p_core.io.rgbd_folder import read_matrix
 
     height, width = image.shape[:2]
     if text.count(",") == 3 and not Path(text).exists():

@@ -13,8 +13,8 @@ from diff2i2p_core.cli.progress import progress_bars
 from diff2i2p_core.errors import InputError
 
 if TYPE_CHECKING:
-    from diff2i2p_core.data.metadata import Layout
-    from diff2i2p_core.data.preparation.recording import Recording
+    from diff2i2p_core.datasets.recording import Recording
+    from diff2i2p_core.pairs.metadata import Layout
 
 app = typer.Typer(help="Raw recordings to benchmark pairs; check prepared sets.", no_args_is_help=True)
 
@@ -47,7 +47,7 @@ def seven_scenes(
     processes: Processes = None,
 ) -> None:
     """7-Scenes as downloaded; the official split, with the end of each training recording as val."""
-    from diff2i2p_core.data.preparation import seven_scenes as scenes
+    from diff2i2p_core.datasets import seven_scenes as scenes
 
     _prepare(
         "7scenes",
@@ -75,7 +75,7 @@ def rgbd_scenes_v2(
     processes: Processes = None,
 ) -> None:
     """RGB-D Scenes V2 as downloaded; the papers' split of its scenes."""
-    from diff2i2p_core.data.preparation import rgbd_scenes_v2 as scenes
+    from diff2i2p_core.datasets import rgbd_scenes_v2 as scenes
 
     _prepare(
         "rgbd-scenes-v2",
@@ -108,7 +108,7 @@ def tum_sequences(
     processes: Processes = None,
 ) -> None:
     """Sequences of the TUM RGB-D benchmark, each a scene."""
-    from diff2i2p_core.data.preparation.tum import tum
+    from diff2i2p_core.datasets.tum import tum
 
     _prepare(
         "tum",
@@ -142,7 +142,7 @@ def frames(
     processes: Processes = None,
 ) -> None:
     """Posed RGB-D folders, each a scene."""
-    from diff2i2p_core.data.preparation.frames import folders
+    from diff2i2p_core.datasets.recording_frames import folders
 
     _prepare(
         "frames",
@@ -187,9 +187,9 @@ def rosbag(
     processes: Processes = None,
 ) -> None:
     """A ROS 2 bag: its frames as the posed RGB-D folder OUT/frames, and the pairs that these give."""
-    from diff2i2p_core.data.preparation.frames import FolderRecording
-    from diff2i2p_core.data.preparation.rosbag import BagTopics, export_bag, left_out
-    from diff2i2p_core.files import full_disk_explained
+    from diff2i2p_core.datasets.recording_frames import FolderRecording
+    from diff2i2p_core.datasets.rosbag import BagTopics, export_bag, left_out
+    from diff2i2p_core.io.files import full_disk_explained
 
     topics = BagTopics(image, depth, camera_info, pose, world, every, apart)
     with progress_bars(counts=True, transient=False) as progress, full_disk_explained(out):
@@ -221,8 +221,8 @@ def check(
     ] = None,
 ) -> None:
     """Files, shapes, transforms, overlaps, checksums, disjoint subsets; pairs as pictures on a page."""
-    from diff2i2p_core.data.preparation.check import check_set
-    from diff2i2p_core.evaluation.dataset_report import write_dataset_report
+    from diff2i2p_core.datasets.check import check_set
+    from diff2i2p_core.reports.dataset_report import write_dataset_report
 
     page = report or folder / "check.html"
     with progress_bars(counts=True, transient=False) as progress:
@@ -247,7 +247,7 @@ def metadata(
     ],
 ) -> None:
     """A published benchmark's pickles as JSON Lines beside them; nothing in a pickle is run."""
-    from diff2i2p_core.data.metadata import convert_metadata
+    from diff2i2p_core.pairs.metadata import convert_metadata
 
     for path in pickles:
         if path.suffix != ".pkl" or path.resolve().parent.name != "metadata":
@@ -276,8 +276,8 @@ def _prepare(
     layout: Layout = "7scenes",
     **settings: Any,
 ) -> None:
-    from diff2i2p_core.data.preparation.prepare import prepare
-    from diff2i2p_core.data.preparation.settings import PreparationSettings
+    from diff2i2p_core.datasets.prepare import prepare
+    from diff2i2p_core.datasets.settings import PreparationSettings
 
     with progress_bars(counts=True, transient=False) as progress:
         dataset = prepare(

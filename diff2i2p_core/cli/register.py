@@ -20,9 +20,9 @@ def register(
     as_json: options.AsJson = False,
 ) -> None:
     """The camera's pose in a cloud ("map" is the cloud's frame), from one image. Exit status 3: no pose."""
-    from diff2i2p_core.data.frames import read_depth, read_image
+    from diff2i2p_core.io.clouds import read_cloud
+    from diff2i2p_core.io.rgbd_folder import read_depth, read_image
     from diff2i2p_core.localization.localizer import Localizer
-    from diff2i2p_core.mapping.clouds import read_cloud
 
     pixels = read_image(image)
     model_camera = options.parse_camera(camera, pixels)

@@ -16,11 +16,11 @@ from diff2i2p_core.cli.progress import progress_bars
 from diff2i2p_core.errors import InputError
 
 if TYPE_CHECKING:
-    from diff2i2p_core.data.bags.camera import BagCamera
     from diff2i2p_core.evaluation.replay import Replay
     from diff2i2p_core.evaluation.replay_truth import Truth, TruthSource
     from diff2i2p_core.evaluation.requirements import Requirement, Verdict
     from diff2i2p_core.mapping.map_file import PointMap
+    from diff2i2p_core.messages.bag_camera import BagCamera
 
 
 def replay(
@@ -85,14 +85,14 @@ def replay(
     as_json: options.AsJson = False,
 ) -> None:
     """Localize a rosbag's images in a map and measure it. Exit status 1: a requirement was not met."""
-    from diff2i2p_core.data.bags.camera import BagCamera
     from diff2i2p_core.demo.node_process import check_ros
     from diff2i2p_core.evaluation.replay import check_frames
     from diff2i2p_core.evaluation.replay_metrics import aligned, replay_summary
-    from diff2i2p_core.evaluation.replay_report import replay_content, replay_headline, write_replay
     from diff2i2p_core.evaluation.replay_truth import TruthSource, open_truth
     from diff2i2p_core.evaluation.requirements import Requirement
     from diff2i2p_core.mapping.map_file import load_info
+    from diff2i2p_core.messages.bag_camera import BagCamera
+    from diff2i2p_core.reports.replay_report import replay_content, replay_headline, write_replay
 
     source = TruthSource(ground_truth, pose_topic, pose_tf, truth_frame)
     requirements = [Requirement.parse(text) for text in require or []]

@@ -14,7 +14,7 @@ from diff2i2p_core.cli.progress import progress_bars
 from diff2i2p_core.errors import InputError
 
 if TYPE_CHECKING:
-    from diff2i2p_core.engine.config import TrainConfig
+    from diff2i2p_core.engine.experiment import TrainConfig
 
 
 def test(
@@ -44,11 +44,11 @@ def test(
     as_json: options.AsJson = False,
 ) -> None:
     """One file a pair: matches, scores, coarse pairs, truth. A stopped test goes on where it was."""
-    from diff2i2p_core.data.benchmark import BenchmarkPairs
     from diff2i2p_core.engine.config_file import load_config
     from diff2i2p_core.evaluation.cache import CacheInfo
     from diff2i2p_core.evaluation.testing import register_subset
-    from diff2i2p_core.models.checkpoint import load_model, weights_id
+    from diff2i2p_core.pairs.benchmark_pairs import BenchmarkPairs
+    from diff2i2p_core.weights.checkpoint import load_model, weights_id
 
     settings = load_config(config, overrides or ())
     if settings.benchmark is None:
@@ -86,7 +86,7 @@ def test(
 
 
 def _weights(settings: TrainConfig, checkpoint: str | None, epoch: int | None) -> Path:
-    from diff2i2p_core.models.checkpoint import resolve_weights
+    from diff2i2p_core.weights.checkpoint import resolve_weights
 
     if checkpoint is not None and epoch is not None:
         raise InputError("--checkpoint and --test-epoch: both choose the weights; give one")

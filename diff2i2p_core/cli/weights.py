@@ -17,15 +17,15 @@ app = typer.Typer(help="Network weights: list, fetch, info, convert.", no_args_i
 @app.command("list")
 def list_weights() -> None:
     """The weights that come with the package, and the published ones that can be fetched."""
-    from diff2i2p_core.models.checkpoint import (
+    from diff2i2p_core.models.config import released_config
+    from diff2i2p_core.weights.checkpoint import (
         COLORLESS_WEIGHTS,
         DEFAULT_WEIGHTS,
         read_config,
         resolve_weights,
         shipped_weights,
     )
-    from diff2i2p_core.models.config import released_config
-    from diff2i2p_core.models.published import PUBLISHED
+    from diff2i2p_core.weights.published import PUBLISHED
 
     marks = {DEFAULT_WEIGHTS: " (default)", COLORLESS_WEIGHTS: " (default for clouds without colours)"}
     for name in shipped_weights():
@@ -59,8 +59,8 @@ def fetch(
     from rich.console import Console
     from rich.progress import DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
-    from diff2i2p_core.models.download import fetch
-    from diff2i2p_core.models.published import PUBLISHED, find_published
+    from diff2i2p_core.weights.download import fetch
+    from diff2i2p_core.weights.published import PUBLISHED, find_published
 
     weights = find_published(name)
     if weights is None:
@@ -92,7 +92,7 @@ def fetch(
 @app.command()
 def info(weights: Annotated[str, typer.Argument(help="shipped or fetched name, or file")]) -> None:
     """Configuration, size and notes of a weights file."""
-    from diff2i2p_core.models.checkpoint import load_model, read_config, resolve_weights, weights_id
+    from diff2i2p_core.weights.checkpoint import load_model, read_config, resolve_weights, weights_id
 
     path = resolve_weights(weights)
     model = load_model(path)
@@ -115,7 +115,7 @@ def convert(
     half: Annotated[bool, typer.Option("--half", help="store as float16")] = False,
 ) -> None:
     """A published checkpoint to this project's format; no code in the file is run."""
-    from diff2i2p_core.models.checkpoint import load_model, save_model
+    from diff2i2p_core.weights.checkpoint import load_model, save_model
 
     if dataset not in ("7scenes", "rgbd_scenes_v2"):
         raise InputError(f"--dataset '{dataset}': unknown; use 7scenes or rgbd_scenes_v2")

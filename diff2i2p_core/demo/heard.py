@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from diff2i2p_core.evaluation.trajectory import QueryResult
-from diff2i2p_core.geometry.se3 import Array, from_quaternion
+from diff2i2p_core.geometry.se3 import from_quaternion
+from diff2i2p_core.typing import Array
 
 MAP_FRAME = "map"
 Row = dict[str, Any]

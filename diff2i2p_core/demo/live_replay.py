@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from diff2i2p_core.data.bags.camera import BagCamera
 from diff2i2p_core.demo.heard import MAP_FRAME, Row, answers, matrix_of
 from diff2i2p_core.demo.node_process import FRAME_TIMEOUT, PLAYED, module, node_command, play
 from diff2i2p_core.errors import InputError
@@ -17,7 +16,9 @@ from diff2i2p_core.evaluation.replay import Replay
 from diff2i2p_core.evaluation.replay_truth import Truth
 from diff2i2p_core.evaluation.trajectory import QueryResult
 from diff2i2p_core.geometry.covariance import covariance_at
-from diff2i2p_core.geometry.se3 import Array, translation_error
+from diff2i2p_core.geometry.se3 import translation_error
+from diff2i2p_core.messages.bag_camera import BagCamera
+from diff2i2p_core.typing import Array
 
 AFTER_LAST = 1.0
 """Seconds of the bag that are played after the last image, for odometry that comes later than it."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from diff2i2p_core.data.frames import PosedFrames
-from diff2i2p_core.data.rooms import camera_path, make_room, write_frames
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.evaluation.localization import evenly
 from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.io.rgbd_folder import PosedFrames
+from diff2i2p_core.rooms.room import camera_path, make_room, write_frames
 
 ROOM_SEED = 90213
 """The demo's room; training must not use it."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from diff2i2p_core.engine.config import TrainConfig, merge
+from diff2i2p_core.engine.experiment import TrainConfig, merge
 from diff2i2p_core.engine.run_folder import RunFolder
 from diff2i2p_core.engine.trainer import Trainer
 from diff2i2p_core.errors import InputError

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 
 from diff2i2p_core.engine.ablation import CORRECTED, RELEASED, RULES, Result
-from diff2i2p_core.engine.config import TrainConfig
+from diff2i2p_core.engine.experiment import TrainConfig
 
 COLUMNS = {
     "ir": ("IR %", 100.0),

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from diff2i2p_core.engine.config import ALTERNATIVES, TrainConfig, merge
+from diff2i2p_core.engine.experiment import ALTERNATIVES, TrainConfig, merge
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.models.config import ModelConfig
 

@@ -7,15 +7,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diff2i2p_core.data.pair import Pair, collate
 from diff2i2p_core.engine.objective import Objective
 from diff2i2p_core.engine.records import Records
 from diff2i2p_core.engine.validation import measure
-from diff2i2p_core.evaluation.pair_pictures import pair_panel
 from diff2i2p_core.evaluation.protocol import Protocol
 from diff2i2p_core.evaluation.registration import PairMetrics, Registration
-from diff2i2p_core.localization.overlay import PANEL_WIDTH, Image, depth_picture, depth_span, titled_row
 from diff2i2p_core.losses.distillation import RenderedPair
+from diff2i2p_core.pairs.pair import Pair, collate
+from diff2i2p_core.reports.overlay import PANEL_WIDTH, depth_picture, depth_span, titled_row
+from diff2i2p_core.reports.pair_pictures import pair_panel
+from diff2i2p_core.typing import Image
 
 LARGE_DIFFERENCE = 0.5
 """Metres that are drawn as the farthest colour."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from diff2i2p_core.data.pair import Batch
 from diff2i2p_core.losses.registration import RegistrationLoss
 from diff2i2p_core.losses.settings import LossSettings
 from diff2i2p_core.losses.total import needs_matches, pair_loss
 from diff2i2p_core.models.diff2i2p import Diff2I2P
 from diff2i2p_core.models.features import Correspondences
+from diff2i2p_core.pairs.pair import Batch
 
 
 class Objective(nn.Module):

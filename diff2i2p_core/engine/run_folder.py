@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from diff2i2p_core.engine.config import TrainConfig
+from diff2i2p_core.engine.experiment import TrainConfig
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.files import atomic_path, write_text
-from diff2i2p_core.models.checkpoint import save_model
+from diff2i2p_core.io.files import atomic_path, write_text
 from diff2i2p_core.models.diff2i2p import Diff2I2P
+from diff2i2p_core.weights.checkpoint import save_model
 
 
 class RunFolder:

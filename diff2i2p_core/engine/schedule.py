@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from diff2i2p_core.engine.config import OptimizerConfig, TrainConfig
+from diff2i2p_core.engine.experiment import OptimizerConfig, TrainConfig
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 
-from diff2i2p_core.data.benchmark import BenchmarkPairs
-from diff2i2p_core.data.loading import load_batches
-from diff2i2p_core.data.pair import Batch, Pair, PairSource, collate
-from diff2i2p_core.data.pairs import ScenePairs
-from diff2i2p_core.data.scenes import Scene, load_scene
-from diff2i2p_core.engine.config import SceneConfig, TrainConfig
+from diff2i2p_core.engine.experiment import SceneConfig, TrainConfig
 from diff2i2p_core.engine.schedule import Schedule
 from diff2i2p_core.engine.signals import ignore_stop_signals
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.models.config import ModelConfig
+from diff2i2p_core.pairs.benchmark_pairs import BenchmarkPairs
+from diff2i2p_core.pairs.loading import load_batches
+from diff2i2p_core.pairs.pair import Batch, Pair, PairSource, collate
+from diff2i2p_core.pairs.scene_pairs import ScenePairs
+from diff2i2p_core.pairs.scenes import Scene, load_scene
 
 VALIDATION_SEED = 1_000_003
 """Not the experiment's: runs with other seeds are measured on the same pairs."""

@@ -11,8 +11,7 @@ from typing import Any
 
 import torch
 
-from diff2i2p_core.data.pair import Batch
-from diff2i2p_core.engine.config import TrainConfig
+from diff2i2p_core.engine.experiment import TrainConfig
 from diff2i2p_core.engine.inspection import inspect_training_pair, matches_picture
 from diff2i2p_core.engine.objective import Objective
 from diff2i2p_core.engine.records import Means, Records
@@ -23,8 +22,9 @@ from diff2i2p_core.engine.sources import batches, split, training_pairs, validat
 from diff2i2p_core.engine.validation import measure, protocol_of, score
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.evaluation.registration import PairMetrics, summarize
-from diff2i2p_core.models.checkpoint import load_state, start_from
 from diff2i2p_core.models.diff2i2p import Diff2I2P
+from diff2i2p_core.pairs.pair import Batch
+from diff2i2p_core.weights.checkpoint import load_state, start_from
 
 try:
     from accelerate import Accelerator, DistributedDataParallelKwargs

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from diff2i2p_core.data.pair import Pair
-from diff2i2p_core.engine.config import ValidationSettings
+from diff2i2p_core.engine.experiment import ValidationSettings
 from diff2i2p_core.evaluation.protocol import Protocol, find_protocol
 from diff2i2p_core.evaluation.registration import PairMetrics, Registration, Summary, pair_metrics, register
 from diff2i2p_core.models.diff2i2p import Diff2I2P
+from diff2i2p_core.pairs.pair import Pair
 
 
 def protocol_of(settings: ValidationSettings) -> Protocol:

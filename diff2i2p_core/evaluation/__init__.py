@@ -1,1 +1,1 @@
-"""How good poses are: the papers' protocol, errors against the truth, trajectories, replays, reports."""
+"""How good poses are, in numbers: the papers' protocol, trajectories, replays."""

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.evaluation.registration import Registration
-from diff2i2p_core.files import atomic_path, write_text
 from diff2i2p_core.geometry.camera import Camera
-from diff2i2p_core.models.config import Section
+from diff2i2p_core.io.files import atomic_path, write_text
+from diff2i2p_core.settings import Section
 
 FORMAT = "diff2i2p-registration-1"
 INFO = "cache.json"

@@ -12,8 +12,9 @@ from pydantic import Field
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.pnp import PnpSettings, PoseEstimate, solve_pnp
-from diff2i2p_core.geometry.se3 import Array, compose
-from diff2i2p_core.models.config import Section
+from diff2i2p_core.geometry.se3 import compose
+from diff2i2p_core.settings import Section
+from diff2i2p_core.typing import Array
 
 Solver = Literal["paper", "poselib"]
 

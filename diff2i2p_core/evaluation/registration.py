@@ -13,11 +13,12 @@ from scipy.spatial import cKDTree
 
 from diff2i2p_core.evaluation.protocol import Protocol, estimate_pose
 from diff2i2p_core.geometry.camera import Camera
-from diff2i2p_core.geometry.se3 import Array, invert, transform_points, translation_error
+from diff2i2p_core.geometry.se3 import invert, transform_points, translation_error
+from diff2i2p_core.typing import Array
 
 if TYPE_CHECKING:
-    from diff2i2p_core.data.pair import Pair
     from diff2i2p_core.models.diff2i2p import Diff2I2P
+    from diff2i2p_core.pairs.pair import Pair
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -101,7 +102,7 @@ def register(model: Diff2I2P, pair: Pair) -> Registration:
     # Here, since measuring registrations needs none of it and starts in half the time without.
     import torch
 
-    from diff2i2p_core.data.pair import collate
+    from diff2i2p_core.pairs.pair import collate
 
     batch = collate([pair]).to(model.device)
     with torch.no_grad():

@@ -11,14 +11,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from diff2i2p_core.data.bags.camera import BagCamera, BagImage
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.evaluation.replay_truth import Truth
 from diff2i2p_core.evaluation.trajectory import QueryResult
 from diff2i2p_core.geometry.camera import Camera
-from diff2i2p_core.geometry.se3 import Array
 from diff2i2p_core.localization.result import Localization
 from diff2i2p_core.localization.tracker import Searching
+from diff2i2p_core.messages.bag_camera import BagCamera, BagImage
+from diff2i2p_core.typing import Array
 
 
 class ImageLocalizer(Protocol):

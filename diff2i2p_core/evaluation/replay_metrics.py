@@ -12,7 +12,8 @@ from scipy.spatial.transform import Rotation
 
 from diff2i2p_core.evaluation.trajectory import QueryResult, consistency, percentile
 from diff2i2p_core.geometry.covariance import difference
-from diff2i2p_core.geometry.se3 import Array, compose, invert, rotation_error_deg
+from diff2i2p_core.geometry.se3 import compose, invert, rotation_error_deg
+from diff2i2p_core.typing import Array
 
 RECALL_LIMITS = ((0.05, 5.0), (0.10, 5.0), (0.25, 10.0), (0.50, 10.0))
 """Metres, degrees."""

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from diff2i2p_core.data.bags.camera import BagCamera
-from diff2i2p_core.data.bags.transform_tree import MAX_GAP
-from diff2i2p_core.data.timed_poses import TimedPoses
-from diff2i2p_core.data.trajectories import read_trajectory
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.geometry.se3 import Array, to_quaternion
+from diff2i2p_core.geometry.se3 import to_quaternion
+from diff2i2p_core.geometry.timed_poses import TimedPoses
+from diff2i2p_core.io.trajectories import read_trajectory
+from diff2i2p_core.messages.bag_camera import BagCamera
+from diff2i2p_core.messages.transform_tree import MAX_GAP
+from diff2i2p_core.typing import Array
 
 
 @dataclass(frozen=True)

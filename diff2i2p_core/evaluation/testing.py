@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from diff2i2p_core.data.benchmark import BenchmarkPairs
-from diff2i2p_core.data.loading import load_batches
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.evaluation.cache import (
     INFO,
@@ -18,6 +16,8 @@ from diff2i2p_core.evaluation.cache import (
 )
 from diff2i2p_core.evaluation.registration import register
 from diff2i2p_core.models.diff2i2p import Diff2I2P
+from diff2i2p_core.pairs.benchmark_pairs import BenchmarkPairs
+from diff2i2p_core.pairs.loading import load_batches
 
 
 def register_subset(

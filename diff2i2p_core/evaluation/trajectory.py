@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from diff2i2p_core.geometry.covariance import in_sigmas
-from diff2i2p_core.geometry.se3 import Array, rotation_error_deg, translation_error
+from diff2i2p_core.geometry.se3 import rotation_error_deg, translation_error
+from diff2i2p_core.typing import Array
 
 RECALL_LIMITS = (
     ("recall_005m_5deg", 0.05, 5.0),

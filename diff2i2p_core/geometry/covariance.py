@@ -7,13 +7,11 @@ rotations are small ones about the fixed axes of the map frame and leave the cam
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import compose, exp
-
-Array = NDArray[np.float64]
+from diff2i2p_core.typing import Array
 
 
 def perturb(map_from_camera: Array, delta: Array) -> Array:

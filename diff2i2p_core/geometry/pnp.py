@@ -13,8 +13,8 @@ from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.covariance import perturb, pose_covariance, reprojection
 from diff2i2p_core.geometry.se3 import compose, invert
+from diff2i2p_core.typing import Array
 
-Array = NDArray[np.float64]
 SOLVERS = ("auto", "poselib", "opencv")
 
 

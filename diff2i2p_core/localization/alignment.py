@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.covariance import perturb, reprojection
-from diff2i2p_core.geometry.se3 import Array, invert, is_near, rigid, transform_points
-from diff2i2p_core.mapping.submaps import visible_points
+from diff2i2p_core.geometry.se3 import invert, is_near, rigid, transform_points
+from diff2i2p_core.geometry.submaps import visible_points
+from diff2i2p_core.typing import Array
 
 LEVELS = (40, 80, 160)
 """Widths of the pyramid's images."""

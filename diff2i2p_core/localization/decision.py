@@ -9,11 +9,12 @@ import numpy as np
 
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.pnp import NoPose, PoseEstimate, inliers_at
-from diff2i2p_core.geometry.se3 import Array, invert, is_near
+from diff2i2p_core.geometry.se3 import invert, is_near
 from diff2i2p_core.localization.alignment import Alignment
 from diff2i2p_core.localization.gates import coverage, rejection
 from diff2i2p_core.localization.result import Localization
 from diff2i2p_core.localization.settings import GateSettings, LocalizerSettings
+from diff2i2p_core.typing import Array
 
 Align = Callable[[Array], Alignment | None]
 """Moves a pose, map_from_camera, until the map's colours fit the image's."""

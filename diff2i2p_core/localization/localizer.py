@@ -15,21 +15,22 @@ from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.pnp import NoPose, PoseEstimate, solve_pnp
 from diff2i2p_core.geometry.se3 import is_rigid, transform_points
+from diff2i2p_core.io.clouds import Cloud, make_cloud
 from diff2i2p_core.localization.alignment import MAX_DEPTH, Alignment, PhotometricTarget
 from diff2i2p_core.localization.decision import Align, Hypothesis, decide
-from diff2i2p_core.localization.result import Array, Localization
+from diff2i2p_core.localization.result import Localization
 from diff2i2p_core.localization.retrieval import SubmapIndex, near_prior
 from diff2i2p_core.localization.settings import LocalizerSettings
 from diff2i2p_core.mapping.blocks import BlockCloud
 from diff2i2p_core.mapping.build import map_from_views, map_of_one_cloud, model_for_map
-from diff2i2p_core.mapping.clouds import Cloud, make_cloud
 from diff2i2p_core.mapping.map_file import PointMap, load_info, load_map
 from diff2i2p_core.mapping.packed import SubmapCache
 from diff2i2p_core.mapping.viewpoints import sample_viewpoints
-from diff2i2p_core.models.checkpoint import installed_weights, load_model, resolve_weights, weights_id
 from diff2i2p_core.models.diff2i2p import Diff2I2P
 from diff2i2p_core.models.features import ImageFeatures
 from diff2i2p_core.models.inputs import depth_tensor, image_tensor, input_camera
+from diff2i2p_core.typing import Array
+from diff2i2p_core.weights.checkpoint import installed_weights, load_model, resolve_weights, weights_id
 
 
 class _Clock:

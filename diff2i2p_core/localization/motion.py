@@ -8,8 +8,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from diff2i2p_core.geometry.se3 import compose, invert, rotation_error_deg, translation_error
-from diff2i2p_core.localization.result import Array
 from diff2i2p_core.localization.settings import TrackerSettings
+from diff2i2p_core.typing import Array
 
 VELOCITY_GAP_S = 0.5
 """Seconds over which a velocity is measured, and carried on, at most."""

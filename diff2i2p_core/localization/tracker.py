@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.localization.extent import MapExtent
 from diff2i2p_core.localization.motion import Fix, Moment, Prediction, predict
-from diff2i2p_core.localization.result import Array, Localization
+from diff2i2p_core.localization.result import Localization
 from diff2i2p_core.localization.settings import LocalizerSettings, TrackerSettings
+from diff2i2p_core.typing import Array
 
 State = Literal["lost", "searching", "tracking"]
 """Nothing says where to look; the last image was missed, but those before it say where to look; found."""

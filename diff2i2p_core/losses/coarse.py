@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diff2i2p_core.data.targets import NodeOverlaps
 from diff2i2p_core.losses.circle import circle_loss
 from diff2i2p_core.losses.settings import CoarseSettings
 from diff2i2p_core.models.matching import feature_distance
+from diff2i2p_core.pairs.targets import NodeOverlaps
 
 SCALE = 40.0
 POSITIVE_OVERLAP = 0.3

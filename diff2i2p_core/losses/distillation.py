@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diff2i2p_core.data.pair import Pair
 from diff2i2p_core.losses.csd import csd_loss
 from diff2i2p_core.losses.diffusion_prior import DiffusionPrior, find_models
 from diff2i2p_core.losses.pose import EstimatedPoses
 from diff2i2p_core.losses.settings import CsdSettings
 from diff2i2p_core.models.features import Correspondences, SubmapFeatures
 from diff2i2p_core.ops.render import RenderedDepth, render_depth
+from diff2i2p_core.pairs.pair import Pair
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 RELEASED_BLUR = (0.1, 2.0)

@@ -6,12 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diff2i2p_core.data.pair import Pair, true_points
-from diff2i2p_core.data.targets import positive_pixels, positive_radius
 from diff2i2p_core.losses.circle import circle_loss
 from diff2i2p_core.losses.settings import FineSettings
 from diff2i2p_core.models.config import ModelConfig
 from diff2i2p_core.models.features import ImageFeatures, SubmapFeatures
+from diff2i2p_core.pairs.pair import Pair, true_points
+from diff2i2p_core.pairs.targets import positive_pixels, positive_radius
 
 SCALE = 24.0
 

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from diff2i2p_core.data.pair import Pair
 from diff2i2p_core.geometry.differentiable_pnp import differentiable_pnp
 from diff2i2p_core.losses.settings import PoseSettings
 from diff2i2p_core.models.features import Correspondences
+from diff2i2p_core.pairs.pair import Pair
 
 WORST_DEG, WORST_M = 30.0, 1.0
 """Larger errors, and pairs without a pose, count as this much in the metrics: a few hopeless pairs would

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from diff2i2p_core.data.pair import Pair
 from diff2i2p_core.losses.distillation import Distillation, RenderedPair, render_pair
 from diff2i2p_core.losses.pose import estimate_poses, pose_terms
 from diff2i2p_core.losses.settings import LossSettings
 from diff2i2p_core.models.features import Correspondences, SubmapFeatures
+from diff2i2p_core.pairs.pair import Pair
 
 
 class RegistrationLoss:

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from diff2i2p_core.losses.csd import NEGATIVE_PROMPT, POSITIVE_PROMPT
 from diff2i2p_core.losses.diffusion_prior import DEFAULT_BASE, DEFAULT_CONTROLNET
-from diff2i2p_core.models.config import Section
+from diff2i2p_core.settings import Section
 
 
 class CoarseSettings(Section):

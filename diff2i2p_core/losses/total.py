@@ -6,8 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diff2i2p_core.data.pair import Pair, true_points
-from diff2i2p_core.data.targets import Targets
 from diff2i2p_core.losses.coarse import coarse_loss
 from diff2i2p_core.losses.fine import fine_loss
 from diff2i2p_core.losses.settings import CoarseSettings, LossSettings
@@ -15,6 +13,8 @@ from diff2i2p_core.losses.tuning import tuning_loss
 from diff2i2p_core.models.diff2i2p import Diff2I2P
 from diff2i2p_core.models.features import Correspondences, FusedNodes, ImageFeatures, SubmapFeatures
 from diff2i2p_core.models.patches import image_patches
+from diff2i2p_core.pairs.pair import Pair, true_points
+from diff2i2p_core.pairs.targets import Targets
 
 
 def draw_correspondences(

@@ -1,1 +1,1 @@
-"""Clouds, fused maps, submaps and map files."""
+"""From a cloud and views to a map file: viewpoints, keyframes, blocks, submaps' features."""

@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import invert, transform_points
+from diff2i2p_core.geometry.submaps import SubmapSettings, cut_submap
 from diff2i2p_core.geometry.voxels import voxel_keys
-from diff2i2p_core.mapping.submaps import SubmapSettings, cut_submap
 
 BLOCK = 2.0
 """Metres."""

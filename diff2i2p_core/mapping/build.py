@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diff2i2p_core.data.frames import PosedFrames
-from diff2i2p_core.data.trajectories import read_trajectory
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.geometry.submaps import SubmapSettings
 from diff2i2p_core.geometry.voxels import voxel_downsample
+from diff2i2p_core.io.clouds import Cloud, read_cloud
+from diff2i2p_core.io.fused_frames import fuse_frames
+from diff2i2p_core.io.rgbd_folder import PosedFrames
+from diff2i2p_core.io.trajectories import read_trajectory
 from diff2i2p_core.mapping.blocks import BlockCloud
-from diff2i2p_core.mapping.clouds import Cloud, read_cloud
 from diff2i2p_core.mapping.encode import MIN_SUBMAP_POINTS, encode, encode_views, network_input
-from diff2i2p_core.mapping.fusion import fuse_frames
 from diff2i2p_core.mapping.keyframes import select_keyframes
 from diff2i2p_core.mapping.map_file import MapInfo, PointMap
-from diff2i2p_core.mapping.submaps import SubmapSettings
 from diff2i2p_core.mapping.viewpoints import sample_viewpoints
-from diff2i2p_core.models.checkpoint import load_model, resolve_weights, weights_id
 from diff2i2p_core.models.config import ModelConfig
 from diff2i2p_core.models.diff2i2p import Diff2I2P
-
-Progress = Callable[[str, int, int], None]
-"""Called with (what is being done, done, total)."""
+from diff2i2p_core.typing import Progress
+from diff2i2p_core.weights.checkpoint import load_model, resolve_weights, weights_id
 
 POINT_SPACING = 0.03
 """Metres between the points that images are aligned to and that are shown, if submaps are not finer."""
@@ -77,8 +74,7 @@ def read_source(
     if Path(source).is_dir():
         frames = PosedFrames(source)
         chosen = frames.numbers if numbers is None else numbers
-        report = None if progress is None else (lambda done, total: progress("fusing frames", done, total))
-        points, colors = fuse_frames(frames, chosen, min(0.025, settings.voxel), progress=report)
+        points, colors = fuse_frames(frames, chosen, min(0.025, settings.voxel), progress=progress)
         poses = np.array([frames.pose(number) for number in chosen])
         return Cloud(points, colors), poses[select_keyframes(poses)]
     cloud = read_cloud(source)

@@ -13,11 +13,12 @@ import torch
 from numpy.typing import NDArray
 
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.files import atomic_path, full_disk_explained
 from diff2i2p_core.geometry.voxels import voxel_downsample
+from diff2i2p_core.io.clouds import Cloud, is_colored
+from diff2i2p_core.io.files import atomic_path, full_disk_explained
+from diff2i2p_core.io.tensor_file import StreamedTensor, write_tensors
 from diff2i2p_core.mapping.blocks import BlockCloud
-from diff2i2p_core.mapping.build import Progress, map_info, read_source, sees_nothing, thinned
-from diff2i2p_core.mapping.clouds import Cloud, is_colored
+from diff2i2p_core.mapping.build import map_info, read_source, sees_nothing, thinned
 from diff2i2p_core.mapping.encode import encode_views
 from diff2i2p_core.mapping.map_file import (
     MapInfo,
@@ -29,10 +30,10 @@ from diff2i2p_core.mapping.map_file import (
     submap_tensors,
 )
 from diff2i2p_core.mapping.packed import Block, PackedSubmaps, pack
-from diff2i2p_core.mapping.tensor_file import StreamedTensor, write_tensors
 from diff2i2p_core.mapping.workers import WorkerLost, work
 from diff2i2p_core.mapping.workplace import fingerprint, workplace
-from diff2i2p_core.models.checkpoint import load_model, resolve_weights
+from diff2i2p_core.typing import Progress
+from diff2i2p_core.weights.checkpoint import load_model, resolve_weights
 
 PART_VIEWS = 8
 """Views whose submaps a build writes at a time: what is lost at most, by each process, when it is stopped."""

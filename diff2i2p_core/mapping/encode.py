@@ -13,8 +13,8 @@ from torch import Tensor
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.se3 import invert
+from diff2i2p_core.geometry.submaps import SubmapSettings
 from diff2i2p_core.mapping.blocks import BlockCloud
-from diff2i2p_core.mapping.submaps import SubmapSettings
 from diff2i2p_core.models.config import ModelConfig
 from diff2i2p_core.models.diff2i2p import Diff2I2P
 from diff2i2p_core.models.features import SubmapFeatures

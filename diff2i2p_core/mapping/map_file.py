@@ -16,11 +16,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.files import atomic_path
-from diff2i2p_core.mapping import clouds
+from diff2i2p_core.geometry.submaps import SubmapSettings
+from diff2i2p_core.io import clouds
+from diff2i2p_core.io.files import atomic_path
+from diff2i2p_core.io.tensor_file import StreamedTensor, write_tensors
 from diff2i2p_core.mapping.packed import BY_POINT, BY_SUPERPOINT, HALF, Block, PackedSubmaps, pack
-from diff2i2p_core.mapping.submaps import SubmapSettings
-from diff2i2p_core.mapping.tensor_file import StreamedTensor, write_tensors
 from diff2i2p_core.models.features import SubmapFeatures
 
 FORMAT = "diff2i2p-map-1"

@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from diff2i2p_core.geometry.voxels import sum_by_key, voxel_keys
-
-Array = NDArray[np.float64]
+from diff2i2p_core.typing import Array
 
 CELL = 0.2
 """Metres."""

@@ -11,8 +11,7 @@ from scipy.spatial import cKDTree
 from diff2i2p_core.geometry.se3 import compose
 from diff2i2p_core.geometry.voxels import voxel_downsample
 from diff2i2p_core.mapping.occupancy import Occupancy
-
-Array = NDArray[np.float64]
+from diff2i2p_core.typing import Array
 
 CLEARANCE = 0.35
 """Metres between a camera and the nearest point."""

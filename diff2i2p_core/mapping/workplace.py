@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.files import write_text
+from diff2i2p_core.io.files import write_text
 
 
 def fingerprint(path: Path) -> str:

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from diff2i2p_core.settings import Section
 
 Mode = Literal["mono", "rgbd"]
 PointFeatures = Literal["geometry", "rgb", "intensity"]
 ReleasedDataset = Literal["7scenes", "rgbd_scenes_v2"]
 """The benchmarks that checkpoints were published for."""
-
-
-class Section(BaseModel):
-    """A frozen group of settings that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class ImageConfig(Section):

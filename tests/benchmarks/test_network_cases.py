@@ -10,8 +10,8 @@ from diff2i2p_core.benchmarks import network
 from diff2i2p_core.benchmarks.measure import measure
 from diff2i2p_core.benchmarks.pairs import wall_cloud, wall_pair
 from diff2i2p_core.geometry.voxels import voxel_keys
-from diff2i2p_core.models.checkpoint import read_config
 from diff2i2p_core.models.config import ModelConfig, lite_config
+from diff2i2p_core.weights.checkpoint import read_config
 
 
 @pytest.fixture(params=["mono", "rgbd"])

@@ -16,8 +16,8 @@ from in_process import Command
 
 from diff2i2p_core.evaluation.cache import read_registration
 from diff2i2p_core.geometry.se3 import exp
-from diff2i2p_core.models.checkpoint import load_model, save_model
 from diff2i2p_core.models.diff2i2p import Diff2I2P
+from diff2i2p_core.weights.checkpoint import load_model, save_model
 
 REPO = Path(__file__).resolve().parents[2]
 NAMES = ["attic/01-000_01-000", "attic/01-001_01-001", "cellar/01-000_01-000"]

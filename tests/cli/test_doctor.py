@@ -78,7 +78,7 @@ def test_tf2_msgs_is_needed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 
 
 def test_broken_default_weights_are_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    checkpoint = pytest.importorskip("diff2i2p_core.models.checkpoint")
+    checkpoint = pytest.importorskip("diff2i2p_core.weights.checkpoint")
     monkeypatch.setattr(checkpoint, "SHIPPED", tmp_path)
     name = f"weights {checkpoint.DEFAULT_WEIGHTS}"
     assert check(report()[1], name)["status"] == "missing"

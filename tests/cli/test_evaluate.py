@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from in_process import Command
 
-from diff2i2p_core.data.rooms import camera_path, make_room, write_frames
 from diff2i2p_core.evaluation.trajectory import summarize
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.localization.localizer import Localizer
 from diff2i2p_core.localization.result import Localization
+from diff2i2p_core.rooms.room import camera_path, make_room, write_frames
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,11 @@ import pytest
 from in_process import Command
 
 from diff2i2p_core.cli import options
-from diff2i2p_core.data.trajectories import write_trajectory
+from diff2i2p_core.io.ply import write_ply
+from diff2i2p_core.io.trajectories import write_trajectory
 from diff2i2p_core.localization.localizer import Localizer
 from diff2i2p_core.localization.result import Localization
 from diff2i2p_core.mapping.map_file import load_info
-from diff2i2p_core.mapping.ply import write_ply
 from diff2i2p_core.mapping.viewpoints import looking
 
 KEYS = {
@@ -253,7 +253,7 @@ def test_bad_input_is_one_line_and_status_2(
 
 
 def test_a_map_made_with_other_weights_is_refused(command: Command, room_map: Path, workplace: Path) -> None:
-    from diff2i2p_core.models.checkpoint import load_model, save_model
+    from diff2i2p_core.weights.checkpoint import load_model, save_model
 
     save_model(load_model(workplace / "tiny.safetensors"), workplace / "other.safetensors", {"note": "other"})
     done = command(

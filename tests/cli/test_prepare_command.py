@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from diff2i2p_core.cli.main import app, run
-from diff2i2p_core.data.metadata import read_metadata
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.pairs.metadata import read_metadata
 
 
 def invoke(*arguments: object) -> str:

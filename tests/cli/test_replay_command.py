@@ -14,11 +14,11 @@ from bag_writer import Sent, write_bag
 from in_process import Command, Outcome
 from replay_room import MAP_INFO, KnowingLocalizer, messages, stamp, true_pose
 
-from diff2i2p_core.data.trajectories import read_trajectory, write_trajectory
+from diff2i2p_core.io.ply import write_ply
+from diff2i2p_core.io.trajectories import read_trajectory, write_trajectory
 from diff2i2p_core.localization.localizer import Localizer
 from diff2i2p_core.mapping import map_file
-from diff2i2p_core.mapping.ply import write_ply
-from diff2i2p_core.models.checkpoint import load_model, save_model
+from diff2i2p_core.weights.checkpoint import load_model, save_model
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from diff2i2p_core.cli.main import app
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.models.checkpoint import load_model
+from diff2i2p_core.weights.checkpoint import load_model
 
 CONFIG = Path(__file__).parents[2] / "training" / "configs" / "lite-rgb.yaml"
 

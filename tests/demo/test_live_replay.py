@@ -12,11 +12,12 @@ pytest.importorskip("rosbags", reason="needs the extra `bags`")
 from bag_writer import BASE_FROM_CAMERA, write_bag
 from replay_room import messages, stamp, true_pose
 
-from diff2i2p_core.data.bags.camera import BagCamera
 from diff2i2p_core.demo.live_replay import LiveSettings, results_of
 from diff2i2p_core.evaluation.replay_truth import TruthSource, open_truth
 from diff2i2p_core.geometry.covariance import covariance_at
-from diff2i2p_core.geometry.se3 import Array, invert, to_quaternion
+from diff2i2p_core.geometry.se3 import invert, to_quaternion
+from diff2i2p_core.messages.bag_camera import BagCamera
+from diff2i2p_core.typing import Array
 
 COVARIANCE = np.diag([1.0, 2.0, 3.0, 0.1, 0.2, 0.3]) * 1e-4
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diff2i2p_core.data.rooms import make_room, write_frames
 from diff2i2p_core.demo.sample import folder_sample
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import compose
+from diff2i2p_core.rooms.room import make_room, write_frames
 
 
 @pytest.fixture(scope="module")

@@ -18,19 +18,19 @@ from diff2i2p_core.benchmarks import ops, training
 from diff2i2p_core.benchmarks.measure import cases_of
 from diff2i2p_core.cli import doctor
 from diff2i2p_core.cli.options import check_device
-from diff2i2p_core.data.pair import Batch
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.io.clouds import Cloud
 from diff2i2p_core.localization import retrieval
 from diff2i2p_core.localization.localizer import Localizer
 from diff2i2p_core.localization.settings import LocalizerSettings, Precision
-from diff2i2p_core.mapping.clouds import Cloud
 from diff2i2p_core.mapping.map_file import save_map
 from diff2i2p_core.mapping.viewpoints import looking
-from diff2i2p_core.models.checkpoint import load_model, save_model
 from diff2i2p_core.models.diff2i2p import Diff2I2P
 from diff2i2p_core.ops import backend, grid
 from diff2i2p_core.ops.pyramid import build_pyramid
+from diff2i2p_core.pairs.pair import Batch
+from diff2i2p_core.weights.checkpoint import load_model, save_model
 
 CAMERA = Camera(320, 240, 260, 260, 159.5, 119.5)
 IMAGE = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)

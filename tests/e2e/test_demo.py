@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from diff2i2p_core.data.rooms import camera_path, make_room, write_frames
 from diff2i2p_core.geometry.camera import Camera
-from diff2i2p_core.models.checkpoint import shipped_weights
+from diff2i2p_core.rooms.room import camera_path, make_room, write_frames
+from diff2i2p_core.weights.checkpoint import shipped_weights
 
 REPO = Path(__file__).resolve().parents[2]
 DEMO = [sys.executable, "-m", "diff2i2p_core.cli.main", "demo"]

@@ -14,10 +14,10 @@ pytest.importorskip("rosbags", reason="needs the extra `bags`")
 from bag_writer import Sent, patrol, tf, transform, write_bag
 from replay_room import messages, stamp, true_pose
 
-from diff2i2p_core.data.frames import PosedFrames
-from diff2i2p_core.data.rooms import camera_path, make_room, write_frames
 from diff2i2p_core.geometry.camera import Camera
-from diff2i2p_core.models.checkpoint import shipped_weights
+from diff2i2p_core.io.rgbd_folder import PosedFrames
+from diff2i2p_core.rooms.room import camera_path, make_room, write_frames
+from diff2i2p_core.weights.checkpoint import shipped_weights
 
 REPO = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "diff2i2p_core.cli.main"]

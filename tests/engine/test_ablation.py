@@ -13,8 +13,8 @@ from diff2i2p_core.cli.main import app
 from diff2i2p_core.engine import ablation
 from diff2i2p_core.engine.ablation import Result, run_ablation, variants
 from diff2i2p_core.engine.ablation_report import markdown
-from diff2i2p_core.engine.config import TrainConfig
 from diff2i2p_core.engine.config_file import load_config
+from diff2i2p_core.engine.experiment import TrainConfig
 from diff2i2p_core.engine.run_folder import RunFolder
 from diff2i2p_core.errors import InputError
 

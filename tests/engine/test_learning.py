@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from diff2i2p_core.data.rooms import camera_path, make_room, write_frames
-from diff2i2p_core.engine.config import TrainConfig
+from diff2i2p_core.engine.experiment import TrainConfig
 from diff2i2p_core.engine.trainer import Trainer
 from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.rooms.room import camera_path, make_room, write_frames
 
 SMALL = {
     "fine_dim": 32,

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from diff2i2p_core.data.pair import Batch
 from diff2i2p_core.engine.objective import Objective
 from diff2i2p_core.losses.settings import LossSettings
-from diff2i2p_core.models.checkpoint import load_model
 from diff2i2p_core.models.config import MatchingConfig
 from diff2i2p_core.models.diff2i2p import Diff2I2P
+from diff2i2p_core.pairs.pair import Batch
+from diff2i2p_core.weights.checkpoint import load_model
 
 OFF = {"coarse": {"weight": 0}, "fine": {"weight": 0}, "tuning": {"offset_weight": 0, "residual_weight": 0}}
 

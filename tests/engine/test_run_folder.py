@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from diff2i2p_core.data.pair import Pair
-from diff2i2p_core.engine.config import TrainConfig
+from diff2i2p_core.engine.experiment import TrainConfig
 from diff2i2p_core.engine.run_folder import RunFolder
 from diff2i2p_core.engine.schedule import Schedule
 from diff2i2p_core.engine.sources import batches
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.pairs.pair import Pair
 
 CONFIG = TrainConfig.model_validate({"steps": 3, "scenes": [{"folder": "somewhere"}]})
 

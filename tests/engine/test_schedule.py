@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from diff2i2p_core.engine.config import TrainConfig
+from diff2i2p_core.engine.experiment import TrainConfig
 from diff2i2p_core.engine.schedule import Schedule
 
 

@@ -14,13 +14,13 @@ import pytest
 import torch
 import yaml
 
-from diff2i2p_core.data.rooms import camera_path, make_room, write_frames
 from diff2i2p_core.engine.config_file import load_config
 from diff2i2p_core.engine.run_folder import RunFolder
 from diff2i2p_core.engine.trainer import Trainer
 from diff2i2p_core.geometry.camera import Camera
-from diff2i2p_core.models.checkpoint import load_model
 from diff2i2p_core.models.diff2i2p import Diff2I2P
+from diff2i2p_core.rooms.room import camera_path, make_room, write_frames
+from diff2i2p_core.weights.checkpoint import load_model
 
 REPO = Path(__file__).parents[2]
 COMMAND = [sys.executable, str(REPO / "training" / "train.py")]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from diff2i2p_core.engine.config import TrainConfig
 from diff2i2p_core.engine.config_file import load_config
+from diff2i2p_core.engine.experiment import TrainConfig
 from diff2i2p_core.models.config import released_config
 from diff2i2p_core.models.diff2i2p import Diff2I2P
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from diff2i2p_core.data.rooms import camera_path, make_room, write_frames
-from diff2i2p_core.engine.config import TrainConfig
+from diff2i2p_core.engine.experiment import TrainConfig
 from diff2i2p_core.engine.trainer import Trainer
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
-from diff2i2p_core.models.checkpoint import load_model
+from diff2i2p_core.rooms.room import camera_path, make_room, write_frames
+from diff2i2p_core.weights.checkpoint import load_model
 
 TINY = {
     "fine_dim": 16,

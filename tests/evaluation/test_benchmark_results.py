@@ -14,12 +14,12 @@ from html_page import Balance
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.evaluation import benchmark
-from diff2i2p_core.evaluation.benchmark_report import panels, write_benchmark_report
 from diff2i2p_core.evaluation.cache import CacheInfo, registration_path, write_registration
-from diff2i2p_core.evaluation.pair_pictures import RIGHT, WRONG, pair_panel
-from diff2i2p_core.evaluation.plots import histogram
 from diff2i2p_core.evaluation.protocol import PROTOCOLS
 from diff2i2p_core.evaluation.registration import PairMetrics, Registration, pair_metrics, summarize
+from diff2i2p_core.reports.benchmark_report import panels, write_benchmark_report
+from diff2i2p_core.reports.pair_pictures import RIGHT, WRONG, pair_panel
+from diff2i2p_core.reports.plots import histogram
 
 Made = Callable[..., Registration]
 RELEASED = PROTOCOLS["7scenes"]

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diff2i2p_core.data.pair import make_pair
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.evaluation.cache import read_registration, registration_files
 from diff2i2p_core.evaluation.protocol import PROTOCOLS, Protocol, find_protocol
@@ -19,7 +18,8 @@ from diff2i2p_core.evaluation.registration import PairMetrics, Registration, pai
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.depth import z_buffer
 from diff2i2p_core.geometry.se3 import compose, exp, transform_points
-from diff2i2p_core.models.checkpoint import load_model
+from diff2i2p_core.pairs.pair import make_pair
+from diff2i2p_core.weights.checkpoint import load_model
 
 Made = Callable[..., Registration]
 RELEASED = PROTOCOLS["7scenes"]

@@ -14,13 +14,14 @@ pytest.importorskip("rosbags", reason="needs the extra `bags`")
 from bag_writer import BASE_FROM_CAMERA, Sent, image, tf, transform, write_bag
 from replay_room import CAMERA, STEP, KnowingLocalizer, frames, messages, stamp, true_pose
 
-from diff2i2p_core.data.bags.camera import BagCamera
-from diff2i2p_core.data.trajectories import write_trajectory
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.evaluation import replay
 from diff2i2p_core.evaluation.replay import EachAlone, check_frames, replay_bag
 from diff2i2p_core.evaluation.replay_truth import TruthSource, open_truth
-from diff2i2p_core.geometry.se3 import Array, invert
+from diff2i2p_core.geometry.se3 import invert
+from diff2i2p_core.io.trajectories import write_trajectory
+from diff2i2p_core.messages.bag_camera import BagCamera
+from diff2i2p_core.typing import Array
 
 
 def bag_camera(tmp_path: Path, sent: list[Sent] | None = None, **options: Any) -> BagCamera:

@@ -9,11 +9,12 @@ import pytest
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.evaluation.replay_metrics import aligned, gate, recall, replay_summary
-from diff2i2p_core.evaluation.replay_plots import errors_over_time, gaps
 from diff2i2p_core.evaluation.requirements import Requirement
 from diff2i2p_core.evaluation.trajectory import QueryResult
 from diff2i2p_core.geometry.covariance import perturb
-from diff2i2p_core.geometry.se3 import Array, compose, exp
+from diff2i2p_core.geometry.se3 import compose, exp
+from diff2i2p_core.reports.replay_plots import errors_over_time, gaps
+from diff2i2p_core.typing import Array
 
 
 def walk(number: int) -> Array:

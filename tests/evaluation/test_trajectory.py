@@ -9,7 +9,8 @@ import pytest
 
 from diff2i2p_core.evaluation.trajectory import QueryResult, consistency, summarize
 from diff2i2p_core.geometry.covariance import difference, perturb
-from diff2i2p_core.geometry.se3 import Array, exp
+from diff2i2p_core.geometry.se3 import exp
+from diff2i2p_core.typing import Array
 
 
 def result(

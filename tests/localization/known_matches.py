@@ -6,8 +6,9 @@ import numpy as np
 import torch
 
 from diff2i2p_core.geometry.camera import Camera
-from diff2i2p_core.geometry.se3 import Array, transform_points
+from diff2i2p_core.geometry.se3 import transform_points
 from diff2i2p_core.models.features import Correspondences, SubmapFeatures
+from diff2i2p_core.typing import Array
 
 CAMERA = Camera(320, 240, 260, 260, 159.5, 119.5)
 IMAGE = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from diff2i2p_core.data.rooms import camera_path, make_room
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.covariance import in_sigmas, perturb
 from diff2i2p_core.geometry.depth import back_project
-from diff2i2p_core.geometry.se3 import Array, rotation_error_deg, transform_points, translation_error
+from diff2i2p_core.geometry.se3 import rotation_error_deg, transform_points, translation_error
 from diff2i2p_core.geometry.voxels import voxel_downsample
 from diff2i2p_core.localization.alignment import PhotometricTarget
 from diff2i2p_core.localization.settings import GateSettings
+from diff2i2p_core.rooms.room import camera_path, make_room
+from diff2i2p_core.typing import Array
 
 CAMERA = Camera(240, 180, 200.0, 200.0, 119.5, 89.5)
 VOXEL = 0.03

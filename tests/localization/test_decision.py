@@ -10,11 +10,12 @@ import pytest
 
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.pnp import NoPose, PoseEstimate
-from diff2i2p_core.geometry.se3 import Array, compose, invert, transform_points, translation_error
+from diff2i2p_core.geometry.se3 import compose, invert, transform_points, translation_error
 from diff2i2p_core.localization.alignment import Alignment
 from diff2i2p_core.localization.decision import Hypothesis, decide
 from diff2i2p_core.localization.result import Localization
 from diff2i2p_core.localization.settings import LocalizerSettings
+from diff2i2p_core.typing import Array
 
 CAMERA = Camera(640, 480, 550, 550, 319.5, 239.5)
 SETTINGS = LocalizerSettings(aligned_sigma_scale=3.0)

@@ -175,7 +175,7 @@ def test_a_map_file_gives_the_same_answer_and_knows_its_weights(
     tell_the_truth(opened, monkeypatch)
     result = opened.localize(IMAGE, CAMERA)
     assert result.map_from_camera is not None and translation_error(result.map_from_camera, TRUE) < 0.01
-    from diff2i2p_core.models.checkpoint import load_model, save_model
+    from diff2i2p_core.weights.checkpoint import load_model, save_model
 
     save_model(
         load_model(tiny_weights), tmp_path / "other.safetensors", {"note": "same numbers, another file"}
@@ -226,8 +226,8 @@ def test_near_prior_orders_by_distance_and_angle() -> None:
 def test_weights_of_rgbd_mode_need_the_depth(
     tiny_weights: Path, room_cloud: tuple[np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:
-    from diff2i2p_core.models.checkpoint import read_config, save_model
     from diff2i2p_core.models.diff2i2p import Diff2I2P
+    from diff2i2p_core.weights.checkpoint import read_config, save_model
 
     config = read_config(tiny_weights)[0].model_copy(update={"mode": "rgbd", "name": "tiny-rgbd"})
     save_model(Diff2I2P(config), tmp_path / "rgbd.safetensors")
@@ -265,8 +265,8 @@ def test_precision_is_that_of_the_image_branch_alone(localizer: Localizer) -> No
 def test_warming_up_asks_for_nothing_and_says_nothing(
     mode: str, tiny_weights: Path, room_cloud: tuple[np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:
-    from diff2i2p_core.models.checkpoint import read_config, save_model
     from diff2i2p_core.models.diff2i2p import Diff2I2P
+    from diff2i2p_core.weights.checkpoint import read_config, save_model
 
     config = read_config(tiny_weights)[0].model_copy(update={"mode": mode, "name": "tiny"})
     save_model(Diff2I2P(config), tmp_path / "weights.safetensors")

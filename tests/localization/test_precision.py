@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diff2i2p_core.data.frames import PosedFrames
 from diff2i2p_core.evaluation.localization import map_of_frames
 from diff2i2p_core.geometry.se3 import rotation_error_deg, translation_error
+from diff2i2p_core.io.rgbd_folder import PosedFrames
 from diff2i2p_core.localization.localizer import Localizer
-from diff2i2p_core.localization.result import Array
 from diff2i2p_core.localization.settings import LocalizerSettings
 from diff2i2p_core.models import image_backbone, layers
+from diff2i2p_core.typing import Array
 
 MAP_FRAMES, QUERIES = list(range(600, 700, 20)), list(range(606, 700, 10))
 

@@ -10,9 +10,10 @@ import pytest
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import compose, exp, invert, rotation_error_deg, translation_error
 from diff2i2p_core.localization.extent import MapExtent
-from diff2i2p_core.localization.result import Array, Localization
+from diff2i2p_core.localization.result import Localization
 from diff2i2p_core.localization.settings import LocalizerSettings, TrackerSettings
 from diff2i2p_core.localization.tracker import Localizing, Tracker
+from diff2i2p_core.typing import Array
 
 CAMERA = Camera(4, 3, 4, 4, 1.5, 1.0)
 IMAGE = np.zeros((3, 4, 3), np.uint8)

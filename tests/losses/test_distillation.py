@@ -12,15 +12,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from diff2i2p_core.data.pair import Batch, Pair
 from diff2i2p_core.engine.ablation import RULES
 from diff2i2p_core.engine.objective import Objective
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.se3 import transform_points
 from diff2i2p_core.losses.settings import LossSettings
 from diff2i2p_core.models import diff2i2p
-from diff2i2p_core.models.checkpoint import load_model
 from diff2i2p_core.models.features import ImageFeatures, SubmapFeatures
+from diff2i2p_core.pairs.pair import Batch, Pair
+from diff2i2p_core.weights.checkpoint import load_model
 
 OFF = {
     "coarse": {"weight": 0},

@@ -7,10 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from diff2i2p_core.data.targets import NodeOverlaps
 from diff2i2p_core.losses.circle import circle_loss
 from diff2i2p_core.losses.coarse import coarse_circle_loss, coarse_contrastive_loss
 from diff2i2p_core.losses.fine import fine_circle_loss, soft_contrastive_loss
+from diff2i2p_core.pairs.targets import NodeOverlaps
 
 
 def test_circle_loss_by_hand() -> None:

@@ -11,8 +11,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from diff2i2p_core.data.pair import Pair
-from diff2i2p_core.data.targets import Targets
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import exp, invert, transform_points
 from diff2i2p_core.losses.pose import WORST_DEG, WORST_M
@@ -20,6 +18,8 @@ from diff2i2p_core.losses.registration import RegistrationLoss
 from diff2i2p_core.losses.settings import LossSettings, PoseSettings
 from diff2i2p_core.models.features import Correspondences
 from diff2i2p_core.ops.pyramid import PointPyramid
+from diff2i2p_core.pairs.pair import Pair
+from diff2i2p_core.pairs.targets import Targets
 
 CAMERA = Camera(320, 240, 290, 290, 159.5, 119.5)
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from diff2i2p_core.data.pair import Batch
 from diff2i2p_core.engine.objective import Objective
 from diff2i2p_core.losses.settings import LossSettings
 from diff2i2p_core.losses.total import draw_correspondences, needs_matches, pair_loss
-from diff2i2p_core.models.checkpoint import load_model
 from diff2i2p_core.models.config import MatchingConfig
 from diff2i2p_core.models.diff2i2p import Diff2I2P
+from diff2i2p_core.pairs.pair import Batch
+from diff2i2p_core.weights.checkpoint import load_model
 
 NO_POSE = {"rotation_weight": 0, "translation_weight": 0}
 CONTRASTIVE = {"coarse": {"kind": "contrastive"}, "fine": {"kind": "contrastive"}}

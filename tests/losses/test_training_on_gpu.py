@@ -8,10 +8,10 @@ import pytest
 from accelerate import Accelerator
 from pretended_gpu import CUDA, on_gpu, pretended_gpu
 
-from diff2i2p_core.data.rooms import camera_path, make_room, write_frames
-from diff2i2p_core.engine.config import TrainConfig
+from diff2i2p_core.engine.experiment import TrainConfig
 from diff2i2p_core.engine.trainer import Trainer
 from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.rooms.room import camera_path, make_room, write_frames
 
 TINY = {
     "tuning": True,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from diff2i2p_core.geometry.se3 import compose, invert
+from diff2i2p_core.geometry.submaps import SubmapSettings, cut_submap
 from diff2i2p_core.mapping.blocks import BLOCK, BlockCloud
-from diff2i2p_core.mapping.submaps import SubmapSettings, cut_submap
 from diff2i2p_core.mapping.viewpoints import looking
 
 SETTINGS = SubmapSettings(voxel=0.1)

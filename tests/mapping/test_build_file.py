@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 import torch
 
-from diff2i2p_core.data.trajectories import write_trajectory
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.io.ply import write_ply
+from diff2i2p_core.io.trajectories import write_trajectory
 from diff2i2p_core.mapping import build_file
 from diff2i2p_core.mapping.build_file import PART_VIEWS, build_map
 from diff2i2p_core.mapping.map_file import PointMap
-from diff2i2p_core.mapping.ply import write_ply
 from diff2i2p_core.mapping.viewpoints import looking
 from diff2i2p_core.mapping.workplace import fingerprint
 

@@ -9,8 +9,8 @@ import torch
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.se3 import transform_points
+from diff2i2p_core.io.clouds import Cloud
 from diff2i2p_core.mapping.build import map_from_views, model_for_map
-from diff2i2p_core.mapping.clouds import Cloud
 from diff2i2p_core.mapping.join import join_maps
 from diff2i2p_core.mapping.map_file import PointMap, load_map, save_map
 from diff2i2p_core.mapping.viewpoints import looking

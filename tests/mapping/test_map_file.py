@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.se3 import compose
+from diff2i2p_core.io.clouds import Cloud
 from diff2i2p_core.mapping.build import map_from_views, model_for_map
-from diff2i2p_core.mapping.clouds import Cloud
 from diff2i2p_core.mapping.map_file import FORMAT, PointMap, load_info, load_map, save_map
 from diff2i2p_core.mapping.packed import pack
 from diff2i2p_core.mapping.viewpoints import looking

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from diff2i2p_core.data.pair import Pair
-from diff2i2p_core.models.checkpoint import load_model
 from diff2i2p_core.models.diff2i2p import Diff2I2P
 from diff2i2p_core.models.features import Correspondences, FusedNodes, ImageFeatures, SubmapFeatures
-from diff2i2p_core.models.released import translate_name
+from diff2i2p_core.pairs.pair import Pair
+from diff2i2p_core.weights.checkpoint import load_model
+from diff2i2p_core.weights.released import translate_name
 
 TOLERANCE = 1e-4
 

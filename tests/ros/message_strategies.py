@@ -21,8 +21,8 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, Poi
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
-from diff2i2p_core.data.bags.images import COLORS
-from diff2i2p_core.data.bags.images import DEPTHS as DEPTH_ENCODINGS
+from diff2i2p_core.messages.images import COLORS
+from diff2i2p_core.messages.images import DEPTHS as DEPTH_ENCODINGS
 
 BYTE = st.integers(0, 255)
 UINT32 = st.one_of(st.integers(0, 12), st.integers(0, 2**32 - 1))

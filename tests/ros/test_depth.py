@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sensor_msgs.msg import Image
 
 from diff2i2p.images import check_depth, depth_to_metres
-from diff2i2p_core.data.bags.images import DEPTHS
+from diff2i2p_core.messages.images import DEPTHS
 
 CAMERA = Camera(8, 6, 7, 7, 3.5, 2.5)
 

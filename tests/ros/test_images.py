@@ -14,7 +14,7 @@ pytest.importorskip("rclpy")
 from sensor_msgs.msg import CompressedImage, Image
 
 from diff2i2p.images import check_image, image_to_rgb
-from diff2i2p_core.data.bags.images import MAX_PIXELS
+from diff2i2p_core.messages.images import MAX_PIXELS
 
 
 def _message(pixels: np.ndarray, encoding: str, padding: int = 0) -> Image:

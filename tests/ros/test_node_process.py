@@ -20,11 +20,11 @@ from std_msgs.msg import Header
 
 from diff2i2p.clouds import cloud_message
 from diff2i2p.poses import matrix_from_transform, stamp_from
-from diff2i2p_core.data.frames import PosedFrames
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import rotation_error_deg, translation_error
+from diff2i2p_core.io.rgbd_folder import PosedFrames
 from diff2i2p_core.mapping.build_file import build_map
-from diff2i2p_core.models.checkpoint import shipped_weights
+from diff2i2p_core.weights.checkpoint import shipped_weights
 
 OK, WARN, ERROR = 0, 1, 2
 SECOND = 10**9

@@ -21,8 +21,8 @@ from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.localization.localizer import Localizer
 from diff2i2p_core.mapping.viewpoints import looking
-from diff2i2p_core.models.checkpoint import read_config, save_model
 from diff2i2p_core.models.diff2i2p import Diff2I2P
+from diff2i2p_core.weights.checkpoint import read_config, save_model
 
 CAMERA = Camera(320, 240, 260, 260, 159.5, 119.5, "plumb_bob", (0.1, 0.0, 0.0, 0.0, 0.0))
 

@@ -26,8 +26,8 @@ from tf2_msgs.msg import TFMessage
 
 from diff2i2p.player_program import play_as_program
 from diff2i2p.poses import nanoseconds, stamp_from
-from diff2i2p_core.data.bags.messages import TRANSFORMS
-from diff2i2p_core.data.bags.reader import Bag
+from diff2i2p_core.messages.bag_reader import Bag
+from diff2i2p_core.messages.kinds import TRANSFORMS
 
 DISCOVERY_TIMEOUT = 120.0
 """Seconds for the node to load its map and subscribe."""

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo
 
 from diff2i2p.headers import check_frame
-from diff2i2p_core.data.bags.messages import camera_of
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.messages.cameras import camera_of
 
 
 def camera_from_info(message: CameraInfo, *, rectified: bool = False) -> Camera:

@@ -10,8 +10,8 @@ from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Header
 
 from diff2i2p.headers import check_frame
-from diff2i2p_core.data.bags import clouds
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.messages import clouds
 
 
 def check_cloud(message: PointCloud2) -> None:

@@ -26,8 +26,8 @@ from std_msgs.msg import Header
 
 from diff2i2p.player_program import play_as_program
 from diff2i2p.poses import stamp_from
-from diff2i2p_core.data.frames import PosedFrames
 from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.io.rgbd_folder import PosedFrames
 
 CAMERA_FRAME = "camera_optical"
 DISCOVERY_TIMEOUT = 120.0

@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 
 from diff2i2p.headers import check_header
-from diff2i2p_core.data.bags import images
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.depth import rectify_depth
+from diff2i2p_core.messages import images
 
 
 def check_image(message: Image | CompressedImage) -> None:

@@ -110,7 +110,7 @@ class Outputs:
             points = result.found.inlier_points.astype(np.float32)
             self._inliers.publish(cloud_message(points, None, Header(frame_id=map_frame, stamp=stamp)))
         if self._debug_image.get_subscription_count():
-            from diff2i2p_core.localization.overlay import live_picture
+            from diff2i2p_core.reports.overlay import live_picture
 
             picture = live_picture(
                 result.found, result.image, result.camera, localizer.map_points, localizer.map_voxel

@@ -12,7 +12,7 @@ from geometry_msgs.msg import Point, Pose, PoseWithCovarianceStamped, Quaternion
 from diff2i2p.parameters import Parameters
 from diff2i2p.poses import Matrix, matrix_from_pose
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.files import write_text
+from diff2i2p_core.io.files import write_text
 
 CAMERA = "camera"
 """The body of a pose where no base_frame is given."""

@@ -1,1 +1,0 @@
-"""Posed RGB-D folders, training pairs and their truth, benchmarks, synthetic rooms, bags, preparation."""

@@ -1,1 +1,0 @@
-"""ROS 2 bags: topics, messages and transforms, read without ROS."""

@@ -1,0 +1,1 @@
+"""Raw recordings to benchmark pairs, one file a source."""

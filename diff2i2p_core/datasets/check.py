@@ -1,0 +1,139 @@
+"""Whether a set of pairs is sound: files, shapes, transforms, overlaps, disjoint subsets, checksums."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from diff2i2p_core.datasets.dataset_file import (
+    CHECKSUMS,
+    DATASET,
+    UNFINISHED,
+    DatasetFile,
+    read_checksums,
+    read_dataset,
+)
+from diff2i2p_core.datasets.overlap import depth_samples, overlap
+from diff2i2p_core.datasets.recording import SUBSETS
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.io.files import sha256
+from diff2i2p_core.pairs.benchmark_pairs import SPACING, read_cloud, read_frame
+from diff2i2p_core.pairs.metadata import SAME_VOXELS, Entry, Layout, read_metadata
+from diff2i2p_core.typing import Progress
+
+_TOLERANCE = 0.02
+"""Between an overlap that `prepare` wrote and the same recomputed."""
+_LEAST_SHARE = 0.3
+"""Of the overlap that a published set says, whose authors measured it in a way of their own."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a check found."""
+
+    layout: Layout
+    subsets: dict[str, list[Entry]]
+    dataset: DatasetFile | None
+    """None for a published set."""
+    overlaps: list[tuple[float, float]]
+    """Stored and recomputed, of a sample of pairs."""
+    problems: list[str]
+    """One line each; none if the set is sound."""
+    readable: bool
+    """Whether there are pairs, and all files of them can be read."""
+
+
+def check_set(root: Path, *, sample: int = 60, progress: Progress | None = None) -> Check:
+    """Look at every file of a set, and recompute the overlaps of `sample` pairs of each subset.
+
+    A published set is checked as well, but for what `dataset.json` says.
+    """
+    tell = progress or (lambda what, done, total: None)
+    dataset = None
+    if (root / DATASET).exists() or (root / UNFINISHED).exists() or not (root / "metadata").is_dir():
+        dataset = read_dataset(root)
+    layout = dataset.layout if dataset else _layout(root)
+    problems: list[str] = []
+    subsets: dict[str, list[Entry]] = {}
+    for subset in SUBSETS:
+        if dataset is None or dataset.subsets.get(subset, {}).get("pairs"):
+            try:
+                subsets[subset] = read_metadata(root, layout, subset)
+            except InputError as error:
+                problems.append(str(error))
+    entries = [entry for pairs in subsets.values() for entry in pairs]
+    broken = list(_broken_files(root, entries, tell))
+    problems += [*_not_disjoint(subsets), *broken]
+    overlaps: list[tuple[float, float]] = []
+    if not broken:
+        radius = SAME_VOXELS * float(dataset.source["settings"]["voxel"] if dataset else SPACING)
+        for pairs in subsets.values():
+            chosen = pairs[:: max(1, len(pairs) // sample)]
+            for done, entry in enumerate(chosen, start=1):
+                found = _overlap(root, entry, radius)
+                overlaps.append((entry.overlap, found))
+                wrong = abs(found - entry.overlap) > _TOLERANCE
+                if wrong if dataset else found < _LEAST_SHARE * entry.overlap:
+                    problems.append(
+                        f"{entry.name}: overlap is said to be {entry.overlap:.3f}, but is {found:.3f}"
+                    )
+                tell("overlaps", done, len(chosen))
+    if dataset:
+        for name, pairs in subsets.items():
+            said = dataset.subsets[name]["pairs"]
+            if len(pairs) != said:
+                problems.append(f"{name}: {len(pairs)} pairs, but {DATASET} says {said}")
+        problems += _changed_files(root, dataset, tell)
+    return Check(layout, subsets, dataset, overlaps, problems, bool(entries) and not broken)
+
+
+def _layout(root: Path) -> Layout:
+    full = any((root / "metadata").glob("*-full.*"))
+    return "7scenes" if full else "rgbd_scenes_v2"
+
+
+def _not_disjoint(subsets: dict[str, list[Entry]]) -> Iterator[str]:
+    seen: dict[str, str] = {}
+    for subset, entries in subsets.items():
+        names = {name for entry in entries for name in (entry.image_file, entry.cloud_file)}
+        shared = sorted(name for name in names if name in seen)
+        if shared:
+            yield f"{shared[0]}: in {seen[shared[0]]} and in {subset} ({len(shared)} such files)"
+        seen |= dict.fromkeys(names, subset)
+
+
+def _broken_files(root: Path, entries: list[Entry], tell: Progress) -> Iterator[str]:
+    """Every image with its depth and camera, and every cloud, once."""
+    readers: dict[str, tuple[Callable[[Path, Entry], object], Entry]] = {}
+    for entry in entries:
+        readers[entry.image_file] = read_frame, entry
+        readers[entry.cloud_file] = read_cloud, entry
+    for done, (reader, entry) in enumerate(readers.values(), start=1):
+        try:
+            reader(root, entry)
+        except InputError as error:
+            yield str(error)
+        tell("files", done, len(readers))
+
+
+def _overlap(root: Path, entry: Entry, radius: float) -> float:
+    _, depth, camera = read_frame(root, entry)
+    tree = cKDTree(read_cloud(root, entry).astype(np.float64))
+    return overlap(depth_samples(depth, camera), tree, entry.camera_from_cloud, radius)
+
+
+def _changed_files(root: Path, dataset: DatasetFile, tell: Progress) -> Iterator[str]:
+    if not (root / CHECKSUMS).exists() or sha256(root / CHECKSUMS) != dataset.checksums:
+        yield f"{root / CHECKSUMS}: missing or changed since the set was made"
+        return
+    checksums = read_checksums(root)
+    for done, (name, digest) in enumerate(checksums.items(), start=1):
+        if not (root / name).is_file():
+            yield f"{root / name}: missing"
+        elif sha256(root / name) != digest:
+            yield f"{root / name}: changed since the set was made"
+        tell("checksums", done, len(checksums))

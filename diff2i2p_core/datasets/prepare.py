@@ -1,0 +1,225 @@
+"""From recordings to a set of pairs on disk: resumable, in processes, whole only with `dataset.json`."""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from diff2i2p_core.datasets.dataset_file import (
+    UNFINISHED,
+    DatasetFile,
+    begin,
+    read_dataset,
+    write_checksums,
+)
+from diff2i2p_core.datasets.fuse import Names, write_window
+from diff2i2p_core.datasets.pair_choice import Group, Placed, chunks, pairs_of
+from diff2i2p_core.datasets.recording import SUBSETS, Recording
+from diff2i2p_core.datasets.settings import PreparationSettings
+from diff2i2p_core.datasets.windows import Window, cut_windows
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.io.files import full_disk_explained
+from diff2i2p_core.io.rgbd_folder import write_matrix
+from diff2i2p_core.pairs.metadata import SAME_VOXELS, Entry, Layout, write_metadata
+from diff2i2p_core.typing import Progress
+
+_Result = TypeVar("_Result")
+_Call = tuple[Any, ...]
+
+
+def prepare(
+    kind: str,
+    find: Callable[[Path], Sequence[Recording]],
+    out: Path,
+    settings: PreparationSettings,
+    *,
+    layout: Layout = "7scenes",
+    processes: int = 1,
+    progress: Progress | None = None,
+) -> DatasetFile:
+    """Write the set that `find` gives the recordings of; a broken-off run goes on, a finished one is left.
+
+    Args:
+        kind: name of the source, for `dataset.json`.
+        find: called with a folder for files that are needed until the set is finished.
+    """
+    work = out / "work"
+    with full_disk_explained(out):
+        recordings = find(work)
+        windows = cut_windows(recordings, settings)
+        if begin(out, _source(kind, recordings, settings)):
+            shutil.rmtree(work, ignore_errors=True)
+            return read_dataset(out)
+        tell = progress or (lambda what, done, total: None)
+        with _Pool(processes, tell) as pool:
+            names = [Names.of(recordings[window.recording], window, layout) for window in windows]
+            _write_cameras(out, recordings)
+            points = pool.run(
+                "fusing clouds",
+                write_window,
+                [
+                    (recordings[window.recording], window, settings, name, out / "data")
+                    for window, name in zip(windows, names, strict=True)
+                ],
+            )
+            groups = _groups(recordings, windows, names, layout)
+            radius = SAME_VOXELS * settings.voxel
+            parts = [(key, part) for key, group in groups.items() for part in chunks(group)]
+            found = pool.run(
+                "measuring overlaps",
+                pairs_of,
+                [(groups[key], part, out / "data", radius, settings.min_overlap) for key, part in parts],
+            )
+        subsets: dict[str, list[Entry]] = {subset: [] for subset in SUBSETS}
+        for (key, _), entries in zip(parts, found, strict=True):
+            subsets[key[1]] += entries
+        _check_pairs(recordings, windows, subsets, settings)
+        files = [
+            write_metadata(out, layout, subset, entries) for subset, entries in subsets.items() if entries
+        ]
+        files += [out / "data" / name for window_names in names for name in window_names]
+        files += [_camera_file(out, scene) for scene in {recording.scene for recording in recordings}]
+        for path in set((out / "data").rglob("*.*")) - set(files):
+            path.unlink()  # of a run before with another split
+        dataset = DatasetFile(
+            source=_source(kind, recordings, settings),
+            layout=layout,
+            subsets={subset: _subset_counts(entries) for subset, entries in subsets.items()},
+            scenes=_scene_counts(recordings, windows, points, subsets),
+            checksums=write_checksums(out, files),
+        )
+        dataset.write(out)
+        (out / UNFINISHED).unlink()
+        shutil.rmtree(work, ignore_errors=True)
+        return dataset
+
+
+class _Pool:
+    """Runs calls here or in processes, and tells how far it is."""
+
+    def __init__(self, processes: int, tell: Progress) -> None:
+        # A forked copy of a process with threads may hang.
+        context = multiprocessing.get_context("spawn")
+        self._executor = ProcessPoolExecutor(processes, context) if processes > 1 else None
+        self._tell = tell
+
+    def __enter__(self) -> _Pool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._executor is not None:
+            self._executor.shutdown(cancel_futures=True)
+
+    def run(self, what: str, function: Callable[..., _Result], calls: Sequence[_Call]) -> list[_Result]:
+        """The results in the calls' order; the first error is raised."""
+        results = []
+        if self._executor is None:
+            for done, call in enumerate(calls, start=1):
+                results.append(function(*call))
+                self._tell(what, done, len(calls))
+            return results
+        try:
+            futures: list[Future[_Result]] = [self._executor.submit(function, *call) for call in calls]
+            for done, future in enumerate(as_completed(futures), start=1):
+                future.result()
+                self._tell(what, done, len(calls))
+        except BrokenProcessPool:
+            raise InputError(
+                "prepare: a process was killed (no memory left?); run the same again with --processes 1"
+            ) from None
+        return [future.result() for future in futures]
+
+
+def _source(kind: str, recordings: Sequence[Recording], settings: PreparationSettings) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "recordings": {f"{r.scene}/{r.sequence}": len(r.numbers) for r in recordings},
+        "settings": settings.model_dump(mode="json"),
+    }
+
+
+def _camera_file(out: Path, scene: str) -> Path:
+    return out / "data" / scene / "camera-intrinsics.txt"
+
+
+def _write_cameras(out: Path, recordings: Sequence[Recording]) -> None:
+    cameras = {recording.scene: recording.camera for recording in recordings}
+    for recording in recordings:
+        if recording.camera != cameras[recording.scene]:
+            raise InputError(
+                f"{recording.scene}/{recording.sequence}: has another camera than the scene's other "
+                "recordings; make it a scene of its own"
+            )
+    for scene, camera in cameras.items():
+        write_matrix(_camera_file(out, scene), camera.matrix, ".9g")
+
+
+def _groups(
+    recordings: Sequence[Recording], windows: Sequence[Window], names: Sequence[Names], layout: Layout
+) -> dict[tuple[int, str], Group]:
+    """The windows of each recording and subset."""
+    members: dict[tuple[int, str], list[Placed]] = defaultdict(list)
+    for window, name in zip(windows, names, strict=True):
+        recording = recordings[window.recording]
+        placed = Placed(
+            name, recording.world_from_camera(window.image), recording.world_from_camera(window.first)
+        )
+        members[window.recording, window.subset].append(placed)
+    return {
+        key: Group(recordings[key[0]].scene, layout, recordings[key[0]].camera, tuple(placed))
+        for key, placed in members.items()
+    }
+
+
+def _check_pairs(
+    recordings: Sequence[Recording],
+    windows: Sequence[Window],
+    subsets: dict[str, list[Entry]],
+    settings: PreparationSettings,
+) -> None:
+    """InputError for scenes and for subsets that have windows, but no pair."""
+    have = {entry.scene for entries in subsets.values() for entry in entries}
+    without = sorted({recording.scene for recording in recordings} - have)
+    what = f"scene {without[0]}" if without else ""
+    for subset in {window.subset for window in windows}:
+        if not what and not subsets[subset]:
+            what = f"subset {subset}"
+    if what:
+        raise InputError(
+            f"{what}: no image and cloud of different windows overlap by {settings.min_overlap:g}; lower "
+            "--min-overlap, record more slowly, or check poses and depth"
+        )
+
+
+def _subset_counts(entries: Sequence[Entry]) -> dict[str, Any]:
+    return {
+        "pairs": len(entries),
+        "images": len({entry.image_file for entry in entries}),
+        "clouds": len({entry.cloud_file for entry in entries}),
+        "mean_overlap": round(float(np.mean([entry.overlap for entry in entries])), 4) if entries else None,
+    }
+
+
+def _scene_counts(
+    recordings: Sequence[Recording],
+    windows: Sequence[Window],
+    points: Sequence[int],
+    subsets: dict[str, list[Entry]],
+) -> dict[str, dict[str, Any]]:
+    counts: dict[str, Counter[str]] = {recording.scene: Counter() for recording in recordings}
+    for recording in recordings:
+        counts[recording.scene].update(recordings=1, frames=len(recording.numbers))
+    for window, number in zip(windows, points, strict=True):
+        counts[recordings[window.recording].scene].update(windows=1, points=number)
+    for subset, entries in subsets.items():
+        for entry in entries:
+            counts[entry.scene][f"{subset}_pairs"] += 1
+    return {scene: dict(counter) for scene, counter in counts.items()}

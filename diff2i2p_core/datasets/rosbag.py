@@ -1,0 +1,214 @@
+"""A ROS 2 bag to a posed RGB-D folder: images with the depth and the pose of their own time."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diff2i2p_core.datasets.rosbag_topics import BagTopics, ChosenTopics
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.depth import back_project, rectify_depth, z_buffer
+from diff2i2p_core.geometry.se3 import invert, transform_points
+from diff2i2p_core.io.files import atomic_path, write_text
+from diff2i2p_core.io.rgbd_folder import write_image, write_matrix
+from diff2i2p_core.messages.bag_index import BagIndex, nearest
+from diff2i2p_core.messages.bag_reader import Bag
+from diff2i2p_core.messages.clouds import cloud_of
+from diff2i2p_core.messages.images import depth_of, image_of
+from diff2i2p_core.messages.kinds import stamp_of
+from diff2i2p_core.typing import Array
+
+MARK = "bag.json"
+"""In the folder: what it was made from, and how many frames were left out."""
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """One frame to write."""
+
+    number: int
+    image: int
+    depth: int
+    """Stamps."""
+    world_from_camera: Array
+    camera_from_depth: Array | None
+    """None where the depth image is registered to the image."""
+
+
+def export_bag(
+    path: Path, folder: Path, topics: BagTopics, progress: Callable[[str, int, int], None] | None = None
+) -> Path:
+    """Write the bag's frames to `folder`, without lens distortion; a folder made of it before is kept.
+
+    Frames are numbered as the bag's images are; those without depth or pose at their time are left out.
+    """
+    source = {"bag": path.resolve().name, **asdict(topics)}
+    if (folder / MARK).exists():
+        if json.loads((folder / MARK).read_text(encoding="utf-8"))["source"] != source:
+            raise InputError(f"{folder}: is of another bag or of other topics; give a new folder")
+        return folder
+    if folder.exists():
+        raise InputError(f"{folder}: holds something else; give a new folder")
+    part = folder.with_name(f".{folder.name}.part")
+    with Bag(path) as bag:
+        chosen = topics.chosen(bag)
+        index = BagIndex.of(bag, (chosen.image, chosen.depth), chosen.pose)
+        index.prefer_poses(index.frames[chosen.image])
+        camera = index.camera(bag, chosen.image, topics.camera_info)
+        wanted, left_out = _plan(bag, index, chosen, topics)
+        depth_camera = camera
+        if not chosen.depth_is_cloud and not _registered(index, chosen):
+            depth_camera = index.camera(bag, chosen.depth)
+        writer = _Writer(path, _begun(part, source), camera, depth_camera)
+        for done, (frame, image, depth) in enumerate(_matched(bag, chosen, wanted), start=1):
+            writer.write(frame, image, depth)
+            if progress is not None:
+                progress("reading frames", done, len(wanted))
+    write_matrix(part / "camera-intrinsics.txt", camera.matrix, ".9g")
+    mark = {"source": source, "frames": len(wanted), "left_out": left_out}
+    write_text(part / MARK, json.dumps(mark) + "\n")
+    part.rename(folder)
+    return folder
+
+
+def left_out(folder: Path) -> dict[str, int]:
+    """Of a folder that `export_bag` wrote: how many of the bag's images are not in it, by the reason."""
+    counts: dict[str, int] = json.loads((folder / MARK).read_text(encoding="utf-8"))["left_out"]
+    return counts
+
+
+def _begun(part: Path, source: dict[str, Any]) -> Path:
+    """The folder of a broken-off run that goes on, emptied if it was of other topics."""
+    mark = json.dumps({"source": source}) + "\n"
+    if part.exists() and (not (part / MARK).exists() or (part / MARK).read_text(encoding="utf-8") != mark):
+        shutil.rmtree(part)
+    write_text(part / MARK, mark)
+    return part
+
+
+def _registered(index: BagIndex, chosen: ChosenTopics) -> bool:
+    """Whether the depth is an image of the colour camera's frame."""
+    return not chosen.depth_is_cloud and index.frames[chosen.depth] == index.frames[chosen.image]
+
+
+def _plan(
+    bag: Bag, index: BagIndex, chosen: ChosenTopics, topics: BagTopics
+) -> tuple[list[_Wanted], dict[str, int]]:
+    """The frames to write, and the number left out for each reason."""
+    image_frame, depth_frame = index.frames[chosen.image], index.frames[chosen.depth]
+    world = topics.world or index.tree.root(image_frame)
+    if world.lstrip("/") == image_frame.lstrip("/"):
+        raise InputError(
+            f"{bag.path}: no transform leads to {image_frame}, the camera's frame; record /tf and "
+            "/tf_static, or name a pose topic with --pose"
+        )
+    registered = _registered(index, chosen)
+    wanted, left_out = [], Counter[str]()
+    stamps = index.stamps[chosen.image]
+    depths = np.array(index.stamps[chosen.depth])
+    for number in range(0, len(stamps), topics.every):
+        stamp = stamps[number]
+        depth = nearest(depths, stamp)
+        if abs(depth - stamp) > topics.apart * 1e9:
+            left_out["no depth"] += 1
+            continue
+        world_from_camera = index.tree.at(world, image_frame, stamp)
+        world_from_depth = world_from_camera if registered else index.tree.at(world, depth_frame, depth)
+        if world_from_camera is None or world_from_depth is None:
+            left_out["no pose"] += 1
+            continue
+        camera_from_depth = None if registered else invert(world_from_camera) @ world_from_depth
+        wanted.append(_Wanted(number, stamp, depth, world_from_camera, camera_from_depth))
+    if not wanted:
+        why = ", ".join(f"{count} have {reason}" for reason, count in left_out.items())
+        raise InputError(
+            f"{bag.path}: none of {len(stamps)} images can be used: {why} at their time; are all from one "
+            "clock, and does /tf cover the recording?"
+        )
+    return wanted, dict(left_out)
+
+
+def _matched(bag: Bag, chosen: ChosenTopics, wanted: list[_Wanted]) -> Iterator[tuple[_Wanted, Any, Any]]:
+    """The frames with their messages, as soon as both have come; only what is still needed is kept."""
+    by_image = {frame.image: frame for frame in wanted}
+    by_depth: dict[int, list[_Wanted]] = {}
+    for frame in wanted:
+        by_depth.setdefault(frame.depth, []).append(frame)
+    images: dict[int, Any] = {}
+    depths: dict[int, Any] = {}
+    for topic, _, message in bag.read([chosen.image, chosen.depth]):
+        stamp = stamp_of(message)
+        if topic == chosen.image and stamp in by_image:
+            images[stamp] = message
+            ready = [by_image[stamp]] if by_image[stamp].depth in depths else []
+        elif topic == chosen.depth and stamp in by_depth:
+            depths[stamp] = message
+            ready = [frame for frame in by_depth[stamp] if frame.image in images]
+        else:
+            continue
+        for frame in ready:
+            yield frame, images.pop(frame.image), depths[frame.depth]
+            by_depth[frame.depth].remove(frame)
+            if not by_depth[frame.depth]:
+                del depths[frame.depth]
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """Writes frames to a posed RGB-D folder; those that are there are kept."""
+
+    bag: Path
+    folder: Path
+    camera: Camera
+    depth_camera: Camera
+
+    def write(self, frame: _Wanted, image: Any, depth: Any) -> None:
+        name = f"frame-{frame.number:06d}"
+        if (self.folder / f"{name}.pose.txt").exists():
+            return
+        where = f"{self.bag}: image {frame.number}"
+        pixels = image_of(image, where)
+        self._check_size(pixels.shape, self.camera, where)
+        if not self.camera.is_distorted and bytes(image.data[:3]) == b"\xff\xd8\xff":
+            with atomic_path(self.folder / f"{name}.color.jpg") as path:
+                path.write_bytes(bytes(image.data))
+        else:
+            rectified = self.camera.rectify(pixels)
+            write_image(self.folder / f"{name}.color.png", np.asarray(rectified))
+        millimetres = np.rint(self._depth(frame, depth) * 1000)
+        kept = np.where(millimetres < 65535, millimetres, 0).astype(np.uint16)
+        write_image(self.folder / f"{name}.depth.png", kept)
+        # Written last: the pose file is what makes a frame of the folder.
+        write_matrix(self.folder / f"{name}.pose.txt", frame.world_from_camera)
+
+    def _depth(self, frame: _Wanted, message: Any) -> NDArray[np.float32]:
+        """As the image's camera without distortion sees it."""
+        where = f"{self.bag}: depth of image {frame.number}"
+        pinhole = self.camera.undistorted()
+        if hasattr(message, "fields"):
+            points: NDArray[Any] = cloud_of(message, where)[0]
+        else:
+            depth = depth_of(message, where)
+            self._check_size(depth.shape, self.depth_camera, where)
+            depth = rectify_depth(depth, self.depth_camera)
+            if frame.camera_from_depth is None:
+                return depth
+            points = back_project(depth, self.depth_camera)[depth > 0]
+        assert frame.camera_from_depth is not None
+        return z_buffer(transform_points(frame.camera_from_depth, points), pinhole)
+
+    def _check_size(self, shape: tuple[int, ...], camera: Camera, where: str) -> None:
+        if shape[:2] != (camera.height, camera.width):
+            raise InputError(
+                f"{where}: is {shape[1]}x{shape[0]}, its camera_info says {camera.width}x{camera.height}; "
+                "give the right --camera-info or --depth"
+            )

@@ -1,0 +1,97 @@
+"""Cutting recordings into windows of consecutive frames, and the windows into train, val and test."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from diff2i2p_core.datasets.recording import SUBSETS, Recording, Subset
+from diff2i2p_core.datasets.settings import PreparationSettings
+from diff2i2p_core.errors import InputError
+
+_LEAST = 2
+"""Windows of a recording's part in a subset: one gives the image, another the cloud."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """Consecutive frames that give one cloud, in the first one's frame, and one image, the middle one's."""
+
+    recording: int
+    """Place in the list of recordings."""
+    first: int
+    count: int
+    """Frames by their index in the recording."""
+    subset: Subset
+
+    @property
+    def image(self) -> int:
+        """Index of the frame that is the image."""
+        return self.first + self.count // 2
+
+
+def cut_windows(recordings: Sequence[Recording], settings: PreparationSettings) -> list[Window]:
+    """All windows in order. Those of the gaps between subsets of one recording are left out.
+
+    Whole recordings go where `val` and `test` or the data set's authors put them. If nothing is said of
+    a subset, it gets the last part in time of the recordings that would be trained on.
+    """
+    named = {subset: _named(recordings, getattr(settings, subset), subset) for subset in ("val", "test")}
+    official = {recording.subset for recording in recordings}
+    shares = {
+        subset: value
+        for subset in ("val", "test")
+        if isinstance(value := getattr(settings, subset), float) and subset not in official
+    }
+    windows = []
+    for place, recording in enumerate(recordings):
+        count = len(recording.numbers) // settings.window
+        whole = next((s for s in SUBSETS if place in named.get(s, ())), recording.subset or "train")
+        parts: list[tuple[Subset, int]] = [(whole, count)]
+        if whole == "train":
+            parts = _in_time(count, shares, settings)
+        first = 0
+        for subset, length in parts:
+            for _ in range(length):
+                windows.append(Window(place, first, settings.window, subset))
+                first += settings.window
+            first += settings.window * _gap(settings)
+    for name, share in shares.items():
+        if share and all(window.subset != name for window in windows):
+            longest = max(len(recording.numbers) for recording in recordings)
+            raise InputError(
+                f"no recording can be parted into train, val and test: the longest has {longest} frames, "
+                f"{longest // settings.window} clouds of {settings.window}; record more, or lower --window"
+            )
+    return windows
+
+
+def _in_time(count: int, shares: dict[str, float], settings: PreparationSettings) -> list[tuple[Subset, int]]:
+    """Subsets of one recording and their numbers of windows, in order of time; one that is too short is for
+    training alone."""
+    lengths: list[tuple[Subset, int]] = [
+        (subset, max(_LEAST, round(shares[subset] * count))) for subset in SUBSETS if shares.get(subset)
+    ]
+    left = count - sum(length + _gap(settings) for _, length in lengths)
+    if left < _LEAST:
+        return [("train", count)]
+    return [("train", left), *lengths]
+
+
+def _gap(settings: PreparationSettings) -> int:
+    return math.ceil(settings.gap / settings.window)
+
+
+def _named(recordings: Sequence[Recording], value: float | tuple[str, ...], subset: str) -> set[int]:
+    """Places of the recordings that `value` names, as scene or scene/sequence."""
+    if isinstance(value, float):
+        return set()
+    found = set()
+    for name in value:
+        places = {n for n, r in enumerate(recordings) if name in (r.scene, f"{r.scene}/{r.sequence}")}
+        if not places:
+            known = ", ".join(sorted({recording.scene for recording in recordings}))
+            raise InputError(f"--{subset} '{name}': no such scene; there are {known}")
+        found |= places
+    return found

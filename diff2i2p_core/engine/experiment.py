@@ -1,0 +1,149 @@
+"""The schema of an experiment. `config_file` reads it from YAML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from diff2i2p_core.losses.settings import LossSettings
+from diff2i2p_core.models.config import ModelConfig, PointFeatures, lite_config, released_config
+from diff2i2p_core.pairs.benchmark_pairs import BenchmarkSettings
+from diff2i2p_core.pairs.scene_pairs import PairSettings
+from diff2i2p_core.settings import Section
+
+ALTERNATIVES = (("steps", "epochs"), ("scenes", "benchmark"))
+"""Of each group an experiment names exactly one."""
+
+
+class SceneConfig(Section):
+    """A posed RGB-D folder, or a folder of such folders."""
+
+    folder: Path
+    frames: tuple[int, int] | None = None
+    """First and last frame number that is used."""
+    weight: float = Field(default=1.0, ge=0)
+    """Share of the pairs drawn from it; a folder of folders divides it among them."""
+
+
+class ModelChoice(Section):
+    """A preset, with any of its values replaced."""
+
+    preset: Literal["lite", "full", "released"] = "lite"
+    """`full` is the published architecture; `released` also normalises KPConv as the published weights need
+    (METHOD 8.9)."""
+    point_features: PointFeatures = "rgb"
+    mode: Literal["mono", "rgbd"] = "mono"
+    replace: dict[str, Any] = Field(default_factory=dict)
+    """Values over the preset, nested as `ModelConfig` is."""
+
+    def build(self) -> ModelConfig:
+        """The network's configuration. ValidationError, located in `ModelConfig`, if `replace` is wrong."""
+        if self.preset == "lite":
+            config = lite_config(self.point_features, self.mode)
+        else:
+            base = released_config() if self.preset == "released" else ModelConfig(name="full")
+            config = base.model_copy(update={"mode": self.mode, "point_features": self.point_features})
+        return ModelConfig.model_validate(merge(config.model_dump(), self.replace))
+
+
+class OptimizerConfig(Section):
+    """Optimizer and learning rate. The released training: adam, lr 1e-4, step, weight_decay 1e-6, scale_lr,
+    no warm-up and no clipping."""
+
+    kind: Literal["adam", "adamw"] = "adamw"
+    """adam's weight decay is an L2 term of the gradient, adamw's is decoupled."""
+    lr: float = Field(default=6e-4, gt=0)
+    scale_lr: bool = False
+    """Multiply the learning rate by the number of processes."""
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    """cosine: to `final_lr` at the last step; step: times `gamma` after every epoch."""
+    final_lr: float = Field(default=1e-5, ge=0)
+    gamma: float = Field(default=0.95, gt=0, le=1)
+    warmup: int = Field(default=200, ge=0)
+    """Steps of a linear rise."""
+    weight_decay: float = Field(default=1e-4, ge=0)
+    clip: float | None = Field(default=1.0, gt=0)
+    """Largest norm of the gradient; null: no limit."""
+
+
+class ValidationSettings(Section):
+    """Held-out pairs, registered and measured as in the papers while training goes on.
+
+    Pairs are of `scenes`, or else of the benchmark's validation subset.
+    """
+
+    scenes: tuple[SceneConfig, ...] = ()
+    pairs: int | None = Field(default=24, gt=0)
+    """Evenly spread over the benchmark's subset; null: all of it."""
+    every: int | None = Field(default=None, gt=0)
+    """Steps; null: at the end of each epoch."""
+    protocol: Literal["7scenes", "rgbd_scenes_v2"] = "7scenes"
+    """Whose thresholds."""
+    released: bool = False
+    """With the oddities of the released evaluation (METHOD D3, D6, D14)."""
+    solver: Literal["paper", "poselib"] = "poselib"
+    """`paper` is P3P with 50,000 iterations."""
+
+
+class TrainConfig(Section):
+    """One experiment: `steps` or `epochs` of pairs from `scenes` or a `benchmark`."""
+
+    name: str = "lite-rgb"
+    seed: int = Field(default=7351, ge=0)
+    steps: int | None = Field(default=None, gt=0)
+    """Optimizer steps."""
+    epochs: int | None = Field(default=None, gt=0)
+    """An epoch is every pair of a benchmark's training subset once, or `epoch_pairs` of scenes."""
+    epoch_pairs: int = Field(default=1000, gt=0)
+    batch_size: int = Field(default=1, gt=0)
+    """Pairs that a process handles at once."""
+    accumulate: int = Field(default=1, gt=0)
+    """Batches whose gradients one step averages. A step takes batch_size * accumulate * processes pairs."""
+    workers: int = Field(default=1, ge=0)
+    """Processes that prepare the pairs of one training process; 0 prepares them in it."""
+    threads: int | None = Field(default=None, gt=0)
+    """CPU threads of a training process; null leaves torch's choice."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16 runs the network (not the losses) under autocast."""
+    start_from: str | None = None
+    """Weights to fine-tune: a file, or a shipped or fetched name; only tuning may be new to them."""
+    model: ModelChoice = ModelChoice()
+    pairs: PairSettings = PairSettings()
+    losses: LossSettings = LossSettings()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    scenes: tuple[SceneConfig, ...] = ()
+    benchmark: BenchmarkSettings | None = None
+    validation: ValidationSettings = ValidationSettings()
+    log_every: int = Field(default=20, gt=0)
+    """Steps whose mean losses make one entry of the log."""
+    inspect_every: int = Field(default=500, gt=0)
+    """Steps between measurements and pictures of a training pair in TensorBoard."""
+    save_every: int = Field(default=500, gt=0)
+    """Steps between checkpoints."""
+    save_epochs: int | None = Field(default=None, gt=0)
+    """Keep the weights of every n-th epoch as `epoch-N.safetensors`; null keeps best and last alone."""
+    cache: Path | None = Path("~/.cache/diff2i2p/scenes")
+    """Where prepared scenes are kept; null keeps none."""
+    output: Path = Path("runs")
+    """The run's folder is output/name."""
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> TrainConfig:
+        for group in ALTERNATIVES:
+            given = [name for name in group if getattr(self, name)]
+            if len(given) != 1:
+                found = "both" if given else "neither"
+                raise ValueError(f"give either {' or '.join(group)}; this has {found}")
+        return self
+
+
+def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `changes`, nested dicts merged key by key."""
+    merged = dict(base)
+    for key, value in changes.items():
+        old = base.get(key)
+        merged[key] = merge(old, value) if isinstance(value, dict) and isinstance(old, dict) else value
+    return merged

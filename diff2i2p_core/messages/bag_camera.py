@@ -1,0 +1,138 @@
+"""A bag's camera: its images one after the other, as the localizer takes them, and where TF says it was."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.depth import rectify_depth
+from diff2i2p_core.messages.bag_index import BagIndex, nearest
+from diff2i2p_core.messages.bag_reader import Bag, depth_images, image_topic, pick
+from diff2i2p_core.messages.images import depth_of, image_of
+from diff2i2p_core.messages.kinds import COMPRESSED, IMAGES, POSES, stamp_of
+
+DEPTH_APART = 20_000_000
+"""Nanoseconds between an image and the depth used with it, at most; the node's default, too."""
+
+
+@dataclass(frozen=True)
+class BagImage:
+    """One image message, with its depth where one is used."""
+
+    number: int
+    stamp: int
+    """Nanoseconds, of the header."""
+    received: int
+    """Nanoseconds at which it, and its depth, were recorded."""
+    message: Any
+    depth: Any | None = None
+
+
+class BagCamera:
+    """One camera of a bag. The bag is read here once for everything but the images."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        image: str | None = None,
+        camera_info: str | None = None,
+        depth: str | None = None,
+        with_depth: bool = False,
+        frame: str | None = None,
+        rectified: bool = False,
+        pose_topic: str | None = None,
+    ) -> None:
+        """Topics that are None are the only ones of their kind; `depth` is registered to the image.
+
+        `frame` is the camera's optical frame, by default the image's frame_id. `rectified`: the images are,
+        already.
+        """
+        self.path, self.rectified = path, rectified
+        with Bag(path) as bag:
+            if pose_topic is not None:
+                pick(bag, "--pose-topic", "pose", pose_topic, set(bag.topics(POSES)))
+            self.topic = image_topic(bag, image)
+            self.depth_topic: str | None = None
+            if with_depth:
+                candidates = set(bag.topics(IMAGES)) if depth else depth_images(bag)
+                self.depth_topic = pick(bag, "--depth", "depth image", depth, candidates)
+            topics = [self.topic, *([self.depth_topic] if self.depth_topic else [])]
+            self.compressed = [t for t, kind in bag.topics(IMAGES).items() if kind == COMPRESSED]
+            """Of the image topics."""
+            self.index = BagIndex.of(bag, topics, pose_topic)
+            self.lead = self.index.begins[self.topic] - bag.begin
+            """Nanoseconds from the bag's first message to the first image."""
+            self.info_topic = self.index.info_topic(bag, self.topic, camera_info)
+            self.calibration = self.index.camera(bag, self.topic, self.info_topic, rectified=rectified)
+        self.frame = (frame or self.index.frames[self.topic]).lstrip("/")
+        if not self.frame:
+            raise InputError(f"{path}: {self.topic}: its header has no frame_id; name it with --camera")
+
+    @property
+    def stamps(self) -> list[int]:
+        """Of the images, ascending."""
+        return self.index.stamps[self.topic]
+
+    def images(self, numbers: Iterable[int] | None = None) -> Iterator[BagImage]:
+        """The images (by default all) in order; one that has depth comes when its depth has come."""
+        wanted = None if numbers is None else set(numbers)
+        partners = self._partners()
+        waiting: deque[BagImage] = deque()
+        depths: dict[int, tuple[int, Any]] = {}
+        number_of = {stamp: number for number, stamp in enumerate(self.stamps)}
+        with Bag(self.path) as bag:
+            for topic, received, message in bag.read([self.topic, *filter(None, [self.depth_topic])]):
+                stamp = stamp_of(message)
+                if topic == self.depth_topic:
+                    depths[stamp] = received, message
+                elif wanted is None or number_of[stamp] in wanted:
+                    waiting.append(BagImage(number_of[stamp], stamp, received, message))
+                while waiting and ((partner := partners.get(waiting[0].stamp)) is None or partner in depths):
+                    image = waiting.popleft()
+                    if partner is None:
+                        yield image
+                        continue
+                    came, depth = depths[partner]
+                    for older in [stamp for stamp in depths if stamp < partner]:
+                        del depths[older]
+                    both = max(image.received, came)
+                    yield BagImage(image.number, image.stamp, both, image.message, depth)
+
+    def decode(self, image: BagImage) -> tuple[NDArray[np.uint8], Camera, NDArray[np.float32] | None]:
+        """Image (H, W, 3) RGB and depth (H, W) in metres without lens distortion, and their camera."""
+        where = f"{self.path}: image {image.number}"
+        pixels = image_of(image.message, where)
+        self._check_size(pixels.shape, where)
+        depth = None
+        if image.depth is not None:
+            where = f"{self.path}: depth of image {image.number}"
+            metres = depth_of(image.depth, where)
+            self._check_size(metres.shape, where)
+            depth = rectify_depth(metres, self.calibration)
+        rectified = np.asarray(self.calibration.rectify(pixels), np.uint8)
+        return rectified, self.calibration.undistorted(), depth
+
+    def _check_size(self, shape: tuple[int, ...], where: str) -> None:
+        camera = self.calibration
+        if shape[:2] != (camera.height, camera.width):
+            raise InputError(
+                f"{where}: is {shape[1]}x{shape[0]}, {self.info_topic} says {camera.width}x{camera.height}; "
+                "give the right --image, --camera-info or --depth"
+            )
+
+    def _partners(self) -> dict[int, int]:
+        """The stamp of the depth that goes with an image's stamp; images without one are missing."""
+        if self.depth_topic is None:
+            return {}
+        depths = np.array(self.index.stamps[self.depth_topic])
+        pairs = ((stamp, nearest(depths, stamp)) for stamp in self.stamps)
+        return {stamp: depth for stamp, depth in pairs if abs(depth - stamp) <= DEPTH_APART}

@@ -1,0 +1,106 @@
+"""A ROS 2 bag that is open for reading, and which of its topics to take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.messages.kinds import IMAGES
+
+
+class Bag:
+    """A bag that is open for reading; whatever is wrong with it is an InputError."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            from rosbags.highlevel import AnyReader
+            from rosbags.typesys import Stores, get_typestore
+        except ImportError:
+            raise InputError("reading bags needs rosbags; pip install 'diff2i2p_core[bags]'") from None
+        self.path = path
+        if path.suffix == ".bag":
+            raise InputError(f"{path}: a ROS 1 bag; convert it with rosbags-convert first")
+        if not path.exists() or (path.is_dir() and not (path / "metadata.yaml").is_file()):
+            raise InputError(f"{path}: no bag; give a folder with metadata.yaml, a .mcap or a .db3 file")
+        try:
+            # ROS 2 before Iron left the definitions of messages out of its bags.
+            self._reader = AnyReader([path], default_typestore=get_typestore(Stores.ROS2_HUMBLE))
+            self._reader.open()
+        except Exception as error:  # whatever a broken file makes the reader raise
+            raise self._broken(error) from None
+        if not self._reader.message_count:
+            self._reader.close()
+            raise InputError(f"{path}: holds no message; record it again")
+
+    def __enter__(self) -> Bag:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._reader.close()
+
+    @property
+    def begin(self) -> int:
+        """When the first message was recorded, in nanoseconds."""
+        return int(self._reader.start_time)
+
+    def topics(self, kinds: Iterable[str]) -> dict[str, str]:
+        """Topics whose messages are of these types, with the type."""
+        return {c.topic: c.msgtype for c in self._reader.connections if c.msgtype in kinds}
+
+    def read(self, topics: Iterable[str]) -> Iterator[tuple[str, int, Any]]:
+        """The messages of these topics in the bag's order: topic, when it was recorded (ns), message."""
+        for topic, received, kind, data in self.read_raw(topics):
+            try:
+                message = self._reader.deserialize(data, kind)
+            except Exception as error:
+                raise self._broken(error) from None
+            yield topic, received, message
+
+    def read_raw(self, topics: Iterable[str]) -> Iterator[tuple[str, int, str, bytes]]:
+        """The same with the type and the message as it was sent (CDR)."""
+        wanted = set(topics)
+        stream = self._reader.messages([c for c in self._reader.connections if c.topic in wanted])
+        while True:
+            try:
+                connection, received, data = next(stream)
+            except StopIteration:
+                return
+            except Exception as error:  # whatever a broken file makes the reader raise
+                raise self._broken(error) from None
+            yield connection.topic, received, connection.msgtype, data
+
+    def _broken(self, error: Exception) -> InputError:
+        what = " ".join(str(error).split())[:120] or type(error).__name__
+        return InputError(f"{self.path}: cannot be read as a bag ({what}); record or copy it again")
+
+
+def image_topic(bag: Bag, name: str | None) -> str:
+    """The colour image topic `name`, or the only one."""
+    images = set(bag.topics(IMAGES))
+    candidates = images if name else {topic for topic in images if not _is_depth(topic)}
+    return pick(bag, "--image", "colour image", name, candidates)
+
+
+def depth_images(bag: Bag) -> set[str]:
+    """Image topics that are named as depth."""
+    return {topic for topic in bag.topics(IMAGES) if _is_depth(topic)}
+
+
+def _is_depth(topic: str) -> bool:
+    return "depth" in topic.lower()
+
+
+def pick(bag: Bag, option: str, what: str, name: str | None, candidates: set[str]) -> str:
+    """`name` if it is one of the candidates, else the only one; InputError that lists them."""
+    known = ", ".join(sorted(candidates)) or "none"
+    if name is not None:
+        if name not in candidates:
+            raise InputError(f"{bag.path}: {option} {name}: no such {what} topic; there are: {known}")
+        return name
+    if not candidates:
+        raise InputError(f"{bag.path}: has no {what} topic; record one, or name it with {option}")
+    if len(candidates) > 1:
+        raise InputError(f"{bag.path}: has several {what} topics; choose with {option} among {known}")
+    return next(iter(candidates))

@@ -1,0 +1,1 @@
+"""Training and test pairs: targets, scene pairs, benchmark pairs, augmentation, loading."""

@@ -1,0 +1,140 @@
+"""Pairs of the papers' benchmarks, 7-Scenes and RGB-D Scenes V2 in the layout of 2D3D-MATR (METHOD 1)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.voxels import voxel_downsample
+from diff2i2p_core.io.rgbd_folder import read_depth, read_image, read_matrix
+from diff2i2p_core.models.config import ModelConfig
+from diff2i2p_core.pairs.augmentation import move_cloud
+from diff2i2p_core.pairs.metadata import Entry, Layout, check_files, read_metadata
+from diff2i2p_core.pairs.pair import Pair, make_pair
+from diff2i2p_core.settings import Section
+
+SPACING = 0.025
+"""Metres: voxel of the benchmarks' clouds."""
+_MIN_OVERLAP: dict[Layout, float] = {"7scenes": 0.5, "rgbd_scenes_v2": 0.0}
+_TEST_POINTS: dict[Layout, int | None] = {"7scenes": None, "rgbd_scenes_v2": 30000}
+
+Role = Literal["train", "validation", "test"]
+
+
+class BenchmarkSettings(Section):
+    """A benchmark on disk, and what is taken of it."""
+
+    root: Path
+    """Folder that holds `metadata` and `data`."""
+    layout: Layout = "7scenes"
+    train: str = "train"
+    validation: str = "val"
+    test: str = "test"
+    """Names of the subsets."""
+    min_overlap: float | None = Field(default=None, ge=0, le=1)
+    """Pairs that share less are left out; null: as in the papers, 0.5 (7scenes) or none."""
+    max_points: int = Field(default=30000, gt=0)
+    """Points of a training cloud, chosen at random."""
+    test_points: int | None = Field(default=None, gt=0)
+    """The same when validating and testing; null: as in the papers, all (7scenes) or 30000."""
+    augmentation: Literal["corrected", "released", "none"] = "corrected"
+    """Random motion and noise of training clouds."""
+
+
+class BenchmarkPairs:
+    """Pairs of one subset: shuffled anew each epoch and augmented for training, else in the file's order.
+
+    A pair of training depends on (seed, n) alone, a pair of validation or test on its place in the subset.
+    """
+
+    def __init__(
+        self, settings: BenchmarkSettings, config: ModelConfig, role: Role = "train", *, seed: int = 0
+    ) -> None:
+        if config.point_features != "geometry":
+            raise InputError(
+                f"{settings.root}: the benchmark's clouds have no {config.point_features}; "
+                "set model.point_features to geometry"
+            )
+        self.settings, self.config, self.role, self.seed = settings, config, role, seed
+        subset = getattr(settings, role)
+        least = settings.min_overlap if settings.min_overlap is not None else _MIN_OVERLAP[settings.layout]
+        entries = read_metadata(settings.root, settings.layout, subset)
+        self.entries = [entry for entry in entries if entry.overlap >= least]
+        if not self.entries:
+            raise InputError(
+                f"{settings.root}: none of the {len(entries)} pairs of '{subset}' has an overlap of {least}; "
+                "lower min_overlap"
+            )
+        check_files(settings.root, self.entries)
+        self.epoch_length = len(self.entries)
+
+    def entry(self, n: int) -> Entry:
+        """What pair n is made of."""
+        epoch, place = divmod(n, self.epoch_length)
+        if self.role == "train":
+            place = int(np.random.default_rng([self.seed, 1, epoch]).permutation(self.epoch_length)[place])
+        return self.entries[place]
+
+    def __getitem__(self, n: int) -> Pair:
+        settings, training = self.settings, self.role == "train"
+        entry = self.entry(n)
+        rng = np.random.default_rng([self.seed, 2, n] if training else [0, 2, n % self.epoch_length])
+        image, depth, camera = read_frame(settings.root, entry)
+        cloud, camera_from_cloud = read_cloud(settings.root, entry), entry.camera_from_cloud
+        limit = settings.max_points if training else settings.test_points or _TEST_POINTS[settings.layout]
+        if limit is not None and len(cloud) > limit:
+            cloud = cloud[rng.permutation(len(cloud))[:limit]]
+        if training and settings.augmentation != "none":
+            cloud, camera_from_cloud = move_cloud(cloud, camera_from_cloud, settings.augmentation, rng)
+        if self.config.points.voxel > SPACING:
+            cloud = voxel_downsample(cloud, None, self.config.points.voxel)[0]
+        pair = make_pair(
+            image,
+            depth,
+            camera,
+            cloud,
+            None,
+            camera_from_cloud,
+            self.config,
+            index=n,
+            name=entry.name,
+            image_key=f"{settings.layout}/{entry.image_file}@{self.config.image.height or camera.height}",
+        )
+        assert pair is not None  # no overlap is asked for
+        return pair
+
+
+def read_frame(root: Path, entry: Entry) -> tuple[NDArray[np.uint8], NDArray[np.float32], Camera]:
+    """An entry's image (H, W, 3), its depth (H, W) in metres, and the camera of both."""
+    folder = root / "data"
+    image = read_image(folder / entry.image_file)
+    depth = read_depth(folder / entry.depth_file)
+    height, width = image.shape[:2]
+    if depth.shape != (height, width):
+        raise InputError(
+            f"{folder / entry.depth_file}: {depth.shape[1]}x{depth.shape[0]}, but its image is "
+            f"{width}x{height}; get both again"
+        )
+    path = folder / Path(entry.image_file).parts[0] / "camera-intrinsics.txt"
+    matrix = read_matrix(path, (3, 3), "each scene of the benchmark has one", "get the file again")
+    return image, depth, Camera.from_matrix(matrix, width, height)
+
+
+def read_cloud(root: Path, entry: Entry) -> NDArray[np.float32]:
+    """An entry's cloud (N, 3) in metres."""
+    path = root / "data" / entry.cloud_file
+    try:
+        cloud = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: not a whole .npy file of numbers ({error}); get it again") from None
+    if not isinstance(cloud, np.ndarray) or cloud.dtype.kind != "f" or cloud.shape[1:] != (3,):
+        raise InputError(f"{path}: not an (N, 3) array of coordinates; get it again")
+    if len(cloud) == 0 or not np.isfinite(cloud).all():
+        raise InputError(f"{path}: no points, or points that are not finite; get it again")
+    return np.ascontiguousarray(cloud, dtype=np.float32)

@@ -1,0 +1,235 @@
+"""Ground truth of a pair: true pixel-point correspondences and the overlaps of nodes (METHOD 1.3, 2.7).
+
+Made from the query's depth, outside the network: inference needs none of it. Pixels without depth are
+neither positive nor negative.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.se3 import transform_points
+from diff2i2p_core.models.config import ModelConfig
+from diff2i2p_core.models.image_backbone import NODE_LEVELS
+from diff2i2p_core.models.patches import image_patches, point_patches
+from diff2i2p_core.ops.pyramid import PointPyramid
+from diff2i2p_core.pairs.metadata import SAME_VOXELS
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class NodeOverlaps:
+    """Overlapping pairs: rows of image nodes and superpoints, and the overlap seen from each side."""
+
+    image_nodes: Ints
+    point_nodes: Ints
+    image_overlaps: Floats
+    point_overlaps: Floats
+
+
+@dataclass(frozen=True)
+class Targets:
+    """P fine pixels, N points. Distances in metres, pixels of the network's input image."""
+
+    pixel_points: Floats
+    """(P, 3) in the camera frame; z = 0 where depth is unknown."""
+    point_pixels: Floats
+    """(N, 2) projections (u, v) of the points; NaN behind the camera."""
+    pixel_indices: Ints
+    """(C,) and `point_indices` (C,): true correspondences, rows of fine pixels and of points."""
+    point_indices: Ints
+    overlaps: NodeOverlaps
+    overlap: float
+    """Part of the pixels with depth that have a point within the radius."""
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """(P,) pixels with depth."""
+        return np.asarray(self.pixel_points[:, 2] > 0)
+
+
+def positive_radius(config: ModelConfig) -> float:
+    """Metres within which a pixel and a point are the same: 1.5 voxels (3.75 cm for the released 2.5 cm)."""
+    return SAME_VOXELS * config.points.voxel
+
+
+def positive_pixels(config: ModelConfig) -> float:
+    """Pixels of the input image within which they are: 8 at the released 480 rows, as the voxel grows."""
+    scale = config.points.voxel / 0.025 * (config.image.height or 480) / 480
+    return 8.0 * scale
+
+
+def build_targets(
+    depth: NDArray[np.float32],
+    camera: Camera,
+    pyramid: PointPyramid,
+    camera_from_cloud: NDArray[np.float64],
+    config: ModelConfig,
+) -> Targets:
+    """Ground truth of one pair: depth (H, W) in metres registered to the network's input image, one cloud."""
+    fine_size, grid = image_grids(depth.shape, config)
+    pixel_points = fine_pixel_points(depth, camera, config)
+    in_camera = transform_points(camera_from_cloud, pyramid.points[0].numpy()).astype(np.float32)
+    point_pixels, z = camera.project(in_camera)
+    point_pixels[z <= 0.05] = np.nan
+    centres = pixel_centres(fine_size, config.image.fine_stride).reshape(-1, 2)
+    radius, radius_px = positive_radius(config), positive_pixels(config)
+
+    def same_place(pixels: Ints, points: Ints) -> NDArray[np.bool_]:
+        return np.asarray(((centres[pixels] - point_pixels[points]) ** 2).sum(1) < radius_px**2)
+
+    known = pixel_points[:, 2] > 0
+    rows = np.flatnonzero(known)
+    nearest, points = mutual_nearest(pixel_points[rows], in_camera, radius)
+    pixels = rows[nearest]
+    true = same_place(pixels, points)
+
+    levels = [level.numpy() for level in image_patches(grid, fine_size, config.image.patch_step)]
+    sampled = np.sort(levels[0], axis=None)
+    sampled = sampled[known[sampled]]
+    close_pixels, close_points = close_pairs(pixel_points[sampled], in_camera, radius)
+    close_pixels = sampled[close_pixels]
+    met = np.zeros(len(known), np.bool_)
+    met[close_pixels] = True
+    matching = config.matching
+    members, valid = point_patches(
+        pyramid.points[0], pyramid.points[-1], matching.patch_points, matching.patch_min_points
+    )
+    return Targets(
+        pixel_points,
+        point_pixels.astype(np.float32),
+        pixels[true],
+        points[true],
+        node_overlaps(
+            close_pixels,
+            close_points,
+            same_place(close_pixels, close_points),
+            levels,
+            known,
+            np.where(valid.numpy()[:, None], members.numpy(), len(in_camera)),
+            len(in_camera),
+        ),
+        float(met.sum() / max(len(sampled), 1)),
+    )
+
+
+def image_grids(shape: Size, config: ModelConfig) -> tuple[Size, Size]:
+    """Rows and columns of the fine pixels, and of the finest nodes, of an image (H, W) after padding."""
+    multiple = config.image.node_stride * 2 ** (NODE_LEVELS - 1)
+    height, width = (-(-size // multiple) * multiple for size in shape)
+    fine, node = config.image.fine_stride, config.image.node_stride
+    return (height // fine, width // fine), (height // node, width // node)
+
+
+def pixel_centres(fine_size: Size, stride: int) -> Floats:
+    """(rows, columns, 2) centres (u, v) of fine pixels in pixels of the input image."""
+    v, u = (np.indices(fine_size, dtype=np.float32) + 0.5) * stride - 0.5
+    return np.stack([u, v], axis=-1)
+
+
+def fine_pixel_points(depth: NDArray[np.float32], camera: Camera, config: ModelConfig) -> Floats:
+    """(P, 3) points at the fine pixels' centres in the camera frame (padding too), z = 0 without depth."""
+    stride = config.image.fine_stride
+    fine_size, _ = image_grids(depth.shape, config)
+    sampled = np.zeros(fine_size, np.float32)
+    inner = depth[stride // 2 :: stride, stride // 2 :: stride]
+    sampled[: inner.shape[0], : inner.shape[1]] = inner
+    u, v = np.moveaxis(pixel_centres(fine_size, stride), -1, 0)
+    x, y = (u - camera.cx) / camera.fx * sampled, (v - camera.cy) / camera.fy * sampled
+    return np.stack([x, y, sampled], axis=-1).reshape(-1, 3).astype(np.float32)
+
+
+def mutual_nearest(a: Floats, b: Floats, radius: float) -> tuple[Ints, Ints]:
+    """Rows of (N, 3) and (M, 3) that are each other's nearest, closer than `radius`."""
+    if not len(a) or not len(b):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    # An image's points are many and in order: the plain tree is built faster and asked few questions.
+    tree = cKDTree(a, compact_nodes=False, balanced_tree=False)
+    distance, nearest = tree.query(b, distance_upper_bound=radius)
+    columns = np.flatnonzero(np.isfinite(distance))
+    rows = nearest[columns]
+    _, back = cKDTree(b).query(a[rows])
+    return rows[back == columns], columns[back == columns]
+
+
+def close_pairs(a: Floats, b: Floats, radius: float) -> tuple[Ints, Ints]:
+    """Rows of (N, 3) and (M, 3) of every pair within `radius`, nearest first."""
+    if not len(a) or not len(b):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    tree = cKDTree(a, compact_nodes=False, balanced_tree=False)
+    near = tree.sparse_distance_matrix(cKDTree(b), radius, output_type="ndarray")
+    near = near[np.argsort(near["v"])]
+    return near["i"].astype(np.int64), near["j"].astype(np.int64)
+
+
+def node_overlaps(
+    pixels: Ints,
+    points: Ints,
+    same_place: NDArray[np.bool_],
+    levels: list[Ints],
+    known: NDArray[np.bool_],
+    members: Ints,
+    num_points: int,
+) -> NodeOverlaps:
+    """Pairs of nodes that overlap from both sides (METHOD 2.7).
+
+    A pixel overlaps a superpoint if the nearest of the superpoint's points is close in 3D and in the image; a
+    node's overlap is the part of its pixels with depth that do. Likewise for points and image nodes.
+
+    Args:
+        pixels, points: (E,) every pair that is close in 3D, nearest first; of pixels with depth.
+        same_place: (E,) whether the pair is close in the image, too.
+        levels: fine pixels (M, K) of each image node, level by level, finest first; a level's nodes hold the
+            whole nodes of the level before.
+        known: (P,) pixels with depth.
+        members: (S, K) points of each superpoint, padded with `num_points`.
+    """
+    superpoint, slot = np.nonzero(members < num_points)
+    owner = np.full(num_points, -1, np.int64)
+    owner[members[superpoint, slot]] = superpoint
+    total, sizes = len(members), np.bincount(superpoint, minlength=len(members))
+    owned = owner[points] >= 0
+    pixels, points, same_place = pixels[owned], points[owned], same_place[owned]
+
+    near = _first_of_each(pixels * total + owner[points])
+    near = near[same_place[near]]
+    hit_pixels, hit_owners = pixels[near], owner[points[near]]
+    found = []
+    offset = 0
+    for nodes in levels:
+        node_of = np.zeros(len(known), np.int64)
+        node_of[nodes.ravel()] = np.repeat(np.arange(len(nodes)), nodes.shape[1])
+        # A point's nearest pixel in a node is the nearest of those in the node's parts, so each level goes on
+        # with what the finer one left.
+        near = _first_of_each(points * len(nodes) + node_of[pixels])
+        pixels, points, same_place = pixels[near], points[near], same_place[near]
+        size = len(nodes) * total
+        by_pixels = np.bincount(node_of[hit_pixels] * total + hit_owners, minlength=size)
+        by_points = np.bincount(
+            node_of[pixels[same_place]] * total + owner[points[same_place]], minlength=size
+        )
+        both = np.flatnonzero((by_pixels > 0) & (by_points > 0))
+        rows, columns = both // total, both % total
+        counts = known[nodes].sum(1)[rows]
+        found.append((rows + offset, columns, by_pixels[both] / counts, by_points[both] / sizes[columns]))
+        offset += len(nodes)
+    rows, columns, image, point = (np.concatenate(part) for part in zip(*found, strict=True))
+    return NodeOverlaps(rows, columns, image.astype(np.float32), point.astype(np.float32))
+
+
+def _first_of_each(keys: Ints) -> Ints:
+    """Places of the first of each key, in order."""
+    count = max(len(keys), 1)
+    # With its place as the low digits each number is unique: sorted several times faster than by np.unique.
+    key, place = np.divmod(np.sort(keys * count + np.arange(len(keys))), count)
+    first = np.ones(len(keys), np.bool_)
+    first[1:] = key[1:] != key[:-1]
+    return np.sort(place[first])

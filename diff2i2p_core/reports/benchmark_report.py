@@ -1,0 +1,129 @@
+"""The HTML page about a benchmark: numbers, plots, and the best, median and worst pairs as pictures."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from diff2i2p_core.evaluation.benchmark import (
+    COLUMNS,
+    ERRORS_NOTE,
+    protocol_words,
+    published_rows,
+    table_rows,
+)
+from diff2i2p_core.evaluation.cache import CacheInfo, read_registration, registration_path
+from diff2i2p_core.evaluation.protocol import Protocol
+from diff2i2p_core.evaluation.published import PUBLISHED_HEAD, PUBLISHED_NOTES
+from diff2i2p_core.evaluation.registration import PairMetrics, Summary
+from diff2i2p_core.reports.page import (
+    about_card,
+    best_median_worst,
+    figures,
+    plain_table,
+    tiles,
+    write_page,
+)
+from diff2i2p_core.reports.pair_pictures import pair_panel
+from diff2i2p_core.reports.plots import cumulative_curve, histogram
+from diff2i2p_core.typing import Image
+
+
+def write_benchmark_report(
+    path: Path,
+    folder: Path,
+    info: CacheInfo | None,
+    protocol: Protocol,
+    metrics: Sequence[PairMetrics],
+    summary: Summary,
+) -> None:
+    """Write the report of `metrics` (at least one pair) of the registrations in `folder`."""
+    title = f"Registration of {len(metrics)} pairs: {folder}"
+    mean = summary.mean
+    benchmark = protocol.name if info is None else info.benchmark
+    sections = [
+        f"<h1>{html.escape(title)}</h1>",
+        f"<p>{html.escape(protocol_words(protocol))}. Numbers are unweighted means over scenes.</p>",
+        tiles(
+            [
+                (f"{mean['rr']:.1%}", f"registration recall (RMSE below {100 * protocol.rmse:g} cm)"),
+                (f"{mean['ir']:.1%}", "inlier ratio"),
+                (f"{mean['fmr']:.1%}", "feature matching recall"),
+                (f"{mean['pir']:.1%}", "patch inlier ratio"),
+                (f"{mean['recall_005m_5deg']:.1%}", "within 5 cm and 5°"),
+                (_centimetres(mean["median_position_m"]), "median position error, all pairs"),
+                (_number(mean["median_rotation_deg"], "°"), "median rotation error, all pairs"),
+                (f"{mean['correspondences']:.0f}", "matches a pair"),
+            ]
+        ),
+        f"<h2>Scenes</h2><p>{ERRORS_NOTE}</p>",
+        plain_table(
+            ["scene", *(c.heading for c in COLUMNS)], [[n, *cells] for n, cells in table_rows(summary)]
+        ),
+        "<h2>Distributions</h2><p>Over all pairs, whatever their scene; pairs without a pose count as never "
+        "reached.</p>",
+        _plots(metrics, protocol),
+        "<h2>Pairs</h2><p>By RMSE. Left: matched pixels; for the best matches by score, a line leads to "
+        "where the matched point truly is. At the right pose the cloud's points lie on their things.</p>",
+        *figures(panels(folder, metrics, protocol)),
+        "<h2>Beside published results</h2>",
+        f"<p>{html.escape(PUBLISHED_NOTES.get(benchmark, ''))}</p>",
+        plain_table(
+            PUBLISHED_HEAD,
+            list(published_rows(summary, benchmark)),
+        ),
+        "<h2>The run</h2>",
+        about_card({"cache": str(folder), **({} if info is None else _about(info, len(metrics)))}),
+    ]
+    write_page(path, title, sections)
+
+
+def panels(folder: Path, metrics: Sequence[PairMetrics], protocol: Protocol) -> list[tuple[str, Image]]:
+    """Caption and picture of the best, the median and the worst pair."""
+    made = []
+    for word, pair in best_median_worst(sorted(metrics, key=lambda m: m.rmse_m)):
+        pose = (
+            f"RMSE {100 * pair.rmse_m:.1f} cm, camera {100 * pair.position_m:.1f} cm and "
+            f"{pair.rotation_deg:.2f} deg off"
+            if pair.camera_from_cloud is not None
+            else "no pose"
+        )
+        caption = (
+            f"{word}: {pair.name}, {pose}; {pair.inlier_ratio:.0%} of {pair.correspondences} matches right"
+        )
+        registration = read_registration(registration_path(folder, pair.name))
+        made.append((caption, pair_panel(registration, pair, protocol, caption)))
+    return made
+
+
+def _plots(metrics: Sequence[PairMetrics], protocol: Protocol) -> str:
+    def known(values: list[float], factor: float) -> list[float | None]:
+        return [factor * v if np.isfinite(v) else None for v in values]
+
+    plots = (
+        cumulative_curve(
+            known([m.rmse_m for m in metrics], 100), 15, "cm", "Registration recall over RMSE", (3, 5, 10)
+        ),
+        histogram([m.inlier_ratio for m in metrics], "Inlier ratio", protocol.inlier_ratio),
+        cumulative_curve(known([m.position_m for m in metrics], 100), 25, "cm", "Position error", (5, 10)),
+        cumulative_curve(known([m.rotation_deg for m in metrics], 1), 10, "deg", "Rotation error", (2, 5)),
+    )
+    return '<div class="plots">' + "".join(f'<div class="card">{plot}</div>' for plot in plots) + "</div>"
+
+
+def _about(info: CacheInfo, found: int) -> dict[str, str]:
+    return {
+        "weights": f"{info.weights} ({info.weights_id[:12]}), {info.model}",
+        "benchmark": f"{info.benchmark}, {info.subset}: {found} of {info.pairs} pairs",
+    }
+
+
+def _centimetres(metres: float) -> str:
+    return _number(100 * metres, " cm", 1)
+
+
+def _number(value: float, unit: str, digits: int = 2) -> str:
+    return f"{value:.{digits}f}{unit}" if np.isfinite(value) else "–"

@@ -1,0 +1,107 @@
+"""Self-contained HTML pages: their style and parts."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from diff2i2p_core.io.files import write_text
+from diff2i2p_core.reports.plots import data_uri
+from diff2i2p_core.typing import Image
+
+T = TypeVar("T")
+
+STYLE = """
+:root{color-scheme:light dark;--back:#f6f7f9;--card:#fff;--ink:#1b1f24;--soft:#626b76;--line:#d9dde3;
+--accent:#2563c9;--good:#1a8f4c;--fair:#c98a00;--poor:#cf2f2f}
+@media(prefers-color-scheme:dark){:root{--back:#14171b;--card:#1d2127;--ink:#e6e9ed;--soft:#98a2ae;
+--line:#343b44;--accent:#6ea3ff;--good:#3fc77a;--fair:#e6b13d;--poor:#ff6b63}}
+*{box-sizing:border-box}
+body{margin:0;background:var(--back);color:var(--ink);font:15px/1.5 system-ui,sans-serif}
+main{max-width:1180px;margin:0 auto;padding:28px 18px 60px}
+h1{font-size:26px;margin:0 0 4px}h2{font-size:18px;margin:34px 0 10px}
+p{margin:4px 0 12px;color:var(--soft)}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(210px,1fr));gap:10px;margin:18px 0}
+.tile,.card{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:12px 14px}
+.tile b{display:block;font-size:23px;line-height:1.25}.tile span{color:var(--soft);font-size:13px}
+.stack{display:grid;gap:10px;margin-bottom:10px}
+.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(320px,1fr));gap:10px}
+svg{width:100%;height:auto;max-height:600px;display:block}
+svg text{fill:var(--ink);font-size:11px}svg .title{font-size:13px;font-weight:600}svg .tick{fill:var(--soft)}
+.grid{stroke:var(--line)}.mark{stroke:var(--soft);stroke-dasharray:3 3}
+.curve{fill:none;stroke:var(--accent);stroke-width:2}.curve-dot{fill:var(--accent)}
+.truth{fill:none;stroke:var(--accent);stroke-width:1.6;opacity:.8}.look{stroke:var(--accent);opacity:.6}
+.error{stroke:var(--poor);stroke-width:1.4}.bar{stroke:var(--ink);stroke-width:2}
+circle.unknown{fill:var(--accent)}circle.good{fill:var(--good)}circle.fair{fill:var(--fair)}circle.poor{fill:var(--poor)}
+.gap{fill:var(--poor);opacity:.12}.missing{stroke:var(--poor);stroke-width:2;fill:none}
+table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
+th,td{text-align:right;padding:4px 10px;border-bottom:1px solid var(--line)}
+th{color:var(--soft);font-weight:500;position:sticky;top:0;background:var(--card)}
+th:last-child,td:last-child,.names th:first-child,.names td:first-child{text-align:left}
+td.good{color:var(--good)}td.fair{color:var(--fair)}td.poor,td.none{color:var(--poor)}
+.names td:first-child{white-space:nowrap}
+.scroll{max-height:520px;overflow:auto;padding:0}
+figure{margin:0 0 16px}figure img{width:100%;border-radius:8px;display:block}
+.key i{display:inline-block;width:10px;height:10px;border-radius:50%;margin:0 5px 0 14px}
+dl{display:grid;grid-template-columns:max-content 1fr;gap:2px 18px;margin:0}dt{color:var(--soft)}
+dd{margin:0;overflow-wrap:anywhere}
+"""
+
+
+def write_page(path: Path | str, title: str, sections: Sequence[str]) -> None:
+    """Write HTML `sections` as one page in the reports' style."""
+    write_text(
+        path,
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head>"
+        f"<body><main>{''.join(sections)}</main></body></html>\n",
+    )
+
+
+def figures(panels: Sequence[tuple[str, Image]]) -> list[str]:
+    """Captions and RGB pictures as HTML."""
+    return [
+        f'<figure><img src="{data_uri(image)}" alt="{html.escape(caption)}"/></figure>'
+        for caption, image in panels
+    ]
+
+
+def tiles(numbers: Sequence[tuple[str, str]]) -> str:
+    """Values and their labels as a row of tiles."""
+    return (
+        '<div class="tiles">'
+        + "".join(
+            f'<div class="tile"><b>{html.escape(value)}</b><span>{html.escape(label)}</span></div>'
+            for value, label in numbers
+        )
+        + "</div>"
+    )
+
+
+def about_card(about: dict[str, str]) -> str:
+    """Label and value pairs about a run."""
+    rows = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>" for k, v in about.items())
+    return f'<div class="card"><dl>{rows}</dl></div>'
+
+
+def plain_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows of texts, the first column a name, under their headings."""
+
+    def line(cells: Sequence[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    body = "".join(line(row, "td") for row in rows)
+    table = f"<table><thead>{line(head, 'th')}</thead><tbody>{body}</tbody></table>"
+    return f'<div class="card scroll names">{table}</div>'
+
+
+def best_median_worst(ranked: Sequence[T]) -> list[tuple[str, T]]:
+    """Of a list, best first: the best, the median and the worst, each once, with that word."""
+    chosen: dict[int, tuple[str, T]] = {}
+    for word, index in (("best", 0), ("median", (len(ranked) - 1) // 2), ("worst", len(ranked) - 1)):
+        if ranked:
+            chosen.setdefault(index, (word, ranked[index]))
+    return list(chosen.values())

@@ -1,0 +1,155 @@
+"""The HTML page about a localization run."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diff2i2p_core.evaluation.trajectory import QueryResult
+from diff2i2p_core.reports.page import about_card, best_median_worst, figures, tiles, write_page
+from diff2i2p_core.reports.plots import GRADES, cumulative_curve, describe, grade, top_view
+from diff2i2p_core.typing import Image
+
+
+def write_report(
+    path: Path | str,
+    title: str,
+    about: dict[str, str],
+    results: Sequence[QueryResult],
+    summary: dict[str, Any],
+    map_points: NDArray[np.float32],
+    panels: Sequence[tuple[str, Image]] = (),
+) -> None:
+    """Write the report of `results` (at least one) with their `summary` (of `summarize`).
+
+    `about` are label and value pairs about the run; `panels` captions and RGB pictures of single frames.
+    """
+    sections = [
+        f"<h1>{html.escape(title)}</h1>",
+        f"<p>{html.escape(headline(summary))}</p>",
+        _tiles(summary),
+        "<h2>Seen from above</h2>",
+        "<p>Line: the true path, ticks: viewing directions. Dots: estimated poses"
+        + color_key()
+        + "; crosses: images that were not localized. Grey: the map.</p>",
+        f'<div class="card">{top_view(results, map_points)}</div>',
+        "<h2>Errors</h2><p>Share of all query images with at most this error; images without a pose count as "
+        "never reached.</p>",
+        _curves(results),
+    ]
+    if panels:
+        sections.append(
+            "<h2>Map against image</h2><p>Where the pose is right, the coloured map points lie on the "
+            "edges of the same things in the image, and the map seen from the pose looks like it.</p>"
+        )
+        sections += figures(panels)
+    sections += ["<h2>Every frame</h2>", frame_table(results), "<h2>The run</h2>", about_card(about)]
+    write_page(path, title, sections)
+
+
+def headline(summary: dict[str, Any]) -> str:
+    """The result in one sentence."""
+    if not summary["localized"]:
+        return f"None of {summary['queries']} images was localized."
+    return (
+        f"{summary['localized']} of {summary['queries']} images localized, median error "
+        f"{100 * summary['median_translation_m']:.1f} cm and {summary['median_rotation_deg']:.2f} deg; "
+        f"{summary['recall_010m_5deg']:.0%} of all within 10 cm and 5 deg, "
+        f"{summary['false_localizations']} false."
+    )
+
+
+def pick_frames(results: Sequence[QueryResult]) -> list[tuple[str, QueryResult]]:
+    """The best, the median and the worst localized frame, each once, with that word."""
+    localized = [r for r in results if r.translation_error_m is not None]
+    return best_median_worst(sorted(localized, key=lambda r: r.translation_error_m or 0.0))
+
+
+def frame_caption(word: str, result: QueryResult) -> str:
+    return f"{word} of the localized: {describe(result)}"
+
+
+def _tiles(summary: dict[str, Any]) -> str:
+    def number(value: float | None, scale: float, unit: str, digits: int = 1) -> str:
+        return "–" if value is None else f"{value * scale:.{digits}f} {unit}"
+
+    latency = summary["latency_ms"]
+    shares = summary["covariance"]
+    covariance = (
+        [] if shares is None else [_sigma_tile(name, shares[name]) for name in ("position", "rotation")]
+    )
+    return tiles(
+        [
+            (f"{summary['localized']} / {summary['queries']}", "images localized"),
+            (number(summary["median_translation_m"], 100, "cm"), "median position error"),
+            (number(summary["median_rotation_deg"], 1, "°", 2), "median rotation error"),
+            (f"{summary['recall_005m_5deg']:.0%}", "within 5 cm, 5°"),
+            (f"{summary['recall_010m_5deg']:.0%}", "within 10 cm, 5°"),
+            (f"{summary['recall_025m_10deg']:.0%}", "within 25 cm, 10°"),
+            (str(summary["false_localizations"]), "false (over 0.5 m or 10°)"),
+            (
+                number(latency["median"], 1, "ms", 0),
+                f"median latency; p95 {number(latency['p95'], 1, 'ms', 0)}",
+            ),
+            *covariance,
+        ]
+    )
+
+
+def _sigma_tile(name: str, shares: dict[str, float]) -> tuple[str, str]:
+    found = f"{shares['within_1_sigma']:.0%}, {shares['within_2_sigma']:.0%}"
+    return found, f"of the {name} errors within 1 and 2 reported sigma (honest: 68 %, 95 %)"
+
+
+def color_key() -> str:
+    """The grades of dots as a legend."""
+    dots = "".join(f'<i style="background:var(--{name})"></i>{words}' for name, words, *_ in GRADES)
+    return f' <span class="key">{dots}</span>'
+
+
+def _curves(results: Sequence[QueryResult]) -> str:
+    metres = [None if (e := r.translation_error_m) is None else 100 * e for r in results]
+    degrees = [r.rotation_error_deg for r in results]
+    curves = (
+        cumulative_curve(metres, 50, "cm", "Position error", (5, 10, 25)),
+        cumulative_curve(degrees, 15, "deg", "Rotation error", (5, 10)),
+    )
+    return '<div class="plots">' + "".join(f'<div class="card">{curve}</div>' for curve in curves) + "</div>"
+
+
+def frame_table(results: Sequence[QueryResult]) -> str:
+    """A row per image."""
+
+    def cell(value: float | None, digits: int, scale: float = 1.0) -> str:
+        return "–" if value is None else f"{value * scale:.{digits}f}"
+
+    rows = []
+    for r in results:
+        values = (
+            cell(r.translation_error_m, 1, 100),
+            cell(r.rotation_error_deg, 2),
+            cell(r.num_inliers, 0),
+            cell(r.inlier_ratio, 0, 100),
+            cell(r.latency_ms, 0),
+        )
+        words = "localized" if r.map_from_camera is not None else r.reason or "no answer"
+        cells = "".join(f"<td>{value}</td>" for value in values)
+        rows.append(f'<tr><td>{r.number}</td>{cells}<td class="{grade(r)}">{html.escape(words)}</td></tr>')
+    head = "".join(
+        f"<th>{name}</th>"
+        for name in (
+            "frame",
+            "position error, cm",
+            "rotation error, °",
+            "inliers",
+            "inlier ratio, %",
+            "latency, ms",
+        )
+    )
+    table = f"<table><thead><tr>{head}<th>result</th></tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    return f'<div class="card scroll">{table}</div>'

@@ -1,0 +1,1 @@
+"""Synthetic furnished rooms: their geometry, textures, pictures and sensors."""

@@ -1,0 +1,1 @@
+"""Where weights come from: files, shipped, published, downloaded; names of the released checkpoints."""

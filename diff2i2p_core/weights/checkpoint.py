@@ -1,0 +1,175 @@
+"""Reading and writing weights: our safetensors with the configuration inside, and the released `.pth`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.io.files import atomic_path, sha256
+from diff2i2p_core.models.config import ModelConfig, ReleasedDataset, released_config
+from diff2i2p_core.models.diff2i2p import Diff2I2P
+from diff2i2p_core.weights.published import PUBLISHED, dataset_of, find_published
+from diff2i2p_core.weights.released import translate_state
+
+FORMAT = "diff2i2p-weights-1"
+DEFAULT_WEIGHTS = "lite-rgb"
+COLORLESS_WEIGHTS = "lite-geometry"
+"""The default where the cloud has no colours."""
+TUNING = "tuning."
+SHIPPED = Path(__file__).parents[1] / "assets" / "weights"
+
+
+def shipped_weights() -> list[str]:
+    """Names of the weights that come with the package."""
+    return sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
+
+
+def installed_weights() -> list[str]:
+    """Names of the shipped and the fetched weights."""
+    return shipped_weights() + [entry.name for entry in PUBLISHED if entry.path.is_file()]
+
+
+def resolve_weights(weights: str | Path | None = None, *, colored: bool = True) -> Path:
+    """The file of a shipped or fetched name or of a path; None is the default for clouds with or without
+    colours."""
+    default = DEFAULT_WEIGHTS if colored else COLORLESS_WEIGHTS
+    name = str(weights) if weights is not None else default
+    path = Path(name)
+    if path.is_file():
+        return path
+    shipped = SHIPPED / f"{name}.safetensors"
+    if shipped.is_file():
+        return shipped
+    if published := find_published(name):
+        if published.path.is_file():
+            return published.path
+        raise InputError(f"weights '{name}': not fetched yet; run `diff2i2p weights fetch {name}`")
+    known = ", ".join(installed_weights()) or "none is installed"
+    raise InputError(f"weights '{name}': no such file or shipped name; give a path or one of: {known}")
+
+
+def weights_id(path: Path | str) -> str:
+    """SHA-256 of a weights file, in hexadecimal."""
+    try:
+        return sha256(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give a weights file") from None
+
+
+def save_model(
+    model: Diff2I2P, path: Path | str, notes: Mapping[str, str] | None = None, half: bool = False
+) -> None:
+    """Write weights as safetensors with the whole model configuration in the metadata; `half` as float16."""
+    metadata = {
+        "format": FORMAT,
+        "config": model.config.model_dump_json(),
+        "notes": json.dumps(dict(notes or {})),
+    }
+    state = {
+        name: (tensor.half() if half and name.split(".")[-1] != "kernel_points" else tensor)
+        .contiguous()
+        .cpu()
+        for name, tensor in model.state_dict().items()
+    }
+    with atomic_path(path) as temporary:
+        save_file(state, temporary, metadata)
+
+
+def read_config(path: Path | str) -> tuple[ModelConfig, dict[str, str]]:
+    """The model configuration and the notes in a safetensors file of ours."""
+    config, notes, _ = _read_safetensors(Path(path), tensors=False)
+    return config, notes
+
+
+def load_model(
+    weights: Path | str | None = None,
+    device: torch.device | str = "cpu",
+    dataset: ReleasedDataset | None = None,
+) -> Diff2I2P:
+    """A network in evaluation mode from weights of either format (a path, or a shipped or fetched name).
+
+    A released `.pth` does not say which benchmark it was trained for; `dataset` picks its matching settings.
+    None: those of fetched weights, else of 7-Scenes.
+    """
+    path = resolve_weights(weights)
+    if path.suffix == ".safetensors":
+        config, _, state = _read_safetensors(path)
+    else:
+        config, state = released_config(dataset or dataset_of(path)), read_released(path)
+    model = Diff2I2P(config)
+    load_state(model, state, path)
+    return model.eval().to(device)
+
+
+def start_from(model: Diff2I2P, weights: Path | str) -> None:
+    """Fill a network that is about to be trained with given weights of the same architecture.
+
+    Correspondence tuning may be in one of the two alone: new, it starts as it is, which moves nothing.
+    """
+    own = model.state_dict()
+    given = load_model(weights).state_dict()
+    if (model.tuning is None) != any(name.startswith(TUNING) for name in given):
+        load_state(model, given, weights)
+        return
+    rest = {name: tensor for name, tensor in given.items() if not name.startswith(TUNING)}
+    load_state(model, rest | {name: own[name] for name in own if name.startswith(TUNING)}, weights)
+
+
+def load_state(model: Diff2I2P, state: Mapping[str, Tensor], path: Path | str) -> None:
+    """Copy a state dict into a model; every name and shape must fit."""
+    own = model.state_dict()
+    missing, unexpected = own.keys() - state.keys(), state.keys() - own.keys()
+    misfits = [name for name in own.keys() & state.keys() if own[name].shape != state[name].shape]
+    for kind, names in (("lacks", missing), ("has unknown", unexpected), ("has misshapen", misfits)):
+        if names:
+            example = sorted(names)[0]
+            raise InputError(
+                f"{path}: {kind} {len(names)} tensors of the model '{model.config.name}', as '{example}'; "
+                "give weights of this architecture"
+            )
+    model.load_state_dict({name: tensor.float() for name, tensor in state.items()})
+
+
+def read_released(path: Path | str) -> dict[str, Tensor]:
+    """A released checkpoint (a dict with "model", or a bare state dict) under our names. Runs no code."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give a weights file") from None
+    except Exception as error:
+        reason = str(error).partition("\n")[0][:120] or type(error).__name__
+        raise InputError(f"{path}: not a checkpoint of plain tensors ({reason}); download it again") from None
+    state = content.get("model", content) if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()) or not state:
+        raise InputError(f"{path}: holds no model state; give a released .pth checkpoint")
+    return translate_state(state)
+
+
+def _read_safetensors(
+    path: Path, tensors: bool = True
+) -> tuple[ModelConfig, dict[str, str], dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}); give a weights file") from None
+    except SafetensorError as error:
+        raise InputError(f"{path}: broken or cut off ({error}); download or write it again") from None
+    if metadata.get("format") != FORMAT:
+        raise InputError(f"{path}: not weights of this project (no '{FORMAT}' inside); give such a file")
+    try:
+        config = ModelConfig.model_validate_json(metadata["config"])
+    except (KeyError, ValidationError):
+        raise InputError(
+            f"{path}: its model configuration is not understood; it needs another version"
+        ) from None
+    return config, json.loads(metadata.get("notes", "{}")), state

@@ -1,0 +1,198 @@
+"""Fetching published weights: downloads that resume, copies of local files, and their checks."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.io.files import full_disk_explained, write_text
+from diff2i2p_core.weights.checkpoint import load_model, weights_id
+from diff2i2p_core.weights.published import FOLDER_VARIABLE, PAGE, PublishedWeights
+
+Progress = Callable[[int, int | None], None]
+"""Told bytes done and, where known, in all."""
+
+BLOCK = 1 << 18
+TIMEOUT = 30.0
+"""Seconds without an answer after which a connection counts as broken."""
+RANGE_NOT_SATISFIABLE = 416
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A copy that passed its checks."""
+
+    path: Path
+    sha256: str
+    new: bool
+    """False: it was there before, unchanged."""
+
+
+def fetch(
+    weights: PublishedWeights,
+    *,
+    source: Path | None = None,
+    url: str | None = None,
+    progress: Progress = lambda done, total: None,
+) -> Fetched:
+    """Get weights from `source` (the file, or a folder with it) or `url`, else from the published address.
+
+    The copy takes its place only after its SHA-256, where one is known, and its tensors have been checked;
+    nothing in it is run. A copy that is there and unchanged stays. InputError says in one line what failed.
+    """
+    path = weights.path
+    if path.is_file() and _recorded(weights) == (present := weights_id(path)):
+        return Fetched(path, present, new=False)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with full_disk_explained(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if source is not None:
+                _tag(part).unlink(missing_ok=True)
+                shutil.copyfile(_local_file(weights, source), part)
+                part.chmod(0o644)
+            else:
+                download(_address(weights, url), part, progress)
+            digest = _checked(weights, part)
+            write_text(weights.record, f"{digest}  {path.name}\n")
+            part.replace(path)
+    except OSError as error:
+        raise InputError(
+            f"{error.filename or path}: {error.strerror or error}; "
+            f"name a folder that can be written with {FOLDER_VARIABLE}"
+        ) from None
+    return Fetched(path, digest, new=True)
+
+
+def download(url: str, part: Path, progress: Progress) -> None:
+    """Write what `url` has to `part`; what a broken-off try left there stays if the file is the same."""
+    if not url.startswith(("https://", "http://")):
+        raise InputError(
+            f"{url}: not an address to download from; give one with https://, or a file with --from"
+        )
+    tag = _tag(part)
+    start = part.stat().st_size if part.is_file() and tag.is_file() else 0
+    try:
+        answer = _open(url, start, tag)
+    except HTTPError as error:
+        if error.code != RANGE_NOT_SATISFIABLE or not start:
+            raise _refused(url, error) from None
+        tag.unlink()
+        download(url, part, progress)
+        return
+    with answer:
+        start = start if answer.status == 206 else 0
+        total = None if answer.length is None else start + answer.length
+        with part.open("r+b" if start else "wb") as file:
+            tag.unlink(missing_ok=True)
+            if state := _state(answer):
+                tag.write_text(state, encoding="utf-8")
+            file.seek(start)
+            progress(start, total)
+            while block := _read(answer, url, file.tell(), total):
+                file.write(block)
+                progress(file.tell(), total)
+            if total is not None and file.tell() < total:
+                raise _broken_off(url, file.tell(), total)
+    tag.unlink(missing_ok=True)
+
+
+def _open(url: str, start: int, tag: Path) -> HTTPResponse:
+    headers = {"User-Agent": "diff2i2p"}
+    if start:
+        headers |= {"Range": f"bytes={start}-", "If-Range": tag.read_text(encoding="utf-8")}
+    try:
+        answer = urlopen(Request(url, headers=headers), timeout=TIMEOUT)
+    except HTTPError:
+        raise
+    except (URLError, HTTPException, OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise InputError(
+            f"{url}: cannot be reached ({reason}); try again with a network, or give a copy with --from"
+        ) from None
+    assert isinstance(answer, HTTPResponse)
+    return answer
+
+
+def _tag(part: Path) -> Path:
+    """Beside a part, which state of the file on the server it is of, so that two states are never joined."""
+    return part.with_name(f"{part.name}.tag")
+
+
+def _state(answer: HTTPResponse) -> str | None:
+    """What If-Range compares: a strong ETag, else the date of change."""
+    tag = answer.headers.get("ETag")
+    return tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified")
+
+
+def _read(answer: HTTPResponse, url: str, done: int, total: int | None) -> bytes:
+    try:
+        return answer.read(BLOCK)
+    except (OSError, HTTPException):
+        raise _broken_off(url, done, total) from None
+
+
+def _broken_off(url: str, done: int, total: int | None) -> InputError:
+    whole = "" if total is None else f" of {total / 1e6:.1f}"
+    return InputError(f"{url}: the connection broke off at {done / 1e6:.1f}{whole} MB; run the same again")
+
+
+def _refused(url: str, error: HTTPError) -> InputError:
+    if error.code == 404:
+        return InputError(
+            f"{url}: not there (404); find the file on {PAGE} and give its address with --url, "
+            "or a copy with --from"
+        )
+    return InputError(
+        f"{url}: the server answered {error.code} ({error.reason}); try later, or give a copy with --from"
+    )
+
+
+def _address(weights: PublishedWeights, url: str | None) -> str:
+    address = url or weights.url
+    if address is None:
+        raise InputError(
+            f"{weights.name}: its file's address is not known; find it on {PAGE} and give it with --url, "
+            "or a copy with --from"
+        )
+    return address
+
+
+def _local_file(weights: PublishedWeights, source: Path) -> Path:
+    if source.is_file():
+        return source
+    names = [name for name in (weights.file, weights.path.name) if name]
+    found = [source / name for name in names if (source / name).is_file()]
+    if not found:
+        raise InputError(
+            f"--from {source}: no such file, nor a folder with {' or '.join(names)}; give the file"
+        )
+    return found[0]
+
+
+def _recorded(weights: PublishedWeights) -> str | None:
+    if weights.sha256 or not weights.record.is_file():
+        return weights.sha256
+    return weights.record.read_text(encoding="utf-8").partition(" ")[0]
+
+
+def _checked(weights: PublishedWeights, part: Path) -> str:
+    """The SHA-256 of a new copy; a copy that is not what it should be is removed."""
+    digest = weights_id(part)
+    try:
+        if weights.sha256 not in (None, digest):
+            raise InputError(
+                f"{weights.name}: what arrived has SHA-256 {digest} instead of {weights.sha256} "
+                "and was removed; run the same again"
+            )
+        load_model(part, dataset=weights.dataset)
+    except InputError:
+        part.unlink()
+        raise
+    return digest

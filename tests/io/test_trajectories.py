@@ -1,0 +1,47 @@
+"""TUM trajectory files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.geometry.se3 import exp
+from diff2i2p_core.io.trajectories import read_trajectory, write_trajectory
+
+
+def test_known_text_of_a_quarter_turn_about_z(tmp_path: Path) -> None:
+    path = tmp_path / "t.tum"
+    write_trajectory(path, [1.5], [exp([0, 0, np.pi / 2, 1, 2, 3])])
+    lines = path.read_text().splitlines()
+    assert lines[0].startswith("#")
+    values = [float(word) for word in lines[1].split()]
+    np.testing.assert_allclose(values, [1.5, 1, 2, 3, 0, 0, np.sqrt(0.5), np.sqrt(0.5)], atol=1e-9)
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    poses = [exp(rng.normal(0, 1, 6)) for _ in range(5)]
+    stamps = [1700000000.0 + 0.1 * i for i in range(5)]
+    write_trajectory(tmp_path / "t.tum", stamps, poses)
+    read_stamps, read_poses = read_trajectory(tmp_path / "t.tum")
+    np.testing.assert_allclose(read_stamps, stamps, atol=1e-6)
+    np.testing.assert_allclose(read_poses, poses, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1 0 0 0 0 0 1\n", "1 0 0 0 0 0 0 0\n", "# nothing\n", "a b c d e f g h\n", "1 nan 0 0 0 0 0 1\n"],
+)
+def test_a_bad_file_is_named_with_its_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "bad.tum"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"bad\.tum"):
+        read_trajectory(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="none"):
+        read_trajectory(tmp_path / "none.tum")

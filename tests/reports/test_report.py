@@ -1,0 +1,67 @@
+"""The HTML report: self-contained, well-formed, with the numbers in it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+from html_page import Balance
+
+from diff2i2p_core.evaluation.trajectory import QueryResult, summarize
+from diff2i2p_core.geometry.se3 import exp
+from diff2i2p_core.reports.plots import cumulative_curve, grade
+from diff2i2p_core.reports.report import headline, pick_frames, write_report
+
+
+def results() -> list[QueryResult]:
+    truth = [exp([0, 0.1 * i, 0, 0.2 * i, 0, 1]) for i in range(5)]
+    offsets = [0.01, 0.2, 0.7, None, 0.04]
+    made = []
+    for i, (pose, offset) in enumerate(zip(truth, offsets, strict=True)):
+        estimate = None if offset is None else exp([0, 0, 0, offset, 0, 0]) @ pose
+        made.append(QueryResult(600 + i, i / 30, pose, estimate, "<too few> & unlikely", 50, 0.4, 200.0))
+    return made
+
+
+def test_grades_and_picked_frames() -> None:
+    assert [grade(r) for r in results()] == ["good", "fair", "poor", "none", "good"]
+    assert [(word, r.number) for word, r in pick_frames(results())] == [
+        ("best", 600),
+        ("median", 604),
+        ("worst", 602),
+    ]
+    assert pick_frames(results()[3:4]) == []
+    assert len(pick_frames(results()[:1])) == 1
+
+
+def test_the_curve_ends_at_the_share_within_its_limit() -> None:
+    svg = cumulative_curve([1.0, 2.0, 3.0, None], 10, "cm", "Error", [2])
+    points = re.search(r'<polyline points="([^"]+)"', svg)
+    assert points is not None
+    ys = [float(pair.split(",")[1]) for pair in points.group(1).split()]
+    assert ys[0] == max(ys) and ys == sorted(ys, reverse=True)
+    bottom, top = ys[0], 26.0
+    assert np.isclose((bottom - ys[-1]) / (bottom - top), 0.75, atol=0.01)
+    assert "50% ≤ 2 cm" in svg
+
+
+def test_report_is_one_well_formed_file_without_outside_resources(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    points = np.random.default_rng(0).uniform(-2, 2, (3000, 3)).astype(np.float32)
+    picture = np.full((40, 60, 3), 90, np.uint8)
+    made = results()
+    write_report(path, "A <demo>", {"map": "a&b"}, made, summarize(made), points, [("best", picture)])
+    text = path.read_text(encoding="utf-8")
+    parser = Balance()
+    parser.feed(text)
+    assert parser.open == []
+    assert len(parser.links) == 2 and all(link.startswith("data:image/") for link in parser.links)
+    assert "http" not in text
+    assert "A &lt;demo&gt;" in text and "&lt;too few&gt; &amp; unlikely" in text
+    assert "4 / 5" in text and "prefers-color-scheme" in text
+
+
+def test_headline_without_any_pose() -> None:
+    made = results()[3:4]
+    assert headline(summarize(made)) == "None of 1 images was localized."

@@ -1,0 +1,180 @@
+"""Fetching published weights from a server on this host: whole, cut off, changed, wrong or missing."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.weights import download
+from diff2i2p_core.weights.checkpoint import load_model, resolve_weights
+from diff2i2p_core.weights.download import fetch
+from diff2i2p_core.weights.published import FOLDER_VARIABLE, PUBLISHED, dataset_of
+
+SEVEN, RGBD = PUBLISHED
+CONTENT = bytes(range(256)) * 4000
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+
+
+@dataclass
+class Site:
+    """One file at `url`; `cut` closes the connection after so many bytes."""
+
+    url: str
+    content: bytes = CONTENT
+    etag: str = '"one"'
+    cut: int | None = None
+    ranges: list[str | None] = field(default_factory=list)
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "weights"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            wanted = self.headers.get("Range")
+            served.ranges.append(wanted)
+            if self.path != "/file.pth":
+                self.send_error(404)
+                return
+            start = 0
+            if wanted and self.headers.get("If-Range") == served.etag:
+                start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+            if start and start >= len(served.content):
+                self.send_error(416)
+                return
+            self.send_response(206 if start else 200)
+            self.send_header("ETag", served.etag)
+            self.send_header("Content-Length", str(len(served.content) - start))
+            self.end_headers()
+            self.wfile.write(served.content[start : served.cut])
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    served = Site(f"http://127.0.0.1:{server.server_port}/file.pth")
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield served
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def any_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets files pass that are no checkpoints."""
+    monkeypatch.setattr(download, "load_model", lambda *args, **options: None)
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.usefixtures("any_bytes")
+def test_a_whole_file_is_kept_with_its_hash_and_not_fetched_twice(site: Site, tmp_path: Path) -> None:
+    told: list[tuple[int, int | None]] = []
+    fetched = fetch(SEVEN, url=site.url, progress=lambda *now: told.append(now))
+    assert fetched.path == resolve_weights(SEVEN.name) == tmp_path / "weights" / "released-7scenes.pth"
+    assert fetched.path.read_bytes() == CONTENT
+    assert (fetched.sha256, fetched.new) == (DIGEST, True)
+    assert told[0] == (0, len(CONTENT)) and told[-1] == (len(CONTENT), len(CONTENT))
+    assert names(fetched.path.parent) == {"released-7scenes.pth", "released-7scenes.pth.sha256"}
+    assert SEVEN.record.read_text() == f"{DIGEST}  released-7scenes.pth\n"
+
+    assert not fetch(SEVEN, url=site.url).new
+    fetched.path.write_bytes(b"changed")
+    assert fetch(SEVEN, url=site.url).new
+    assert fetched.path.read_bytes() == CONTENT
+    assert len(site.ranges) == 2
+
+
+@pytest.mark.usefixtures("any_bytes")
+def test_a_cut_download_goes_on_where_it_was(site: Site) -> None:
+    site.cut = 700_000
+    with pytest.raises(InputError, match=r"broke off at 0\.7 of 1\.0 MB; run the same again"):
+        fetch(SEVEN, url=site.url)
+    assert not SEVEN.path.exists()
+    site.cut = None
+    assert fetch(SEVEN, url=site.url).sha256 == DIGEST
+    assert site.ranges == [None, "bytes=700000-"]
+
+
+@pytest.mark.usefixtures("any_bytes")
+@pytest.mark.parametrize("size", [len(CONTENT), 300_000])
+def test_a_file_that_changed_meanwhile_is_fetched_anew(site: Site, size: int) -> None:
+    site.cut = 700_000
+    with pytest.raises(InputError, match="broke off"):
+        fetch(SEVEN, url=site.url)
+    site.cut, site.etag, site.content = None, '"two"', CONTENT[::-1][:size]
+    fetch(SEVEN, url=site.url)
+    assert SEVEN.path.read_bytes() == site.content
+
+
+@pytest.mark.usefixtures("any_bytes")
+def test_a_part_that_is_complete_is_no_obstacle(site: Site) -> None:
+    part = SEVEN.path.with_name(f".{SEVEN.path.name}.part")
+    part.parent.mkdir()
+    part.write_bytes(CONTENT)
+    part.with_name(f"{part.name}.tag").write_text(site.etag)
+    assert fetch(SEVEN, url=site.url).sha256 == DIGEST
+
+
+@pytest.mark.usefixtures("any_bytes")
+def test_a_wrong_hash_is_refused_and_nothing_is_left(site: Site) -> None:
+    known = replace(SEVEN, sha256=hashlib.sha256(b"other").hexdigest())
+    with pytest.raises(InputError, match=f"SHA-256 {DIGEST} instead of .* was removed"):
+        fetch(known, url=site.url)
+    assert names(SEVEN.path.parent) == set()
+    assert fetch(replace(SEVEN, sha256=DIGEST), url=site.url).new
+
+
+def test_what_is_no_checkpoint_is_refused(site: Site) -> None:
+    with pytest.raises(InputError, match="not a checkpoint of plain tensors"):
+        fetch(SEVEN, url=site.url)
+    assert names(SEVEN.path.parent) == set()
+
+
+def test_no_file_no_server_no_address(site: Site) -> None:
+    with pytest.raises(InputError, match=r"missing: not there \(404\).*releases/tag/ckpts.*--from"):
+        fetch(SEVEN, url=site.url.replace("file.pth", "missing"))
+    with pytest.raises(InputError, match=r"cannot be reached \(.*refused\); .* --from"):
+        fetch(SEVEN, url="http://127.0.0.1:9/file.pth")
+    with pytest.raises(InputError, match="not an address to download from"):
+        fetch(SEVEN, url="file:///etc/hostname")
+    with pytest.raises(InputError, match=r"address is not known; find it on .*ckpts"):
+        fetch(RGBD)
+    with pytest.raises(InputError, match="not fetched yet; run `diff2i2p weights fetch released-7scenes`"):
+        load_model(SEVEN.name)
+
+
+def test_a_full_disk_is_one_line(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(download, "write_text", full)
+    monkeypatch.setattr(download, "_checked", lambda *_: DIGEST)
+    with pytest.raises(InputError, match=r"the disk is full; free some space"):
+        fetch(SEVEN, url=site.url)
+
+
+def test_a_name_has_the_settings_of_its_benchmark(site: Site, golden_dir: Path, tmp_path: Path) -> None:
+    """A real file of the released format, from a folder without the server, then by name."""
+    (tmp_path / "given").mkdir()
+    (tmp_path / "given" / "released-rgbd_scenes_v2.pth").symlink_to(golden_dir / "state_dict_fp16.pth")
+    assert fetch(RGBD, source=tmp_path / "given").new
+    config = load_model(RGBD.name).config
+    assert (config.mode, config.matching.coarse_top_k, config.matching.fine_top_k) == ("rgbd", 5, 2)
+    assert dataset_of(SEVEN.path) == dataset_of(tmp_path / "own.pth") == "7scenes"
+    assert site.ranges == []
+    with pytest.raises(InputError, match=r"nor a folder with 7scenes\.pth or released-7scenes\.pth"):
+        fetch(SEVEN, source=tmp_path)
