@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
+    from diff2i2p_core.geometry.point_cloud import PointCloud
     from diff2i2p_core.pairs.pair import Batch, Pair
 
 REPO = Path(__file__).resolve().parents[1]
@@ -221,8 +222,10 @@ def room_batch(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="session")
-def room_cloud() -> tuple[np.ndarray, np.ndarray]:
-    """Points (N, 3) and colours of a room of 4 x 5 x 2.5 m, z up, with a box in it."""
+def room_cloud() -> PointCloud:
+    """A coloured room of 4 x 5 x 2.5 m, z up, with a box in it."""
+    from diff2i2p_core.geometry.point_cloud import PointCloud
+
     rng = np.random.default_rng(0)
     sides = []
     for low, high in (((0, 0, 0), (4, 5, 2.5)), ((1.5, 3.5, 0), (2.5, 4.5, 0.8))):
@@ -236,4 +239,4 @@ def room_cloud() -> tuple[np.ndarray, np.ndarray]:
                 sides.append(np.array(low) + unit * size)
     points = np.concatenate(sides).astype(np.float32)
     colors = (127 + 120 * np.sin(3 * points)).astype(np.uint8)
-    return points, colors
+    return PointCloud(points, colors)

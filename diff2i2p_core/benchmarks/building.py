@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from diff2i2p_core.io.clouds import Cloud
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.typing import Array
 
 ROOM = (5.0, 6.0, 2.7)
@@ -96,7 +96,7 @@ class Building:
             inside |= ((positions > door[0] + margin) & (positions < door[1] - margin)).all(axis=1)
         return inside & ~np.any([piece.holds(positions, -margin) for piece in self.furniture], axis=0)
 
-    def cloud(self, spacing: float = 0.04, seed: int = 0) -> Cloud:
+    def cloud(self, spacing: float = 0.04, seed: int = 0) -> PointCloud:
         """Points of all faces with a drawn pattern of colours, and 5 mm of noise."""
         rng = np.random.default_rng(seed)
         points, colors = [], []
@@ -105,10 +105,10 @@ class Building:
             waves = rng.uniform(1, 6, (3, 3)) * rng.choice([-1, 1], (3, 3))
             colors.append((127 + 100 * np.sin(on_box @ waves + rng.uniform(0, 6, 3))).astype(np.uint8))
             points.append((on_box + rng.normal(0, 0.005, on_box.shape)).astype(np.float32))
-        return Cloud(np.concatenate(points), np.concatenate(colors))
+        return PointCloud(np.concatenate(points), np.concatenate(colors))
 
 
-def building_of(num_points: int) -> tuple[Building, Cloud]:
+def building_of(num_points: int) -> tuple[Building, PointCloud]:
     """A building and its cloud of about so many points."""
     building = Building.of(max(1, round(num_points / POINTS_A_ROOM)))
     area = sum(box.area for box in (*building.spaces, *building.furniture))

@@ -20,9 +20,10 @@ import torch
 
 from diff2i2p_core.benchmarks.building import Building, building_of
 from diff2i2p_core.benchmarks.measure import Case, OnFile
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import invert
 from diff2i2p_core.geometry.submaps import SubmapSettings
-from diff2i2p_core.io.clouds import Cloud, read_cloud
+from diff2i2p_core.io.clouds import read_cloud
 from diff2i2p_core.io.ply import write_ply
 from diff2i2p_core.localization.retrieval import SubmapIndex
 from diff2i2p_core.mapping.blocks import BlockCloud
@@ -35,7 +36,7 @@ from diff2i2p_core.models.features import ImageFeatures
 
 POINTS = (10**5, 10**6, 10**7)
 SUBMAPS = (1, 10, 100, 1000)
-SETTINGS = SubmapSettings(voxel=0.06)
+SETTINGS = SubmapSettings(spacing=0.06)
 """Of the lite network."""
 Work = Callable[[], Any]
 
@@ -81,7 +82,7 @@ def sorting(num_points: int, device: str) -> Work:
 
     def work() -> BlockCloud:
         sparse = thinned(cloud, SETTINGS)
-        return BlockCloud.of(sparse.points, sparse.colors)
+        return BlockCloud.of(sparse)
 
     return work
 
@@ -143,7 +144,7 @@ def _views(num_points: int) -> np.ndarray[Any, np.dtype[np.float64]]:
     return np.array([looking(place, yaw, 0.17) for place in places for yaw in (0.3, 1.9, 3.4, 5.0)])
 
 
-def _cloud(num_points: int) -> Cloud:
+def _cloud(num_points: int) -> PointCloud:
     """Made in another process: its memory is not what is measured."""
     path = _in_a_folder("building.ply")
     _elsewhere(_write_cloud, path, num_points)
@@ -165,12 +166,12 @@ def _map_file(num_submaps: int) -> Path:
 
 def _write_cloud(path: Path, num_points: int) -> None:
     cloud = building_of(num_points)[1]
-    write_ply(path, cloud.points, cloud.colors)
+    write_ply(path, cloud)
 
 
 def _write_blocks(folder: Path, num_points: int) -> None:
     sparse = thinned(building_of(num_points)[1], SETTINGS)
-    BlockCloud.of(sparse.points, sparse.colors).save(folder)
+    BlockCloud.of(sparse).save(folder)
 
 
 def _write_map(path: Path, num_submaps: int) -> None:
@@ -182,8 +183,8 @@ def _map_of(num_submaps: int, device: str) -> PointMap:
     model, info = model_for_map(None, "a building", device)
     few = map_from_views(building_of(10**5)[1], _views(10**5)[: min(num_submaps, 10)], model, info)
     blocks = list(itertools.islice(itertools.cycle(pack(few.submaps).blocks), num_submaps))
-    poses = np.resize(few.map_from_submap, (num_submaps, 4, 4))
-    return PointMap(info, few.points, few.colors, poses, PackedSubmaps(blocks))
+    poses = np.resize(few.views, (num_submaps, 4, 4))
+    return PointMap(info, few.cloud, poses, PackedSubmaps(blocks))
 
 
 _folders: list[tempfile.TemporaryDirectory[str]] = []

@@ -21,8 +21,8 @@ from diff2i2p_core.benchmarks.pairs import (
 )
 from diff2i2p_core.engine.objective import Objective
 from diff2i2p_core.geometry.pnp import solve_pnp
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.submaps import SubmapSettings
-from diff2i2p_core.io.clouds import Cloud
 from diff2i2p_core.localization.localizer import Localizer
 from diff2i2p_core.localization.settings import LocalizerSettings, Precision
 from diff2i2p_core.losses.settings import LossSettings
@@ -156,12 +156,12 @@ def localization(
         weights_id="",
         mode=config.mode,
         point_features=config.point_features,
-        settings=SubmapSettings(voxel=config.points.voxel),
+        settings=SubmapSettings(spacing=config.points.voxel),
     )
-    one = map_of_one_cloud(Cloud(cloud, wall_colors(cloud)), model, info)
+    one = map_of_one_cloud(PointCloud(cloud, wall_colors(cloud)), model, info)
     several = replace(
         one,
-        map_from_submap=np.repeat(one.map_from_submap, candidates, axis=0),
+        views=np.repeat(one.views, candidates, axis=0),
         submaps=list(one.submaps) * candidates,
     )
     settings = LocalizerSettings(candidates=candidates, plain_inliers=points, precision=precision)

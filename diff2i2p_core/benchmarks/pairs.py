@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diff2i2p_core.geometry.camera import Camera
-from diff2i2p_core.geometry.voxels import voxel_downsample
+from diff2i2p_core.geometry.point_cloud import PointCloud
+from diff2i2p_core.geometry.voxels import voxel_means
 from diff2i2p_core.models.config import ModelConfig
 from diff2i2p_core.pairs.pair import Pair, make_pair
 
@@ -30,7 +31,7 @@ def wall_cloud(count: int, voxel: float) -> NDArray[np.float32]:
         u, v = (middle + size * rng.uniform(-1, 1, (samples, 2))).T
         z = wall_depth(u, v) + rng.normal(0, 0.4 * voxel, samples)  # as thick as fused depth images are
         points = np.stack([(u - CAMERA.cx) / CAMERA.fx * z, (v - CAMERA.cy) / CAMERA.fy * z, z], axis=-1)
-        cloud, _ = voxel_downsample(points.astype(np.float32), None, voxel)
+        cloud = voxel_means(points.astype(np.float32), voxel)
         if len(cloud) >= count:
             rays = np.abs(cloud[:, :2] / cloud[:, 2:]) * [0.75, 1]
             return cloud[np.sort(np.argsort(rays.max(1), kind="stable")[:count])]
@@ -52,6 +53,8 @@ def wall_pair(config: ModelConfig, count: int) -> Pair:
     """The pair in the network's inputs: a cloud of `count` points, seen from where the image was taken."""
     image, depth = wall_picture()
     cloud = wall_cloud(count, config.points.voxel)
-    pair = make_pair(image, depth, CAMERA, cloud, wall_colors(cloud), np.eye(4), config, index=0, name="wall")
+    pair = make_pair(
+        image, depth, CAMERA, PointCloud(cloud, wall_colors(cloud)), np.eye(4), config, index=0, name="wall"
+    )
     assert pair is not None
     return pair

@@ -68,7 +68,7 @@ def demo(
         )
         save_map(point_map, map_path)
     console.print(
-        f"    {len(point_map.submaps)} submaps, {len(point_map.points)} points, "
+        f"    {len(point_map.submaps)} submaps, {len(point_map.cloud)} points, "
         f"weights {point_map.info.weights_name}"
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -60,8 +59,8 @@ def build(
             note=lambda line: typer.echo(line, err=True),
         )
     typer.echo(
-        f"{out}: {len(point_map.submaps)} submaps, {len(point_map.points)} points at "
-        f"{point_map.info.point_spacing * 100:g} cm, weights {point_map.info.weights_name}"
+        f"{out}: {len(point_map.submaps)} submaps, {len(point_map.cloud)} points at "
+        f"{point_map.spacing * 100:g} cm, weights {point_map.info.weights_name}"
     )
 
 
@@ -90,7 +89,7 @@ def join(
     joined = join_maps({str(path): load_map(path) for path in maps}, apart)
     with full_disk_explained(out):
         save_map(joined, out)
-    typer.echo(f"{out}: {len(joined.submaps)} submaps, {len(joined.points)} points of {len(maps)} maps")
+    typer.echo(f"{out}: {len(joined.submaps)} submaps, {len(joined.cloud)} points of {len(maps)} maps")
 
 
 @app.command("info")
@@ -103,13 +102,13 @@ def info(path: MapPath, as_json: options.AsJson = False) -> None:
     about, blocks = point_map.info, pack(point_map.submaps).blocks
     low, high = (
         end.astype(float).round(2) + 0.0
-        for end in (point_map.points.min(axis=0), point_map.points.max(axis=0))
+        for end in (point_map.cloud.points.min(axis=0), point_map.cloud.points.max(axis=0))
     )
     nodes = sum(block.tensors["nodes"].numel() for block in blocks)
     features = 2 * sum(block.num_bytes for block in blocks)
-    memory = point_map.points.nbytes + 2 * nodes + min(features, CPU_BUDGET)
+    memory = point_map.cloud.points.nbytes + 2 * nodes + min(features, CPU_BUDGET)
     size = {
-        "points": len(point_map.points),
+        "points": len(point_map.cloud),
         "submaps": len(point_map.submaps),
         "submap_points": sum(sum(block.num_points) for block in blocks),
         "superpoints": sum(sum(block.num_superpoints) for block in blocks),
@@ -118,7 +117,7 @@ def info(path: MapPath, as_json: options.AsJson = False) -> None:
         "memory_bytes": memory,
     }
     if as_json:
-        typer.echo(json.dumps({**asdict(about), **size}))
+        typer.echo(json.dumps({**about.as_dict(), **size}))
         return
     settings = about.settings
     view = (
@@ -131,9 +130,9 @@ def info(path: MapPath, as_json: options.AsJson = False) -> None:
         f"  source    {about.source}, built {about.created}\n"
         f"  weights   {about.weights_name} ({about.weights_id[:12]}), mode {about.mode}, "
         f"point features {about.point_features}\n"
-        f"  map       {size['points']} points at {about.point_spacing * 100:g} cm, {extent} m, {corners}\n"
+        f"  map       {size['points']} points at {point_map.spacing * 100:g} cm, {extent} m, {corners}\n"
         f"  submaps   {size['submaps']} with {size['submap_points']} points "
-        f"at {settings.voxel * 100:g} cm, {view}\n"
+        f"at {settings.spacing * 100:g} cm, {view}\n"
         f"  size      {path.stat().st_size / 1e6:.1f} MB\n"
         f"  memory    {memory / 1e6:.0f} MB beside the network's"
     )

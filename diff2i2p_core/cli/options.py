@@ -14,7 +14,6 @@ from diff2i2p_core.errors import InputError
 
 if TYPE_CHECKING:
     from diff2i2p_core.geometry.camera import Camera
-    from diff2i2p_core.io.clouds import Cloud
     from diff2i2p_core.localization.result import Localization
     from diff2i2p_core.localization.settings import LocalizerSettings
 
@@ -130,7 +129,6 @@ def _in_words(result: Localization) -> str:
     )
 
 
-def note_dropped(cloud: Cloud, path: Path) -> None:
-    """Say on stderr if points of a cloud were not finite."""
-    if cloud.num_dropped:
-        typer.echo(f"{path}: {cloud.num_dropped} points are NaN or infinite, left out", err=True)
+def note(line: str) -> None:
+    """Say something on stderr, beside the result."""
+    typer.echo(line, err=True)

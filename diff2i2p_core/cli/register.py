@@ -27,9 +27,7 @@ def register(
     pixels = read_image(image)
     model_camera = options.parse_camera(camera, pixels)
     metres = None if depth is None else read_depth(depth)
-    points = read_cloud(cloud)
-    options.note_dropped(points, cloud)
     localizer = Localizer.for_single_cloud(
-        points, weights, device=options.check_device(device), name=str(cloud)
+        read_cloud(cloud, options.note), weights, device=options.check_device(device), name=str(cloud)
     )
     options.answer(localizer.localize(pixels, model_camera, depth=metres), as_json)

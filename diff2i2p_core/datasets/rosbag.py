@@ -195,7 +195,7 @@ class _Writer:
         where = f"{self.bag}: depth of image {frame.number}"
         pinhole = self.camera.undistorted()
         if hasattr(message, "fields"):
-            points: NDArray[Any] = cloud_of(message, where)[0]
+            points: NDArray[Any] = cloud_of(message, where).points
         else:
             depth = depth_of(message, where)
             self._check_size(depth.shape, self.depth_camera, where)

@@ -25,13 +25,13 @@ class View(NamedTuple):
 
 
 def fuse_views(
-    views: Iterable[View], voxel: float, min_views: int
+    views: Iterable[View], spacing: float, min_views: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Points (M, 3) and attributes (M, C) of at least one view: for each voxel with points of `min_views`
     views or more, their mean weighted by 1/depth^2."""
     parts: list[_Sums] = []
     for view in views:
-        parts.append(_view_sums(view, voxel))
+        parts.append(_view_sums(view, spacing))
         if len(parts) > _MERGE_EVERY:
             parts = [_merged(parts)]
     _, sums = _merged(parts)
@@ -46,11 +46,11 @@ def _merged(parts: Sequence[_Sums]) -> _Sums:
     )
 
 
-def _view_sums(view: View, voxel: float) -> _Sums:
+def _view_sums(view: View, spacing: float) -> _Sums:
     """Keys (M,) and (M, 3 + C + 2) weighted sums of coordinates and attributes, the weight, 1 a view."""
     weight = 1 / np.maximum(view.depths[:, None], 0.5) ** 2
     values = np.concatenate([view.points * weight, view.attributes * weight, weight], axis=1)
-    keys, sums = sum_by_key(voxel_keys(view.points, voxel), values)
+    keys, sums = sum_by_key(voxel_keys(view.points, spacing), values)
     return keys, np.concatenate([sums, np.ones((len(sums), 1))], axis=1)
 
 

@@ -10,8 +10,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from diff2i2p_core.geometry.camera import Camera
-from diff2i2p_core.geometry.se3 import transform_points
-from diff2i2p_core.geometry.voxels import voxel_downsample
+from diff2i2p_core.geometry.point_cloud import PointCloud
 
 _BUFFER_LONG_SIDE = 160
 _MAX_LEVEL = 5
@@ -21,7 +20,7 @@ _MAX_LEVEL = 5
 class SubmapSettings:
     """What a submap is. The network is trained on views cut with these numbers; a map records its own."""
 
-    voxel: float = 0.05
+    spacing: float = 0.05
     """Metres between the points of a submap."""
     min_depth: float = 0.15
     max_depth: float = 5.0
@@ -45,29 +44,27 @@ class SubmapSettings:
 
 
 def cut_submap(
-    points: NDArray[np.float32],
-    colors: NDArray[np.uint8] | None,
+    cloud: PointCloud,
     view_from_map: ArrayLike,
     settings: SubmapSettings | None = None,
     camera: Camera | None = None,
-) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
-    """What a view sees of the map's points (N, 3) and colours: points (M, 3) in its optical frame, colours.
+) -> PointCloud:
+    """What a view sees of a map's cloud, in the view's optical frame.
 
-    `points` should be a map of about `settings.voxel` spacing or finer; the view's points are brought to that
-    spacing. `camera` replaces the settings' virtual camera.
+    The cloud should have about `settings.spacing` metres between its points, or less; the view's points are
+    brought to that spacing. `camera` replaces the settings' virtual camera.
     """
     settings = settings or SubmapSettings()
     seen = visible_points(
-        points,
+        cloud.points,
         view_from_map,
         camera or settings.camera(),
         min_depth=settings.min_depth,
         max_depth=settings.max_depth,
-        voxel=settings.voxel,
+        spacing=settings.spacing,
         margin=settings.margin,
     )
-    in_view = transform_points(view_from_map, points[seen]).astype(np.float32)
-    return voxel_downsample(in_view, None if colors is None else colors[seen], settings.voxel)
+    return cloud.take(seen).moved(view_from_map).thinned(settings.spacing)
 
 
 def visible_points(
@@ -76,16 +73,16 @@ def visible_points(
     camera: Camera,
     *,
     max_depth: float = 5.0,
-    voxel: float = 0.05,
+    spacing: float = 0.05,
     margin: float = 0.1,
     min_depth: float = 0.15,
 ) -> NDArray[np.int64]:
     """Indices, ascending, of the map's points (N, 3) that a camera sees: in its frustum and not hidden.
 
     The frustum reaches `margin` of the image's size beyond each border and from `min_depth` to `max_depth`
-    metres. A coarse z-buffer finds the front surface; a point whose spacing (`voxel`) covers several buffer
-    pixels is drawn into a coarser one, so that near surfaces have no holes. Points more than a voxel and 3 %
-    of the depth, and the local slope of the surface, behind the front are hidden.
+    metres. A coarse z-buffer finds the front surface; a point whose `spacing` covers several buffer pixels
+    is drawn into a coarser one, so that near surfaces have no holes. Points that lie behind the front by more
+    than their spacing, 3 % of the depth and the local slope of the surface are hidden.
     """
     matrix = np.asarray(camera_from_map, np.float32)
     x, y, depth = (points @ matrix[:3, :3].T + matrix[:3, 3]).T
@@ -100,7 +97,7 @@ def visible_points(
     kept, z = kept[inside], z[inside]
     columns, rows = u[inside].astype(np.int64), v[inside].astype(np.int64)
     limit = _front_limit(
-        z, columns, rows, (height, width), 1.5 * voxel * max(camera.fx, camera.fy) * scale, voxel
+        z, columns, rows, (height, width), 1.5 * spacing * max(camera.fx, camera.fy) * scale, spacing
     )
     return kept[z <= limit[rows, columns]]
 
@@ -111,7 +108,7 @@ def _front_limit(
     rows: NDArray[np.int64],
     shape: tuple[int, int],
     footprint_at_1m: float,
-    voxel: float,
+    spacing: float,
 ) -> NDArray[np.float32]:
     """The greatest visible depth at each pixel (H, W) of the buffer; inf where no surface is in front."""
     height, width = shape
@@ -126,7 +123,7 @@ def _front_limit(
         cell = torch.from_numpy((rows[mine] >> n) * w + (columns[mine] >> n))
         nearest = torch.full((h * w,), math.inf).scatter_reduce_(0, cell, torch.from_numpy(z[mine]), "amin")
         front = nearest.numpy().reshape(h, w)
-        tolerated = front * np.float32(1.03) + np.float32(voxel) + _slope(front)
+        tolerated = front * np.float32(1.03) + np.float32(spacing) + _slope(front)
         full = tolerated.repeat(step, axis=0).repeat(step, axis=1)[:height, :width]
         np.minimum(limit, full, out=limit)
     return limit

@@ -1,4 +1,4 @@
-"""Voxel grids: integer keys, and the mean of points and colours in each cell."""
+"""Voxel grids: integer keys, and sums and means of what lies in each cell."""
 
 from __future__ import annotations
 
@@ -33,16 +33,21 @@ def sum_by_key(
     return unique, _sums(order, starts, values)
 
 
-def voxel_downsample(
-    points: NDArray[np.float32], colors: NDArray[np.uint8] | None, voxel: float
-) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
-    """Mean point (M, 3) and mean colour (M, 3) of each occupied voxel, in the order of the voxels' keys."""
-    _, order, starts = _groups(voxel_keys(points, voxel))
-    counts = np.diff(starts, append=len(order))[:, None]
-    return (
-        (_sums(order, starts, points) / counts).astype(np.float32),
-        None if colors is None else np.rint(_sums(order, starts, colors) / counts).astype(np.uint8),
-    )
+def voxel_means(points: NDArray[np.float32], spacing: float) -> NDArray[np.float32]:
+    """The mean point (M, 3) of each occupied voxel, in the order of the voxels' keys."""
+    return VoxelGroups(points, spacing).mean(points).astype(np.float32)
+
+
+class VoxelGroups:
+    """The points (N, 3) of each occupied voxel, in the order of the voxels' keys."""
+
+    def __init__(self, points: NDArray[np.float32], spacing: float) -> None:
+        _, self._order, self._starts = _groups(voxel_keys(points, spacing))
+        self._counts = np.diff(self._starts, append=len(self._order))[:, None]
+
+    def mean(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """(M, C) mean of the rows of `values` (N, C) in each voxel."""
+        return _sums(self._order, self._starts, values) / self._counts
 
 
 def _groups(

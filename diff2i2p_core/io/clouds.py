@@ -1,9 +1,9 @@
-"""Point clouds from files: ply, pcd, las, laz, npz (points, colors) and npy."""
+"""Point clouds from files: ply, pcd, las, laz, npz (points, colors, intensity) and npy."""
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.io.pcd import read_pcd
 from diff2i2p_core.io.ply import read_ply
 
@@ -18,20 +19,19 @@ SUFFIXES = (".ply", ".pcd", ".las", ".laz", ".npz", ".npy")
 _MAX_COORDINATE = 50_000.0
 """Metres from the origin beyond which float32 is coarser than a few millimetres."""
 _CHUNK = 1_000_000
+_Raw = tuple[NDArray[Any], NDArray[Any] | None, NDArray[Any] | None]
+"""Points, colours and intensity as a file has them."""
+INTENSITY_NAMES = ("intensity", "Intensity", "reflectivity", "signal", "scalar_Intensity", "i")
+"""What lidar drivers and writers call it, the first one found."""
+_INTENSITY_PERCENTILES = (1, 99)
+"""They become 0 and 255: a few points on reflectors are far brighter than all others."""
 
 
-@dataclass(frozen=True)
-class Cloud:
-    points: NDArray[np.float32]
-    """(N, 3) metres, finite, N > 0."""
-    colors: NDArray[np.uint8] | None
-    """(N, 3) RGB."""
-    num_dropped: int = 0
-    """Points that were NaN or infinite (the invalid points of organised clouds)."""
+def read_cloud(path: Path | str, note: Callable[[str], None] = lambda line: None) -> PointCloud:
+    """Read a cloud by its suffix; `note` gets a line about points that are left out.
 
-
-def read_cloud(path: Path | str) -> Cloud:
-    """Read a cloud by its suffix. `InputError` where the file is missing, broken, or has no finite point."""
+    `InputError` where the file is missing, broken, or has no finite point.
+    """
     path = Path(path)
     readers = {
         ".ply": _structured,
@@ -46,45 +46,85 @@ def read_cloud(path: Path | str) -> Cloud:
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a point cloud")
     try:
-        points, colors = readers[path.suffix.lower()](path)
+        raw = readers[path.suffix.lower()](path)
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read ({error.strerror or error}); give a whole cloud file"
         ) from None
-    return make_cloud(points, colors, str(path))
+    cloud = make_cloud(*raw, name=str(path))
+    if dropped := len(raw[0]) - len(cloud):
+        note(f"{path}: {dropped} points are NaN or infinite, left out")
+    return cloud
 
 
-def is_colored(source: Path | str) -> bool:
-    """Whether a cloud file, or a folder of posed RGB-D frames, gives points with colours."""
-    return Path(source).is_dir() or read_cloud(source).colors is not None
+def make_cloud(
+    points: NDArray[Any],
+    colors: NDArray[Any] | None = None,
+    intensity: NDArray[Any] | None = None,
+    *,
+    name: str,
+) -> PointCloud:
+    """A cloud of arrays of any number type, without the points that are not finite.
 
-
-def make_cloud(points: NDArray[Any], colors: NDArray[Any] | None, name: str) -> Cloud:
-    """Check arrays and drop points that are not finite; `name` is what error messages call the cloud."""
+    Args:
+        points: (N, 3) metres.
+        colors: (N, 3) RGB; floats are 0-1, or 0-255 where any is above 1, 16-bit integers use their full
+            range.
+        intensity: (N,) in any unit; its 1st to 99th percentiles become 0 to 255.
+        name: what error messages call the cloud.
+    """
     if points.ndim != 2 or points.shape[1] != 3:
         raise InputError(f"{name}: points have shape {points.shape}, expected (N, 3)")
     if colors is not None and colors.shape != points.shape:
         raise InputError(f"{name}: colors have shape {colors.shape}, expected {points.shape} like the points")
-    if len(points) == 0:
+    if intensity is not None and intensity.shape != points.shape[:1]:
+        raise InputError(f"{name}: intensity has shape {intensity.shape}, expected {points.shape[:1]}")
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, and is left out
+        single = np.ascontiguousarray(points, np.float32)
+    return usable(
+        PointCloud(
+            single,
+            None if colors is None else _to_uint8(colors),
+            None if intensity is None else scaled_intensity(intensity),
+        ),
+        name,
+    )
+
+
+def usable(cloud: PointCloud, name: str) -> PointCloud:
+    """The cloud without points that are not finite; `name` is what error messages call it.
+
+    InputError where no point is left, or points are too far from the origin.
+    """
+    if len(cloud) == 0:
         raise InputError(f"{name}: holds no points; give a cloud with points")
-    finite = np.isfinite(points).all(axis=1)
+    finite = np.isfinite(cloud.points).all(axis=1)
     if not finite.any():
         raise InputError(
-            f"{name}: all {len(points)} points are NaN or infinite; give a cloud with valid points"
+            f"{name}: all {len(cloud)} points are NaN or infinite; give a cloud with valid points"
         )
     if not finite.all():
-        points, colors = points[finite], None if colors is None else colors[finite]
-    reach = max(float(points.max()), -float(points.min()))
+        cloud = cloud.take(finite)
+    reach = max(float(cloud.points.max()), -float(cloud.points.min()))
     if reach > _MAX_COORDINATE:
         raise InputError(
             f"{name}: coordinates reach {reach:.0f}, too far for a map in metres; subtract an origin "
             "(and see that the unit is the metre)"
         )
-    return Cloud(
-        np.ascontiguousarray(points, np.float32),
-        None if colors is None else _to_uint8(colors),
-        int(len(finite) - finite.sum()),
-    )
+    return cloud
+
+
+def scaled_intensity(values: NDArray[Any]) -> NDArray[np.uint8] | None:
+    """(N,) in any unit to 0-255 by robust limits; None where all are the same, as of writers without any."""
+    if len(values) == 0:
+        return None
+    known = np.nan_to_num(values.astype(np.float32), posinf=0, neginf=0)
+    low, high = np.percentile(known, _INTENSITY_PERCENTILES)
+    if high <= low:
+        low, high = known.min(), known.max()
+    if high <= low:
+        return None
+    return np.rint(np.clip((known - low) / (high - low), 0, 1) * 255).astype(np.uint8)
 
 
 def _to_uint8(colors: NDArray[Any]) -> NDArray[np.uint8]:
@@ -107,7 +147,7 @@ def _chunks(count: int) -> list[slice]:
     return [slice(first, min(first + _CHUNK, count)) for first in range(0, count, _CHUNK)]
 
 
-def _structured(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
+def _structured(path: Path) -> _Raw:
     table = read_ply(path) if path.suffix.lower() == ".ply" else read_pcd(path)
     names = table.dtype.names or ()
     if not {"x", "y", "z"} <= set(names):
@@ -116,23 +156,28 @@ def _structured(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
     points = np.empty((len(table), 3), np.float32 if single else np.float64)
     for axis, name in enumerate("xyz"):
         points[:, axis] = table[name]
+    intensity = next((table[name] for name in INTENSITY_NAMES if name in names), None)
+    return points, _colors(table), intensity
+
+
+def _colors(table: NDArray[Any]) -> NDArray[Any] | None:
+    """(N, 3) of a structured array, if it has colours under one of their usual names."""
+    names = set(table.dtype.names or ())
     for triple in (
         ("red", "green", "blue"),
         ("diffuse_red", "diffuse_green", "diffuse_blue"),
         ("r", "g", "b"),
     ):
-        if set(triple) <= set(names):
-            return points, np.stack([table[name] for name in triple], axis=1)
+        if set(triple) <= names:
+            return np.stack([table[name] for name in triple], axis=1)
     for name in ("rgb", "rgba"):
         if name in names and table[name].dtype.itemsize == 4:
             packed = np.ascontiguousarray(table[name]).view("<u4")
-            return points, np.stack([(packed >> shift) & 255 for shift in (16, 8, 0)], axis=1).astype(
-                np.uint8
-            )
-    return points, None
+            return np.stack([(packed >> shift) & 255 for shift in (16, 8, 0)], axis=1).astype(np.uint8)
+    return None
 
 
-def _las(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
+def _las(path: Path) -> _Raw:
     import laspy
 
     _check_las_header(path)
@@ -143,12 +188,14 @@ def _las(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
             has_color = set(rgb) <= set(reader.header.point_format.dimension_names)
             points = np.empty((count, 3), np.float32)
             colors = np.empty((count, 3), np.uint16) if has_color else None
+            intensity = np.empty(count, np.uint16)
             for part in reader.chunk_iterator(_CHUNK):
                 rows = slice(at, at + len(part))
                 for axis, name in enumerate("xyz"):
                     points[rows, axis] = getattr(part, name)
                     if colors is not None:
                         colors[rows, axis] = part[rgb[axis]]
+                intensity[rows] = part["intensity"]
                 at += len(part)
         if at < count:
             raise ValueError(f"{count} points announced, {at} there")
@@ -157,7 +204,7 @@ def _las(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
     except Exception as error:  # laspy and its decompressors raise many kinds on broken files
         what = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path}: not a whole LAS/LAZ file ({what}); copy it again") from None
-    return points, colors if colors is not None and colors.any() else None
+    return points, colors if colors is not None and colors.any() else None, intensity
 
 
 def _check_las_header(path: Path) -> None:
@@ -182,14 +229,18 @@ def _check_las_header(path: Path) -> None:
         raise InputError(f"{path}: truncated, or its header is damaged; copy it again")
 
 
-def _numpy(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
+def _numpy(path: Path) -> _Raw:
     try:
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
-                points, colors = loaded, None
+                points, colors, intensity = loaded, None, None
             else:
-                points, colors = loaded["points"], loaded.get("colors")
+                points, colors, intensity = (
+                    loaded["points"],
+                    loaded.get("colors"),
+                    loaded.get("intensity"),
+                )
     except KeyError:
         raise InputError(
             f"{path}: has no array 'points'; save the cloud as points (N, 3) and colors (N, 3)"
@@ -198,7 +249,7 @@ def _numpy(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
         raise
     except Exception:  # numpy, zipfile and zlib raise a dozen kinds on broken files
         raise InputError(f"{path}: not a whole NumPy file of numbers; save it again") from None
-    for array in (points, colors):
+    for array in (points, colors, intensity):
         if array is not None and array.dtype.kind not in "fiu":
             raise InputError(f"{path}: holds {array.dtype} instead of numbers; save points as floats")
-    return points, colors
+    return points, colors, intensity

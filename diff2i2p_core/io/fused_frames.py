@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.fusion import View, fuse_views, thinned
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import transform_points
 from diff2i2p_core.io.rgbd_folder import PosedFrames
 from diff2i2p_core.typing import Progress
@@ -18,18 +18,19 @@ from diff2i2p_core.typing import Progress
 def fuse_frames(
     frames: PosedFrames,
     numbers: Sequence[int] | None = None,
-    voxel: float = 0.025,
+    spacing: float = 0.025,
     stride: int = 2,
     *,
     max_depth: float = 4.5,
     min_views: int = 2,
     progress: Progress | None = None,
-) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Points (N, 3) in the world frame and RGB colours (N, 3) of the frames `numbers` (default all).
+) -> PointCloud:
+    """The coloured cloud, in the world frame, of the frames `numbers` (default all).
 
-    One point a voxel: the mean over all frames, weighted by 1/depth^2, as a structured-light sensor's noise
-    and a pixel's footprint grow with depth. `stride` skips pixels; pixels at depth edges are left out; voxels
-    seen by fewer than `min_views` frames are dropped. Memory grows with the map, not with the frames.
+    One point in each voxel of `spacing` metres: the mean over all frames, weighted by 1/depth^2, as a
+    structured-light sensor's noise and a pixel's footprint grow with depth. `stride` skips pixels; pixels at
+    depth edges are left out; voxels seen by fewer than `min_views` frames are dropped. Memory grows with the
+    map, not with the frames.
     """
     chosen = frames.numbers if numbers is None else list(numbers)
     unknown = set(chosen) - set(frames.numbers)
@@ -45,10 +46,10 @@ def fuse_frames(
             if progress is not None:
                 progress("fusing frames", done, len(chosen))
 
-    points, colors = fuse_views(views(), voxel, min(min_views, len(chosen)))
+    points, colors = fuse_views(views(), spacing, min(min_views, len(chosen)))
     if len(points) == 0:
         raise InputError(f"{frames.folder}: no depth is left after filtering; are the depths in millimetres?")
-    return points, np.rint(colors).astype(np.uint8)
+    return PointCloud(points, np.rint(colors).astype(np.uint8))
 
 
 def _view(frames: PosedFrames, index: int, stride: int, max_depth: float) -> View:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.io.files import atomic_path
 
 _TYPES = {
@@ -94,20 +95,18 @@ def _read_ascii(path: Path, body: bytes, count: int, fields: list[tuple[str, str
     return result
 
 
-def write_ply(
-    path: Path | str, points: NDArray[np.floating[Any]], colors: NDArray[np.uint8] | None = None
-) -> None:
-    """Write points (N, 3) as float32 and RGB colours (N, 3) as binary little endian PLY."""
-    kinds = [(name, "<f4") for name in "xyz"]
-    if colors is not None:
-        kinds += [(name, "u1") for name in ("red", "green", "blue")]
-    vertices = np.empty(len(points), kinds)
-    for axis, name in enumerate("xyz"):
-        vertices[name] = points[:, axis]
-    if colors is not None:
-        for channel, name in enumerate(("red", "green", "blue")):
-            vertices[name] = colors[:, channel]
+def write_ply(path: Path | str, cloud: PointCloud) -> None:
+    """Write a cloud, with its colours and intensity, as binary little endian PLY."""
+    columns: dict[str, NDArray[Any]] = {name: cloud.points[:, axis] for axis, name in enumerate("xyz")}
+    if cloud.colors is not None:
+        columns |= {name: cloud.colors[:, i] for i, name in enumerate(("red", "green", "blue"))}
+    if cloud.intensity is not None:
+        columns["intensity"] = cloud.intensity
+    kinds = [(name, "<f4" if values.dtype.kind == "f" else "u1") for name, values in columns.items()]
+    vertices = np.empty(len(cloud), kinds)
+    for name, values in columns.items():
+        vertices[name] = values
     properties = "".join(f"property {'float' if kind == '<f4' else 'uchar'} {name}\n" for name, kind in kinds)
-    header = f"ply\nformat binary_little_endian 1.0\nelement vertex {len(points)}\n{properties}end_header\n"
+    header = f"ply\nformat binary_little_endian 1.0\nelement vertex {len(cloud)}\n{properties}end_header\n"
     with atomic_path(path) as temporary:
         temporary.write_bytes(header.encode("ascii") + vertices.tobytes())

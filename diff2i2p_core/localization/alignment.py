@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.covariance import perturb, reprojection
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import invert, is_near, rigid, transform_points
 from diff2i2p_core.geometry.submaps import visible_points
 from diff2i2p_core.typing import Array
@@ -124,25 +125,25 @@ class PhotometricTarget:
     def align(
         self,
         start: Array,
-        points: NDArray[np.float32],
-        colors: NDArray[np.uint8],
-        voxel: float,
+        cloud: PointCloud,
+        spacing: float,
         *,
         max_metres: float = 0.8,
         max_deg: float = 25.0,
     ) -> Alignment | None:
-        """Move the pose `start` (map_from_camera) until the map's points (N, 3) fit.
+        """Move the pose `start` (map_from_camera) until the map's coloured cloud fits.
 
-        `voxel` is the points' spacing in metres. None where too little of the map is seen, nothing in it has
-        contrast, the colours have nothing in common, or the pose moves farther than the limits.
+        `spacing` is in metres between its points. None where too little of the map is seen, nothing in it
+        has contrast, the colours have nothing in common, or the pose moves farther than the limits.
         """
+        assert cloud.colors is not None
         pose, found = np.array(start), None
         for level, drawings in zip(self._levels, DRAWINGS, strict=True):
             for _ in range(drawings):
                 seen = visible_points(
-                    points, invert(pose), level.camera, max_depth=MAX_DEPTH, voxel=voxel, margin=0.1
+                    cloud.points, invert(pose), level.camera, max_depth=MAX_DEPTH, spacing=spacing
                 )
-                found = _fit(level, pose, points[seen], colors[seen])
+                found = _fit(level, pose, cloud.points[seen], cloud.colors[seen])
                 if found is None or found.agreement < HOPELESS:
                     return None
                 before, pose = pose, found.map_from_camera

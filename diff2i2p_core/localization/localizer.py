@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.pnp import NoPose, PoseEstimate, solve_pnp
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import is_rigid, transform_points
-from diff2i2p_core.io.clouds import Cloud, make_cloud
+from diff2i2p_core.io.clouds import usable
 from diff2i2p_core.localization.alignment import MAX_DEPTH, Alignment, PhotometricTarget
 from diff2i2p_core.localization.decision import Align, Hypothesis, decide
 from diff2i2p_core.localization.result import Localization
@@ -58,14 +59,10 @@ class Localizer:
     ) -> None:
         self.model = model
         self.map = point_map
-        self.map_points = point_map.points
-        self.map_colors = point_map.colors
-        self.map_views = point_map.map_from_submap
-        self.map_voxel = point_map.info.point_spacing
         self.needs_depth = model.config.mode == "rgbd"
         self.settings = settings or LocalizerSettings()
         self._submaps = SubmapCache(point_map.submaps, model.device)
-        self._colored = None if self.map_colors is None else BlockCloud.of(self.map_points, self.map_colors)
+        self._colored = None if point_map.cloud.colors is None else BlockCloud.of(point_map.cloud)
         self._index = SubmapIndex(point_map.submaps, model.device)
 
     @classmethod
@@ -90,8 +87,7 @@ class Localizer:
     @classmethod
     def from_cloud(
         cls,
-        points: NDArray[np.floating],
-        colors: NDArray[np.uint8] | None,
+        cloud: PointCloud,
         weights: str | Path | None = None,
         *,
         device: str = "cpu",
@@ -99,20 +95,20 @@ class Localizer:
         views: Array | None = None,
         settings: LocalizerSettings | None = None,
     ) -> Localizer:
-        """Build the map in memory from points (N, 3) and RGB colours (N, 3).
+        """Build the map of a cloud in memory.
 
         Submaps are seen from `views` (V, 4, 4), camera poses in the map, else from sampled viewpoints in the
         free space of a map whose `up` axis is one of x, y, z, -x, -y, -z.
         """
-        cloud = make_cloud(np.asarray(points), colors, "the map cloud")
-        model, info = model_for_map(weights, "the map cloud", device, colored=colors is not None)
+        cloud = usable(cloud, "the map cloud")
+        model, info = model_for_map(weights, "the map cloud", device, colored=cloud.colors is not None)
         chosen = sample_viewpoints(cloud.points, up=up) if views is None else views
         return cls(model, map_from_views(cloud, chosen, model, info), settings)
 
     @classmethod
     def for_single_cloud(
         cls,
-        cloud: Cloud,
+        cloud: PointCloud,
         weights: str | Path | None = None,
         *,
         device: str = "cpu",
@@ -210,7 +206,7 @@ class Localizer:
         if prior is None:
             return []
         limits = self.settings.prior_distance, self.settings.prior_angle_deg
-        return near_prior(self.map.map_from_submap, prior, *limits)[: self._most]
+        return near_prior(self.map.views, prior, *limits)[: self._most]
 
     def _candidates(self, features: ImageFeatures) -> list[int]:
         """The submaps that look most like the image, best first."""
@@ -232,7 +228,7 @@ class Localizer:
         found_in = self.model.match_many(features, [self._submaps[submap] for submap in submaps])
         for submap, found in zip(submaps, found_in, strict=True):
             pixels = (found.pixels.cpu().numpy().astype(np.float64) + 0.5) * scale - 0.5
-            points = transform_points(self.map.map_from_submap[submap], found.points.cpu().numpy())
+            points = transform_points(self.map.views[submap], found.points.cpu().numpy())
             matches.append((pixels, points, found.scores.cpu().numpy().astype(np.float64)))
         return matches
 
@@ -244,15 +240,13 @@ class Localizer:
         """Aligns poses to a rectified image, each once; None for a map without colours."""
         if self._colored is None:
             return None
-        target, spacing = PhotometricTarget(image, camera), self.map_voxel
+        target, spacing = PhotometricTarget(image, camera), self.map.spacing
         cloud = self._colored
 
         @lru_cache
         def aligned(start: bytes) -> Alignment | None:
             pose = np.frombuffer(start).reshape(4, 4)
-            points, colors = cloud.around(pose[:3, 3], MAX_DEPTH)
-            assert colors is not None
-            return target.align(pose, points, colors, spacing)
+            return target.align(pose, cloud.around(pose[:3, 3], MAX_DEPTH), spacing)
 
         def align(start: Array) -> Alignment | None:
             return aligned(np.ascontiguousarray(start, np.float64).tobytes())

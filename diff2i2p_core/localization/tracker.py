@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.localization.extent import MapExtent
 from diff2i2p_core.localization.motion import Fix, Moment, Prediction, predict
 from diff2i2p_core.localization.result import Localization
@@ -34,13 +35,25 @@ class Searching(Protocol):
     def warm_up(self) -> None: ...
 
 
+class Mapped(Protocol):
+    """Of `PointMap`, what trackers and pictures use."""
+
+    @property
+    def cloud(self) -> PointCloud: ...
+
+    @property
+    def views(self) -> Array: ...
+
+    @property
+    def spacing(self) -> float: ...
+
+
 class Localizing(Searching, Protocol):
     """What a tracker, and a node, need of `Localizer`."""
 
-    map_points: NDArray[np.float32]
-    map_colors: NDArray[np.uint8] | None
-    map_views: NDArray[np.float64]
-    map_voxel: float
+    @property
+    def map(self) -> Mapped: ...
+
     needs_depth: bool
     settings: LocalizerSettings
 
@@ -79,7 +92,7 @@ class Tracker:
         self.localizer = localizer
         self.settings = settings or TrackerSettings()
         """May be replaced at any time."""
-        self._extent = MapExtent(localizer.map_points, localizer.map_views)
+        self._extent = MapExtent(localizer.map.cloud.points, localizer.map.views)
         self._track = _Track()
 
     @property

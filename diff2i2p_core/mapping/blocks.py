@@ -5,29 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.point_cloud import ATTRIBUTES, PointCloud
 from diff2i2p_core.geometry.se3 import invert, transform_points
 from diff2i2p_core.geometry.submaps import SubmapSettings, cut_submap
 from diff2i2p_core.geometry.voxels import voxel_keys
 
 BLOCK = 2.0
 """Metres."""
-_FILES = ("points", "colors", "keys", "starts", "lows", "highs")
+_FILES = ("keys", "starts", "lows", "highs")
 
 
 @dataclass(frozen=True)
 class BlockCloud:
     """Points of a block lie together; blocks are in the order of their keys."""
 
-    points: NDArray[np.float32]
-    """(N, 3) map frame."""
-    colors: NDArray[np.uint8] | None
-    """(N, 3) RGB."""
+    cloud: PointCloud
+    """In the map frame."""
     keys: NDArray[np.int64]
     """(B,) ascending, of `voxel_keys` with cells of `BLOCK`."""
     starts: NDArray[np.int64]
@@ -37,47 +35,39 @@ class BlockCloud:
     highs: NDArray[np.float32]
 
     @classmethod
-    def of(cls, points: NDArray[np.float32], colors: NDArray[np.uint8] | None) -> BlockCloud:
-        """Sort points (N, 3), N > 0; within a block their order stays. Sorted ones are not copied."""
-        keys = voxel_keys(points, BLOCK)
+    def of(cls, cloud: PointCloud) -> BlockCloud:
+        """Sort a cloud that has points; within a block their order stays. A sorted one is not copied."""
+        keys = voxel_keys(cloud.points, BLOCK)
         if (keys[1:] < keys[:-1]).any():
             order = np.argsort(keys, kind="stable")
-            keys, points, colors = keys[order], points[order], None if colors is None else colors[order]
+            keys, cloud = keys[order], cloud.take(order)
         firsts = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]])
         return cls(
-            points,
-            colors,
+            cloud,
             keys[firsts],
-            np.r_[firsts, len(points)].astype(np.int64),
-            np.minimum.reduceat(points, firsts, axis=0),
-            np.maximum.reduceat(points, firsts, axis=0),
+            np.r_[firsts, len(cloud)].astype(np.int64),
+            np.minimum.reduceat(cloud.points, firsts, axis=0),
+            np.maximum.reduceat(cloud.points, firsts, axis=0),
         )
 
     def save(self, folder: Path) -> None:
+        save_arrays(folder, self.cloud)
         for name in _FILES:
-            if (array := getattr(self, name)) is not None:
-                np.save(folder / f"{name}.npy", array)
+            np.save(folder / f"{name}.npy", getattr(self, name))
 
     @classmethod
     def open(cls, folder: Path) -> BlockCloud:
         """Memory-mapped: processes that open the same folder share the pages they use."""
-        arrays: dict[str, NDArray[Any] | None] = {}
-        for name in _FILES:
-            path = folder / f"{name}.npy"
-            arrays[name] = np.load(path, mmap_mode="r") if path.is_file() else None
-        return cls(**arrays)  # type: ignore[arg-type]
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _FILES}
+        return cls(open_arrays(folder), **arrays)
 
-    def cut(
-        self, view_from_map: ArrayLike, settings: SubmapSettings
-    ) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
+    def cut(self, view_from_map: ArrayLike, settings: SubmapSettings) -> PointCloud:
         """What `cut_submap` gives for the whole cloud, from the blocks in the view alone."""
         view = np.asarray(view_from_map, np.float64)
-        return cut_submap(*self._rows(self.in_view(view, settings)), view, settings)
+        return cut_submap(self._rows(self.in_view(view, settings)), view, settings)
 
-    def around(
-        self, center: ArrayLike, radius: float
-    ) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
-        """The points, and their colours, of all blocks that reach within `radius` metres of a place (3,)."""
+    def around(self, center: ArrayLike, radius: float) -> PointCloud:
+        """The points of all blocks that reach within `radius` metres of a place (3,)."""
         middle = np.asarray(center, np.float64)
         low, high = np.floor((middle - radius) / BLOCK), np.floor((middle + radius) / BLOCK)
         blocks = self._existing(low, high)
@@ -108,12 +98,21 @@ class BlockCloud:
         at = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
         return np.sort(at[self.keys[at] == wanted])
 
-    def _rows(self, blocks: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
-        rows = [slice(self.starts[block], self.starts[block + 1]) for block in blocks]
-        points = np.concatenate([self.points[row] for row in rows]) if rows else self.points[:0]
-        if self.colors is None:
-            return points, None
-        return points, np.concatenate([self.colors[row] for row in rows]) if rows else self.colors[:0]
+    def _rows(self, blocks: NDArray[np.int64]) -> PointCloud:
+        parts = [self.cloud.take(slice(self.starts[block], self.starts[block + 1])) for block in blocks]
+        return PointCloud.joined(parts) if parts else self.cloud.take(slice(0))
+
+
+def save_arrays(folder: Path, cloud: PointCloud) -> None:
+    """A cloud as one file for each of its arrays, to be mapped into memory."""
+    for name in ("points", *cloud.attributes):
+        np.save(folder / f"{name}.npy", getattr(cloud, name))
+
+
+def open_arrays(folder: Path) -> PointCloud:
+    """What `save_arrays` wrote, memory-mapped."""
+    paths = {name: folder / f"{name}.npy" for name in ("points", *ATTRIBUTES)}
+    return PointCloud(**{name: np.load(p, mmap_mode="r") for name, p in paths.items() if p.is_file()})
 
 
 def _half_sizes(camera: Camera, settings: SubmapSettings) -> tuple[float, float]:

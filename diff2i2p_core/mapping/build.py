@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.submaps import SubmapSettings
-from diff2i2p_core.geometry.voxels import voxel_downsample
-from diff2i2p_core.io.clouds import Cloud, read_cloud
+from diff2i2p_core.io.clouds import read_cloud
 from diff2i2p_core.io.fused_frames import fuse_frames
 from diff2i2p_core.io.rgbd_folder import PosedFrames
 from diff2i2p_core.io.trajectories import read_trajectory
@@ -20,13 +21,14 @@ from diff2i2p_core.mapping.encode import MIN_SUBMAP_POINTS, encode, encode_views
 from diff2i2p_core.mapping.keyframes import select_keyframes
 from diff2i2p_core.mapping.map_file import MapInfo, PointMap
 from diff2i2p_core.mapping.viewpoints import sample_viewpoints
-from diff2i2p_core.models.config import ModelConfig
 from diff2i2p_core.models.diff2i2p import Diff2I2P
 from diff2i2p_core.typing import Progress
-from diff2i2p_core.weights.checkpoint import load_model, resolve_weights, weights_id
+from diff2i2p_core.weights.checkpoint import config_of, load_model, resolve_weights, weights_id
 
 POINT_SPACING = 0.03
 """Metres between the points that images are aligned to and that are shown, if submaps are not finer."""
+FUSED_SPACING = 0.025
+"""Metres between the points that posed RGB-D frames are fused to."""
 MANY_POINTS = 1_000_000
 """Larger clouds are thinned before submaps are cut."""
 
@@ -37,20 +39,19 @@ def model_for_map(
     """The network that encodes a map, and what the map records of it. Without `weights`, the default of a
     cloud with or without colours."""
     path = resolve_weights(weights, colored=colored)
-    model = load_model(path, device)
-    return model, map_info(path, source, model.config)
+    return load_model(path, device), map_info(path, source)
 
 
-def map_info(weights: Path, source: str, config: ModelConfig | None = None) -> MapInfo:
+def map_info(weights: Path, source: str) -> MapInfo:
     """What a map records of its making; submaps have the network's input spacing."""
-    config = config or load_model(weights).config
+    config = config_of(weights)
     return MapInfo(
         source=source,
         weights_name=config.name,
         weights_id=weights_id(weights),
         mode=config.mode,
         point_features=config.point_features,
-        settings=SubmapSettings(voxel=config.points.voxel),
+        settings=SubmapSettings(spacing=config.points.voxel),
         created=MapInfo.now(),
         spacing=min(POINT_SPACING, config.points.voxel),
     )
@@ -58,35 +59,35 @@ def map_info(weights: Path, source: str, config: ModelConfig | None = None) -> M
 
 def read_source(
     source: Path | str,
-    settings: SubmapSettings,
     *,
     trajectory: Path | str | None = None,
     up: str = "z",
     numbers: list[int] | None = None,
     progress: Progress | None = None,
-) -> tuple[Cloud, NDArray[np.float64]]:
+    note: Callable[[str], None] = lambda line: None,
+) -> tuple[PointCloud, NDArray[np.float64]]:
     """The cloud of a map and the poses (V, 4, 4) of its submaps' views.
 
     A folder of posed RGB-D frames (`numbers`: only these) is fused and its keyframes are the views. For a
     cloud file the views are the keyframes of a TUM `trajectory` of camera poses (optical frames), else they
-    are sampled in the free space of a map whose `up` axis is given.
+    are sampled in the free space of a map whose `up` axis is given. `note` gets a line about points that are
+    left out.
     """
     if Path(source).is_dir():
         frames = PosedFrames(source)
         chosen = frames.numbers if numbers is None else numbers
-        points, colors = fuse_frames(frames, chosen, min(0.025, settings.voxel), progress=progress)
+        cloud = fuse_frames(frames, chosen, FUSED_SPACING, progress=progress)
         poses = np.array([frames.pose(number) for number in chosen])
-        return Cloud(points, colors), poses[select_keyframes(poses)]
-    cloud = read_cloud(source)
+        return cloud, poses[select_keyframes(poses)]
+    cloud = read_cloud(source, note)
     if trajectory is not None:
         poses = np.array(read_trajectory(trajectory)[1])
         return cloud, poses[select_keyframes(poses)]
-    coarse, _ = voxel_downsample(cloud.points, None, 0.1)
-    return cloud, sample_viewpoints(coarse, up=up)
+    return cloud, sample_viewpoints(cloud.points, up=up)
 
 
 def map_from_views(
-    cloud: Cloud,
+    cloud: PointCloud,
     map_from_views: NDArray[np.float64],
     model: Diff2I2P,
     info: MapInfo,
@@ -94,7 +95,7 @@ def map_from_views(
 ) -> PointMap:
     """Cut the submaps of the given views (V, 4, 4) and encode them, all in memory."""
     sparse = thinned(cloud, info.settings)
-    blocks = BlockCloud.of(sparse.points, sparse.colors)
+    blocks = BlockCloud.of(sparse)
     submaps, poses = [], []
     for number, submap in enumerate(encode_views(blocks, map_from_views, model, info.settings)):
         if submap is not None:
@@ -104,15 +105,12 @@ def map_from_views(
             progress("encoding submaps", number + 1, len(map_from_views))
     if not submaps:
         raise sees_nothing(info, len(map_from_views))
-    shown, shown_colors = voxel_downsample(sparse.points, sparse.colors, info.spacing)
-    return PointMap(info, shown, shown_colors, np.array(poses), submaps)
+    return PointMap(info, sparse.thinned(info.spacing), np.array(poses), submaps)
 
 
-def thinned(cloud: Cloud, settings: SubmapSettings) -> Cloud:
+def thinned(cloud: PointCloud, settings: SubmapSettings) -> PointCloud:
     """A large cloud at half the spacing of the submaps: they are cut at theirs anyway."""
-    if len(cloud.points) <= MANY_POINTS:
-        return cloud
-    return Cloud(*voxel_downsample(cloud.points, cloud.colors, settings.voxel / 2))
+    return cloud if len(cloud) <= MANY_POINTS else cloud.thinned(settings.spacing / 2)
 
 
 def sees_nothing(info: MapInfo, num_views: int) -> InputError:
@@ -122,15 +120,14 @@ def sees_nothing(info: MapInfo, num_views: int) -> InputError:
     )
 
 
-def map_of_one_cloud(cloud: Cloud, model: Diff2I2P, info: MapInfo) -> PointMap:
+def map_of_one_cloud(cloud: PointCloud, model: Diff2I2P, info: MapInfo) -> PointMap:
     """A map whose only submap is the whole cloud in its own frame (as in the papers' benchmarks)."""
-    info = replace(info, spacing=info.settings.voxel)
-    points, colors = voxel_downsample(cloud.points, cloud.colors, info.spacing)
-    if len(points) > 60_000:
+    info = replace(info, spacing=info.settings.spacing)
+    cloud = cloud.thinned(info.spacing)
+    if len(cloud) > 60_000:
         raise InputError(
-            f"{info.source}: {len(points)} points at {info.settings.voxel} m are too many for one cloud; "
+            f"{info.source}: {len(cloud)} points at {info.spacing} m are too many for one cloud; "
             "build a map of it with `diff2i2p map build`"
         )
-    return PointMap(
-        info, points, colors, np.eye(4)[None], [encode(model, *network_input(points, colors, model.config))]
-    )
+    submap = encode(model, *network_input(cloud, model.config))
+    return PointMap(info, cloud, np.eye(4)[None], [submap])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -13,11 +14,10 @@ import torch
 from numpy.typing import NDArray
 
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.geometry.voxels import voxel_downsample
-from diff2i2p_core.io.clouds import Cloud, is_colored
-from diff2i2p_core.io.files import atomic_path, full_disk_explained
+from diff2i2p_core.geometry.point_cloud import PointCloud
+from diff2i2p_core.io.files import atomic_path, full_disk_explained, write_text
 from diff2i2p_core.io.tensor_file import StreamedTensor, write_tensors
-from diff2i2p_core.mapping.blocks import BlockCloud
+from diff2i2p_core.mapping.blocks import BlockCloud, open_arrays, save_arrays
 from diff2i2p_core.mapping.build import map_info, read_source, sees_nothing, thinned
 from diff2i2p_core.mapping.encode import encode_views
 from diff2i2p_core.mapping.map_file import (
@@ -33,13 +33,13 @@ from diff2i2p_core.mapping.packed import Block, PackedSubmaps, pack
 from diff2i2p_core.mapping.workers import WorkerLost, work
 from diff2i2p_core.mapping.workplace import fingerprint, workplace
 from diff2i2p_core.typing import Progress
-from diff2i2p_core.weights.checkpoint import load_model, resolve_weights
+from diff2i2p_core.weights.checkpoint import load_model, resolve_weights, weights_id
 
 PART_VIEWS = 8
 """Views whose submaps a build writes at a time: what is lost at most, by each process, when it is stopped."""
 PARTS_WORTH_A_PROCESS = 8
 """A process takes some seconds to start."""
-BUILD = 2
+BUILD = 3
 """Raise it when the same input gives other submaps: unfinished builds of before are then thrown away."""
 
 
@@ -61,24 +61,26 @@ def build_map(
     was stopped goes on where it was; `note` gets lines about that. Memory needed: the cloud's, and a few
     submaps a job.
     """
-    out, weights = Path(out), resolve_weights(weights, colored=weights is not None or is_colored(source))
-    info = map_info(weights, str(source))
+    out = Path(out)
     inputs = {
         "source": fingerprint(Path(source)),
         "trajectory": fingerprint(Path(trajectory)) if trajectory else "",
-        "weights": info.weights_id,
-        "settings": repr((BUILD, up, info.settings, info.spacing)),
+        "weights": "".join(
+            weights_id(resolve_weights(weights, colored=colored)) for colored in (True, False)
+        ),
+        "settings": repr((BUILD, up)),
     }
     with full_disk_explained(out), workplace(out, inputs, note) as folder:
         try:
             plan = folder / "plan"
             if not plan.is_dir():
-                cloud, views = read_source(
-                    source, info.settings, trajectory=trajectory, up=up, progress=progress
-                )
+                cloud, views = read_source(source, trajectory=trajectory, up=up, progress=progress, note=note)
+                info = map_info(resolve_weights(weights, colored=cloud.colors is not None), str(source))
                 _save_plan(plan, cloud, views, info)
                 del cloud
-            parts = _encode_parts(folder, weights, info, device, jobs, progress)
+            info = MapInfo.from_json((plan / "info.json").read_text(encoding="utf-8"), str(plan))
+            network = resolve_weights(weights, colored=BlockCloud.open(plan).cloud.colors is not None)
+            parts = _encode_parts(folder, network, info, device, jobs, progress)
             point_map = _assemble(plan, parts, info)
             save_map(point_map, folder / "whole.map")
         except InputError:
@@ -93,19 +95,18 @@ def build_map(
     return load_map(out)
 
 
-def _save_plan(folder: Path, cloud: Cloud, views: NDArray[np.float64], info: MapInfo) -> None:
+def _save_plan(folder: Path, cloud: PointCloud, views: NDArray[np.float64], info: MapInfo) -> None:
     """What the workers share, and the points to show, as arrays that are mapped into memory."""
     unfinished = folder.with_suffix(".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
     sparse = thinned(cloud, info.settings)
-    BlockCloud.of(sparse.points, sparse.colors).save(unfinished)
-    # in the order that the localizer needs them in
-    shown = BlockCloud.of(*voxel_downsample(sparse.points, sparse.colors, info.spacing))
+    BlockCloud.of(sparse).save(unfinished)
     np.save(unfinished / "views.npy", views)
-    np.save(unfinished / "shown.npy", shown.points)
-    if shown.colors is not None:
-        np.save(unfinished / "shown_colors.npy", shown.colors)
+    write_text(unfinished / "info.json", json.dumps(info.as_dict()))
+    (unfinished / "shown").mkdir()
+    # in the order that the localizer needs them in
+    save_arrays(unfinished / "shown", BlockCloud.of(sparse.thinned(info.spacing)).cloud)
     unfinished.rename(folder)
 
 
@@ -165,11 +166,4 @@ def _assemble(plan: Path, parts: list[Path], info: MapInfo) -> PointMap:
             chosen += tensors["views"].tolist()
     if not blocks:
         raise sees_nothing(info, len(views))
-    colors = plan / "shown_colors.npy"
-    return PointMap(
-        info,
-        np.load(plan / "shown.npy"),
-        np.load(colors) if colors.is_file() else None,
-        views[chosen],
-        PackedSubmaps(blocks),
-    )
+    return PointMap(info, open_arrays(plan / "shown"), views[chosen], PackedSubmaps(blocks))

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diff2i2p_core.errors import InputError
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import invert
 from diff2i2p_core.geometry.submaps import SubmapSettings
 from diff2i2p_core.mapping.blocks import BlockCloud
@@ -31,8 +31,8 @@ def encode_views(
     """The submaps of views (V, 4, 4); None where a view sees too little."""
 
     def cut(map_from_view: NDArray[np.float64]) -> tuple[PointPyramid, Tensor] | None:
-        points, colors = cloud.cut(invert(map_from_view), settings)
-        return network_input(points, colors, model.config) if len(points) >= MIN_SUBMAP_POINTS else None
+        submap = cloud.cut(invert(map_from_view), settings)
+        return network_input(submap, model.config) if len(submap) >= MIN_SUBMAP_POINTS else None
 
     if model.device.type == "cpu":
         yield from (found and encode(model, *found) for found in map(cut, map_from_views))
@@ -41,16 +41,10 @@ def encode_views(
         yield from (found and encode(model, *found) for found in pool.map(cut, map_from_views))
 
 
-def network_input(
-    points: NDArray[np.float32], colors: NDArray[np.uint8] | None, config: ModelConfig
-) -> tuple[PointPyramid, Tensor]:
-    """What the network takes of one cloud (N, 3) at its input spacing."""
-    if config.point_features == "intensity":
-        raise InputError(
-            "weights with point feature 'intensity' cannot be used with clouds of colour; use others"
-        )
-    features = point_tensor(points, config, colors if config.point_features == "rgb" else None)
-    return build_pyramid(points, config.points.voxel, config.points.neighbor_limits), features
+def network_input(cloud: PointCloud, config: ModelConfig) -> tuple[PointPyramid, Tensor]:
+    """What the network takes of one cloud at its input spacing."""
+    pyramid = build_pyramid(cloud.points, config.points.voxel, config.points.neighbor_limits)
+    return pyramid, point_tensor(cloud, config)
 
 
 @torch.inference_mode()

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.mapping.map_file import MapInfo, PointMap
 from diff2i2p_core.mapping.packed import PackedSubmaps, pack
 
@@ -16,21 +17,24 @@ def join_maps(maps: Mapping[str, PointMap], apart: float | None = None) -> Point
     """Join maps, given with the names that errors call them by, in the frame of the first.
 
     The frames are taken as common; with `apart`, each map is moved along x instead, to begin so many metres
-    after the one before ends. Colours are kept where all maps have them. Submaps stay where they are.
+    after the one before ends. Colours and intensity are kept where all maps have them. Submaps keep their
+    features.
     """
     names, parts = list(maps), list(maps.values())
     for name, part in maps.items():
         _check_like(names[0], parts[0].info, name, part.info)
-    offsets, end = np.zeros((len(parts), 3)), float(parts[0].points[:, 0].max())
+    offsets, end = np.zeros((len(parts), 3)), float(parts[0].cloud.points[:, 0].max())
     if apart is not None:
         for offset, part in zip(offsets[1:], parts[1:], strict=True):
-            offset[0] = end + apart - part.points[:, 0].min()
-            end = float(part.points[:, 0].max()) + offset[0]
-    points = [part.points + offset.astype(np.float32) for part, offset in zip(parts, offsets, strict=True)]
-    poses = [part.map_from_submap.copy() for part in parts]
+            offset[0] = end + apart - part.cloud.points[:, 0].min()
+            end = float(part.cloud.points[:, 0].max()) + offset[0]
+    clouds = [
+        replace(part.cloud, points=part.cloud.points + offset.astype(np.float32))
+        for part, offset in zip(parts, offsets, strict=True)
+    ]
+    poses = [part.views.copy() for part in parts]
     for moved, offset in zip(poses, offsets, strict=True):
         moved[:, :3, 3] += offset
-    colors = [part.colors for part in parts if part.colors is not None]
     sources = " + ".join(part.info.source for part in parts)
     side_by_side = "" if apart is None else f" ({apart:g} m apart along x)"
     return PointMap(
@@ -38,10 +42,9 @@ def join_maps(maps: Mapping[str, PointMap], apart: float | None = None) -> Point
             parts[0].info,
             source=sources + side_by_side,
             created=MapInfo.now(),
-            spacing=max(part.info.point_spacing for part in parts),
+            spacing=max(part.spacing for part in parts),
         ),
-        np.concatenate(points),
-        np.concatenate(colors) if len(colors) == len(parts) else None,
+        PointCloud.joined(clouds),
         np.concatenate(poses),
         PackedSubmaps([block for part in parts for block in pack(part.submaps).blocks]),
     )

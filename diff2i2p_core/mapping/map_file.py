@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.geometry.point_cloud import ATTRIBUTES, PointCloud
 from diff2i2p_core.geometry.submaps import SubmapSettings
 from diff2i2p_core.io import clouds
 from diff2i2p_core.io.files import atomic_path
@@ -42,10 +43,6 @@ class MapInfo:
     spacing: float = 0.0
     """Metres between the map's own points; 0 in files of former versions."""
 
-    @property
-    def point_spacing(self) -> float:
-        return self.spacing or self.settings.voxel
-
     def check_weights(self, name: str, identity: str, map_name: str) -> None:
         """`InputError` unless the features of the map `map_name` were made with these weights."""
         if identity != self.weights_id:
@@ -55,6 +52,23 @@ class MapInfo:
                 "give its own weights"
             )
 
+    def as_dict(self) -> dict[str, Any]:
+        """JSON types, under the names that map files use."""
+        values = asdict(self)
+        values["settings"]["voxel"] = values["settings"].pop("spacing")
+        return values
+
+    @classmethod
+    def from_json(cls, text: str, name: str) -> MapInfo:
+        """What `as_dict` gave, written as JSON; an `InputError` begins with `name`."""
+        try:
+            values = json.loads(text)
+            settings = values["settings"]
+            settings["spacing"] = settings.pop("voxel")
+            return cls(**{**values, "settings": SubmapSettings(**settings)})
+        except (KeyError, TypeError, ValueError):
+            raise InputError(f"{name}: its description is damaged; build the map again") from None
+
     @staticmethod
     def now() -> str:
         return datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -63,27 +77,29 @@ class MapInfo:
 @dataclass(frozen=True)
 class PointMap:
     info: MapInfo
-    points: NDArray[np.float32]
-    """(N, 3) map frame, for alignment and display; the submaps have their own."""
-    colors: NDArray[np.uint8] | None
-    """(N, 3) RGB."""
-    map_from_submap: NDArray[np.float64]
-    """(S, 4, 4): the pose of each submap's view (optical frame)."""
+    cloud: PointCloud
+    """In the map frame, for alignment and display; the submaps have their own points."""
+    views: NDArray[np.float64]
+    """(V, 4, 4) map_from_view, optical frames: from where each submap is seen."""
     submaps: Sequence[SubmapFeatures]
-    """A list in memory, or `PackedSubmaps` of a file, which are read when they are asked for."""
+    """One a view: a list in memory, or `PackedSubmaps` of a file, which are read when they are asked for."""
+
+    @property
+    def spacing(self) -> float:
+        """Metres between the points of `cloud`."""
+        return self.info.spacing or self.info.settings.spacing
 
 
 def save_map(point_map: PointMap, path: Path | str) -> None:
     """Write a map as safetensors with JSON metadata. Submaps that lie in files pass through one by one."""
     packed = pack(point_map.submaps)
     tensors = {
-        "points": StreamedTensor.of(point_map.points),
-        "map_from_submap": StreamedTensor.of(np.asarray(point_map.map_from_submap, np.float64)),
+        "points": StreamedTensor.of(point_map.cloud.points),
+        "map_from_submap": StreamedTensor.of(np.asarray(point_map.views, np.float64)),
         **submap_tensors(packed.blocks),
+        **{name: StreamedTensor.of(values) for name, values in point_map.cloud.attributes.items()},
     }
-    if point_map.colors is not None:
-        tensors["colors"] = StreamedTensor.of(point_map.colors)
-    metadata = {"format": FORMAT, "info": json.dumps(asdict(point_map.info))}
+    metadata = {"format": FORMAT, "info": json.dumps(point_map.info.as_dict())}
     with atomic_path(path) as temporary:
         write_tensors(temporary, tensors, metadata)
 
@@ -153,14 +169,11 @@ def load_map(path: Path | str) -> PointMap:
     block = block_of(path, tensors)
     if len(tensors["map_from_submap"]) != len(block.num_points):
         raise InputError(f"{path}: damaged (map_from_submap does not add up); build the map again")
-    colors = tensors.get("colors")
-    return PointMap(
-        info,
-        tensors["points"].numpy(),
-        None if colors is None else colors.numpy(),
-        tensors["map_from_submap"].numpy(),
-        PackedSubmaps([block]),
-    )
+    try:
+        cloud = PointCloud(**{n: tensors[n].numpy() for n in ("points", *ATTRIBUTES) if n in tensors})
+    except InputError as error:
+        raise InputError(f"{path}: damaged ({error}); build the map again") from None
+    return PointMap(info, cloud, tensors["map_from_submap"].numpy(), PackedSubmaps([block]))
 
 
 def read_tensors(path: Path | str) -> dict[str, Tensor]:
@@ -210,8 +223,4 @@ def _parse_info(path: Path | str, metadata: dict[str, str] | None) -> MapInfo:
     if kind != FORMAT:
         what = f"is '{kind}'" if kind else "is no map"
         raise InputError(f"{path}: {what}, expected '{FORMAT}'; build one with `diff2i2p map build`")
-    try:
-        values = json.loads((metadata or {})["info"])
-        return MapInfo(**{**values, "settings": SubmapSettings(**values["settings"])})
-    except (KeyError, TypeError, ValueError):
-        raise InputError(f"{path}: its description is damaged; build the map again") from None
+    return MapInfo.from_json((metadata or {}).get("info", ""), str(path))

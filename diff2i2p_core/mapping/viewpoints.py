@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from diff2i2p_core.geometry.se3 import compose
-from diff2i2p_core.geometry.voxels import voxel_downsample
+from diff2i2p_core.geometry.voxels import voxel_means
 from diff2i2p_core.mapping.occupancy import Occupancy
 from diff2i2p_core.typing import Array
 
@@ -54,7 +54,7 @@ def sample_viewpoints(
     with the map's surface.
     """
     map_from_level = rotation_from_z_up(up)
-    level = np.asarray(voxel_downsample(points, None, 0.1)[0], np.float64) @ map_from_level
+    level = np.asarray(voxel_means(points, 0.1), np.float64) @ map_from_level
     occupancy = Occupancy(level)
     positions = _spread(_over_floors(level, occupancy.floors()), occupancy, spacing)
     yaws = np.arange(0, 2 * math.pi - 1e-6, math.radians(yaw_step_deg))

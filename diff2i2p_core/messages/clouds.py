@@ -1,4 +1,4 @@
-"""PointCloud2 messages, of a bag or of ROS itself, to points and colours. A fault raises one InputError."""
+"""PointCloud2 messages, of a bag or of ROS itself, to point clouds. A fault raises one InputError."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diff2i2p_core.errors import InputError, quoted
+from diff2i2p_core.geometry.point_cloud import PointCloud
+from diff2i2p_core.io.clouds import INTENSITY_NAMES, scaled_intensity
 
 AXES = ("x", "y", "z")
 MAX_POINTS = 50_000_000
 MAX_FIELDS = 100
 FLOATS = {7: "f4", 8: "f8"}
 """PointField's FLOAT32 and FLOAT64."""
+NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", **FLOATS}
+"""Every datatype of PointField."""
 PACKED = {7: "u4", 6: "u4", 5: "u4"}
 """Types of a colour in one number: FLOAT32, UINT32, INT32."""
 
@@ -52,8 +56,8 @@ def check_cloud(message: Any, where: str) -> None:
             raise InputError(f"{where}: its fields {field.name} and {after.name} overlap; mend the publisher")
 
 
-def cloud_of(message: Any, where: str) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
-    """The finite points (N, 3) of a PointCloud2 and their colours (N, 3) RGB, or None without rgb or rgba.
+def cloud_of(message: Any, where: str) -> PointCloud:
+    """The finite points of a PointCloud2, with colours and intensity where it has such fields.
 
     A NaN or infinite coordinate is PCL's mark for "no measurement".
     """
@@ -68,7 +72,11 @@ def cloud_of(message: Any, where: str) -> tuple[NDArray[np.float32], NDArray[np.
     if packed is not None:
         value = _column(message, packed, PACKED, where).astype(np.uint32)[finite]
         colors = np.stack([value >> shift & 255 for shift in (16, 8, 0)], axis=1).astype(np.uint8)
-    return points[finite], colors
+    name = next((name for name in INTENSITY_NAMES if name in fields), None)
+    intensity = None
+    if name is not None and finite.any():
+        intensity = scaled_intensity(_column(message, fields[name], NUMBERS, where)[finite])
+    return PointCloud(points[finite], colors, intensity)
 
 
 def _column(message: Any, field: Any, kinds: dict[int, str], where: str) -> NDArray[Any]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.depth import back_project
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.models.config import ModelConfig
 
 LUMINANCE = (0.2125, 0.7154, 0.0721)
@@ -72,18 +73,20 @@ def depth_tensor(depth: NDArray[np.float32], camera: Camera, config: ModelConfig
     return torch.from_numpy(points).permute(2, 0, 1).unsqueeze(0)
 
 
-def point_tensor(
-    points: NDArray[np.float32], config: ModelConfig, colors: NDArray[np.uint8] | None = None
-) -> Tensor:
-    """Input features (N, C) of a cloud: coordinates or ones, then centred colours or intensity."""
-    parts = [torch.from_numpy(points).float() if config.mode == "rgbd" else torch.ones(len(points), 1)]
+def point_tensor(cloud: PointCloud, config: ModelConfig) -> Tensor:
+    """Input features (N, C) of a cloud: coordinates or ones, then centred colours or intensity.
+
+    InputError where the cloud lacks what the weights need.
+    """
+    points = torch.from_numpy(cloud.points).float()
+    parts = [points if config.mode == "rgbd" else torch.ones(len(cloud), 1)]
     if config.point_features != "geometry":
-        channels = 3 if config.point_features == "rgb" else 1
-        if colors is None or colors.reshape(len(points), -1).shape[1] != channels:
+        attribute = {"rgb": cloud.colors, "intensity": cloud.intensity}[config.point_features]
+        if attribute is None:
             raise InputError(
                 f"the weights need a cloud with {config.point_features}, this one has none; "
                 "give such a cloud or geometry weights"
             )
-        values = torch.from_numpy(np.ascontiguousarray(colors)).reshape(len(points), channels).float() / 255
+        values = torch.from_numpy(np.ascontiguousarray(attribute)).reshape(len(cloud), -1).float() / 255
         parts.append((values - 0.5) * COLOR_SCALE)
     return torch.cat(parts, dim=1)

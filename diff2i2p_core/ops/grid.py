@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diff2i2p_core.geometry.voxels import voxel_downsample
+from diff2i2p_core.geometry.voxels import voxel_means
 from diff2i2p_core.ops.backend import use_triton
 
 
@@ -32,11 +32,11 @@ def cell_keys(cells: Tensor, clouds: Tensor, extent: Tensor) -> Tensor:
 def grid_subsample(points: Tensor, voxel: float, lengths: Sequence[int]) -> tuple[Tensor, list[int]]:
     """Means (M, 3) of the points (N, 3) of packed clouds in each occupied voxel, and the clouds' new lengths.
 
-    Each cloud's means are in the order of their cells, as `geometry.voxels.voxel_downsample` has them.
+    Each cloud's means are in the order of their cells, as `geometry.voxels.voxel_means` has them.
     """
     if not use_triton(points):
         # Not by torch: its threads spin for a while after each op, on the cores that the searches then need.
-        parts = [voxel_downsample(part.numpy(), None, voxel)[0] for part in points.cpu().split(list(lengths))]
+        parts = [voxel_means(part.numpy(), voxel) for part in points.cpu().split(list(lengths))]
         return torch.from_numpy(np.concatenate(parts)).to(points.device), [len(part) for part in parts]
     from diff2i2p_core.ops.kernels.grid import segment_means
 

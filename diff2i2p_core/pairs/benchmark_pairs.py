@@ -11,7 +11,8 @@ from pydantic import Field
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
-from diff2i2p_core.geometry.voxels import voxel_downsample
+from diff2i2p_core.geometry.point_cloud import PointCloud
+from diff2i2p_core.geometry.voxels import voxel_means
 from diff2i2p_core.io.rgbd_folder import read_depth, read_image, read_matrix
 from diff2i2p_core.models.config import ModelConfig
 from diff2i2p_core.pairs.augmentation import move_cloud
@@ -93,13 +94,12 @@ class BenchmarkPairs:
         if training and settings.augmentation != "none":
             cloud, camera_from_cloud = move_cloud(cloud, camera_from_cloud, settings.augmentation, rng)
         if self.config.points.voxel > SPACING:
-            cloud = voxel_downsample(cloud, None, self.config.points.voxel)[0]
+            cloud = voxel_means(cloud, self.config.points.voxel)
         pair = make_pair(
             image,
             depth,
             camera,
-            cloud,
-            None,
+            PointCloud(cloud),
             camera_from_cloud,
             self.config,
             index=n,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import invert, transform_points
 from diff2i2p_core.models.config import ModelConfig
 from diff2i2p_core.models.inputs import (
@@ -86,8 +87,7 @@ def make_pair(
     image: NDArray[np.uint8],
     depth: NDArray[np.float32],
     camera: Camera,
-    cloud: NDArray[np.float32],
-    colors: NDArray[np.uint8] | None,
+    cloud: PointCloud,
     camera_from_cloud: Array,
     config: ModelConfig,
     *,
@@ -97,11 +97,11 @@ def make_pair(
     min_overlap: float = 0.0,
 ) -> Pair | None:
     """A pair from an image (H, W, 3) RGB of `camera`, its registered depth (H, W) in metres (0 unknown) and a
-    cloud (N, 3) at the model's spacing, with colours (N, 3) if the model wants them. None if less than
-    `min_overlap` of the pixels with depth have a point."""
+    cloud at the model's spacing, with what the model wants of its points. None if less than `min_overlap` of
+    the pixels with depth have a point."""
     at_input = input_camera(camera, config)
     small_depth = input_depth(depth, camera, config)
-    pyramid = build_pyramid(cloud, config.points.voxel, config.points.neighbor_limits)
+    pyramid = build_pyramid(cloud.points, config.points.voxel, config.points.neighbor_limits)
     targets = build_targets(small_depth, at_input, pyramid, camera_from_cloud, config)
     if targets.overlap < min_overlap:
         return None
@@ -110,7 +110,7 @@ def make_pair(
         image=image_tensor(image, camera, config),
         image_points=depth_tensor(depth, camera, config) if config.mode == "rgbd" else None,
         pyramid=pyramid,
-        features=point_tensor(cloud, config, None if config.point_features == "geometry" else colors),
+        features=point_tensor(cloud, config),
         camera=at_input,
         camera_from_cloud=camera_from_cloud,
         targets=targets,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -67,7 +68,7 @@ class ScenePairs(torch.utils.data.Dataset[Pair]):
         self.weights = np.asarray(weights, float) / np.sum(weights)
         self.config = config
         self.settings = settings or PairSettings()
-        self.submaps = submaps or SubmapSettings(voxel=config.points.voxel)
+        self.submaps = submaps or SubmapSettings(spacing=config.points.voxel)
         self.seed, self.epoch_length, self.augment = seed, epoch_length, augment
 
     def __getitem__(self, index: int) -> Pair:
@@ -88,33 +89,32 @@ class ScenePairs(torch.utils.data.Dataset[Pair]):
         view = self._view(scene, query, rng)
         image, depth = scene.images[query], scene.depths[query].astype(np.float32) / 1000
         camera, world_from_camera = scene.camera, scene.world_from_cameras[query]
-        points, colors = scene.points, scene.colors
+        cloud = scene.cloud
         if self.augment:
             if rng.random() < self.settings.novel_view:
                 moved_from_camera = self._displacement(rng)
                 image, depth = novel_view(image, depth, camera, moved_from_camera)
                 world_from_camera = world_from_camera @ invert(moved_from_camera)
             image, depth, camera, world_from_camera = self._warp(image, depth, camera, world_from_camera, rng)
-            kept = rng.random(len(points)) >= rng.uniform(0, self.settings.point_dropout)
-            points, colors = points[kept], colors[kept]
-        cloud, cloud_colors = cut_submap(points, colors, invert(view), self.submaps)
-        assert cloud_colors is not None
+            cloud = cloud.take(rng.random(len(cloud)) >= rng.uniform(0, self.settings.point_dropout))
+        cloud = cut_submap(cloud, invert(view), self.submaps)
         if len(cloud) < 500:
             return None
         if len(cloud) > self.settings.max_points:
-            chosen = np.sort(rng.permutation(len(cloud))[: self.settings.max_points])
-            cloud, cloud_colors = cloud[chosen], cloud_colors[chosen]
+            cloud = cloud.take(np.sort(rng.permutation(len(cloud))[: self.settings.max_points]))
         if self.augment:
             strength = self.settings.color_jitter
             image = jitter_colors(image, strength, rng)
-            cloud_colors = jitter_colors(cloud_colors[None], 0.6 * strength, rng)[0]
-            cloud = cloud + rng.normal(0, self.settings.point_noise, cloud.shape).astype(np.float32)
+            colors = None
+            if cloud.colors is not None:
+                colors = jitter_colors(cloud.colors[None], 0.6 * strength, rng)[0]
+            noise = rng.normal(0, self.settings.point_noise, cloud.points.shape).astype(np.float32)
+            cloud = replace(cloud, points=cloud.points + noise, colors=colors)
         return make_pair(
             image,
             depth,
             camera,
             cloud,
-            cloud_colors,
             invert(world_from_camera) @ view,
             self.config,
             index=index,

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.io.files import atomic_path
 from diff2i2p_core.io.fused_frames import fuse_frames
 from diff2i2p_core.io.rgbd_folder import PosedFrames
 
 _CACHE_VERSION = 2
-_ARRAYS = ("images", "depths", "world_from_cameras", "points", "colors")
+_ARRAYS = ("images", "depths", "world_from_cameras")
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,8 @@ class Scene:
     """(n, H, W) millimetres registered to the images, 0 where unknown."""
     world_from_cameras: NDArray[np.float64]
     """(n, 4, 4)."""
-    points: NDArray[np.float32]
-    """(N, 3) fused map in the world frame."""
-    colors: NDArray[np.uint8]
-    """(N, 3) RGB."""
+    cloud: PointCloud
+    """Fused map in the world frame."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -68,7 +67,15 @@ def load_scene(
         with atomic_path(file) as path:
             camera = scene.camera
             intrinsics = np.array([camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy])
-            np.savez(path, intrinsics=intrinsics, **{k: getattr(scene, k) for k in _ARRAYS})
+            arrays = {k: getattr(scene, k) for k in _ARRAYS}
+            assert scene.cloud.colors is not None  # frames are of colour
+            np.savez(
+                path,
+                intrinsics=intrinsics,
+                points=scene.cloud.points,
+                colors=scene.cloud.colors,
+                **arrays,
+            )
     return scene
 
 
@@ -87,10 +94,8 @@ def _build(frames: PosedFrames, numbers: list[int], height: int, name: str) -> S
         small = cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST_EXACT)
         depths.append(np.rint(small * 1000).astype(np.uint16))
         poses.append(frame.world_from_camera)
-    points, colors = fuse_frames(frames, numbers)
-    return Scene(
-        name, camera, np.stack(images).astype(np.uint8), np.stack(depths), np.stack(poses), points, colors
-    )
+    cloud = fuse_frames(frames, numbers)
+    return Scene(name, camera, np.stack(images).astype(np.uint8), np.stack(depths), np.stack(poses), cloud)
 
 
 def _read(file: Path, name: str) -> Scene:
@@ -99,6 +104,7 @@ def _read(file: Path, name: str) -> Scene:
             width, height, fx, fy, cx, cy = data["intrinsics"]
             camera = Camera(int(width), int(height), float(fx), float(fy), float(cx), float(cy))
             arrays = {k: data[k] for k in _ARRAYS}
+            cloud = PointCloud(data["points"], data["colors"])
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         raise InputError(f"{file}: broken cache file; remove it, it is made again") from None
-    return Scene(name, camera, **arrays)
+    return Scene(name, camera, **arrays, cloud=cloud)

@@ -44,7 +44,7 @@ def write_results(
         about,
         results,
         summary,
-        point_map.points,
+        point_map.cloud.points,
         panels,
     )
     overlay = folder / "overlay.png"
@@ -61,8 +61,7 @@ def _panel(frames: PosedFrames, result: QueryResult, caption: str, point_map: Po
         frames.camera.rectify(image),
         frames.camera.undistorted(),
         result.map_from_camera,
-        point_map.points,
-        point_map.colors,
-        point_map.info.point_spacing,
+        point_map.cloud,
+        point_map.spacing,
         caption,
     )

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import invert, transform_points
 from diff2i2p_core.geometry.submaps import visible_points
 from diff2i2p_core.localization.result import Localization
@@ -26,11 +27,11 @@ SPACING = 7
 
 
 def visible_pixels(
-    points: NDArray[np.float32], camera: Camera, map_from_camera: ArrayLike, voxel: float
+    points: NDArray[np.float32], camera: Camera, map_from_camera: ArrayLike, spacing: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """Map points (N, 3) that the camera sees, the farthest first: indices, pixels (K, 2), depths (K,)."""
     camera_from_map = invert(map_from_camera)
-    seen = visible_points(points, camera_from_map, camera, max_depth=MAX_DEPTH, voxel=voxel, margin=0.0)
+    seen = visible_points(points, camera_from_map, camera, max_depth=MAX_DEPTH, spacing=spacing, margin=0.0)
     pixels, depth = camera.project(transform_points(camera_from_map, points[seen]))
     order = np.argsort(-depth)
     return seen[order], pixels[order], depth[order]
@@ -72,11 +73,11 @@ def overlay(
     camera: Camera,
     map_from_camera: ArrayLike,
     points: NDArray[np.float32],
-    voxel: float,
+    spacing: float,
     inlier_pixels: NDArray[np.float64] | None = None,
 ) -> Image:
     """The image, dimmed, with the visible map points coloured by depth, a legend, and inliers as rings."""
-    _, pixels, depth = visible_pixels(points, camera, map_from_camera, voxel)
+    _, pixels, depth = visible_pixels(points, camera, map_from_camera, spacing)
     grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     base: Image = np.asarray(cv2.addWeighted(image, 0.35, grey, 0.45, 0), np.uint8)
     if len(depth):
@@ -92,18 +93,17 @@ def overlay(
 def render_map(
     camera: Camera,
     map_from_camera: ArrayLike,
-    points: NDArray[np.float32],
-    colors: NDArray[np.uint8] | None,
-    voxel: float,
+    cloud: PointCloud,
+    spacing: float,
 ) -> Image:
-    """What the camera would see of the map: discs of a voxel's size in the map's colours, else by depth."""
-    indices, pixels, depth = visible_pixels(points, camera, map_from_camera, voxel)
+    """What the camera would see of the map: discs as large as the spacing, in its colours, else by depth."""
+    indices, pixels, depth = visible_pixels(cloud.points, camera, map_from_camera, spacing)
     canvas = np.empty((camera.height, camera.width, 3), np.uint8)
     canvas[:] = BACKGROUND
     if len(depth):
         near, far = depth_span(depth)
-        tones = depth_colors(depth, near, far) if colors is None else colors[indices]
-        draw_points(canvas, pixels, 0.75 * voxel * camera.fx / depth, tones)
+        tones = depth_colors(depth, near, far) if cloud.colors is None else cloud.colors[indices]
+        draw_points(canvas, pixels, 0.75 * spacing * camera.fx / depth, tones)
     return canvas
 
 
@@ -111,9 +111,8 @@ def panel(
     image: Image,
     camera: Camera,
     map_from_camera: ArrayLike,
-    points: NDArray[np.float32],
-    colors: NDArray[np.uint8] | None,
-    voxel: float,
+    cloud: PointCloud,
+    spacing: float,
     caption: str,
     inlier_pixels: NDArray[np.float64] | None = None,
 ) -> Image:
@@ -127,9 +126,9 @@ def panel(
         ("camera image", picture),
         (
             "map points over it, coloured by depth",
-            overlay(picture, small, map_from_camera, points, voxel, pixels),
+            overlay(picture, small, map_from_camera, cloud.points, spacing, pixels),
         ),
-        ("map seen from the estimated pose", render_map(small, map_from_camera, points, colors, voxel)),
+        ("map seen from the estimated pose", render_map(small, map_from_camera, cloud, spacing)),
     ]
     return titled_row(parts, caption)
 
@@ -158,7 +157,7 @@ def titled_row(parts: Sequence[tuple[str, Image]], caption: str) -> Image:
 
 
 def live_picture(
-    found: Localization, image: Image, camera: Camera, points: NDArray[np.float32], voxel: float
+    found: Localization, image: Image, camera: Camera, points: NDArray[np.float32], spacing: float
 ) -> Image:
     """The image with inliers as rings, the map's points (N, 3) if there is a pose, and the result in words.
 
@@ -168,7 +167,7 @@ def live_picture(
     rings = (found.inlier_pixels + 0.5) * scale - 0.5
     words = f"not localized: {found.reason}"
     if found.map_from_camera is not None:
-        picture = overlay(picture, small, found.map_from_camera, points, voxel, rings)
+        picture = overlay(picture, small, found.map_from_camera, points, spacing, rings)
         words = f"{found.num_inliers} of {found.num_correspondences} inliers, submap {found.submap}"
     else:
         _draw_rings(picture, rings)

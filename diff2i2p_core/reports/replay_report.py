@@ -86,7 +86,7 @@ def replay_page(
             "<p>Line: the true path, ticks: viewing directions. Dots: estimated poses"
             + color_key()
             + "; crosses: images that were not localized. Grey: the map.</p>",
-            f'<div class="card">{top_view(results, point_map.points)}</div>',
+            f'<div class="card">{top_view(results, point_map.cloud.points)}</div>',
         ]
     sections += ["<h2>Over time</h2>", *_over_time(replay), '<div class="plots">', *_histogram(results)]
     sections += [_reasons(content["reasons"]), "</div>"]
@@ -271,9 +271,8 @@ def _panels(
                     pixels,
                     pinhole,
                     result.map_from_camera,
-                    point_map.points,
-                    point_map.colors,
-                    point_map.info.settings.voxel,
+                    point_map.cloud,
+                    point_map.spacing,
                     caption,
                 ),
             )

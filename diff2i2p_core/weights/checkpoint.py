@@ -89,6 +89,13 @@ def read_config(path: Path | str) -> tuple[ModelConfig, dict[str, str]]:
     return config, notes
 
 
+def config_of(path: Path, dataset: ReleasedDataset | None = None) -> ModelConfig:
+    """The configuration of weights of either format, without reading their tensors; see `load_model`."""
+    if path.suffix == ".safetensors":
+        return read_config(path)[0]
+    return released_config(dataset or dataset_of(path))
+
+
 def load_model(
     weights: Path | str | None = None,
     device: torch.device | str = "cpu",
@@ -103,7 +110,7 @@ def load_model(
     if path.suffix == ".safetensors":
         config, _, state = _read_safetensors(path)
     else:
-        config, state = released_config(dataset or dataset_of(path)), read_released(path)
+        config, state = config_of(path, dataset), read_released(path)
     model = Diff2I2P(config)
     load_state(model, state, path)
     return model.eval().to(device)

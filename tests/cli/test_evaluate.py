@@ -69,7 +69,7 @@ def test_tracked(
 
     def localize(self: Localizer, *arguments: object, prior: object = None, **named: object) -> Localization:
         priors.append(prior)
-        found, pose = Localization.refused(""), self.map_views[0]
+        found, pose = Localization.refused(""), self.map.views[0]
         return replace(found, localized=True, map_from_camera=pose, covariance=np.eye(6))
 
     monkeypatch.setattr(Localizer, "localize", localize)

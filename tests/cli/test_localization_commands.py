@@ -13,6 +13,7 @@ import pytest
 from in_process import Command
 
 from diff2i2p_core.cli import options
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.io.ply import write_ply
 from diff2i2p_core.io.trajectories import write_trajectory
 from diff2i2p_core.localization.localizer import Localizer
@@ -49,17 +50,15 @@ def command(command: Command, monkeypatch: pytest.MonkeyPatch, workplace: Path) 
 
 
 @pytest.fixture(scope="module")
-def workplace(
-    tmp_path_factory: pytest.TempPathFactory, room_cloud: tuple[np.ndarray, np.ndarray], tiny_weights: Path
-) -> Path:
+def workplace(tmp_path_factory: pytest.TempPathFactory, room_cloud: PointCloud, tiny_weights: Path) -> Path:
     folder = tmp_path_factory.mktemp("cli")
-    points, colors = room_cloud
-    write_ply(folder / "room.ply", points, colors)
+    points = room_cloud.points
+    write_ply(folder / "room.ply", room_cloud)
     near = (points[:, :2] < 2.2).all(axis=1)
-    write_ply(folder / "corner.ply", points[near], colors[near])
-    write_ply(folder / "gray.ply", points)
-    write_ply(folder / "empty.ply", points[:0], colors[:0])
-    write_ply(folder / "nan.ply", np.full((5, 3), np.nan))
+    write_ply(folder / "corner.ply", room_cloud.take(near))
+    write_ply(folder / "gray.ply", PointCloud(points))
+    write_ply(folder / "empty.ply", room_cloud.take(slice(0)))
+    write_ply(folder / "nan.ply", PointCloud(np.full((5, 3), np.nan, np.float32)))
     (folder / "cut.ply").write_bytes((folder / "room.ply").read_bytes()[:5000])
     views = [looking(np.array([2, 1.0, 1.2]), yaw, 0.1) for yaw in (0.0, 1.5)]
     write_trajectory(folder / "views.tum", [0, 1], views)

@@ -6,7 +6,6 @@ import json
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 pytest.importorskip("rosbags", reason="needs the extra `bags`")
@@ -14,6 +13,7 @@ from bag_writer import Sent, write_bag
 from in_process import Command, Outcome
 from replay_room import MAP_INFO, KnowingLocalizer, messages, stamp, true_pose
 
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.io.ply import write_ply
 from diff2i2p_core.io.trajectories import read_trajectory, write_trajectory
 from diff2i2p_core.localization.localizer import Localizer
@@ -173,12 +173,12 @@ def test_what_is_no_bag(replay: Command) -> None:
 def test_the_real_localizer_with_a_map_of_its_own_and_of_other_weights(
     tmp_path: Path,
     tiny_weights: Path,
-    room_cloud: tuple[np.ndarray, np.ndarray],
+    room_cloud: PointCloud,
     monkeypatch: pytest.MonkeyPatch,
     command: Command,
 ) -> None:
     """Weights that know nothing localize nothing: status 3, or 1 where something was required."""
-    write_ply(tmp_path / "room.ply", *room_cloud)
+    write_ply(tmp_path / "room.ply", room_cloud)
     write_trajectory(tmp_path / "views.tum", [0.0], [true_pose(10)])
     write_bag(tmp_path / "bag", messages(2))
     monkeypatch.chdir(tmp_path)

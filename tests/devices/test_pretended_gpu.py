@@ -20,7 +20,7 @@ from diff2i2p_core.cli import doctor
 from diff2i2p_core.cli.options import check_device
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
-from diff2i2p_core.io.clouds import Cloud
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.localization import retrieval
 from diff2i2p_core.localization.localizer import Localizer
 from diff2i2p_core.localization.settings import LocalizerSettings, Precision
@@ -111,8 +111,8 @@ def test_network(gpu: None, tiny_weights: Path, room_batch: Batch) -> None:
                 torch.testing.assert_close(getattr(a, name).cpu(), tensor, rtol=1e-4, atol=1e-5)
 
 
-def test_pyramid(gpu: None, room_cloud: tuple[np.ndarray, np.ndarray]) -> None:
-    points = torch.from_numpy(room_cloud[0][::24].copy())
+def test_pyramid(gpu: None, room_cloud: PointCloud) -> None:
+    points = torch.from_numpy(room_cloud.points[::24].copy())
     lengths = [1000, len(points) - 1000]
     here, there = (build_pyramid(p, 0.2, (8, 8, 8), lengths) for p in (points, points.to("cuda")))
     for name in ("points", "neighbors", "subsampling", "upsampling"):
@@ -127,12 +127,12 @@ def test_pyramid(gpu: None, room_cloud: tuple[np.ndarray, np.ndarray]) -> None:
 def test_localizer(
     gpu: None,
     tiny_weights: Path,
-    room_cloud: tuple[np.ndarray, np.ndarray],
+    room_cloud: PointCloud,
     precision: Precision,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     localizer = Localizer.from_cloud(
-        *room_cloud,
+        room_cloud,
         weights=tiny_weights,
         views=VIEWS,
         device="cuda",
@@ -150,12 +150,12 @@ def test_localizer(
 
 
 def test_depth_and_tuning_from_a_map_file(
-    gpu: None, tiny_weights: Path, room_cloud: tuple[np.ndarray, np.ndarray], tmp_path: Path
+    gpu: None, tiny_weights: Path, room_cloud: PointCloud, tmp_path: Path
 ) -> None:
     settings = {"mode": "rgbd", "tuning": True, "point_features": "geometry"}
     weights = tmp_path / "rgbd.safetensors"
     save_model(Diff2I2P(load_model(tiny_weights).config.model_copy(update=settings)), weights)
-    built = Localizer.for_single_cloud(Cloud(room_cloud[0], None), weights, device="cuda")
+    built = Localizer.for_single_cloud(PointCloud(room_cloud.points), weights, device="cuda")
     save_map(built.map, tmp_path / "room.map")
     localizer = Localizer.open(tmp_path / "room.map", weights, device="cuda")
     depth = np.full(IMAGE.shape[:2], 2, np.float32)

@@ -17,6 +17,7 @@ from diff2i2p_core.evaluation.protocol import PROTOCOLS, Protocol, find_protocol
 from diff2i2p_core.evaluation.registration import PairMetrics, Registration, pair_metrics, register, summarize
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.depth import z_buffer
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import compose, exp, transform_points
 from diff2i2p_core.pairs.pair import make_pair
 from diff2i2p_core.weights.checkpoint import load_model
@@ -175,11 +176,11 @@ def test_protocols_and_their_names() -> None:
 
 
 def test_register_says_what_the_network_found_and_what_is_true(
-    tiny_weights: Path, room_cloud: tuple[np.ndarray, np.ndarray]
+    tiny_weights: Path, room_cloud: PointCloud
 ) -> None:
     camera = Camera(160, 120, 131.0, 131.0, 79.5, 59.5)
     camera_from_cloud = compose(np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]), [-2, 1.2, -0.5])
-    points, colors = room_cloud
+    points = room_cloud.points
     depth = z_buffer(transform_points(camera_from_cloud, points), camera)
     rgb = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
     model = load_model(tiny_weights)
@@ -188,8 +189,7 @@ def test_register_says_what_the_network_found_and_what_is_true(
         rgb,
         depth,
         camera,
-        points[kept],
-        colors[kept],
+        room_cloud.take(kept),
         camera_from_cloud,
         model.config,
         index=0,

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import compose, invert
 from diff2i2p_core.geometry.submaps import SubmapSettings, cut_submap, visible_points
 
@@ -43,12 +44,13 @@ def test_frustum_depth_range_and_margin() -> None:
 
 def test_the_view_is_posed_in_the_map() -> None:
     map_from_view = compose(np.diag([-1.0, 1.0, -1.0]), [0, 0, 5])  # at z = 5 looking back
-    points, colors = cut_submap(wall(3.0), np.full((6400, 3), 9, np.uint8), invert(map_from_view))
-    assert len(points) and colors is not None and len(colors) == len(points)
-    np.testing.assert_allclose(points[:, 2], 2.0, atol=1e-5)
-    assert (colors == 9).all()
+    cloud = PointCloud(wall(3.0), np.full((6400, 3), 9, np.uint8), np.full(6400, 7, np.uint8))
+    seen = cut_submap(cloud, invert(map_from_view))
+    assert len(seen) and seen.colors is not None and seen.intensity is not None
+    np.testing.assert_allclose(seen.points[:, 2], 2.0, atol=1e-5)
+    assert (seen.colors == 9).all() and (seen.intensity == 7).all()
 
 
 def test_no_points_in_view() -> None:
-    points, _ = cut_submap(wall(-3.0), None, np.eye(4), SubmapSettings())
-    assert points.shape == (0, 3)
+    seen = cut_submap(PointCloud(wall(-3.0)), np.eye(4), SubmapSettings())
+    assert seen.points.shape == (0, 3)

@@ -9,6 +9,7 @@ import numpy as np
 from bag_writer import PERIOD, START, Sent, patrol
 
 from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import compose, exp
 from diff2i2p_core.io.rgbd_folder import Frame
 from diff2i2p_core.localization.result import Localization
@@ -44,7 +45,7 @@ MAP_INFO = SimpleNamespace(
     weights_name="none",
     weights_id="0" * 64,
     source="numbers",
-    settings=SimpleNamespace(voxel=0.05),
+    settings=SimpleNamespace(spacing=0.05),
 )
 
 
@@ -54,8 +55,6 @@ class KnowingLocalizer:
     Images that are `lost` are not localized, `wrong` ones are 2 m off.
     """
 
-    map_voxel = 0.05
-    map_colors = None
     settings = LocalizerSettings()
 
     def __init__(
@@ -66,10 +65,12 @@ class KnowingLocalizer:
     ) -> None:
         self.lost, self.wrong, self.needs_depth = lost, wrong, needs_depth
         rng = np.random.default_rng(0)
-        self.map_points = rng.uniform((-1, 2, 0), (3, 4, 2.5), (500, 3)).astype(np.float32)
-        self.map_views = np.stack([true_pose(number) for number in range(0, 12, 4)])
         self.map = SimpleNamespace(
-            info=MAP_INFO, submaps=[None], points=self.map_points, colors=self.map_colors
+            info=MAP_INFO,
+            submaps=[None],
+            cloud=PointCloud(rng.uniform((-1, 2, 0), (3, 4, 2.5), (500, 3)).astype(np.float32)),
+            views=np.stack([true_pose(number) for number in range(0, 12, 4)]),
+            spacing=0.05,
         )
         self.asked: list[SimpleNamespace] = []
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.io.clouds import read_cloud
 from diff2i2p_core.io.ply import write_ply
 
@@ -26,9 +27,9 @@ def check(path: Path, colored: bool = True) -> None:
 
 
 def test_ply_written_and_read(tmp_path: Path) -> None:
-    write_ply(tmp_path / "a.ply", POINTS, COLORS)
+    write_ply(tmp_path / "a.ply", PointCloud(POINTS, COLORS))
     check(tmp_path / "a.ply")
-    write_ply(tmp_path / "b.ply", POINTS)
+    write_ply(tmp_path / "b.ply", PointCloud(POINTS))
     check(tmp_path / "b.ply", colored=False)
 
 
@@ -134,23 +135,25 @@ def test_numpy(tmp_path: Path) -> None:
 
 def test_points_that_are_not_finite_are_dropped_and_counted(tmp_path: Path) -> None:
     points = np.vstack([POINTS, [[np.nan, 0, 0], [0, np.inf, 0]]]).astype(np.float32)
-    write_ply(tmp_path / "a.ply", points, np.vstack([COLORS, COLORS[:2]]))
+    write_ply(tmp_path / "a.ply", PointCloud(points, np.vstack([COLORS, COLORS[:2]])))
     check(tmp_path / "a.ply")
-    assert read_cloud(tmp_path / "a.ply").num_dropped == 2
+    notes: list[str] = []
+    read_cloud(tmp_path / "a.ply", notes.append)
+    assert notes == [f"{tmp_path / 'a.ply'}: 2 points are NaN or infinite, left out"]
 
 
 def bad_clouds(folder: Path) -> dict[str, str]:
     """Files that must be refused, by name, with a part of the message."""
-    write_ply(folder / "whole.ply", POINTS, COLORS)
+    write_ply(folder / "whole.ply", PointCloud(POINTS, COLORS))
     whole = (folder / "whole.ply").read_bytes()
     (folder / "truncated.ply").write_bytes(whole[:-5])
     (folder / "headless.ply").write_bytes(whole[:40])
     (folder / "claims.ply").write_bytes(whole.replace(b"vertex 3", b"vertex 99999999999"))
     (folder / "kind.ply").write_bytes(whole.replace(b"float x", b"quadruple x"))
     (folder / "text.ply").write_text("no cloud")
-    write_ply(folder / "empty.ply", POINTS[:0])
-    write_ply(folder / "nan.ply", np.full((4, 3), np.nan))
-    write_ply(folder / "far.ply", POINTS + np.array([4e6, 0, 0]))
+    write_ply(folder / "empty.ply", PointCloud(POINTS[:0]))
+    write_ply(folder / "nan.ply", PointCloud(np.full((4, 3), np.nan, np.float32)))
+    write_ply(folder / "far.ply", PointCloud(POINTS + np.array([4e6, 0, 0])))
     (folder / "truncated.pcd").write_bytes(pcd_header("binary") + b"1234")
     (folder / "claims.pcd").write_bytes(pcd_header("ascii", 99999999999) + b"1 2 3")
     (folder / "squeezed.pcd").write_bytes(
@@ -199,7 +202,7 @@ def test_bad_clouds_are_refused_with_one_line_that_names_the_file(tmp_path: Path
 def test_damaged_files_never_raise_anything_else(tmp_path: Path, suffix: str) -> None:
     whole = tmp_path / f"whole{suffix}"
     if suffix == ".ply":
-        write_ply(whole, POINTS, COLORS)
+        write_ply(whole, PointCloud(POINTS, COLORS))
     elif suffix == ".pcd":
         plain = b"".join(np.ascontiguousarray(column, "<f4").tobytes() for column in pcd_columns())
         packed = bytes([31]) + plain[:32] + bytes([15]) + plain[32:]

@@ -32,8 +32,10 @@ def flat_wall(tmp_path: Path) -> PosedFrames:
 
 
 def test_a_fused_wall_is_where_it_is_and_has_its_colours(flat_wall: PosedFrames) -> None:
-    steps: list[tuple[int, int]] = []
-    points, colors = fuse_frames(flat_wall, voxel=0.05, stride=1, progress=lambda *at: steps.append(at))
+    steps: list[tuple[str, int, int]] = []
+    cloud = fuse_frames(flat_wall, spacing=0.05, stride=1, progress=lambda *at: steps.append(at))
+    points, colors = cloud.points, cloud.colors
+    assert colors is not None
     np.testing.assert_allclose(points[:, 2], 2.0, atol=1e-5)
     assert (colors[points[:, 0] < -0.05] == (255, 0, 0)).all()
     assert (colors[points[:, 0] > 0.05] == (0, 0, 255)).all()
@@ -41,8 +43,8 @@ def test_a_fused_wall_is_where_it_is_and_has_its_colours(flat_wall: PosedFrames)
 
 
 def test_voxels_seen_once_are_dropped(flat_wall: PosedFrames) -> None:
-    once, _ = fuse_frames(flat_wall, voxel=0.05, stride=1, min_views=1)
-    twice, _ = fuse_frames(flat_wall, voxel=0.05, stride=1, min_views=2)
+    once = fuse_frames(flat_wall, spacing=0.05, stride=1, min_views=1).points
+    twice = fuse_frames(flat_wall, spacing=0.05, stride=1, min_views=2).points
     assert twice[:, 0].min() > once[:, 0].min() - 1e-6 and twice[:, 0].max() < once[:, 0].max() - 0.05
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from diff2i2p_core.geometry.depth import z_buffer
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import invert, transform_points
 from diff2i2p_core.geometry.submaps import visible_points
 from diff2i2p_core.io.fused_frames import fuse_frames
@@ -15,19 +16,20 @@ from diff2i2p_core.io.rgbd_folder import PosedFrames
 
 
 @pytest.fixture(scope="module")
-def fused(data_dir: Path) -> tuple[PosedFrames, np.ndarray, np.ndarray]:
+def fused(data_dir: Path) -> tuple[PosedFrames, PointCloud]:
     frames = PosedFrames(data_dir / "redkitchen")
-    points, colors = fuse_frames(frames, frames.numbers[0:60:4], voxel=0.025, stride=3)
-    return frames, points, colors
+    return frames, fuse_frames(frames, frames.numbers[0:60:4], spacing=0.025, stride=3)
 
 
 def test_depth_and_colour_agree_with_another_frame(
-    fused: tuple[PosedFrames, np.ndarray, np.ndarray],
+    fused: tuple[PosedFrames, PointCloud],
 ) -> None:
-    frames, points, colors = fused
+    frames, cloud = fused
+    points, colors = cloud.points, cloud.colors
+    assert colors is not None
     frame = frames[30]
     camera_from_map = invert(frame.world_from_camera)
-    seen = visible_points(points, camera_from_map, frames.camera, voxel=0.025, margin=0.0)
+    seen = visible_points(points, camera_from_map, frames.camera, spacing=0.025, margin=0.0)
     assert len(seen) > 5000
     pixels, z = frames.camera.project(transform_points(camera_from_map, points[seen]))
     inside = frames.camera.contains(pixels, z)
@@ -44,9 +46,10 @@ def test_depth_and_colour_agree_with_another_frame(
 
 
 def test_what_is_hidden_in_the_depth_image_is_removed(
-    fused: tuple[PosedFrames, np.ndarray, np.ndarray],
+    fused: tuple[PosedFrames, PointCloud],
 ) -> None:
-    frames, points, _ = fused
+    frames, cloud = fused
+    points = cloud.points
     frame = frames[30]
     camera_from_map = invert(frame.world_from_camera)
     in_camera = transform_points(camera_from_map, points)
@@ -61,7 +64,7 @@ def test_what_is_hidden_in_the_depth_image_is_removed(
     hidden = (behind > 0) & (z[inside] > behind + 0.3) & (z[inside] < 5)
     plain = (behind > 0) & (np.abs(z[inside] - behind) < 0.03)
     seen = np.isin(
-        np.flatnonzero(inside), visible_points(points, camera_from_map, frames.camera, voxel=0.025)
+        np.flatnonzero(inside), visible_points(points, camera_from_map, frames.camera, spacing=0.025)
     )
     assert hidden.sum() > 200
     assert seen[hidden].mean() < 0.15

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.covariance import in_sigmas, perturb
 from diff2i2p_core.geometry.depth import back_project
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import rotation_error_deg, transform_points, translation_error
-from diff2i2p_core.geometry.voxels import voxel_downsample
 from diff2i2p_core.localization.alignment import PhotometricTarget
 from diff2i2p_core.localization.settings import GateSettings
 from diff2i2p_core.rooms.room import camera_path, make_room
@@ -29,12 +29,11 @@ OFF = np.array([0.12, -0.08, 0.06, 0.05, -0.06, 0.04])
 class Scene:
     image: NDArray[np.uint8]
     pose: Array
-    points: NDArray[np.float32]
-    colors: NDArray[np.uint8]
+    cloud: PointCloud
 
     def align(self, start: Array, image: NDArray[np.uint8] | None = None):  # type: ignore[no-untyped-def]
         target = PhotometricTarget(self.image if image is None else image, CAMERA)
-        return target.align(start, self.points, self.colors, VOXEL)
+        return target.align(start, self.cloud, VOXEL)
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +46,8 @@ def scene() -> Scene:
         image, depth = room.render(CAMERA, path[number])
         points.append(transform_points(path[number], back_project(depth, CAMERA).reshape(-1, 3)))
         colors.append(image.reshape(-1, 3))
-    cloud = voxel_downsample(np.concatenate(points).astype(np.float32), np.concatenate(colors), VOXEL)
-    assert cloud[1] is not None
-    return Scene(room.render(CAMERA, path[5])[0], path[5], cloud[0], cloud[1])
+    cloud = PointCloud(np.concatenate(points).astype(np.float32), np.concatenate(colors)).thinned(VOXEL)
+    return Scene(room.render(CAMERA, path[5])[0], path[5], cloud)
 
 
 def test_a_pose_comes_back(scene: Scene) -> None:
@@ -127,7 +125,9 @@ def test_the_image_of_another_place_does_not_agree(scene: Scene) -> None:
 
 def test_nothing_comes_of_an_image_or_a_map_without_contrast_nor_of_a_view_past_the_map(scene: Scene) -> None:
     assert scene.align(scene.pose, np.full_like(scene.image, 90)) is None
-    grey = Scene(scene.image, scene.pose, scene.points, np.full_like(scene.colors, 90))
+    grey = replace(
+        scene, cloud=PointCloud(scene.cloud.points, np.full_like(scene.cloud.points, 90, np.uint8))
+    )
     assert grey.align(scene.pose) is None
     away = scene.pose.copy()
     away[:3, 3] += 100
@@ -137,4 +137,4 @@ def test_nothing_comes_of_an_image_or_a_map_without_contrast_nor_of_a_view_past_
 def test_a_pose_that_would_move_too_far_is_given_up(scene: Scene) -> None:
     start = perturb(scene.pose, OFF)
     target = PhotometricTarget(scene.image, CAMERA)
-    assert target.align(start, scene.points, scene.colors, VOXEL, max_metres=0.05) is None
+    assert target.align(start, scene.cloud, VOXEL, max_metres=0.05) is None

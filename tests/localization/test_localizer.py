@@ -11,6 +11,7 @@ import torch
 from known_matches import CAMERA, IMAGE, true_matches
 
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import (
     compose,
     invert,
@@ -30,8 +31,8 @@ VIEWS = np.array([looking(np.array([2, 1.0, 1.2]), yaw, 0.1) for yaw in (-1.5, 0
 
 
 @pytest.fixture
-def localizer(tiny_weights: Path, room_cloud: tuple[np.ndarray, np.ndarray]) -> Localizer:
-    return Localizer.from_cloud(*room_cloud, weights=tiny_weights, views=VIEWS)
+def localizer(tiny_weights: Path, room_cloud: PointCloud) -> Localizer:
+    return Localizer.from_cloud(room_cloud, weights=tiny_weights, views=VIEWS)
 
 
 def tell_the_truth(localizer: Localizer, monkeypatch: pytest.MonkeyPatch, outliers: float = 0.0) -> list[int]:
@@ -42,7 +43,7 @@ def tell_the_truth(localizer: Localizer, monkeypatch: pytest.MonkeyPatch, outlie
     def match(image: ImageFeatures, submap: SubmapFeatures, nodes: object = None) -> Correspondences:
         index = next(i for i, own in enumerate(localizer._submaps) if own is submap)
         asked.append(index)
-        camera_from_submap = invert(TRUE) @ localizer.map.map_from_submap[index]
+        camera_from_submap = invert(TRUE) @ localizer.map.views[index]
         return true_matches(submap, camera, camera_from_submap, step=7, outliers=outliers, seed=index)
 
     monkeypatch.setattr(localizer.model, "match", match)
@@ -171,7 +172,7 @@ def test_a_map_file_gives_the_same_answer_and_knows_its_weights(
 ) -> None:
     save_map(localizer.map, tmp_path / "room.map")
     opened = Localizer.open(tmp_path / "room.map", tiny_weights)
-    np.testing.assert_array_equal(opened.map_points, localizer.map_points)
+    np.testing.assert_array_equal(opened.map.cloud.points, localizer.map.cloud.points)
     tell_the_truth(opened, monkeypatch)
     result = opened.localize(IMAGE, CAMERA)
     assert result.map_from_camera is not None and translation_error(result.map_from_camera, TRUE) < 0.01
@@ -191,20 +192,20 @@ def test_bad_images_are_refused(localizer: Localizer) -> None:
         localizer.localize(IMAGE[..., 0], CAMERA)
 
 
-def test_bad_clouds_are_refused(tiny_weights: Path, room_cloud: tuple[np.ndarray, np.ndarray]) -> None:
+def test_bad_clouds_are_refused(tiny_weights: Path, room_cloud: PointCloud) -> None:
     with pytest.raises(InputError, match="holds no points"):
-        Localizer.from_cloud(np.zeros((0, 3)), None, tiny_weights)
+        Localizer.from_cloud(PointCloud(np.zeros((0, 3), np.float32)), tiny_weights)
     with pytest.raises(InputError, match="NaN"):
-        Localizer.from_cloud(np.full((9, 3), np.nan), None, tiny_weights)
+        Localizer.from_cloud(PointCloud(np.full((9, 3), np.nan, np.float32)), tiny_weights)
     with pytest.raises(InputError, match="rgb"):
-        Localizer.from_cloud(room_cloud[0], None, tiny_weights)
+        Localizer.from_cloud(PointCloud(room_cloud.points), tiny_weights)
 
 
 def test_a_cloud_without_colours_gets_weights_that_need_none(
-    room_cloud: tuple[np.ndarray, np.ndarray],
+    room_cloud: PointCloud,
 ) -> None:
-    for colors, weights in ((None, "lite-geometry"), (room_cloud[1], "lite-rgb")):
-        localizer = Localizer.from_cloud(room_cloud[0], colors, views=VIEWS[1:2])
+    for colors, weights in ((None, "lite-geometry"), (room_cloud.colors, "lite-rgb")):
+        localizer = Localizer.from_cloud(PointCloud(room_cloud.points, colors), views=VIEWS[1:2])
         assert localizer.map.info.weights_name == localizer.model.config.name == weights
 
 
@@ -224,14 +225,14 @@ def test_near_prior_orders_by_distance_and_angle() -> None:
 
 
 def test_weights_of_rgbd_mode_need_the_depth(
-    tiny_weights: Path, room_cloud: tuple[np.ndarray, np.ndarray], tmp_path: Path
+    tiny_weights: Path, room_cloud: PointCloud, tmp_path: Path
 ) -> None:
     from diff2i2p_core.models.diff2i2p import Diff2I2P
     from diff2i2p_core.weights.checkpoint import read_config, save_model
 
     config = read_config(tiny_weights)[0].model_copy(update={"mode": "rgbd", "name": "tiny-rgbd"})
     save_model(Diff2I2P(config), tmp_path / "rgbd.safetensors")
-    localizer = Localizer.from_cloud(*room_cloud, weights=tmp_path / "rgbd.safetensors", views=VIEWS[:1])
+    localizer = Localizer.from_cloud(room_cloud, weights=tmp_path / "rgbd.safetensors", views=VIEWS[:1])
     depth = np.full((240, 320), 2.0, np.float32)
     assert localizer.needs_depth
     assert localizer.localize(IMAGE, CAMERA, depth=depth).reason
@@ -263,11 +264,11 @@ def test_precision_is_that_of_the_image_branch_alone(localizer: Localizer) -> No
 
 @pytest.mark.parametrize("mode", ["mono", "rgbd"])
 def test_warming_up_asks_for_nothing_and_says_nothing(
-    mode: str, tiny_weights: Path, room_cloud: tuple[np.ndarray, np.ndarray], tmp_path: Path
+    mode: str, tiny_weights: Path, room_cloud: PointCloud, tmp_path: Path
 ) -> None:
     from diff2i2p_core.models.diff2i2p import Diff2I2P
     from diff2i2p_core.weights.checkpoint import read_config, save_model
 
     config = read_config(tiny_weights)[0].model_copy(update={"mode": mode, "name": "tiny"})
     save_model(Diff2I2P(config), tmp_path / "weights.safetensors")
-    Localizer.from_cloud(*room_cloud, weights=tmp_path / "weights.safetensors", views=VIEWS[:1]).warm_up()
+    Localizer.from_cloud(room_cloud, weights=tmp_path / "weights.safetensors", views=VIEWS[:1]).warm_up()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from known_matches import CAMERA, IMAGE, true_matches
 
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import compose, exp, invert, transform_points, translation_error
 from diff2i2p_core.localization.localizer import Localizer
 from diff2i2p_core.localization.tracker import Tracker
@@ -41,7 +42,7 @@ def localizer(tiny_weights: Path, monkeypatch: pytest.MonkeyPatch) -> Localizer:
     points = np.concatenate([east, transform_points(TURNED, east)])
     colors = np.full((len(points), 3), 120, np.uint8)
     views = np.array([EAST_VIEW, TURNED @ EAST_VIEW])
-    made = Localizer.from_cloud(points, colors, weights=tiny_weights, views=views)
+    made = Localizer.from_cloud(PointCloud(points, colors), weights=tiny_weights, views=views)
     camera = input_camera(CAMERA, made.model.config)
 
     def match(image: ImageFeatures, submap: SubmapFeatures, nodes: object = None) -> Correspondences:

@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from plain_map import PlainMap
 
 from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import compose, exp, invert, rotation_error_deg, translation_error
 from diff2i2p_core.localization.extent import MapExtent
 from diff2i2p_core.localization.result import Localization
@@ -25,9 +27,7 @@ HERE, THERE = exp([0, 0, 0.3, 4, 5, 1.5]), exp([0, 0, 2.0, 15, 3, 1.5])
 class Scripted:
     """Answers `answers` in turn, a pose or a reason; a function gets the prior. Remembers the priors."""
 
-    map_points, map_voxel, needs_depth = ROOM, 0.05, False
-    map_colors: np.ndarray | None = None
-    map_views = np.array([HERE, THERE])
+    map, needs_depth = PlainMap(PointCloud(ROOM), np.array([HERE, THERE])), False
 
     def __init__(self) -> None:
         self.settings = LocalizerSettings()

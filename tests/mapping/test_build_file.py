@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.io.ply import write_ply
 from diff2i2p_core.io.trajectories import write_trajectory
 from diff2i2p_core.mapping import build_file
@@ -29,9 +30,9 @@ VIEWS = [looking(np.array([2, y, 1.2]), yaw, 0.1) for y in (1.0, 2.5) for yaw in
 
 
 @pytest.fixture
-def source(tmp_path: Path, room_cloud: tuple[np.ndarray, np.ndarray], tiny_weights: Path) -> dict[str, Any]:
+def source(tmp_path: Path, room_cloud: PointCloud, tiny_weights: Path) -> dict[str, Any]:
     """Arguments of a build of some 20 submaps."""
-    write_ply(tmp_path / "room.ply", *room_cloud)
+    write_ply(tmp_path / "room.ply", room_cloud)
     write_trajectory(tmp_path / "views.tum", range(len(VIEWS)), VIEWS)
     return {
         "source": tmp_path / "room.ply",
@@ -43,8 +44,8 @@ def source(tmp_path: Path, room_cloud: tuple[np.ndarray, np.ndarray], tiny_weigh
 
 def same(a: PointMap, b: PointMap) -> bool:
     return (
-        np.array_equal(a.points, b.points)
-        and np.array_equal(a.map_from_submap, b.map_from_submap)
+        np.array_equal(a.cloud.points, b.cloud.points)
+        and np.array_equal(a.views, b.views)
         and all(
             torch.equal(getattr(p, name), getattr(q, name))
             for p, q in zip(a.submaps, b.submaps, strict=True)
@@ -134,10 +135,8 @@ def test_a_full_disk_keeps_what_is_done(source: dict[str, Any], monkeypatch: pyt
     assert all("000000" not in path.name for path in parts)
 
 
-def test_a_build_that_cannot_work_leaves_nothing(
-    source: dict[str, Any], room_cloud: tuple[np.ndarray, np.ndarray]
-) -> None:
-    write_ply(source["source"], room_cloud[0])
+def test_a_build_that_cannot_work_leaves_nothing(source: dict[str, Any], room_cloud: PointCloud) -> None:
+    write_ply(source["source"], PointCloud(room_cloud.points))
     with pytest.raises(InputError, match="rgb"):
         build_map(**source)
     assert not source["out"].exists() and leftovers(source["out"].parent) == []

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import transform_points
-from diff2i2p_core.io.clouds import Cloud
 from diff2i2p_core.mapping.build import map_from_views, model_for_map
 from diff2i2p_core.mapping.join import join_maps
 from diff2i2p_core.mapping.map_file import PointMap, load_map, save_map
@@ -17,13 +17,13 @@ from diff2i2p_core.mapping.viewpoints import looking
 
 
 @pytest.fixture(scope="module")
-def maps(tiny_weights: Path, room_cloud: tuple[np.ndarray, np.ndarray]) -> dict[str, PointMap]:
+def maps(tiny_weights: Path, room_cloud: PointCloud) -> dict[str, PointMap]:
     """Two maps of the room from different places."""
     model, info = model_for_map(tiny_weights, "room")
     views = [looking(np.array([2, y, 1.2]), 0.5, 0.1) for y in (1.0, 2.0, 2.8)]
     return {
-        "a.map": map_from_views(Cloud(*room_cloud), np.array(views[:2]), model, info),
-        "b.map": map_from_views(Cloud(*room_cloud), np.array(views[2:]), model, replace(info, source="hall")),
+        "a.map": map_from_views(room_cloud, np.array(views[:2]), model, info),
+        "b.map": map_from_views(room_cloud, np.array(views[2:]), model, replace(info, source="hall")),
     }
 
 
@@ -36,10 +36,8 @@ def test_maps_of_one_frame_are_put_together(maps: dict[str, PointMap], tmp_path:
     save_map(joined, tmp_path / "all.map")
     for result in (joined, load_map(tmp_path / "all.map")):
         assert len(result.submaps) == 3 and result.info.source == "room + hall"
-        np.testing.assert_array_equal(result.points, np.concatenate([a.points, b.points]))
-        np.testing.assert_array_equal(
-            result.map_from_submap, np.concatenate([a.map_from_submap, b.map_from_submap])
-        )
+        np.testing.assert_array_equal(result.cloud.points, np.concatenate([a.cloud.points, b.cloud.points]))
+        np.testing.assert_array_equal(result.views, np.concatenate([a.views, b.views]))
         for got, wanted in zip(result.submaps, [*a.submaps, *b.submaps], strict=True):
             assert torch.equal(got.points, wanted.points)
             assert torch.equal(got.patches[:, : wanted.patches.shape[1]], wanted.patches)
@@ -49,18 +47,18 @@ def test_maps_of_one_frame_are_put_together(maps: dict[str, PointMap], tmp_path:
 def test_maps_apart_stand_side_by_side_along_x(maps: dict[str, PointMap]) -> None:
     a, b = maps.values()
     joined = join_maps({**maps, "c.map": b}, apart=7.0)
-    first, second, third = np.split(joined.points, [len(a.points), len(a.points) + len(b.points)])
-    np.testing.assert_array_equal(first, a.points)
+    first, second, third = np.split(joined.cloud.points, [len(a.cloud), len(a.cloud) + len(b.cloud)])
+    np.testing.assert_array_equal(first, a.cloud.points)
     assert second[:, 0].min() - first[:, 0].max() == pytest.approx(7, abs=1e-4)
     assert third[:, 0].min() - second[:, 0].max() == pytest.approx(7, abs=1e-4)
-    np.testing.assert_array_equal(second[:, 1:], b.points[:, 1:])
+    np.testing.assert_array_equal(second[:, 1:], b.cloud.points[:, 1:])
     # submaps move with their map
-    shift = second[0, 0] - b.points[0, 0]
-    seen = transform_points(joined.map_from_submap[2], joined.submaps[2].points)
-    wanted = transform_points(b.map_from_submap[0], b.submaps[0].points)
+    shift = second[0, 0] - b.cloud.points[0, 0]
+    seen = transform_points(joined.views[2], joined.submaps[2].points)
+    wanted = transform_points(b.views[0], b.submaps[0].points)
     np.testing.assert_allclose(seen - wanted, np.tile([shift, 0, 0], (len(seen), 1)), atol=1e-4)
     assert "7 m apart" in joined.info.source
-    assert b.map_from_submap[0, 0, 3] == pytest.approx(2)  # the given map is as it was
+    assert b.views[0, 0, 3] == pytest.approx(2)  # the given map is as it was
 
 
 def test_maps_that_do_not_fit_are_refused(maps: dict[str, PointMap]) -> None:
@@ -75,5 +73,10 @@ def test_maps_that_do_not_fit_are_refused(maps: dict[str, PointMap]) -> None:
 
 def test_colours_stay_where_all_have_them(maps: dict[str, PointMap]) -> None:
     a, b = maps.values()
-    assert join_maps(maps).colors is not None
-    assert join_maps({"a.map": a, "b.map": replace(b, colors=None)}).colors is None
+    grey = replace(b, cloud=PointCloud(b.cloud.points, intensity=b.cloud.points[:, 0].astype(np.uint8)))
+    bright = replace(a, cloud=replace(a.cloud, intensity=np.full(len(a.cloud), 9, np.uint8)))
+    assert join_maps(maps).cloud.colors is not None
+    assert join_maps({"a.map": a, "b.map": grey}).cloud.attributes == {}
+    joined = join_maps({"a.map": bright, "b.map": grey}).cloud
+    assert joined.colors is None and joined.intensity is not None
+    np.testing.assert_array_equal(joined.intensity[len(a.cloud) :], grey.cloud.intensity)

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import compose
-from diff2i2p_core.io.clouds import Cloud
 from diff2i2p_core.mapping.build import map_from_views, model_for_map
 from diff2i2p_core.mapping.map_file import FORMAT, PointMap, load_info, load_map, save_map
 from diff2i2p_core.mapping.packed import pack
@@ -17,20 +17,20 @@ from diff2i2p_core.mapping.viewpoints import looking
 
 
 @pytest.fixture(scope="module")
-def point_map(tiny_weights: Path, room_cloud: tuple[np.ndarray, np.ndarray]) -> PointMap:
+def point_map(tiny_weights: Path, room_cloud: PointCloud) -> PointMap:
     model, info = model_for_map(tiny_weights, "room")
     views = np.array([looking(np.array([2, 1.0, 1.2]), yaw, 0.1) for yaw in (0.0, 1.5, 3.0)])
-    return map_from_views(Cloud(*room_cloud), views, model, info)
+    return map_from_views(room_cloud, views, model, info)
 
 
 def test_what_is_saved_is_loaded(point_map: PointMap, tmp_path: Path) -> None:
     save_map(point_map, tmp_path / "room.map")
     loaded = load_map(tmp_path / "room.map")
     assert loaded.info == point_map.info
-    np.testing.assert_array_equal(loaded.points, point_map.points)
-    assert loaded.colors is not None and point_map.colors is not None
-    np.testing.assert_array_equal(loaded.colors, point_map.colors)
-    np.testing.assert_array_equal(loaded.map_from_submap, point_map.map_from_submap)
+    np.testing.assert_array_equal(loaded.cloud.points, point_map.cloud.points)
+    assert loaded.cloud.colors is not None and point_map.cloud.colors is not None
+    np.testing.assert_array_equal(loaded.cloud.colors, point_map.cloud.colors)
+    np.testing.assert_array_equal(loaded.views, point_map.views)
     assert len(loaded.submaps) == len(point_map.submaps) == 3
     for a, b in zip(loaded.submaps, point_map.submaps, strict=True):
         torch.testing.assert_close(a.points, b.points)
@@ -41,7 +41,7 @@ def test_what_is_saved_is_loaded(point_map: PointMap, tmp_path: Path) -> None:
         assert torch.equal(a.patches[:, :width], b.patches)
         assert (a.patches[:, width:] == len(a.points)).all()
     info, counts = load_info(tmp_path / "room.map")
-    assert info == point_map.info and counts["submaps"] == 3 and counts["points"] == len(point_map.points)
+    assert info == point_map.info and counts["submaps"] == 3 and counts["points"] == len(point_map.cloud)
 
 
 def test_a_file_gives_submaps_only_when_asked(point_map: PointMap, tmp_path: Path) -> None:
@@ -111,11 +111,9 @@ def test_lengths_that_do_not_add_up_are_refused(point_map: PointMap, tmp_path: P
         load_map(tmp_path / "less.map")
 
 
-def test_views_that_see_nothing_are_left_out(
-    tiny_weights: Path, room_cloud: tuple[np.ndarray, np.ndarray]
-) -> None:
+def test_views_that_see_nothing_are_left_out(tiny_weights: Path, room_cloud: PointCloud) -> None:
     model, info = model_for_map(tiny_weights, "room")
     inside, away = looking(np.array([2, 1.0, 1.2]), 0.0, 0.1), compose(np.eye(3), [0, 0, 90])
-    assert len(map_from_views(Cloud(*room_cloud), np.array([away, inside]), model, info).submaps) == 1
+    assert len(map_from_views(room_cloud, np.array([away, inside]), model, info).submaps) == 1
     with pytest.raises(InputError, match="room: none of 1 views"):
-        map_from_views(Cloud(*room_cloud), np.array([away]), model, info)
+        map_from_views(room_cloud, np.array([away]), model, info)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import is_rigid
 from diff2i2p_core.mapping.viewpoints import CLEARANCE, looking, rotation_from_z_up, sample_viewpoints
 
@@ -17,10 +18,10 @@ def test_a_camera_looks_where_it_is_told() -> None:
 
 
 @pytest.mark.parametrize("up", ["x", "y", "z", "-x", "-y", "-z"])
-def test_viewpoints_are_in_the_rooms_free_space(room_cloud: tuple[np.ndarray, np.ndarray], up: str) -> None:
+def test_viewpoints_are_in_the_rooms_free_space(room_cloud: PointCloud, up: str) -> None:
     map_from_level = rotation_from_z_up(up)
     assert np.isclose(np.linalg.det(map_from_level), 1)
-    points = (room_cloud[0] @ map_from_level.T).astype(np.float32)
+    points = (room_cloud.points @ map_from_level.T).astype(np.float32)
     views = sample_viewpoints(points, up=up)
     assert len(views) >= 30 and all(is_rigid(view) for view in views)
     level = views[:, :3, 3] @ map_from_level

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.models.config import (
     FusionConfig,
     ImageConfig,
@@ -32,7 +33,7 @@ def cloud(seed: int, config: ModelConfig, count: int = 1500) -> tuple[PointPyram
     points = rng.uniform([-1, -1, 1], [1, 1, 2], (count, 3)).astype(np.float32)
     colors = rng.integers(0, 255, (count, 3), dtype=np.uint8)
     pyramid = build_pyramid(points, config.points.voxel, config.points.neighbor_limits)
-    return pyramid, point_tensor(points, config, colors)
+    return pyramid, point_tensor(PointCloud(points, colors), config)
 
 
 @pytest.mark.parametrize(("height", "width"), [(240, 320), (256, 320), (100, 130), (64, 64)])
@@ -92,8 +93,9 @@ def test_released_architecture_in_both_modes(mode: str) -> None:
     points = rng.uniform([-0.5, -0.5, 1], [0.5, 0.5, 1.4], (800, 3)).astype(np.float32)
     pyramid = build_pyramid(points, config.points.voxel, config.points.neighbor_limits)
     depth = torch.rand(1, 3, 80, 160) if mode == "rgbd" else None
+    features = point_tensor(PointCloud(points), config)
     with torch.inference_mode():
-        (found,) = network(torch.randn(1, 1, 80, 160), pyramid, point_tensor(points, config), depth)
+        (found,) = network(torch.randn(1, 1, 80, 160), pyramid, features, depth)
     assert found.offsets is not None and found.offsets.shape == (len(found), 3)
 
 

@@ -11,8 +11,8 @@ import torch
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.depth import back_project
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import transform_points
-from diff2i2p_core.geometry.voxels import voxel_downsample
 from diff2i2p_core.models.config import lite_config
 from diff2i2p_core.pairs.pair import collate, true_points
 from diff2i2p_core.pairs.scene_pairs import PairSettings, ScenePairs
@@ -34,16 +34,14 @@ def scene() -> Scene:
         for (_, depth), pose in zip(frames, poses, strict=True)
     ]
     seen = np.concatenate([image[depth > 0] for image, depth in frames])
-    points, colors = voxel_downsample(np.concatenate(clouds).astype(np.float32), seen, 0.025)
-    assert colors is not None
+    cloud = PointCloud(np.concatenate(clouds).astype(np.float32), seen).thinned(0.025)
     return Scene(
         "room",
         camera,
         np.stack([image for image, _ in frames]),
         np.stack([(depth * 1000).astype(np.uint16) for _, depth in frames]),
         np.stack(poses),
-        points,
-        colors,
+        cloud,
     )
 
 
@@ -77,7 +75,7 @@ def test_pairs_cover_the_wanted_overlap(scene: Scene) -> None:
 
 
 def test_a_scene_whose_poses_are_wrong_is_named(scene: Scene) -> None:
-    away = replace(scene, points=scene.points + np.float32(100))
+    away = replace(scene, cloud=replace(scene.cloud, points=scene.cloud.points + np.float32(100)))
     with pytest.raises(InputError, match=r"scenes room: none of 20 draws overlaps by 0.3"):
         ScenePairs([away], [1.0], CONFIG)[0]
 

@@ -10,6 +10,7 @@ import pytest
 
 from diff2i2p_core.evaluation.trajectory import QueryResult, summarize
 from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import exp, transform_points
 from diff2i2p_core.geometry.submaps import SubmapSettings
 from diff2i2p_core.io.rgbd_folder import PosedFrames
@@ -29,7 +30,7 @@ def test_each_run_writes_its_files_and_no_stale_overlay(tmp_path: Path, localize
     points, _ = frames.points(frames[0])
     points = transform_points(frames[0].world_from_camera, points).astype(np.float32)
     info = MapInfo("frames", "none", "0" * 64, "mono", "rgb", SubmapSettings())
-    point_map = PointMap(info, points, None, np.empty((0, 4, 4)), [])
+    point_map = PointMap(info, PointCloud(points), np.empty((0, 4, 4)), [])
     results = []
     for index, number in enumerate(frames.numbers):
         pose = frames.pose(number)

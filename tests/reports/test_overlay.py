@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import compose, exp
 from diff2i2p_core.localization.result import Localization
 from diff2i2p_core.reports.overlay import live_picture, overlay, panel, render_map, visible_pixels
@@ -39,7 +40,7 @@ def test_the_rendered_map_shows_a_colour_where_its_point_projects() -> None:
     colors = np.array([[255, 0, 0]] * len(red) + [[0, 255, 0]] * len(green), np.uint8)
     map_from_camera = exp([0.1, -0.2, 0.05, 0.3, 0.1, -0.2])
     world = points @ map_from_camera[:3, :3].T.astype(np.float32) + map_from_camera[:3, 3].astype(np.float32)
-    image = render_map(CAMERA, map_from_camera, world.astype(np.float32), colors, VOXEL)
+    image = render_map(CAMERA, map_from_camera, PointCloud(world.astype(np.float32), colors), VOXEL)
     for x, channel in ((-0.3, 0), (0.3, 1)):
         (u, v), *_ = np.rint(CAMERA.project([[x, 0, 1.5]])[0]).astype(int)
         assert image[v, u, channel] == 255
@@ -67,8 +68,7 @@ def test_panel_has_three_parts_of_at_most_480_pixels(colored: bool) -> None:
         np.zeros((720, 960, 3), np.uint8),
         big,
         np.eye(4),
-        points,
-        colors,
+        PointCloud(points, colors),
         VOXEL,
         "caption",
         np.array([[480.0, 360]]),

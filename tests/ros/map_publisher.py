@@ -14,6 +14,7 @@ from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 
 from diff2i2p.clouds import cloud_message
+from diff2i2p_core.geometry.point_cloud import PointCloud
 
 rclpy.init()
 node = Node("map_publisher")
@@ -21,6 +22,6 @@ topic = node.create_publisher(
     PointCloud2, "map_cloud", QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 )
 points = np.arange(3 * int(sys.argv[1]), dtype=np.float32).reshape(-1, 3)
-topic.publish(cloud_message(points, None, Header(frame_id="map")))
+topic.publish(cloud_message(PointCloud(points), Header(frame_id="map")))
 with suppress(ExternalShutdownException):
     rclpy.spin(node)

@@ -31,6 +31,7 @@ from diff2i2p.node import LocalizationNode
 from diff2i2p.poses import stamp_from, stamped_transform
 from diff2i2p.transform_inputs import TransformInputs
 from diff2i2p.transforms import Buffer, StaticTransformBroadcaster, TransformBroadcaster
+from diff2i2p_core.geometry.point_cloud import PointCloud
 
 SERVICES = {kind.Request: kind for kind in (ChangeState, SetParametersAtomically, DescribeParameters)}
 CAMERA_FRAME = "camera_optical"
@@ -192,7 +193,7 @@ class Robot(Node):
         self.image.publish(image_message(number, stamp_ns))
 
     def send_cloud(self, points: np.ndarray, frame: str = "map") -> None:
-        self.cloud.publish(cloud_message(points, None, Header(frame_id=frame)))
+        self.cloud.publish(cloud_message(PointCloud(points), Header(frame_id=frame)))
 
     def send_transform(self, parent: str, child: str, stamp_ns: int, matrix: np.ndarray) -> None:
         self.broadcaster.sendTransform(stamped_transform(parent, child, stamp_from(stamp_ns), matrix))

@@ -8,9 +8,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from plain_map import PlainMap
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import exp
 from diff2i2p_core.localization.result import Localization
 
@@ -32,11 +34,10 @@ class ScriptedLocalizer:
     """Work on an image ends when it is set."""
 
     needs_depth = False
-    map_views = np.stack([truth(number) for number in range(256)])
-    map_voxel = 0.05
 
-    def __init__(self, points: np.ndarray, colors: np.ndarray | None, settings: Any) -> None:
-        self.map_points, self.map_colors, self.settings = points, colors, settings
+    def __init__(self, cloud: PointCloud, settings: Any) -> None:
+        self.map = PlainMap(cloud, np.stack([truth(number) for number in range(256)]))
+        self.settings = settings
         self.calls: list[SimpleNamespace] = []
 
     @classmethod
@@ -45,20 +46,19 @@ class ScriptedLocalizer:
     ) -> ScriptedLocalizer:
         if not map_path.exists():
             raise InputError(f"{map_path}: no such map; build one with `diff2i2p map build`")
-        return cls(np.ones((7, 3), np.float32), None, settings)
+        return cls(PointCloud(np.ones((7, 3), np.float32)), settings)
 
     @classmethod
     def from_cloud(
         cls,
-        points: np.ndarray,
-        colors: np.ndarray | None,
+        cloud: PointCloud,
         weights: str | None = None,
         *,
         device: str = "cpu",
         up: str = "z",
         settings: Any = None,
     ) -> ScriptedLocalizer:
-        return cls(points, colors, settings)
+        return cls(cloud, settings)
 
     def localize(
         self,

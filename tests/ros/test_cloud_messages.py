@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.geometry.point_cloud import PointCloud
 
 pytestmark = pytest.mark.ros
 pytest.importorskip("rclpy")
@@ -20,23 +21,23 @@ from diff2i2p.clouds import cloud_from_message, cloud_message
 
 
 @pytest.fixture
-def cloud() -> tuple[np.ndarray, np.ndarray]:
+def cloud() -> PointCloud:
     rng = np.random.default_rng(1)
-    return rng.normal(size=(50, 3)).astype(np.float32), rng.integers(0, 256, (50, 3), dtype=np.uint8)
+    points = rng.normal(size=(50, 3)).astype(np.float32)
+    return PointCloud(points, rng.integers(0, 256, (50, 3), dtype=np.uint8))
 
 
-def test_round_trip(cloud: tuple[np.ndarray, np.ndarray]) -> None:
-    points, colors = cloud
-    found, found_colors = cloud_from_message(cloud_message(points, colors, Header(frame_id="map")))
-    np.testing.assert_array_equal(found, points)
-    np.testing.assert_array_equal(found_colors, colors)
-    assert cloud_from_message(cloud_message(points, None, Header()))[1] is None
+def test_round_trip(cloud: PointCloud) -> None:
+    found = cloud_from_message(cloud_message(cloud, Header(frame_id="map")))
+    np.testing.assert_array_equal(found.points, cloud.points)
+    np.testing.assert_array_equal(found.colors, cloud.colors)
+    assert cloud_from_message(cloud_message(PointCloud(cloud.points), Header())).colors is None
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_organised_float64_with_padding(cloud: tuple[np.ndarray, np.ndarray], order: str) -> None:
+def test_organised_float64_with_padding(cloud: PointCloud, order: str) -> None:
     """Rows with padding, a foreign field first, doubles, either byte order."""
-    points = cloud[0].astype(np.float64)
+    points = cloud.points.astype(np.float64)
     layout: Any = {
         "names": list("xyz"),
         "formats": [order + "f8"] * 3,
@@ -53,17 +54,18 @@ def test_organised_float64_with_padding(cloud: tuple[np.ndarray, np.ndarray], or
         for axis, name in enumerate("xyz")
     ]
     message.data = rows.tobytes()
-    np.testing.assert_allclose(cloud_from_message(message)[0], cloud[0])
+    np.testing.assert_allclose(cloud_from_message(message).points, cloud.points)
 
 
-def test_missing_measurements_are_left_out(cloud: tuple[np.ndarray, np.ndarray]) -> None:
-    points, colors = cloud
+def test_missing_measurements_are_left_out(cloud: PointCloud) -> None:
+    points, colors = cloud.points, cloud.colors
+    assert colors is not None
     points[3, 1] = np.nan
     points[7, 0] = np.inf
-    found, found_colors = cloud_from_message(cloud_message(points, colors, Header()))
+    found = cloud_from_message(cloud_message(PointCloud(points, colors), Header()))
     kept = np.delete(np.arange(50), [3, 7])
-    np.testing.assert_array_equal(found, points[kept])
-    np.testing.assert_array_equal(found_colors, colors[kept])
+    np.testing.assert_array_equal(found.points, points[kept])
+    np.testing.assert_array_equal(found.colors, colors[kept])
 
 
 def _bad(change: str, message: PointCloud2) -> None:
@@ -105,8 +107,8 @@ def _bad(change: str, message: PointCloud2) -> None:
         ("gigabytes", "downsample"),
     ],
 )
-def test_absurd_clouds_are_named(cloud: tuple[np.ndarray, np.ndarray], change: str, words: str) -> None:
-    message = cloud_message(*cloud, Header())
+def test_absurd_clouds_are_named(cloud: PointCloud, change: str, words: str) -> None:
+    message = cloud_message(cloud, Header())
     _bad(change, message)
     with pytest.raises(InputError, match=words):
         cloud_from_message(message)

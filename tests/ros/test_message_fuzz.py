@@ -91,9 +91,9 @@ def test_camera_info(message: CameraInfo, rectified: bool) -> None:
 @given(message=anything.CLOUDS)
 def test_clouds(message: PointCloud2) -> None:
     with one_line():
-        points, colors = cloud_from_message(message)
-        assert np.isfinite(points).all() and 0 < len(points) <= message.width * message.height
-        assert colors is None or colors.shape == points.shape
+        cloud = cloud_from_message(message)
+        assert np.isfinite(cloud.points).all() and 0 < len(cloud) <= message.width * message.height
+        assert cloud.colors is None or cloud.colors.shape == cloud.points.shape
 
 
 @quick

@@ -20,6 +20,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage
 from std_msgs.msg import Header
 
 from diff2i2p.clouds import cloud_message
+from diff2i2p_core.geometry.point_cloud import PointCloud
 
 OK, WARN, ERROR = 0, 1, 2
 SECOND = 10**9
@@ -85,7 +86,7 @@ def test_bad_clouds_then_good(robot: Robot, launch_node: Callable[..., Any]) -> 
     robot.wait_status(ERROR, "holds no points")
     robot.send_cloud(points, frame="odom")
     robot.wait_status(ERROR, "it is in frame 'odom', the parameter map_frame is 'map'")
-    absurd = cloud_message(points, None, Header(frame_id="map"))
+    absurd = cloud_message(PointCloud(points), Header(frame_id="map"))
     absurd.fields[1].offset = 2**31
     robot.cloud.publish(absurd)
     assert robot.wait_status(ERROR, "field 'y'")["map_cloud_faults"] == "4"

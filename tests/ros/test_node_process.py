@@ -21,6 +21,7 @@ from std_msgs.msg import Header
 from diff2i2p.clouds import cloud_message
 from diff2i2p.poses import matrix_from_transform, stamp_from
 from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import rotation_error_deg, translation_error
 from diff2i2p_core.io.rgbd_folder import PosedFrames
 from diff2i2p_core.mapping.build_file import build_map
@@ -46,12 +47,12 @@ def test_a_cloud_becomes_the_map_of_the_real_localizer(
     robot: Robot,
     run_node: Callable[..., subprocess.Popen[str]],
     tiny_weights: Path,
-    room_cloud: tuple[np.ndarray, np.ndarray],
+    room_cloud: PointCloud,
 ) -> None:
     """Untrained weights find no pose, but everything on the way to the answer runs."""
-    points, colors = room_cloud
+    points = room_cloud.points
     corner = (points[:, 0] < 2) & (points[:, 1] < 2)  # few viewpoints, so that it takes seconds
-    robot.cloud.publish(cloud_message(points[corner], colors[corner], Header(frame_id="map")))
+    robot.cloud.publish(cloud_message(room_cloud.take(corner), Header(frame_id="map")))
     run_node(weights=tiny_weights, min_inliers=10_000)
     wait_for(lambda: robot.maps, "the map", timeout=60)
     assert 1000 < robot.maps[-1].width <= corner.sum()

@@ -19,6 +19,7 @@ from diff2i2p.pipeline import Job, Pipeline
 from diff2i2p.transforms import Buffer
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.localization.localizer import Localizer
 from diff2i2p_core.mapping.viewpoints import looking
 from diff2i2p_core.models.diff2i2p import Diff2I2P
@@ -36,13 +37,13 @@ def _image(pixels: np.ndarray, encoding: str) -> Image:
 
 
 def test_depth_reaches_a_network_that_needs_it(
-    tiny_weights: Path, room_cloud: tuple[np.ndarray, np.ndarray], tmp_path: Path
+    tiny_weights: Path, room_cloud: PointCloud, tmp_path: Path
 ) -> None:
     """And without it, one clear fault; untrained weights find no pose."""
     config = read_config(tiny_weights)[0].model_copy(update={"mode": "rgbd", "name": "tiny-rgbd"})
     save_model(Diff2I2P(config), tmp_path / "rgbd.safetensors")
     view = looking(np.array([2, 1.0, 1.2]), -1.5, 0.1)
-    localizer = Localizer.from_cloud(*room_cloud, weights=tmp_path / "rgbd.safetensors", views=view[None])
+    localizer = Localizer.from_cloud(room_cloud, weights=tmp_path / "rgbd.safetensors", views=view[None])
     health = Health(parameters=Parameters(), state="active", map="the room")
     health.needs_depth = localizer.needs_depth
     assert health.judge()[1] == DEPTH_MISSING

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from diff2i2p_core.geometry.voxels import voxel_downsample
+from diff2i2p_core.geometry.voxels import voxel_means
 from diff2i2p_core.ops.grid import grid_subsample
 from diff2i2p_core.ops.neighbors import DenseSearch, neighbor_search
 from diff2i2p_core.ops.pyramid import build_pyramid, pack_pyramids
@@ -74,13 +74,13 @@ def test_nothing_is_near_an_empty_cloud(kernel_device: str) -> None:
 
 
 @pytest.mark.parametrize("ops", ["triton", "torch"])
-def test_means_are_those_of_voxel_downsample(
+def test_means_are_those_of_voxel_means(
     kernel_device: str, monkeypatch: pytest.MonkeyPatch, ops: str
 ) -> None:
     monkeypatch.setenv("DIFF2I2P_OPS", ops)
     points = clouds(300, 100)
     means, lengths = grid_subsample(points.to(kernel_device), 1.7, [300, 0, 100])
-    expected = [voxel_downsample(part.numpy(), None, 1.7)[0] for part in (points[:300], points[300:])]
+    expected = [voxel_means(part.numpy(), 1.7) for part in (points[:300], points[300:])]
     assert lengths == [len(expected[0]), 0, len(expected[1])]
     np.testing.assert_allclose(means.cpu(), np.concatenate(expected), rtol=1e-7, atol=0)
 

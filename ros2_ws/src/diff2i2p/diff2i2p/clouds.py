@@ -1,16 +1,16 @@
-"""PointCloud2 messages to points and colours, and back."""
+"""PointCloud2 messages to point clouds, and back."""
 
 from __future__ import annotations
 
 import zlib
 
 import numpy as np
-from numpy.typing import NDArray
 from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Header
 
 from diff2i2p.headers import check_frame
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.messages import clouds
 
 
@@ -20,14 +20,14 @@ def check_cloud(message: PointCloud2) -> None:
     clouds.check_cloud(message, "map cloud")
 
 
-def cloud_from_message(message: PointCloud2) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
-    """Points (N, 3) in the message's frame and colours (N, 3) RGB, or None without a field rgb or rgba."""
+def cloud_from_message(message: PointCloud2) -> PointCloud:
+    """In the message's frame."""
     check_frame(message.header.frame_id, "map cloud")
-    points, colors = clouds.cloud_of(message, "map cloud")
-    if not len(points):
+    cloud = clouds.cloud_of(message, "map cloud")
+    if not len(cloud):
         count = message.width * message.height
         raise InputError(f"map cloud: none of its {count} points is finite; publish a cloud with points")
-    return points, colors
+    return cloud
 
 
 def content_of(message: PointCloud2) -> int:
@@ -37,10 +37,9 @@ def content_of(message: PointCloud2) -> int:
     return hash((layout, zlib.crc32(m.data)))
 
 
-def cloud_message(
-    points: NDArray[np.float32], colors: NDArray[np.uint8] | None, header: Header
-) -> PointCloud2:
-    """Points (N, 3) and colours (N, 3) RGB as a little-endian PointCloud2 as RViz and PCL read it."""
+def cloud_message(cloud: PointCloud, header: Header) -> PointCloud2:
+    """A little-endian PointCloud2, with a field rgb where there are colours, as RViz and PCL read it."""
+    points, colors = cloud.points, cloud.colors
     names = ["x", "y", "z"] if colors is None else ["x", "y", "z", "rgb"]
     table = np.empty(len(points), dtype=[(name, "<u4" if name == "rgb" else "<f4") for name in names])
     for axis, name in enumerate("xyz"):

@@ -21,6 +21,7 @@ from diff2i2p.pipeline import Job, Result
 from diff2i2p.poses import nanoseconds, stamp_from
 from diff2i2p.qos import OVERRIDABLE, OVERRIDABLE_LATCHED, latched_qos, output_qos
 from diff2i2p.transforms import TransformBroadcaster
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.localization.tracker import Localizing
 
 
@@ -107,13 +108,13 @@ class Outputs:
         """Takes tens of milliseconds where somebody looks: to be called when the rest has gone out."""
         stamp = job.message.header.stamp
         if self._inliers.get_subscription_count():
-            points = result.found.inlier_points.astype(np.float32)
-            self._inliers.publish(cloud_message(points, None, Header(frame_id=map_frame, stamp=stamp)))
+            points = PointCloud(result.found.inlier_points.astype(np.float32))
+            self._inliers.publish(cloud_message(points, Header(frame_id=map_frame, stamp=stamp)))
         if self._debug_image.get_subscription_count():
             from diff2i2p_core.reports.overlay import live_picture
 
             picture = live_picture(
-                result.found, result.image, result.camera, localizer.map_points, localizer.map_voxel
+                result.found, result.image, result.camera, localizer.map.cloud.points, localizer.map.spacing
             )
             height, width = picture.shape[:2]
             message = Image(height=height, width=width, encoding="rgb8", step=3 * width)
@@ -123,7 +124,7 @@ class Outputs:
 
     def publish_map(self, localizer: Localizing, map_frame: str) -> None:
         header = Header(frame_id=map_frame, stamp=self._node.get_clock().now().to_msg())
-        self._map.publish(cloud_message(localizer.map_points, localizer.map_colors, header))
+        self._map.publish(cloud_message(localizer.map.cloud, header))
 
     def _create(
         self, kind: type, topic: str, qos: QoSProfile, options: QoSOverridingOptions = OVERRIDABLE

@@ -23,6 +23,7 @@ from diff2i2p.parameters import Parameters
 from diff2i2p.poses import nanoseconds
 from diff2i2p.transforms import TransformException
 from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import invert
 from diff2i2p_core.localization.tracker import Localizing, Tracker
 
@@ -45,8 +46,7 @@ class LocalizerClass(Protocol):
 
     def from_cloud(
         self,
-        points: NDArray[np.float32],
-        colors: NDArray[np.uint8] | None,
+        cloud: PointCloud,
         weights: str | None = None,
         *,
         device: str = "cpu",
@@ -126,12 +126,12 @@ class Pipeline:
     def build_map(self, message: PointCloud2) -> None:
         """Make the map from a cloud. The former map stays in use if the cloud is refused (InputError)."""
         p = self.parameters
-        points, colors = cloud_from_message(message)
+        cloud = cloud_from_message(message)
         settings = p.localizer_settings()
         localizer = self._class.from_cloud(
-            points, colors, p.weights or None, device=p.device, up=p.map_up, settings=settings
+            cloud, p.weights or None, device=p.device, up=p.map_up, settings=settings
         )
-        self.use(localizer, f"cloud of {len(points)} points")
+        self.use(localizer, f"cloud of {len(cloud)} points")
 
     def process(self, job: Job, now: int | None = None) -> Result | None:
         """Localize one image at the time `now` (nanoseconds, of the image's clock); None without a map.
@@ -219,7 +219,7 @@ class Pipeline:
             self._tracker, self._initial = Tracker(localizer, p.tracker_settings()), None
         self._health.map = source
         self._health.mended("map_cloud", "map_file")
-        self._health.values["map_points"] = str(len(localizer.map_points))
+        self._health.values["map_points"] = str(len(localizer.map.cloud))
         self._health.needs_depth = localizer.needs_depth
 
     def _restart(self, map_from_body: Matrix | None) -> None:

@@ -252,7 +252,7 @@ class Session:
         if self.pipeline.localizer is None:
             use = f"no map file is given: waiting for a cloud on {resolve('map_cloud')}"
         else:
-            use = f"map {self._health.map} of {len(self.pipeline.localizer.map_points)} points"
+            use = f"map {self._health.map} of {len(self.pipeline.localizer.map.cloud)} points"
         if self._announced:
             log.info(f"now {use}")
         elif self._inputs is not None:
