@@ -11,6 +11,7 @@ from rclpy.task import Future
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 
+from diff2i2p.answers import Answer, Answers, ready
 from diff2i2p.clouds import check_cloud, content_of
 from diff2i2p.diagnostics import Diagnostics, in_words
 from diff2i2p.frames import Frames
@@ -22,7 +23,6 @@ from diff2i2p.pipeline import Job, LocalizerClass, Pipeline
 from diff2i2p.pose_file import PoseFile
 from diff2i2p.poses import matrix_from_pose
 from diff2i2p.qos import OVERRIDABLE, OVERRIDABLE_LATCHED, latched_qos, on_mismatch, output_qos
-from diff2i2p.services import Answer, Answers, ready
 from diff2i2p.transform_inputs import TransformInputs
 from diff2i2p.transforms import Buffer, TransformBroadcaster
 from diff2i2p.worker import Worker
