@@ -46,6 +46,8 @@ ROS_MODULES = (
     r"|\w+_msgs|rcl_interfaces|rosbag2_py|tf_transformations)"
 )
 MAX_FILE = 50 * 2**20
+MAX_LINES = 300
+"""Of a Python file: one subject."""
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -186,3 +188,10 @@ def test_every_dependency_is_pinned() -> None:
 
 def test_no_tracked_file_is_large() -> None:
     assert [str(path) for path in tracked() if path.stat().st_size > MAX_FILE] == []
+
+
+def test_no_python_file_is_long() -> None:
+    lines = {
+        path: len(path.read_text(encoding="utf-8").splitlines()) for path in tracked() if path.suffix == ".py"
+    }
+    assert [f"{path.relative_to(REPO)}: {count}" for path, count in lines.items() if count > MAX_LINES] == []
