@@ -198,7 +198,7 @@ def test_a_map_file_gives_the_same_answer_and_knows_its_weights(
 
 
 def test_bad_images_are_refused(localizer: Localizer) -> None:
-    with pytest.raises(InputError, match="image is 160x120, the camera says 320x240"):
+    with pytest.raises(InputError, match="image: 160x120 pixels, but the calibration is for 320x240"):
         localizer.localize(IMAGE[::2, ::2], CAMERA)
     with pytest.raises(InputError, match="uint8 RGB"):
         localizer.localize(IMAGE[..., 0], CAMERA)
@@ -250,7 +250,7 @@ def test_weights_of_rgbd_mode_need_the_depth(
     assert localizer.localize(IMAGE, CAMERA, depth=depth).reason
     with pytest.raises(InputError, match="'tiny-rgbd' need the query's depth"):
         localizer.localize(IMAGE, CAMERA)
-    with pytest.raises(InputError, match="depth is 160x120"):
+    with pytest.raises(InputError, match="depth: 160x120 pixels, but the calibration is for 320x240"):
         localizer.localize(IMAGE, CAMERA, depth=depth[::2, ::2])
 
 
