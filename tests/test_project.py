@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -45,22 +46,43 @@ ROS_MODULES = (
     r"|\w+_msgs|rcl_interfaces|rosbag2_py|tf_transformations)"
 )
 MAX_FILE = 50 * 2**20
+MAX_LINES = 300
+"""Of a Python file: one subject."""
 
 
 def imports(path: Path) -> Iterator[str]:
     """Full names of all modules that a file imports, also inside functions and for type checking."""
-    package = list(path.relative_to(CORE.parent).parent.parts) if path.is_relative_to(CORE) else []
     for statement in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
         if isinstance(statement, ast.Import):
             yield from (alias.name for alias in statement.names)
         elif isinstance(statement, ast.ImportFrom):
-            base = package[: len(package) - statement.level + 1] if statement.level else []
-            module = ".".join([*base, *([statement.module] if statement.module else [])])
-            yield from (f"{module}.{alias.name}" for alias in statement.names)
+            assert not statement.level, f"{path}: a relative import; write the full name"
+            yield from (f"{statement.module}.{alias.name}" for alias in statement.names)
 
 
 def sources(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.py"))
+
+
+def modules(package: Path) -> dict[str, Path]:
+    """The files of a package by the names of their modules."""
+    names = {path: path.relative_to(package.parent).with_suffix("").parts for path in sources(package)}
+    return {".".join(parts).removesuffix(".__init__"): path for path, parts in names.items()}
+
+
+def circle(package: Path) -> list[str]:
+    """Modules of a package that import each other in a circle; empty if there is no circle."""
+    files = modules(package)
+    graph = {
+        # A name is a module's, or of something in a module.
+        module: {name if name in files else name.rpartition(".")[0] for name in imports(path)} & files.keys()
+        for module, path in files.items()
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return [str(module) for module in error.args[1]]
+    return []
 
 
 def tracked() -> list[Path]:
@@ -87,6 +109,31 @@ def test_imports_run_downwards_only() -> None:
             if package == "diff2i2p_core" and target in LAYERS and LAYERS.index(target) < LAYERS.index(part):
                 upwards.append(f"{path.relative_to(REPO)} imports {name}")
     assert not upwards
+
+
+@pytest.mark.parametrize("package", [CORE, NODE], ids=["core", "node"])
+def test_files_import_each_other_in_no_circle(package: Path) -> None:
+    assert circle(package) == []
+
+
+@pytest.mark.parametrize(
+    "closing",
+    [
+        "from pack.one import f",
+        "def g():\n    import pack.one",
+        "if TYPE_CHECKING:\n    from pack import one",
+    ],
+    ids=["module", "function", "type checking"],
+)
+def test_a_circle_of_files_is_found(tmp_path: Path, closing: str) -> None:
+    """The rule above can fail."""
+    package = tmp_path / "pack"
+    (package / "part").mkdir(parents=True)
+    (package / "one.py").write_text("from pack.part.two import g\n")
+    (package / "part/two.py").write_text("import json\n")
+    assert circle(package) == []
+    (package / "part/two.py").write_text(f"{closing}\n")
+    assert set(circle(package)) == {"pack.one", "pack.part.two"}
 
 
 def test_the_core_imports_no_ros_module() -> None:
@@ -141,3 +188,10 @@ def test_every_dependency_is_pinned() -> None:
 
 def test_no_tracked_file_is_large() -> None:
     assert [str(path) for path in tracked() if path.stat().st_size > MAX_FILE] == []
+
+
+def test_no_python_file_is_long() -> None:
+    lines = {
+        path: len(path.read_text(encoding="utf-8").splitlines()) for path in tracked() if path.suffix == ".py"
+    }
+    assert [f"{path.relative_to(REPO)}: {count}" for path, count in lines.items() if count > MAX_LINES] == []

@@ -17,8 +17,9 @@ from diff2i2p_core.benchmarks.training import densify_work, splat_work, z_buffer
 from diff2i2p_core.models.config import released_config
 from diff2i2p_core.ops.backend import VARIABLE
 from diff2i2p_core.ops.grid import grid_subsample
-from diff2i2p_core.ops.kpconv import KERNEL_SIZE, Neighborhood, kernel_disposition, kpconv
+from diff2i2p_core.ops.kpconv import kernel_disposition, kpconv
 from diff2i2p_core.ops.mutual import mutual_matches
+from diff2i2p_core.ops.neighborhood import KERNEL_SIZE, Neighborhood
 from diff2i2p_core.ops.neighbors import neighbor_search
 from diff2i2p_core.ops.pyramid import PointPyramid, build_pyramid
 

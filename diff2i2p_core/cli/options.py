@@ -52,11 +52,7 @@ def parse_camera(text: str, image: NDArray[np.uint8]) -> Camera:
         matrix = read_matrix(Path(text), (3, 3), "give an existing file", "give a camera matrix")
         return Camera.from_matrix(matrix, width, height)
     camera = Camera.from_yaml(text)
-    if (camera.width, camera.height) != (width, height):
-        raise InputError(
-            f"{text}: is for {camera.width}x{camera.height} images, this one is {width}x{height}; "
-            "give the calibration of this image"
-        )
+    camera.check_size(image.shape, f"image, with the camera {text}")
     return camera
 
 

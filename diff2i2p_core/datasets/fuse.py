@@ -80,10 +80,6 @@ def write_window(
 
 
 def _check_size(recording: Recording, frame: Frame) -> None:
-    camera = recording.camera
+    where = f"{recording.scene}/{recording.sequence}"
     for what, shape in (("image", frame.image.shape), ("depth", frame.depth.shape)):
-        if shape[:2] != (camera.height, camera.width):
-            raise InputError(
-                f"{recording.scene}/{recording.sequence}: {what} of frame {frame.number} is "
-                f"{shape[1]}x{shape[0]}, its camera {camera.width}x{camera.height}; mend or remove the frame"
-            )
+        recording.camera.check_size(shape, f"{where}: {what} of frame {frame.number}")

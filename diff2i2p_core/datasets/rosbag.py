@@ -177,7 +177,7 @@ class _Writer:
             return
         where = f"{self.bag}: image {frame.number}"
         pixels = image_of(image, where)
-        self._check_size(pixels.shape, self.camera, where)
+        self.camera.check_size(pixels.shape, where)
         if not self.camera.is_distorted and bytes(image.data[:3]) == b"\xff\xd8\xff":
             with atomic_path(self.folder / f"{name}.color.jpg") as path:
                 path.write_bytes(bytes(image.data))
@@ -198,17 +198,10 @@ class _Writer:
             points: NDArray[Any] = cloud_of(message, where).points
         else:
             depth = depth_of(message, where)
-            self._check_size(depth.shape, self.depth_camera, where)
+            self.depth_camera.check_size(depth.shape, where)
             depth = rectify_depth(depth, self.depth_camera)
             if frame.camera_from_depth is None:
                 return depth
             points = back_project(depth, self.depth_camera)[depth > 0]
         assert frame.camera_from_depth is not None
         return z_buffer(transform_points(frame.camera_from_depth, points), pinhole)
-
-    def _check_size(self, shape: tuple[int, ...], camera: Camera, where: str) -> None:
-        if shape[:2] != (camera.height, camera.width):
-            raise InputError(
-                f"{where}: is {shape[1]}x{shape[0]}, its camera_info says {camera.width}x{camera.height}; "
-                "give the right --camera-info or --depth"
-            )

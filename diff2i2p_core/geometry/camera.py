@@ -88,6 +88,18 @@ class Camera:
         camera = cls.from_matrix(k, *size)
         return replace(camera, distortion_model=model, distortion=distortion)
 
+    def check_size(self, shape: tuple[int, ...], what: str) -> None:
+        """Refuse an image, or a depth image, of `shape` (H, W, ...) that is not of this camera's size.
+
+        The InputError begins with `what`.
+        """
+        height, width = shape[:2]
+        if (width, height) != (self.width, self.height):
+            raise InputError(
+                f"{what}: {width}x{height} pixels, but the calibration is for {self.width}x{self.height}; "
+                "give an image and a calibration of the same size"
+            )
+
     def scaled_to(self, width: int, height: int) -> Camera:
         """The camera of the same view resampled to another size (pixel centres at integers)."""
         sx, sy = width / self.width, height / self.height

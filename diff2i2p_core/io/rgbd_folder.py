@@ -91,11 +91,7 @@ class PosedFrames:
     def _camera(self, name: str, width: int, height: int) -> Camera:
         if name == "camera-intrinsics.txt" and (self.folder / "camera.yaml").exists():
             camera = Camera.from_yaml(self.folder / "camera.yaml")
-            if (camera.width, camera.height) != (width, height):
-                raise InputError(
-                    f"{self.folder / 'camera.yaml'}: says {camera.width}x{camera.height}, the images are "
-                    f"{width}x{height}; give the calibration of these images"
-                )
+            camera.check_size((height, width), f"{self.folder}: images, with camera.yaml")
             return camera
         return Camera.from_matrix(self._matrix(name, (3, 3)), width, height)
 

@@ -111,23 +111,15 @@ class BagCamera:
         """Image (H, W, 3) RGB and depth (H, W) in metres without lens distortion, and their camera."""
         where = f"{self.path}: image {image.number}"
         pixels = image_of(image.message, where)
-        self._check_size(pixels.shape, where)
+        self.calibration.check_size(pixels.shape, f"{where}, with {self.info_topic}")
         depth = None
         if image.depth is not None:
             where = f"{self.path}: depth of image {image.number}"
             metres = depth_of(image.depth, where)
-            self._check_size(metres.shape, where)
+            self.calibration.check_size(metres.shape, f"{where}, with {self.info_topic}")
             depth = rectify_depth(metres, self.calibration)
         rectified = np.asarray(self.calibration.rectify(pixels), np.uint8)
         return rectified, self.calibration.undistorted(), depth
-
-    def _check_size(self, shape: tuple[int, ...], where: str) -> None:
-        camera = self.calibration
-        if shape[:2] != (camera.height, camera.width):
-            raise InputError(
-                f"{where}: is {shape[1]}x{shape[0]}, {self.info_topic} says {camera.width}x{camera.height}; "
-                "give the right --image, --camera-info or --depth"
-            )
 
     def _partners(self) -> dict[int, int]:
         """The stamp of the depth that goes with an image's stamp; images without one are missing."""

@@ -30,11 +30,7 @@ def input_camera(camera: Camera, config: ModelConfig) -> Camera:
 
 def input_image(image: NDArray[np.uint8], camera: Camera, config: ModelConfig) -> NDArray[np.uint8]:
     """(H, W, 3) of `camera` resampled to the network's input size."""
-    if image.shape[:2] != (camera.height, camera.width):
-        raise InputError(
-            f"image is {image.shape[1]}x{image.shape[0]}, the camera says {camera.width}x{camera.height}; "
-            "give the calibration of this image"
-        )
+    camera.check_size(image.shape, "image")
     target = input_camera(camera, config)
     if (target.width, target.height) == (camera.width, camera.height):
         return image
@@ -54,11 +50,7 @@ def image_tensor(image: NDArray[np.uint8], camera: Camera, config: ModelConfig) 
 
 def input_depth(depth: NDArray[np.float32], camera: Camera, config: ModelConfig) -> NDArray[np.float32]:
     """(H, W) metres registered to the image, resampled to the network's input size."""
-    if depth.shape != (camera.height, camera.width):
-        raise InputError(
-            f"depth is {depth.shape[1]}x{depth.shape[0]}, the image {camera.width}x{camera.height}; "
-            "register it"
-        )
+    camera.check_size(depth.shape, "depth")
     target = input_camera(camera, config)
     if target is camera:
         return depth

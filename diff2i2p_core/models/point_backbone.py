@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from diff2i2p_core.models.config import PointConfig
 from diff2i2p_core.models.layers import PackedGroupNorm, leaky_relu
 from diff2i2p_core.ops.gather import interpolate, interpolation_weights, max_pool
-from diff2i2p_core.ops.kpconv import KERNEL_SIZE, Neighborhood, kernel_disposition, kpconv
+from diff2i2p_core.ops.kpconv import kernel_disposition, kpconv
+from diff2i2p_core.ops.neighborhood import KERNEL_SIZE, Neighborhood
 from diff2i2p_core.ops.pyramid import PointPyramid
 
 

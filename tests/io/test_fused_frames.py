@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.geometry.fusion import without_edges
 from diff2i2p_core.geometry.se3 import compose
 from diff2i2p_core.io.fused_frames import fuse_frames
 from diff2i2p_core.io.rgbd_folder import PosedFrames
@@ -51,11 +50,3 @@ def test_voxels_seen_once_are_dropped(flat_wall: PosedFrames) -> None:
 def test_missing_frame_is_named(flat_wall: PosedFrames) -> None:
     with pytest.raises(InputError, match="has no frame 000009"):
         fuse_frames(flat_wall, [0, 9])
-
-
-def test_edges_are_removed_on_both_sides() -> None:
-    depth = np.full((10, 20), 2.0, np.float32)
-    depth[:, 10:] = 3.0
-    depth[5, 3] = 0
-    clean = without_edges(depth)
-    assert (clean[:, 8:12] == 0).all() and (clean[:, 13:] == 3).all() and clean[5, 2] == 2

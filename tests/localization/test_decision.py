@@ -98,6 +98,13 @@ def test_two_places_that_look_alike_are_ambiguous_unless_a_prior_decides() -> No
     assert len(colors.starts) == 1  # the prior comes first
 
 
+@pytest.mark.parametrize(("support", "ambiguous"), [(200, False), (220, True)])
+def test_a_rival_needs_seven_tenths_of_the_inliers(support: int, ambiguous: bool) -> None:
+    both = [hypothesis(HERE, 300, submap=1), hypothesis(THERE, support, submap=2)]
+    assert ask(both).localized is not ambiguous
+    assert ask(both, Colors(HERE, THERE)).localized is not ambiguous
+
+
 def test_a_prior_alone_can_be_confirmed_where_nothing_matches() -> None:
     nothing = replace(hypothesis(HERE, 30), estimate=NoPose("too few correspondences"))
     assert not ask([nothing], Colors(HERE)).localized

@@ -65,6 +65,19 @@ def test_true_matches_give_the_true_pose(localizer: Localizer, monkeypatch: pyte
     assert np.median(np.abs(pixels - result.inlier_pixels)) < 0.5
 
 
+def test_matches_are_in_pixels_of_the_given_image(
+    localizer: Localizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network sees half the image's size: between the pixels (u, v) of both, u + 0.5 doubles."""
+    tell_the_truth(localizer, monkeypatch)
+    localizer.settings = replace(localizer.settings, align=False)
+    result = localizer.localize(IMAGE, CAMERA)
+    assert input_camera(CAMERA, localizer.model.config).width == CAMERA.width / 2
+    pixels, _ = CAMERA.project(transform_points(invert(TRUE), result.inlier_points))
+    assert len(pixels) > 100 and result.reprojection_error_px < 1e-3
+    np.testing.assert_allclose(result.inlier_pixels, pixels, atol=1e-3)
+
+
 def test_sigmas_grow_as_fewer_matches_agree(localizer: Localizer, monkeypatch: pytest.MonkeyPatch) -> None:
     tell_the_truth(localizer, monkeypatch, outliers=0.5)
     monkeypatch.setattr(localizer, "settings", replace(localizer.settings, sigma_scale=1.0, sigma_exponent=0))
@@ -186,7 +199,7 @@ def test_a_map_file_gives_the_same_answer_and_knows_its_weights(
 
 
 def test_bad_images_are_refused(localizer: Localizer) -> None:
-    with pytest.raises(InputError, match="image is 160x120, the camera says 320x240"):
+    with pytest.raises(InputError, match="image: 160x120 pixels, but the calibration is for 320x240"):
         localizer.localize(IMAGE[::2, ::2], CAMERA)
     with pytest.raises(InputError, match="uint8 RGB"):
         localizer.localize(IMAGE[..., 0], CAMERA)
@@ -238,7 +251,7 @@ def test_weights_of_rgbd_mode_need_the_depth(
     assert localizer.localize(IMAGE, CAMERA, depth=depth).reason
     with pytest.raises(InputError, match="'tiny-rgbd' need the query's depth"):
         localizer.localize(IMAGE, CAMERA)
-    with pytest.raises(InputError, match="depth is 160x120"):
+    with pytest.raises(InputError, match="depth: 160x120 pixels, but the calibration is for 320x240"):
         localizer.localize(IMAGE, CAMERA, depth=depth[::2, ::2])
 
 

@@ -93,5 +93,5 @@ def test_nonsense_is_named() -> None:
 
 
 def test_an_image_of_another_size_is_refused() -> None:
-    with pytest.raises(InputError, match="it is 320x240, but camera_info says 640x480"):
+    with pytest.raises(InputError, match="image: 320x240 pixels, but the calibration is for 640x480"):
         rectified_image(np.zeros((240, 320, 3), np.uint8), camera_from_info(_info()))

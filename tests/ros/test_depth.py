@@ -65,7 +65,7 @@ def test_a_lens_is_removed_without_mixing_depths() -> None:
         ({"step": 15}, "step 15 is less"),
         ({"data": b"1"}, "1 bytes of data"),
         ({"width": 2**31, "height": 2**31, "step": 2**32 - 1}, "megapixels"),
-        ({"width": 4}, "it is 4x6, the image 8x6"),
+        ({"width": 4}, "4x6 pixels, but the calibration is for 8x6"),
     ],
 )
 def test_misfits_are_named(change: dict[str, object], words: str) -> None:

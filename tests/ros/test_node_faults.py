@@ -32,7 +32,10 @@ BAD_IMAGES: dict[str, tuple[dict[str, Any], str]] = {
     "encoding": ({"encoding": "nv12"}, "encoding 'nv12'"),
     "empty": ({"width": 0, "height": 0, "step": 0, "data": b""}, "size is 0x0"),
     "gigabytes": ({"width": 2**31, "height": 2**31, "step": 2**32 - 1}, "megapixels"),
-    "other size": ({"height": 24, "data": bytes(24 * 192)}, "64x24, but camera_info says 64x48"),
+    "other size": (
+        {"height": 24, "data": bytes(24 * 192)},
+        "image: 64x24 pixels, but the calibration is for 64x48",
+    ),
 }
 
 

@@ -18,18 +18,16 @@ L2 in bfloat16.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from diff2i2p_core.ops.kpconv import Neighborhood
+from diff2i2p_core.ops.neighborhood import KERNEL_SIZE, Neighborhood
 
 CHUNK_BYTES = 32 * 2**20
-KERNEL_SIZE = 15
 
 
 def fused_kpconv(

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from diff2i2p_core.ops.grid import grid_subsample
-from diff2i2p_core.ops.kpconv import KERNEL_SIZE, Neighborhood, kpconv
+from diff2i2p_core.ops.kpconv import kpconv
+from diff2i2p_core.ops.neighborhood import KERNEL_SIZE, Neighborhood
 from diff2i2p_core.ops.neighbors import neighbor_search
 from diff2i2p_core.ops.splat import splat_depth
 from diff2i2p_core.ops.z_buffer import z_buffer

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from diff2i2p_core.ops.kpconv import KERNEL_SIZE, Neighborhood, kernel_disposition, kpconv
+from diff2i2p_core.ops.kpconv import kernel_disposition, kpconv
+from diff2i2p_core.ops.neighborhood import KERNEL_SIZE, Neighborhood
 
 RADIUS, SIGMA = 0.25, 0.2
 

@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo
 
 from diff2i2p.headers import check_frame
-from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.messages.cameras import camera_of
 
@@ -20,10 +19,5 @@ def camera_from_info(message: CameraInfo, *, rectified: bool = False) -> Camera:
 
 def rectified_image(image: NDArray[np.uint8], camera: Camera) -> tuple[NDArray[np.uint8], Camera]:
     """The image (H, W, 3) without lens distortion, and the pinhole camera it then belongs to."""
-    height, width = image.shape[:2]
-    if (width, height) != (camera.width, camera.height):
-        raise InputError(
-            f"image: it is {width}x{height}, but camera_info says {camera.width}x{camera.height}; "
-            "publish the calibration of these images"
-        )
+    camera.check_size(image.shape, "image")
     return np.asarray(camera.rectify(image), dtype=np.uint8), camera.undistorted()

@@ -33,3 +33,12 @@ def check_frame(frame: str, what: str) -> None:
     """Refuse what no frame is called: control characters, names without end."""
     if len(frame) > LONGEST_NAME or not frame.isprintable():
         raise InputError(f"{what}: the frame_id {quoted(frame)} is no name; mend its publisher")
+
+
+def check_map_frame(frame: str, map_frame: str, what: str, fix: str) -> None:
+    """Refuse a message that is not in the map's frame."""
+    if frame.removeprefix("/") != map_frame:
+        raise InputError(
+            f"{what}: it is in frame {quoted(frame.removeprefix('/'))}, the parameter map_frame is "
+            f"'{map_frame}'; {fix}"
+        )

@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 
 from diff2i2p.headers import check_header
-from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.depth import rectify_depth
 from diff2i2p_core.messages import images
@@ -35,9 +34,5 @@ def depth_to_metres(message: Image, camera: Camera) -> NDArray[np.float32]:
     """Depth (H, W) registered to the rectified image of `camera`; 0 where nothing was measured."""
     check_header(message.header, "depth")
     metres = images.depth_of(message, "depth")
-    if metres.shape != (camera.height, camera.width):
-        raise InputError(
-            f"depth: it is {message.width}x{message.height}, the image {camera.width}x{camera.height}; "
-            "publish depth that is registered to the image"
-        )
+    camera.check_size(metres.shape, "depth")
     return rectify_depth(metres, camera)

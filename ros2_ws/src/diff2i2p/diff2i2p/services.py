@@ -1,66 +1,23 @@
-"""The node's services, and answers that come from another thread."""
+"""The node's services: questions to the session, the configured node."""
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNode
 from rclpy.task import Future
 from std_srvs.srv import Trigger
 
-if TYPE_CHECKING:
-    from diff2i2p.session import Session
+from diff2i2p.answers import ready
+from diff2i2p.session import Session
 
-Answer = tuple[bool, str]
-
-
-class Answers:
-    """Questions that a service's coroutine awaits, and that another thread answers: nothing blocks."""
-
-    def __init__(self, node: LifecycleNode) -> None:
-        self._node = node
-        self._lock = threading.Lock()
-        self._waiting: list[tuple[Future, float, float]] = []
-
-    def __bool__(self) -> bool:
-        """Whether somebody waits."""
-        return bool(self._waiting)
-
-    def ask(self, timeout: float) -> Future:
-        """A future of an `Answer`."""
-        future, now = Future(), time.monotonic()
-        with self._lock:
-            self._waiting.append((future, now, now + timeout))
-        return future
-
-    def answer(self, answer: Answer, *, asked_before: float | None = None) -> None:
-        """Answer all, or those asked before a monotonic time."""
-        self._finish(answer, lambda asked, _: asked_before is None or asked <= asked_before)
-
-    def expire(self, words: str) -> None:
-        """Answer those whose time is over with failure."""
-        now = time.monotonic()
-        self._finish((False, words), lambda _, until: until <= now)
-
-    def _finish(self, answer: Answer, which: Callable[[float, float], bool]) -> None:
-        with self._lock:
-            due = [row for row in self._waiting if which(*row[1:])]
-            self._waiting = [row for row in self._waiting if row not in due]
-        for future, _, _ in due:
-            future.set_result(answer)
-        if due and self._node.executor is not None:
-            self._node.executor.wake()  # it looks after coroutines only when something happens
-
-
-def ready(answer: Answer) -> Future:
-    """A question that is answered at once."""
-    future = Future()
-    future.set_result(answer)
-    return future
+ACTIONS: dict[str, Callable[[Session], Future]] = {
+    "relocalize": lambda session: ready(session.relocalize()),
+    "localize_once": lambda session: session.localize_once(),
+    "reload_map": lambda session: session.reload_map(),
+    "save_pose": lambda session: ready(session.save_pose()),
+}
 
 
 class Services:
@@ -85,11 +42,3 @@ class Services:
             return response
 
         return answer
-
-
-ACTIONS: dict[str, Callable[[Session], Future]] = {
-    "relocalize": lambda session: ready(session.relocalize()),
-    "localize_once": lambda session: session.localize_once(),
-    "reload_map": lambda session: session.reload_map(),
-    "save_pose": lambda session: ready(session.save_pose()),
-}

@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.lifecycle import LifecycleNode
 from rclpy.task import Future
 from sensor_msgs.msg import PointCloud2
-from std_msgs.msg import Header
 
-from diff2i2p.clouds import check_cloud, content_of
+from diff2i2p.answers import Answer, Answers, ready
 from diff2i2p.diagnostics import Diagnostics, in_words
 from diff2i2p.frames import Frames
+from diff2i2p.headers import check_map_frame
 from diff2i2p.health import Health
 from diff2i2p.inputs import CameraInputs
+from diff2i2p.map_inputs import MapInputs
 from diff2i2p.outputs import Outputs
 from diff2i2p.parameters import Parameters
 from diff2i2p.pipeline import Job, LocalizerClass, Pipeline
 from diff2i2p.pose_file import PoseFile
 from diff2i2p.poses import matrix_from_pose
-from diff2i2p.qos import OVERRIDABLE, OVERRIDABLE_LATCHED, latched_qos, on_mismatch, output_qos
-from diff2i2p.services import Answer, Answers, ready
+from diff2i2p.qos import OVERRIDABLE, output_qos
 from diff2i2p.transform_inputs import TransformInputs
 from diff2i2p.transforms import Buffer, TransformBroadcaster
 from diff2i2p.worker import Worker
-from diff2i2p_core.errors import InputError, quoted
+from diff2i2p_core.errors import InputError
 
 STOP_TIMEOUT = 3.0
 """Seconds to wait for the work in hand when the node is cleaned up."""
 
-IMAGE_TIMEOUT, MAP_TIMEOUT = 10.0, 120.0
-"""Seconds until `localize_once` and `reload_map` answer that nothing came of it."""
+IMAGE_TIMEOUT = 10.0
+"""Seconds until `localize_once` answers that nothing came of it."""
 
 SAVE_PERIOD = 10.0
 """Seconds between two saved poses, for the case that the node is killed."""
@@ -57,12 +56,10 @@ class Session:
         self._diagnostics = diagnostics
         self._inputs: CameraInputs | None = None
         self._initialpose: Any = None
-        self._map_subscription: Any = None
-        self._last_cloud = 0
         self._announced = False
         self._jumps = 0
         self._pose_file = PoseFile(parameters) if parameters.initial_pose_file else None
-        self._image_answers, self._map_answers = Answers(node), Answers(node)
+        self._image_answers = Answers(node)
         self._buffer = Buffer()
         self.pipeline = Pipeline(localizer_class, Frames(parameters, self._buffer), health)
         if parameters.map:
@@ -74,17 +71,9 @@ class Session:
             {"map_cloud": self._build_map, "map_file": self._open_map, "image": self._localize},
             self._on_worker_error,
         )
+        self._maps = MapInputs(node, parameters, diagnostics, self.worker.put)
         if parameters.map:
             self._map_in_use()
-        else:
-            self._map_subscription = node.create_subscription(
-                PointCloud2,
-                "map_cloud",
-                diagnostics.guarded("map_cloud", self._on_map_cloud),
-                latched_qos(),
-                qos_overriding_options=OVERRIDABLE_LATCHED,
-                event_callbacks=on_mismatch("map_cloud", diagnostics.complain),
-            )
 
     # Life
 
@@ -117,10 +106,8 @@ class Session:
 
     def close(self) -> None:
         self.deactivate()
-        if self._map_subscription is not None:
-            self._node.destroy_subscription(self._map_subscription)
         self.worker.stop(STOP_TIMEOUT)
-        self._map_answers.answer((False, "the node was cleaned up"))
+        self._maps.close()
         if self._transforms is not None:
             self._transforms.close()
         if self._pose_file is not None and self._pose_file.is_due(self._outputs.last_pose, 0.0):
@@ -152,7 +139,7 @@ class Session:
         """About once a second."""
         words = self._health.judge()[1]
         self._image_answers.expire(f"no result within {IMAGE_TIMEOUT:g} s: {words}")
-        self._map_answers.expire(f"the map is still being loaded after {MAP_TIMEOUT:g} s")
+        self._maps.expire()
         if self._pose_file is not None and self._pose_file.is_due(self._outputs.last_pose, SAVE_PERIOD):
             self.save_pose()
 
@@ -171,16 +158,7 @@ class Session:
         return self._image_answers.ask(IMAGE_TIMEOUT)
 
     def reload_map(self) -> Future:
-        name = str(self._node.get_parameter("map").value)
-        if not self.parameters.map:
-            return ready((False, "the map comes from the topic map_cloud; publish it again there"))
-        if not name:
-            return ready((False, "the parameter map is empty; set it to a map file"))
-        if self._map_answers:
-            return ready((False, "busy: the map is being loaded"))
-        question = self._map_answers.ask(MAP_TIMEOUT)
-        self.worker.put("map_file", name)
-        return question
+        return self._maps.reload()
 
     def save_pose(self) -> Answer:
         if self._pose_file is None:
@@ -202,25 +180,11 @@ class Session:
         if wanted and self.pipeline.localizer is not None:
             self.worker.put("image", job)
 
-    def _on_map_cloud(self, message: PointCloud2) -> None:
-        check_cloud(message)
-        self._check_frame(message.header, "map cloud", "make them equal")
-        content = content_of(message)
-        if content != self._last_cloud:  # some publishers repeat a cloud instead of latching it
-            self._last_cloud = content
-            self.worker.put("map_cloud", message)
-
     def _on_initialpose(self, message: PoseWithCovarianceStamped) -> None:
-        self._check_frame(message.header, "initialpose", "set RViz's fixed frame")
+        frame = message.header.frame_id
+        check_map_frame(frame, self.parameters.map_frame, "initialpose", "set RViz's fixed frame")
         self.pipeline.set_initial(matrix_from_pose(message.pose.pose, "initialpose"))
         self._outputs.forget_transform()
-
-    def _check_frame(self, header: Header, what: str, mend: str) -> None:
-        frame, wanted = header.frame_id.removeprefix("/"), self.parameters.map_frame
-        if frame != wanted:
-            raise InputError(
-                f"{what}: it is in frame {quoted(frame)}, the parameter map_frame is '{wanted}'; {mend}"
-            )
 
     # Work, on the worker's thread
 
@@ -230,9 +194,8 @@ class Session:
 
     def _open_map(self, name: str) -> None:
         self.pipeline.open_map(name)
-        self.parameters = replace(self.parameters, map=name)
         self._map_in_use()
-        self._map_answers.answer((True, f"loaded {self._health.map}"))
+        self._maps.loaded(f"loaded {self._health.map}")
 
     def _map_in_use(self) -> None:
         if self.worker.stopped:
@@ -296,8 +259,9 @@ class Session:
     def _on_worker_error(self, slot: str, error: Exception) -> None:
         if not self._node.context.ok():  # the program ends: nothing can be published any more
             return
-        if slot == "map_cloud":
-            self._last_cloud = 0
-        answers = self._image_answers if slot == "image" else self._map_answers
         self._diagnostics.complain(slot, error)
-        answers.answer((False, in_words(slot, error)))
+        words = in_words(slot, error)
+        if slot == "image":
+            self._image_answers.answer((False, words))
+        else:
+            self._maps.failed(words)

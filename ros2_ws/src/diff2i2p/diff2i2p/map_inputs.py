@@ -1,0 +1,88 @@
+"""Where the map comes from: clouds on a topic, or a file that a service asks to load again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.lifecycle import LifecycleNode
+from rclpy.task import Future
+from sensor_msgs.msg import PointCloud2
+
+from diff2i2p.answers import Answers, ready
+from diff2i2p.clouds import check_cloud, content_of
+from diff2i2p.diagnostics import Diagnostics
+from diff2i2p.headers import check_map_frame
+from diff2i2p.parameters import Parameters
+from diff2i2p.qos import OVERRIDABLE_LATCHED, latched_qos, on_mismatch
+
+TIMEOUT = 120.0
+"""Seconds until `reload_map` answers that nothing came of it."""
+
+
+class MapInputs:
+    """Subscribes to `map_cloud` where no map file is given.
+
+    `put` hands on the work: ("map_cloud", message) or ("map_file", path). `loaded` and `failed` say what came
+    of it, and may be called from another thread.
+    """
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        parameters: Parameters,
+        diagnostics: Diagnostics,
+        put: Callable[[str, Any], None],
+    ) -> None:
+        self._node = node
+        self._map_frame = parameters.map_frame
+        self._put = put
+        self._answers = Answers(node)
+        self._last_cloud = 0
+        self._subscription: Any = None
+        if not parameters.map:
+            self._subscription = node.create_subscription(
+                PointCloud2,
+                "map_cloud",
+                diagnostics.guarded("map_cloud", self._on_cloud),
+                latched_qos(),
+                qos_overriding_options=OVERRIDABLE_LATCHED,
+                event_callbacks=on_mismatch("map_cloud", diagnostics.complain),
+            )
+
+    def close(self) -> None:
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+        self.failed("the node was cleaned up")
+
+    def reload(self) -> Future:
+        """Load the file that the parameter `map` names now; an answer to come."""
+        name = str(self._node.get_parameter("map").value)
+        if self._subscription is not None:
+            return ready((False, "the map comes from the topic map_cloud; publish it again there"))
+        if not name:
+            return ready((False, "the parameter map is empty; set it to a map file"))
+        if self._answers:
+            return ready((False, "busy: the map is being loaded"))
+        answer = self._answers.ask(TIMEOUT)
+        self._put("map_file", name)
+        return answer
+
+    def expire(self) -> None:
+        """Answer those who have waited too long."""
+        self._answers.expire(f"the map is still being loaded after {TIMEOUT:g} s")
+
+    def loaded(self, words: str) -> None:
+        self._answers.answer((True, words))
+
+    def failed(self, words: str) -> None:
+        self._last_cloud = 0  # the same cloud may be tried again
+        self._answers.answer((False, words))
+
+    def _on_cloud(self, message: PointCloud2) -> None:
+        check_cloud(message)
+        check_map_frame(message.header.frame_id, self._map_frame, "map cloud", "make them equal")
+        content = content_of(message)
+        if content != self._last_cloud:  # some publishers repeat a cloud instead of latching it
+            self._last_cloud = content
+            self._put("map_cloud", message)
