@@ -42,7 +42,8 @@ def register_depth(
 
 def rectify_depth(depth: NDArray[np.float32], camera: Camera) -> NDArray[np.float32]:
     """Remove lens distortion from depth (H, W) of `camera`: the nearest pixel's, since a mean of two surfaces
-    is none. 0 where the lens did not see."""
+    is none. 0 where the lens did not see. InputError for depth of another size."""
+    camera.check_size(depth.shape, "depth")
     if not camera.is_distorted:
         return depth
     size = (camera.width, camera.height)

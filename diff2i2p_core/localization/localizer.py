@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.depth import rectify_depth
 from diff2i2p_core.geometry.pnp import NoPose, PoseEstimate, solve_pnp
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import is_rigid, transform_points
@@ -131,7 +132,8 @@ class Localizer:
         """The pose of the camera that took `image` (H, W, 3) RGB.
 
         `prior` is a map_from_camera that restricts the search to submaps near it. `depth` (H, W) in metres,
-        registered to the image, is needed by weights of the `rgbd` mode and ignored by others.
+        registered to the image pixel by pixel, is needed by weights of the `rgbd` mode and ignored by others.
+        Both are rectified here if the camera has distortion.
         """
         if prior is not None and not is_rigid(prior):
             raise InputError("prior: not a finite rigid transform; give x,y,z,qx,qy,qz,qw")
@@ -196,7 +198,8 @@ class Localizer:
                 raise InputError(
                     f"weights '{config.name}' need the query's depth; give a depth image, or mono weights"
                 )
-            points = depth_tensor(depth, pinhole, config).to(self.model.device)
+            rectified_depth = rectify_depth(depth, camera)
+            points = depth_tensor(rectified_depth, pinhole, config).to(self.model.device)
         precision = getattr(torch, self.settings.precision)
         with torch.autocast(tensor.device.type, precision, enabled=precision != torch.float32):
             return self.model.encode_image(tensor, points, to_match=True)[0], rectified, pinhole

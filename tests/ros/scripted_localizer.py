@@ -68,6 +68,7 @@ class ScriptedLocalizer:
         prior: np.ndarray | None = None,
         depth: np.ndarray | None = None,
     ) -> Localization:
+        camera.check_size(image.shape, "image")
         number = int(image[HEIGHT // 2, WIDTH // 2, 0])
         self.calls.append(
             SimpleNamespace(number=number, image=image, camera=camera, prior=prior, depth=depth)

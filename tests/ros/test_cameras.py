@@ -14,7 +14,7 @@ pytest.importorskip("rclpy")
 
 from sensor_msgs.msg import CameraInfo
 
-from diff2i2p.cameras import camera_from_info, rectified_image
+from diff2i2p.cameras import camera_from_info
 
 
 def _info(model: str = "plumb_bob", distortion: tuple[float, ...] = (0.0,) * 5) -> CameraInfo:
@@ -67,7 +67,7 @@ def test_rectified_images_are_pinhole_images(model: str, distortion: tuple[float
         pixel = cv2.projectPoints(ray, zero, zero, camera.matrix, np.array(distortion))[0].ravel()
     image = np.zeros((480, 640, 3), np.uint8)
     cv2.circle(image, tuple(int(v) for v in np.rint(pixel)), 4, (255, 255, 255), -1)
-    rectified, pinhole = rectified_image(image, camera)
+    rectified, pinhole = camera.rectify(image), camera.undistorted()
     rows, columns = np.nonzero(rectified[..., 0] > 128)
     expected = pinhole.project(ray[0])[0][0]
     assert not pinhole.is_distorted
@@ -90,8 +90,3 @@ def test_nonsense_is_named() -> None:
         with pytest.raises(InputError, match=words) as caught:
             camera_from_info(info)
         assert str(caught.value).startswith("camera_info: ")
-
-
-def test_an_image_of_another_size_is_refused() -> None:
-    with pytest.raises(InputError, match="image: 320x240 pixels, but the calibration is for 640x480"):
-        rectified_image(np.zeros((240, 320, 3), np.uint8), camera_from_info(_info()))

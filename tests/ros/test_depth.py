@@ -1,4 +1,4 @@
-"""Depth messages to metres: known values in every encoding, misfits refused, lenses removed."""
+"""Depth messages to metres: known values in every encoding, misfits refused."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.geometry.camera import Camera
 
 pytestmark = pytest.mark.ros
 pytest.importorskip("rclpy")
@@ -17,8 +16,6 @@ from sensor_msgs.msg import Image
 
 from diff2i2p.images import check_depth, depth_to_metres
 from diff2i2p_core.messages.images import DEPTHS
-
-CAMERA = Camera(8, 6, 7, 7, 3.5, 2.5)
 
 
 def _message(numbers: np.ndarray, encoding: str, padding: int = 0) -> Image:
@@ -38,24 +35,14 @@ def test_units_byte_orders_and_padded_rows(kind: str, padding: int) -> None:
     millimetres = kind[1] == "u"
     numbers = (metres * 1000).astype(kind) if millimetres else metres.astype(kind)
     message = _message(numbers, "16UC1" if millimetres else "32FC1", padding)
-    np.testing.assert_allclose(depth_to_metres(message, CAMERA), metres, atol=0.0006)
+    np.testing.assert_allclose(depth_to_metres(message), metres, atol=0.0006)
 
 
 def test_what_was_not_measured_is_zero() -> None:
     numbers = np.ones((6, 8), "<f4")
     numbers[0, :4] = [np.nan, np.inf, -np.inf, -1]
-    found = depth_to_metres(_message(numbers, "32FC1"), CAMERA)
+    found = depth_to_metres(_message(numbers, "32FC1"))
     assert (found[0, :4] == 0).all() and (found[1:] == 1).all()
-
-
-def test_a_lens_is_removed_without_mixing_depths() -> None:
-    camera = Camera(64, 48, 50, 50, 31.5, 23.5, "plumb_bob", (0.3, 0.0, 0.0, 0.0, 0.0))
-    numbers = np.full((48, 64), 1000, "<u2")
-    numbers[:, 40:] = 3000
-    found = depth_to_metres(_message(numbers, "16UC1"), camera)
-    assert set(np.unique(found).round(5)) <= {0, 1, 3}
-    edge, middle = (int(np.argmax(found[row] > 2)) for row in (0, 24))
-    assert edge < middle  # the lens moves the corners most
 
 
 @pytest.mark.parametrize(
@@ -65,7 +52,6 @@ def test_a_lens_is_removed_without_mixing_depths() -> None:
         ({"step": 15}, "step 15 is less"),
         ({"data": b"1"}, "1 bytes of data"),
         ({"width": 2**31, "height": 2**31, "step": 2**32 - 1}, "megapixels"),
-        ({"width": 4}, "4x6 pixels, but the calibration is for 8x6"),
     ],
 )
 def test_misfits_are_named(change: dict[str, object], words: str) -> None:
@@ -73,7 +59,7 @@ def test_misfits_are_named(change: dict[str, object], words: str) -> None:
     for name, value in change.items():
         setattr(message, name, value)
     with pytest.raises(InputError, match=words) as caught:
-        depth_to_metres(message, CAMERA)
+        depth_to_metres(message)
     assert str(caught.value).startswith("depth: ") and "\n" not in str(caught.value)
 
 
@@ -95,5 +81,5 @@ def test_any_message_gives_depth_or_one_fault(
     except InputError as error:
         assert "\n" not in str(error)
         return
-    found = depth_to_metres(message, Camera(size[0], size[1], 5, 5, 3, 3))
+    found = depth_to_metres(message)
     assert np.isfinite(found).all() and (found >= 0).all()

@@ -7,8 +7,6 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 
 from diff2i2p.headers import check_header
-from diff2i2p_core.geometry.camera import Camera
-from diff2i2p_core.geometry.depth import rectify_depth
 from diff2i2p_core.messages import images
 
 
@@ -30,9 +28,7 @@ def check_depth(message: Image) -> None:
     images.check_depth(message, "depth")
 
 
-def depth_to_metres(message: Image, camera: Camera) -> NDArray[np.float32]:
-    """Depth (H, W) registered to the rectified image of `camera`; 0 where nothing was measured."""
+def depth_to_metres(message: Image) -> NDArray[np.float32]:
+    """Depth (H, W) in metres; 0 where nothing was measured. InputError for a message that is no good."""
     check_header(message.header, "depth")
-    metres = images.depth_of(message, "depth")
-    camera.check_size(metres.shape, "depth")
-    return rectify_depth(metres, camera)
+    return images.depth_of(message, "depth")

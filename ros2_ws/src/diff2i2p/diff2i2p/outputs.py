@@ -108,14 +108,14 @@ class Outputs:
         """Takes tens of milliseconds where somebody looks: to be called when the rest has gone out."""
         stamp = job.message.header.stamp
         if self._inliers.get_subscription_count():
-            points = PointCloud(result.found.inlier_points.astype(np.float32))
-            self._inliers.publish(cloud_message(points, Header(frame_id=map_frame, stamp=stamp)))
+            inliers = PointCloud(result.found.inlier_points.astype(np.float32))
+            self._inliers.publish(cloud_message(inliers, Header(frame_id=map_frame, stamp=stamp)))
         if self._debug_image.get_subscription_count():
             from diff2i2p_core.reports.overlay import live_picture
 
-            picture = live_picture(
-                result.found, result.image, result.camera, localizer.map.cloud.points, localizer.map.spacing
-            )
+            image, camera = job.camera.rectify(result.image), job.camera.undistorted()
+            points, spacing = localizer.map.cloud.points, localizer.map.spacing
+            picture = live_picture(result.found, image, camera, points, spacing)
             height, width = picture.shape[:2]
             message = Image(height=height, width=width, encoding="rgb8", step=3 * width)
             message.header = Header(frame_id=job.camera_frame, stamp=stamp)

@@ -14,7 +14,6 @@ from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped
 from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 
-from diff2i2p.cameras import rectified_image
 from diff2i2p.clouds import cloud_from_message
 from diff2i2p.frames import Frames, Matrix
 from diff2i2p.health import Health
@@ -73,8 +72,7 @@ class Result:
 
     found: Localization
     image: NDArray[np.uint8]
-    """(H, W, 3) RGB, rectified, of `camera`."""
-    camera: Camera
+    """(H, W, 3) RGB of the job's camera, as it came: not rectified."""
     pose: PoseWithCovarianceStamped | None = None
     transform: TransformStamped | None = None
     tf_fault: str = ""
@@ -141,8 +139,8 @@ class Pipeline:
         tracker = self._tracker
         if tracker is None:
             return None
-        image, camera = rectified_image(image_to_rgb(job.message), job.camera)
-        depth = None if job.depth is None else depth_to_metres(job.depth, job.camera)
+        image = image_to_rgb(job.message)
+        depth = None if job.depth is None else depth_to_metres(job.depth)
         stamp = job.message.header.stamp
         try:
             self._give_initial(tracker, job)
@@ -151,7 +149,7 @@ class Pipeline:
             odom_from_camera = None  # the pose needs the same transform: _placed names what is missing
         found = tracker.localize(
             image,
-            camera,
+            job.camera,
             nanoseconds(stamp),
             odom_from_camera=odom_from_camera,
             depth=depth,
@@ -159,8 +157,8 @@ class Pipeline:
         )
         self._report(found, tracker, job)
         if found.map_from_camera is None or found.covariance is None:
-            return Result(found, image, camera)
-        return Result(found, image, camera, *self._placed(found.map_from_camera, found.covariance, job))
+            return Result(found, image)
+        return Result(found, image, *self._placed(found.map_from_camera, found.covariance, job))
 
     def _give_initial(self, tracker: Tracker, job: Job) -> None:
         given = self._initial

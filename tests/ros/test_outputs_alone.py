@@ -1,10 +1,11 @@
-"""When the last transform is published again: by a clock that the test sets."""
+"""What is published without DDS: with a clock, a timer and subscribers that the test sets."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -13,12 +14,15 @@ pytest.importorskip("rclpy")
 
 from geometry_msgs.msg import TransformStamped
 from ros_harness import stamp_of
+from sensor_msgs.msg import Image
 
+from diff2i2p.images import image_to_rgb
 from diff2i2p.outputs import Outputs
 from diff2i2p.parameters import Parameters
-from diff2i2p.pipeline import Result
+from diff2i2p.pipeline import Job, Result
 from diff2i2p.poses import stamp_from, stamped_pose, stamped_transform
 from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.localization.result import Localization
 
 SECOND = 10**9
@@ -28,14 +32,18 @@ PARAMETERS = Parameters(odom_frame="odom", transform_rate=4.0, transform_hold=30
 
 
 class Clockwork:
-    """Stands in for the node: a clock that is set, a timer that is called, publishers that do nothing."""
+    """Stands in for the node: a clock that is set, a timer that is called, messages that are kept."""
 
-    def __init__(self) -> None:
+    def __init__(self, subscribers: int = 0) -> None:
         self.now = IMAGE
         self.period = 0.0
         self.sent: list[TransformStamped] = []
-        publisher = SimpleNamespace(publish=lambda message: None, get_subscription_count=lambda: 0)
-        self.create_publisher = lambda *arguments, **named: publisher
+        self.messages: dict[str, list[Any]] = {}
+        self._subscribers = subscribers
+
+    def create_publisher(self, kind: type, topic: str, *arguments: Any, **named: Any) -> Any:
+        messages = self.messages[topic] = list[Any]()
+        return SimpleNamespace(publish=messages.append, get_subscription_count=lambda: self._subscribers)
 
     def get_clock(self) -> Any:
         return SimpleNamespace(now=lambda: SimpleNamespace(nanoseconds=self.now))
@@ -66,7 +74,6 @@ def node() -> Clockwork:
         Result(
             Localization.refused("not looked at here"),
             np.zeros((1, 1, 3), np.uint8),
-            Camera(1, 1, 1, 1, 0, 0),
             pose=stamped_pose("map", stamp, np.eye(4), np.eye(6)),
             transform=stamped_transform("map", "odom", stamp, np.eye(4)),
         ),
@@ -96,3 +103,28 @@ def test_a_clock_that_stands_or_goes_back_repeats_nothing(node: Clockwork) -> No
 def test_an_image_of_a_later_time_than_the_clocks_is_not_repeated(node: Clockwork) -> None:
     assert node.at(IMAGE - 1) == []
     assert len(node.at(IMAGE)) == 1
+
+
+def test_the_debug_image_is_the_rectified_image() -> None:
+    """A dot that the lens puts at a pixel is drawn where the pinhole camera sees it."""
+    camera = Camera(640, 480, 500, 500, 319.5, 239.5, "plumb_bob", (0.3, 0.0, 0.0, 0.0, 0.0))
+    ray = np.array([[0.4, 0.2, 1.0]])
+    radius = ray[0, 0] ** 2 + ray[0, 1] ** 2
+    seen = camera.undistorted().project(ray * [1 + 0.3 * radius, 1 + 0.3 * radius, 1])[0][0]
+    image = np.full((480, 640, 3), 40, np.uint8)
+    cv2.circle(image, tuple(int(v) for v in np.rint(seen)), 5, (255, 255, 255), -1)
+    node: Any = Clockwork(subscribers=1)
+    job = Job(Image(), camera, "camera", received=0.0)
+    job.message.header.stamp = stamp_from(IMAGE)
+    points = PointCloud(np.zeros((1, 3), np.float32))
+    localizer: Any = SimpleNamespace(map=SimpleNamespace(cloud=points, spacing=0.05))
+
+    Outputs(node, None).publish_pictures(Result(Localization.refused("x"), image), job, localizer, "map")
+
+    (message,) = node.messages["~/debug_image"]
+    assert stamp_of(message) == IMAGE and message.header.frame_id == "camera"
+    picture = image_to_rgb(message)
+    rows, columns = np.nonzero(picture[240:, :, 0] > 128)  # below the words
+    expected = camera.undistorted().project(ray)[0][0]
+    assert np.hypot(columns.mean() - expected[0], rows.mean() + 240 - expected[1]) < 1.0
+    assert np.hypot(*(seen - expected)) > 10

@@ -1,0 +1,48 @@
+"""Images of a camera with lens distortion: rectified once, and the depth with them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from known_matches import CAMERA, IMAGE
+
+from diff2i2p_core.geometry.depth import rectify_depth
+from diff2i2p_core.geometry.point_cloud import PointCloud
+from diff2i2p_core.localization.localizer import Localizer
+from diff2i2p_core.mapping.viewpoints import looking
+from diff2i2p_core.models.diff2i2p import Diff2I2P
+from diff2i2p_core.weights.checkpoint import read_config, save_model
+
+LENS = replace(CAMERA, distortion_model="plumb_bob", distortion=(0.2, 0.0, 0.0, 0.0, 0.0))
+
+
+def test_image_and_depth_reach_the_network_without_the_lens(
+    tiny_weights: Path,
+    room_cloud: PointCloud,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = read_config(tiny_weights)[0].model_copy(update={"mode": "rgbd", "name": "tiny-rgbd"})
+    save_model(Diff2I2P(config), tmp_path / "rgbd.safetensors")
+    view = looking(np.array([2, 1.0, 1.2]), 1.5, 0.1)
+    localizer = Localizer.from_cloud(room_cloud, weights=tmp_path / "rgbd.safetensors", views=view[None])
+    inputs: list[tuple[torch.Tensor, torch.Tensor]] = []
+    encode = localizer.model.encode_image
+
+    def remembered(image: torch.Tensor, points: torch.Tensor, **named: Any) -> Any:
+        inputs.append((image, points))
+        return encode(image, points, **named)
+
+    monkeypatch.setattr(localizer.model, "encode_image", remembered)
+    depth = np.random.default_rng(1).uniform(1, 3, (240, 320)).astype(np.float32)
+    localizer.localize(IMAGE, LENS, depth=depth)
+    localizer.localize(LENS.rectify(IMAGE), CAMERA, depth=rectify_depth(depth, LENS))
+    localizer.localize(IMAGE, CAMERA, depth=depth)
+    for through_the_lens, rectified, ignored in zip(*inputs, strict=True):
+        assert torch.equal(through_the_lens, rectified)
+        assert not torch.equal(through_the_lens, ignored)
