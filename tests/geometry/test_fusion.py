@@ -25,7 +25,7 @@ def test_a_view_counts_by_the_inverse_square_of_its_depth(
         for place, depth, value in zip(places, depths, values, strict=True)
     ]
 
-    points, attributes = fuse_views(views, voxel=1.0, min_views=2)
+    points, attributes = fuse_views(views, spacing=1.0, min_views=2)
 
     share = np.array(weights) / sum(weights)
     np.testing.assert_allclose(points, [share @ places], rtol=1e-6)
