@@ -24,6 +24,7 @@ from diff2i2p_core.geometry.pnp import solve_pnp
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.submaps import SubmapSettings
 from diff2i2p_core.localization.localizer import Localizer
+from diff2i2p_core.localization.network import Diff2I2PNetwork
 from diff2i2p_core.localization.settings import LocalizerSettings, Precision
 from diff2i2p_core.losses.settings import LossSettings
 from diff2i2p_core.mapping.build import map_of_one_cloud
@@ -165,7 +166,7 @@ def localization(
         submaps=list(one.submaps) * candidates,
     )
     settings = LocalizerSettings(candidates=candidates, plain_inliers=points, precision=precision)
-    localizer = Localizer(model, several, settings)
+    localizer = Localizer(several, [Diff2I2PNetwork(model, several)], settings)
     image, depth = wall_picture()
     return lambda: localizer.localize(image, CAMERA, depth=depth)
 

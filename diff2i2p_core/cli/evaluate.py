@@ -55,6 +55,7 @@ def localization(
     from diff2i2p_core.evaluation.trajectory import summarize
     from diff2i2p_core.io.rgbd_folder import PosedFrames
     from diff2i2p_core.localization.localizer import Localizer
+    from diff2i2p_core.localization.network import Diff2I2PNetwork
     from diff2i2p_core.localization.settings import LocalizerSettings
     from diff2i2p_core.mapping.join import join_maps
     from diff2i2p_core.reports.localization_files import write_results
@@ -74,7 +75,8 @@ def localization(
                 for path in beside
             }
             point_map = join_maps({str(map_frames): point_map, **others}, apart=10.0)
-        localizer = Localizer(model, point_map, LocalizerSettings(align=align))
+        network = Diff2I2PNetwork(model, point_map)
+        localizer = Localizer(point_map, [network], LocalizerSettings(align=align))
         results = localize_frames(
             localizer,
             queries,

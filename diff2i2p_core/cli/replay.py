@@ -174,12 +174,13 @@ class _Run:
     def offline(
         self, realtime: bool, progress: Callable[[int], None]
     ) -> tuple[Replay, PointMap, dict[str, Any] | None]:
-        from diff2i2p_core.evaluation.replay import EachAlone, replay_bag
+        from diff2i2p_core.evaluation.replay import replay_bag
         from diff2i2p_core.localization.localizer import Localizer
+        from diff2i2p_core.localization.settings import TrackerSettings
         from diff2i2p_core.localization.tracker import Tracker
 
         localizer = Localizer.open(self.map_path, self.weights, device=self.device)
-        tracker = Tracker(localizer) if self.track else EachAlone(localizer)
+        tracker = Tracker(localizer, TrackerSettings(use_prior=self.track))
         done = replay_bag(
             self.camera, tracker, self.truth, odom=self.odom, realtime=realtime, progress=progress
         )

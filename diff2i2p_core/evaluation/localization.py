@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.evaluation.trajectory import QueryResult
 from diff2i2p_core.io.rgbd_folder import PosedFrames
+from diff2i2p_core.localization.settings import TrackerSettings
 from diff2i2p_core.localization.tracker import Tracker
 from diff2i2p_core.mapping.build import map_from_views, model_for_map, read_source
 from diff2i2p_core.mapping.map_file import PointMap
@@ -70,18 +71,13 @@ def localize_frames(
 
     `progress` gets the count done.
     """
-    tracker = Tracker(localizer) if track else None
+    tracker = Tracker(localizer, TrackerSettings(use_prior=track))
     index_of = {number: index for index, number in enumerate(frames.numbers)}
-    needs_depth = localizer.model.config.mode == "rgbd"
     results = []
     for done, number in enumerate(numbers, start=1):
         frame = frames[index_of[number]]
-        depth = frames.registered_depth(frame) if needs_depth else None
-        if tracker is None:
-            found = localizer.localize(frame.image, frames.camera, depth=depth)
-        else:
-            stamp = round(1e9 * number / RATE)
-            found = tracker.localize(frame.image, frames.camera, stamp, depth=depth)
+        depth = frames.registered_depth(frame) if localizer.needs_depth else None
+        found = tracker.localize(frame.image, frames.camera, round(1e9 * number / RATE), depth=depth)
         results.append(
             QueryResult(
                 number=number,

@@ -16,7 +16,6 @@ from diff2i2p_core.evaluation.replay_truth import Truth
 from diff2i2p_core.evaluation.trajectory import QueryResult
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.localization.result import Localization
-from diff2i2p_core.localization.tracker import Searching
 from diff2i2p_core.messages.bag_camera import BagCamera, BagImage
 from diff2i2p_core.typing import Array
 
@@ -30,27 +29,9 @@ class ImageLocalizer(Protocol):
         camera: Camera,
         stamp_ns: int,
         *,
-        odom_from_camera: Array | None = None,
+        odom_from_body: Array | None = None,
         depth: NDArray[np.float32] | None = None,
     ) -> Localization: ...
-
-
-class EachAlone:
-    """Searches every image in the whole map."""
-
-    def __init__(self, localizer: Searching) -> None:
-        self._localizer = localizer
-
-    def localize(
-        self,
-        image: NDArray[np.uint8],
-        camera: Camera,
-        stamp_ns: int,
-        *,
-        odom_from_camera: Array | None = None,
-        depth: NDArray[np.float32] | None = None,
-    ) -> Localization:
-        return self._localizer.localize(image, camera, depth=depth)
 
 
 @dataclass(frozen=True)
@@ -139,7 +120,7 @@ class _Work:
                 reason = "no depth at its time"
             else:
                 found = self.localizer.localize(
-                    pixels, pinhole, image.stamp, odom_from_camera=odom, depth=depth
+                    pixels, pinhole, image.stamp, odom_from_body=odom, depth=depth
                 )
                 reason = found.reason
         seconds = time.perf_counter() - started

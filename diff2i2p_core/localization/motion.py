@@ -1,4 +1,4 @@
-"""Where a camera is some time after it was found: by odometry, else by its velocity, else where it was."""
+"""Where a body is some time after it was found: by odometry, else by its velocity, else where it was."""
 
 from __future__ import annotations
 
@@ -20,42 +20,42 @@ class Moment:
     """An image's time, and odometry then."""
 
     stamp_ns: int
-    odom_from_camera: Array | None
+    odom_from_body: Array | None
     way: float
     """Metres of odometry since some start, and degrees of turns."""
     turns_deg: float
 
-    def after(self, stamp_ns: int, odom_from_camera: Array | None) -> Moment:
+    def after(self, stamp_ns: int, odom_from_body: Array | None) -> Moment:
         """The next moment, with the way from this one added."""
         way, turns = self.way, self.turns_deg
-        if odom_from_camera is not None and self.odom_from_camera is not None:
-            way += translation_error(self.odom_from_camera, odom_from_camera)
-            turns += rotation_error_deg(self.odom_from_camera, odom_from_camera)
-        return Moment(stamp_ns, odom_from_camera, way, turns)
+        if odom_from_body is not None and self.odom_from_body is not None:
+            way += translation_error(self.odom_from_body, odom_from_body)
+            turns += rotation_error_deg(self.odom_from_body, odom_from_body)
+        return Moment(stamp_ns, odom_from_body, way, turns)
 
 
 @dataclass(frozen=True)
 class Fix:
-    """A camera pose at a moment, and how far off it may be."""
+    """The body's pose at a moment, and how far off it may be."""
 
     moment: Moment
-    map_from_camera: Array
+    map_from_body: Array
     metres: float
     degrees: float
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """A camera pose, and how far from it an answer may be."""
+    """A pose of the body, and how far from it an answer may be."""
 
-    map_from_camera: Array
+    map_from_body: Array
     metres: float
     degrees: float
 
-    def misfit(self, map_from_camera: Array) -> str:
+    def misfit(self, map_from_body: Array) -> str:
         """Why another pose contradicts this one, or ""."""
-        metres = translation_error(self.map_from_camera, map_from_camera)
-        degrees = rotation_error_deg(self.map_from_camera, map_from_camera)
+        metres = translation_error(self.map_from_body, map_from_body)
+        degrees = rotation_error_deg(self.map_from_body, map_from_body)
         if metres <= self.metres and degrees <= self.degrees:
             return ""
         return (
@@ -71,19 +71,19 @@ def predict(
     settings: TrackerSettings,
     search_limits: tuple[float, float],
 ) -> Prediction | None:
-    """The camera at `now`; None where `fix` says too little about it.
+    """The body at `now`; None where `fix` says too little about it.
 
     `before` is the fix before it, for the velocity. With odometry a fix holds until drift may have added
     `search_limits` (metres, degrees), without until the settings' timeout.
     """
     age = (now.stamp_ns - fix.moment.stamp_ns) / 1e9
-    if now.odom_from_camera is not None and fix.moment.odom_from_camera is not None:
-        moved = invert(fix.moment.odom_from_camera) @ now.odom_from_camera
+    if now.odom_from_body is not None and fix.moment.odom_from_body is not None:
+        moved = invert(fix.moment.odom_from_body) @ now.odom_from_body
         metres = settings.odometry_drift * (now.way - fix.moment.way)
         degrees = settings.odometry_drift * (now.turns_deg - fix.moment.turns_deg)
         if metres > search_limits[0] or degrees > search_limits[1]:
             return None
-        pose = fix.map_from_camera @ moved
+        pose = fix.map_from_body @ moved
     else:
         if age > settings.timeout_s:
             return None
@@ -97,15 +97,15 @@ def _carried_on(fix: Fix, before: Fix | None, age: float, settings: TrackerSetti
     errors of the two are not enlarged."""
     baseline = 0.0 if before is None else (fix.moment.stamp_ns - before.moment.stamp_ns) / 1e9
     if before is None or not 0 < baseline <= VELOCITY_GAP_S:
-        return fix.map_from_camera
-    velocity = (fix.map_from_camera[:3, 3] - before.map_from_camera[:3, 3]) / baseline
-    turned = before.map_from_camera[:3, :3].T @ fix.map_from_camera[:3, :3]
+        return fix.map_from_body
+    velocity = (fix.map_from_body[:3, 3] - before.map_from_body[:3, 3]) / baseline
+    turned = before.map_from_body[:3, :3].T @ fix.map_from_body[:3, :3]
     turn_rate = Rotation.from_matrix(turned).as_rotvec() / baseline
     ahead = min(age, baseline)
     velocity = _bounded(velocity, settings.max_speed)
     turn_rate = _bounded(turn_rate, float(np.radians(settings.max_turn_rate_deg)))
-    rotation = fix.map_from_camera[:3, :3] @ Rotation.from_rotvec(turn_rate * ahead).as_matrix()
-    return compose(rotation, fix.map_from_camera[:3, 3] + velocity * ahead)
+    rotation = fix.map_from_body[:3, :3] @ Rotation.from_rotvec(turn_rate * ahead).as_matrix()
+    return compose(rotation, fix.map_from_body[:3, 3] + velocity * ahead)
 
 
 def _bounded(vector: Array, limit: float) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,8 +26,6 @@ class Localization:
     """Root mean square over the inliers; 0 where there is none."""
     submap: int
     """The submap the pose comes from; -1 if none."""
-    latency_ms: dict[str, float]
-    """"image", "match", "pose", "align"."""
     inlier_pixels: Array
     """(K, 2) (u, v) in the given image (rectified, if its camera has distortion)."""
     inlier_points: Array
@@ -35,12 +33,15 @@ class Localization:
     agreement: float = 0.0
     """How well the coloured map, drawn from the pose, correlates with the image; 0 where they were not
     compared, or do not agree enough to confirm the pose."""
+    matcher: str = ""
+    """The proposer that the pose, or the reason, comes from; "" if the image was not looked at."""
+    latency_ms: dict[str, float] = field(default_factory=dict)
+    """Milliseconds of each stage that ran, by its name."""
 
     @classmethod
     def refused(cls, reason: str) -> Localization:
         """The answer to an image that was not looked at."""
-        latency = dict.fromkeys(("image", "match", "pose", "align"), 0.0)
-        return cls(False, reason, None, None, 0, 0, 0.0, 0.0, -1, latency, np.empty((0, 2)), np.empty((0, 3)))
+        return cls(False, reason, None, None, 0, 0, 0.0, 0.0, -1, np.empty((0, 2)), np.empty((0, 3)))
 
     def without_pose(self, reason: str) -> Localization:
         """This answer, not believed after all."""
@@ -58,6 +59,7 @@ class Localization:
             "inlier_ratio": round(self.inlier_ratio, 4),
             "reprojection_error_px": round(self.reprojection_error_px, 3),
             "agreement": round(self.agreement, 3),
+            "matcher": self.matcher,
             "submap": self.submap,
             "latency_ms": {name: round(value, 1) for name, value in self.latency_ms.items()},
         }

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.point_cloud import PointCloud
+from diff2i2p_core.geometry.se3 import invert
 from diff2i2p_core.localization.extent import MapExtent
 from diff2i2p_core.localization.motion import Fix, Moment, Prediction, predict
 from diff2i2p_core.localization.result import Localization
@@ -68,7 +69,7 @@ class _Track:
     before: Fix | None = None
     """The one before it, if the camera moved from there."""
     given: Array | None = None
-    """map_from_camera at the next image."""
+    """map_from_body at the next image."""
     rival: Fix | None = None
     """A pose from the whole map that contradicts the fix, until it is confirmed."""
     near_misses: int = 0
@@ -78,7 +79,9 @@ class _Track:
 
 
 class Tracker:
-    """Predicts a prior for each image, localizes with it, checks the answer against motion and map.
+    """Follows a body that carries cameras, by what each image tells.
+
+    Predicts a prior for each image, localizes with it, checks the answer against motion and map.
 
     After misses with the prior, images are searched in the whole map and near the prior by turns. An answer
     from the whole map that contradicts the prediction is refused as a jump until a second one agrees with
@@ -114,9 +117,9 @@ class Tracker:
         """Forget every pose: the next image is searched in the whole map."""
         self._track = _Track()
 
-    def set_pose(self, map_from_camera: Array) -> None:
+    def set_pose(self, map_from_body: Array) -> None:
         """A pose given from outside, true at the next image; within the localizer's search limits."""
-        self._track = _Track(given=map_from_camera, state="searching")
+        self._track = _Track(given=map_from_body, state="searching")
 
     def localize(
         self,
@@ -124,28 +127,38 @@ class Tracker:
         camera: Camera,
         stamp_ns: int,
         *,
-        odom_from_camera: Array | None = None,
+        body_from_camera: Array | None = None,
+        odom_from_body: Array | None = None,
         depth: NDArray[np.float32] | None = None,
         now_ns: int | None = None,
     ) -> Localization:
         """The pose of the camera that took `image` (H, W, 3) RGB at `stamp_ns`.
 
-        `odom_from_camera` is odometry at that time; `now_ns` lets images that are too old be refused. Reasons
-        beside the localizer's begin with "jump", "outside the map" or "stale".
+        Args:
+            body_from_camera: where the camera is on the body, at that time; the camera is the body without.
+            odom_from_body: odometry at that time.
+            depth: (H, W) metres registered to the image.
+            now_ns: lets images that are too old be refused.
+
+        Reasons beside the localizer's begin with "jump", "outside the map" or "stale".
         """
+        mounting = np.eye(4) if body_from_camera is None else body_from_camera
         if stale := self._stale(stamp_ns, now_ns):
             return Localization.refused(stale)
         track = self._track
-        track.now = now = (track.now or Moment(stamp_ns, None, 0.0, 0.0)).after(stamp_ns, odom_from_camera)
+        track.now = now = (track.now or Moment(stamp_ns, None, 0.0, 0.0)).after(stamp_ns, odom_from_body)
         prediction = self._predict(track, now)
         near = prediction is not None and track.near_misses < self.settings.misses
-        prior = prediction.map_from_camera if prediction is not None and near else None
+        prior = prediction.map_from_body @ mounting if prediction is not None and near else None
         track.prior_used = near
         found = self.localizer.localize(image, camera, prior=prior, depth=depth)
-        refusal = self._refusal(found, track, prediction, near) if found.localized else ""
-        if found.map_from_camera is not None and not refusal:
-            self._accept(found.map_from_camera, track, prediction)
-            return found
+        refusal = ""
+        if found.map_from_camera is not None:
+            map_from_body = found.map_from_camera @ invert(mounting)
+            refusal = self._refusal(found.map_from_camera, map_from_body, track, prediction, near)
+            if not refusal:
+                self._accept(map_from_body, track, prediction)
+                return found
         track.misses += 1
         track.near_misses = track.near_misses + 1 if near else 0
         if track.rival is not None and track.rival.moment is now:
@@ -176,11 +189,18 @@ class Tracker:
             return None
         return predict(track.fix, track.before, now, self.settings, self._limits())
 
-    def _refusal(self, found: Localization, track: _Track, prediction: Prediction | None, near: bool) -> str:
-        """Why the answer is not believed, or ""."""
-        pose, now = found.map_from_camera, track.now
-        assert pose is not None and now is not None
-        if outside := self._extent.rejection(pose[:3, 3], self.settings.map_margin):
+    def _refusal(
+        self,
+        map_from_camera: Array,
+        pose: Array,
+        track: _Track,
+        prediction: Prediction | None,
+        near: bool,
+    ) -> str:
+        """Why an answer, and with it the body's `pose`, is not believed, or ""."""
+        now = track.now
+        assert now is not None
+        if outside := self._extent.rejection(map_from_camera[:3, 3], self.settings.map_margin):
             return outside
         misfit = "" if prediction is None else prediction.misfit(pose)
         if not misfit or near:

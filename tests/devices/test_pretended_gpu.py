@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from known_matches import network_of
 from pretended_gpu import CUDA, on_gpu, pretended_gpu
 from torch import Tensor
 
@@ -23,6 +24,7 @@ from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.localization import retrieval
 from diff2i2p_core.localization.localizer import Localizer
+from diff2i2p_core.localization.query import Query
 from diff2i2p_core.localization.settings import LocalizerSettings, Precision
 from diff2i2p_core.mapping.map_file import save_map
 from diff2i2p_core.mapping.viewpoints import looking
@@ -138,13 +140,15 @@ def test_localizer(
         device="cuda",
         settings=LocalizerSettings(precision=precision),
     )
-    assert localizer.model.device == CUDA
-    features = localizer._encode(IMAGE, CAMERA, None)[0]
-    assert all_on_gpu(features) and on_gpu(localizer._index.scores(features))
+    network = network_of(localizer)
+    assert network.model.device == CUDA
+    query = Query.of(IMAGE, CAMERA, localizer.settings, device="cuda")
+    features = network.encode(query)
+    assert all_on_gpu(features) and on_gpu(network._index.scores(features))
     monkeypatch.setattr(retrieval, "_MANY", 2)  # submaps, of the 4
     monkeypatch.setattr(retrieval, "_SOME_NODES", 8)
-    assert localizer._candidates(features)
-    assert all(len(pixels) for pixels, _, _ in localizer._match(features, [0, 1], CAMERA))
+    assert network.candidates(features)
+    assert all(len(found.pixels) for found in network._match(query, features, [0, 1], near=False))
     localizer.localize(IMAGE, CAMERA)
     localizer.localize(IMAGE, CAMERA, prior=VIEWS[0])
 
@@ -159,9 +163,10 @@ def test_depth_and_tuning_from_a_map_file(
     save_map(built.map, tmp_path / "room.map")
     localizer = Localizer.open(tmp_path / "room.map", weights, device="cuda")
     depth = np.full(IMAGE.shape[:2], 2, np.float32)
+    network = network_of(localizer)
     with torch.inference_mode():
-        features = localizer._encode(IMAGE, CAMERA, depth)[0]
-        (found,) = localizer.model.match_many(features, [localizer._submaps[0]])
+        features = network.encode(Query.of(IMAGE, CAMERA, localizer.settings, depth=depth))
+        (found,) = network.model.match_many(features, [network.submaps[0]])
     assert all_on_gpu(features) and all_on_gpu(found) and found.offsets is not None
     localizer.localize(IMAGE, CAMERA, depth=depth)
 

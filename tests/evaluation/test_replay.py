@@ -12,11 +12,11 @@ import pytest
 
 pytest.importorskip("rosbags", reason="needs the extra `bags`")
 from bag_writer import BASE_FROM_CAMERA, Sent, image, tf, transform, write_bag
-from replay_room import CAMERA, STEP, KnowingLocalizer, frames, messages, stamp, true_pose
+from replay_room import CAMERA, STEP, KnowingLocalizer, each_alone, frames, messages, stamp, true_pose
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.evaluation import replay
-from diff2i2p_core.evaluation.replay import EachAlone, check_frames, replay_bag
+from diff2i2p_core.evaluation.replay import check_frames, replay_bag
 from diff2i2p_core.evaluation.replay_truth import TruthSource, open_truth
 from diff2i2p_core.geometry.se3 import invert
 from diff2i2p_core.io.trajectories import write_trajectory
@@ -43,7 +43,7 @@ def test_every_image_with_its_truth_in_order(tmp_path: Path, mcap: bool) -> None
     camera = bag_camera(tmp_path)
     truth = open_truth(TruthSource(file=tum(tmp_path / "gt.tum")), camera)
     localizer = KnowingLocalizer(lost=(3,), wrong=(5,))
-    done = replay_bag(camera, EachAlone(localizer), truth)
+    done = replay_bag(camera, each_alone(localizer), truth)
     assert [r.number for r in done.results] == [*range(12)] == [call.number for call in localizer.asked]
     assert (done.dropped, done.begin, done.end) == (0, stamp(0) / 1e9, stamp(11) / 1e9)
     errors = [r.translation_error_m for r in done.results]
@@ -95,7 +95,7 @@ def test_truth_of_a_topic_of_tf_and_of_the_base(tmp_path: Path) -> None:
 def test_a_truth_of_part_of_the_time_and_of_none(tmp_path: Path) -> None:
     camera = bag_camera(tmp_path)
     truth = open_truth(TruthSource(file=tum(tmp_path / "part.tum", count=4)), camera)
-    done = replay_bag(camera, EachAlone(KnowingLocalizer()), truth)
+    done = replay_bag(camera, each_alone(KnowingLocalizer()), truth)
     assert [r.number for r in done.results if r.true_map_from_camera is not None] == [0, 1, 2, 3]
     late = TruthSource(file=tum(tmp_path / "late.tum", shift=100.0))
     with pytest.raises(InputError, match=r"late.tum .* has no pose at the time of any image"):
@@ -110,14 +110,14 @@ def test_in_real_time_the_newest_image_is_taken(tmp_path: Path, monkeypatch: pyt
     """Images come every 66 ms, work on one takes 150: at 0, 150 (image 2 of 132 ms), 300, 450, ..."""
     clock = itertools.count(step=0.15)  # asked before and after the work
     monkeypatch.setattr(replay, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
-    done = replay_bag(bag_camera(tmp_path), EachAlone(KnowingLocalizer()), realtime=True)
+    done = replay_bag(bag_camera(tmp_path), each_alone(KnowingLocalizer()), realtime=True)
     assert [r.number for r in done.results] == [0, 2, 4, 6, 9, 11] and done.dropped == 6
     latencies = [r.latency_ms for r in done.results]
     assert latencies == pytest.approx([150, 168, 186, 204, 156, 174])
 
 
 def test_a_fast_localizer_drops_nothing_in_real_time(tmp_path: Path) -> None:
-    done = replay_bag(bag_camera(tmp_path), EachAlone(KnowingLocalizer()), realtime=True)
+    done = replay_bag(bag_camera(tmp_path), each_alone(KnowingLocalizer()), realtime=True)
     assert [r.number for r in done.results] == [*range(12)] and done.dropped == 0
 
 
@@ -129,7 +129,7 @@ class Noting:
         self.stamps: list[int] = []
 
     def localize(self, image: Any, camera: Any, stamp_ns: int, **options: Any) -> Any:
-        self.odometry.append(options["odom_from_camera"])
+        self.odometry.append(options["odom_from_body"])
         self.stamps.append(stamp_ns)
         return KnowingLocalizer().localize(image, camera)
 
@@ -160,7 +160,7 @@ def test_depth_comes_with_the_image_it_belongs_to(tmp_path: Path) -> None:
     gone = stamp(4) + 2_000_000
     sent = [s for s in sent if s.stamp != gone]
     localizer = KnowingLocalizer(needs_depth=True)
-    done = replay_bag(bag_camera(tmp_path, sent, with_depth=True), EachAlone(localizer))
+    done = replay_bag(bag_camera(tmp_path, sent, with_depth=True), each_alone(localizer))
     assert [call.number for call in localizer.asked] == [0, 1, 2, 3, *range(5, 12)]
     assert all(call.depth.shape == (48, 64) and (call.depth == 2).all() for call in localizer.asked)
     assert done.results[4].reason == "no depth at its time"
@@ -172,7 +172,7 @@ def test_a_broken_image_is_counted_and_the_next_is_taken(tmp_path: Path) -> None
     sent = messages()
     (broken,) = (s for s in sent if s.topic.endswith("image_raw") and s.stamp == stamp(6))
     broken.content.data = broken.content.data[:100]
-    done = replay_bag(bag_camera(tmp_path, sent), EachAlone(KnowingLocalizer()))
+    done = replay_bag(bag_camera(tmp_path, sent), each_alone(KnowingLocalizer()))
     assert (
         done.results[6].reason.startswith("unusable image (") and done.results[7].map_from_camera is not None
     )
@@ -181,5 +181,5 @@ def test_a_broken_image_is_counted_and_the_next_is_taken(tmp_path: Path) -> None
     with pytest.raises(
         InputError, match=r"image 0, with /camera/color/camera_info: 64x40 pixels, .* is for 64x48"
     ):
-        replay_bag(bag_camera(tmp_path / "small", sent), EachAlone(KnowingLocalizer()))
+        replay_bag(bag_camera(tmp_path / "small", sent), each_alone(KnowingLocalizer()))
     assert CAMERA.height == 48

@@ -13,7 +13,8 @@ from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import compose, exp
 from diff2i2p_core.io.rgbd_folder import Frame
 from diff2i2p_core.localization.result import Localization
-from diff2i2p_core.localization.settings import LocalizerSettings
+from diff2i2p_core.localization.settings import LocalizerSettings, TrackerSettings
+from diff2i2p_core.localization.tracker import Tracker
 from diff2i2p_core.typing import Array
 
 CAMERA = Camera(64, 48, 60, 60, 31.5, 23.5)
@@ -99,3 +100,8 @@ class KnowingLocalizer:
             inlier_pixels=np.zeros((0, 2)),
             inlier_points=np.zeros((0, 3)),
         )
+
+
+def each_alone(localizer: KnowingLocalizer) -> Tracker:
+    """Searches every image in the whole map."""
+    return Tracker(localizer, TrackerSettings(use_prior=False))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from known_matches import CAMERA, IMAGE
+from known_matches import CAMERA, IMAGE, network_of
 
 from diff2i2p_core.geometry.depth import rectify_depth
 from diff2i2p_core.geometry.point_cloud import PointCloud
@@ -32,13 +32,13 @@ def test_image_and_depth_reach_the_network_without_the_lens(
     view = looking(np.array([2, 1.0, 1.2]), 1.5, 0.1)
     localizer = Localizer.from_cloud(room_cloud, weights=tmp_path / "rgbd.safetensors", views=view[None])
     inputs: list[tuple[torch.Tensor, torch.Tensor]] = []
-    encode = localizer.model.encode_image
+    encode = network_of(localizer).model.encode_image
 
     def remembered(image: torch.Tensor, points: torch.Tensor, **named: Any) -> Any:
         inputs.append((image, points))
         return encode(image, points, **named)
 
-    monkeypatch.setattr(localizer.model, "encode_image", remembered)
+    monkeypatch.setattr(network_of(localizer).model, "encode_image", remembered)
     depth = np.random.default_rng(1).uniform(1, 3, (240, 320)).astype(np.float32)
     localizer.localize(IMAGE, LENS, depth=depth)
     localizer.localize(LENS.rectify(IMAGE), CAMERA, depth=rectify_depth(depth, LENS))

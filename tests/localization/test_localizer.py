@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from known_matches import CAMERA, IMAGE, true_matches
+from known_matches import CAMERA, IMAGE, network_of, true_matches
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.point_cloud import PointCloud
@@ -20,6 +20,7 @@ from diff2i2p_core.geometry.se3 import (
     translation_error,
 )
 from diff2i2p_core.localization.localizer import Localizer
+from diff2i2p_core.localization.query import Query
 from diff2i2p_core.localization.retrieval import SubmapIndex, near_prior
 from diff2i2p_core.mapping.map_file import save_map
 from diff2i2p_core.mapping.viewpoints import looking
@@ -38,15 +39,16 @@ def localizer(tiny_weights: Path, room_cloud: PointCloud) -> Localizer:
 def tell_the_truth(localizer: Localizer, monkeypatch: pytest.MonkeyPatch, outliers: float = 0.0) -> list[int]:
     """Let `match` answer with true correspondences (in network pixels); returns the submaps asked for."""
     asked: list[int] = []
-    camera = input_camera(CAMERA, localizer.model.config)
+    network = network_of(localizer)
+    camera = input_camera(CAMERA, network.model.config)
 
     def match(image: ImageFeatures, submap: SubmapFeatures, nodes: object = None) -> Correspondences:
-        index = next(i for i, own in enumerate(localizer._submaps) if own is submap)
+        index = next(i for i, own in enumerate(network.submaps) if own is submap)
         asked.append(index)
         camera_from_submap = invert(TRUE) @ localizer.map.views[index]
         return true_matches(submap, camera, camera_from_submap, step=7, outliers=outliers, seed=index)
 
-    monkeypatch.setattr(localizer.model, "match", match)
+    monkeypatch.setattr(network_of(localizer).model, "match", match)
     return asked
 
 
@@ -72,7 +74,7 @@ def test_matches_are_in_pixels_of_the_given_image(
     tell_the_truth(localizer, monkeypatch)
     localizer.settings = replace(localizer.settings, align=False)
     result = localizer.localize(IMAGE, CAMERA)
-    assert input_camera(CAMERA, localizer.model.config).width == CAMERA.width / 2
+    assert input_camera(CAMERA, network_of(localizer).model.config).width == CAMERA.width / 2
     pixels, _ = CAMERA.project(transform_points(invert(TRUE), result.inlier_points))
     assert len(pixels) > 100 and result.reprojection_error_px < 1e-3
     np.testing.assert_allclose(result.inlier_pixels, pixels, atol=1e-3)
@@ -124,7 +126,7 @@ def test_a_prior_restricts_the_search(localizer: Localizer, monkeypatch: pytest.
 
 def test_a_plain_answer_asks_no_further_submap(localizer: Localizer, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = tell_the_truth(localizer, monkeypatch)
-    monkeypatch.setattr(localizer, "_candidates", lambda features: [2, 0, 1])
+    monkeypatch.setattr(network_of(localizer), "candidates", lambda features: [2, 0, 1])
     assert localizer.localize(IMAGE, CAMERA).localized
     assert asked == [2, 0]
     asked.clear()
@@ -142,13 +144,14 @@ def test_two_places_with_the_same_support_are_ambiguous(
     localizer: Localizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tell_the_truth(localizer, monkeypatch)
-    truthful, moved = localizer.model.match, localizer._submaps[2]
+    network = network_of(localizer)
+    truthful, moved = network.model.match, network.submaps[2]
 
     def match(image: ImageFeatures, submap: SubmapFeatures, nodes: object = None) -> Correspondences:
         """Every submap answers like the true one, so each puts the camera elsewhere."""
         return truthful(image, moved)
 
-    monkeypatch.setattr(localizer.model, "match", match)
+    monkeypatch.setattr(network_of(localizer).model, "match", match)
     result = localizer.localize(IMAGE, CAMERA)
     assert not result.localized and result.reason.startswith("ambiguous (submap ")
     assert localizer.localize(IMAGE, CAMERA, prior=TRUE).localized  # the prior decides
@@ -158,7 +161,7 @@ def test_matches_in_a_corner_are_believed_where_a_prior_confirms_them(
     localizer: Localizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tell_the_truth(localizer, monkeypatch)
-    everywhere = localizer.model.match
+    everywhere = network_of(localizer).model.match
 
     def match(image: ImageFeatures, submap: SubmapFeatures, nodes: object = None) -> Correspondences:
         found = everywhere(image, submap)
@@ -167,7 +170,7 @@ def test_matches_in_a_corner_are_believed_where_a_prior_confirms_them(
             found, pixels=found.pixels[corner], points=found.points[corner], scores=found.scores[corner]
         )
 
-    monkeypatch.setattr(localizer.model, "match", match)
+    monkeypatch.setattr(network_of(localizer).model, "match", match)
     assert localizer.localize(IMAGE, CAMERA).reason.startswith("low coverage")
     assert localizer.localize(IMAGE, CAMERA, prior=TRUE).localized
     beside = compose(np.eye(3), [0.7, 0, 0]) @ TRUE
@@ -219,13 +222,14 @@ def test_a_cloud_without_colours_gets_weights_that_need_none(
 ) -> None:
     for colors, weights in ((None, "lite-geometry"), (room_cloud.colors, "lite-rgb")):
         localizer = Localizer.from_cloud(PointCloud(room_cloud.points, colors), views=VIEWS[1:2])
-        assert localizer.map.info.weights_name == localizer.model.config.name == weights
+        assert localizer.map.info.weights_name == network_of(localizer).model.config.name == weights
 
 
 def test_retrieval_prefers_the_submap_with_like_features(localizer: Localizer) -> None:
-    index = SubmapIndex(localizer._submaps)
-    features, *_ = localizer._encode(IMAGE, CAMERA, None)
-    wanted = localizer._submaps[1].nodes[localizer._submaps[1].node_valid]
+    network = network_of(localizer)
+    index = SubmapIndex(network.submaps)
+    features = network.encode(Query.of(IMAGE, CAMERA, localizer.settings))
+    wanted = network.submaps[1].nodes[network.submaps[1].node_valid]
     copied = wanted[torch.arange(len(features.nodes)) % len(wanted)]
     scores = index.scores(type(features)(**{**vars(features), "nodes": copied}))
     assert scores.shape == (4,) and int(scores.argmax()) == 1 and float(scores[1]) > 0.999
@@ -256,20 +260,21 @@ def test_weights_of_rgbd_mode_need_the_depth(
 
 
 def test_submaps_matched_together_match_as_alone(localizer: Localizer) -> None:
-    features, *_ = localizer._encode(IMAGE, CAMERA, None)
-    submaps = [localizer._submaps[i] for i in range(4)]
+    network = network_of(localizer)
+    features = network.encode(Query.of(IMAGE, CAMERA, localizer.settings))
+    submaps = [network.submaps[i] for i in range(4)]
     assert len({len(submap.superpoints) for submap in submaps}) > 1  # some are padded
-    together = localizer.model.fuse_many(features, submaps)
+    together = network.model.fuse_many(features, submaps)
     for submap, nodes in zip(submaps, together, strict=True):
-        alone = localizer.model.fuse(features, submap)
+        alone = network.model.fuse(features, submap)
         torch.testing.assert_close(nodes.image, alone.image, rtol=0, atol=1e-5)
         torch.testing.assert_close(nodes.points, alone.points, rtol=0, atol=1e-5)
 
 
 def test_precision_is_that_of_the_image_branch_alone(localizer: Localizer) -> None:
-    exact, *_ = localizer._encode(IMAGE, CAMERA, None)
-    localizer.settings = replace(localizer.settings, precision="bfloat16")
-    half, *_ = localizer._encode(IMAGE, CAMERA, None)
+    network = network_of(localizer)
+    exact = network.encode(Query.of(IMAGE, CAMERA, localizer.settings))
+    half = network.encode(Query.of(IMAGE, CAMERA, replace(localizer.settings, precision="bfloat16")))
     error = (half.fine - exact.fine).norm() / exact.fine.norm()
     assert half.fine.dtype == torch.float32 and 1e-4 < error < 3e-2
     assert not torch.is_autocast_enabled("cpu")

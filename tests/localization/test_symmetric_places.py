@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from known_matches import CAMERA, IMAGE, true_matches
+from known_matches import CAMERA, IMAGE, network_of, true_matches
 
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import compose, exp, invert, transform_points, translation_error
@@ -43,12 +43,12 @@ def localizer(tiny_weights: Path, monkeypatch: pytest.MonkeyPatch) -> Localizer:
     colors = np.full((len(points), 3), 120, np.uint8)
     views = np.array([EAST_VIEW, TURNED @ EAST_VIEW])
     made = Localizer.from_cloud(PointCloud(points, colors), weights=tiny_weights, views=views)
-    camera = input_camera(CAMERA, made.model.config)
+    camera = input_camera(CAMERA, network_of(made).model.config)
 
     def match(image: ImageFeatures, submap: SubmapFeatures, nodes: object = None) -> Correspondences:
         return true_matches(submap, camera, invert(VIEW_FROM_CAMERA), step=5)
 
-    monkeypatch.setattr(made.model, "match", match)
+    monkeypatch.setattr(network_of(made).model, "match", match)
     return made
 
 

@@ -74,7 +74,7 @@ class Rig:
     ) -> Localization:
         self.localizer.answer, self.localizer.near_answer = answer, near
         self.stamp += round(after * 1e9)
-        return self.tracker.localize(IMAGE, CAMERA, self.stamp, odom_from_camera=odom)
+        return self.tracker.localize(IMAGE, CAMERA, self.stamp, odom_from_body=odom)
 
     @property
     def prior(self) -> Array | None:
@@ -287,3 +287,22 @@ def test_without_priors_every_image_stands_alone() -> None:
     rig = Rig(use_prior=False)
     assert rig.see(HERE).localized and rig.see(THERE).localized and rig.see(HERE).localized
     assert rig.localizer.priors == [None] * 3
+
+
+def test_two_cameras_follow_one_body() -> None:
+    """The body is found by its front camera; the prior of the other camera is where that one must be."""
+    rig = Rig()
+    front, back = exp([0, 0.1, 0, 0.2, 0.0, 0.3]), exp([0, 3.0, 0, -0.2, 0.0, 0.3])
+    rig.localizer.answer = HERE @ front
+    found = rig.tracker.localize(IMAGE, CAMERA, rig.stamp + TENTH, body_from_camera=front)
+    assert found.map_from_camera is not None
+    rig.localizer.answer = HERE @ back
+    found = rig.tracker.localize(IMAGE, CAMERA, rig.stamp + 2 * TENTH, body_from_camera=back)
+    assert found.localized and rig.tracker.state == "tracking"
+    prior = rig.localizer.priors[-1]
+    assert prior is not None
+    np.testing.assert_allclose(prior, HERE @ back, atol=1e-9)
+    # a pose given for the body becomes one of the camera that sees the next image
+    rig.tracker.set_pose(THERE)
+    rig.tracker.localize(IMAGE, CAMERA, rig.stamp + 3 * TENTH, body_from_camera=front)
+    np.testing.assert_allclose(rig.localizer.priors[-1], THERE @ front, atol=1e-9)  # type: ignore[arg-type]

@@ -171,7 +171,10 @@ def test_compressed_images_and_one_stamp_once(
     assert [call.number for call in node._session.pipeline.localizer.calls] == [9, 2]
 
 
-def test_distorted_images_are_rectified(robot: Robot, launch_node: Callable[..., Any], map_file: str) -> None:
+def test_distorted_images_go_to_the_localizer_with_their_lens(
+    robot: Robot, launch_node: Callable[..., Any], map_file: str
+) -> None:
+    """It rectifies them: tests/localization/test_lens.py."""
     node = launch_node(map=map_file).node
     robot.wait_camera_matched()
     k = [60.0, 0.0, 32.0, 0.0, 60.0, 24.0, 0.0, 0.0, 1.0]
@@ -182,7 +185,7 @@ def test_distorted_images_are_rectified(robot: Robot, launch_node: Callable[...,
     robot.wait_status(WARN, "no image yet")
     robot.localize(200, SECOND)
     call = node._session.pipeline.localizer.calls[0]
-    assert not call.camera.is_distorted
+    assert call.camera.is_distorted and call.camera.distortion == (0.2, 0.0, 0.0, 0.0, 0.0)
     assert call.image.shape == (HEIGHT, WIDTH, 3)
 
 

@@ -50,10 +50,11 @@ class Frames:
         """The body is `base_frame`, or the camera itself where none is given."""
         return self.lookup(camera_frame, self.parameters.base_frame or camera_frame, stamp)
 
-    def odom_from_camera(self, camera_frame: str, stamp: Stamp) -> Matrix | None:
+    def odom_from_body(self, camera_frame: str, stamp: Stamp) -> Matrix | None:
         """Odometry at the stamp; None without an odom frame."""
         odom_frame = self.parameters.odom_frame
-        return self.lookup(odom_frame, camera_frame, stamp) if odom_frame else None
+        body = self.parameters.base_frame or camera_frame
+        return self.lookup(odom_frame, body, stamp) if odom_frame else None
 
     def pose(
         self, map_from_camera: Matrix, covariance: Matrix, camera_frame: str, stamp: Stamp

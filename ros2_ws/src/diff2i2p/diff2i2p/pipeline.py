@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,9 +89,6 @@ class Pipeline:
         self._health = health
         self.parameters = frames.parameters
         self._tracker: Tracker | None = None
-        self._initial: Matrix | None = None
-        """map_from_body given from outside and not used yet."""
-        self._lock = threading.Lock()
 
     @property
     def localizer(self) -> Localizing | None:
@@ -101,11 +97,13 @@ class Pipeline:
 
     def reset(self) -> None:
         """Forget every pose: the next image is searched in the whole map."""
-        self._restart(None)
+        if self._tracker is not None:
+            self._tracker.reset()
 
     def set_initial(self, map_from_body: Matrix) -> None:
         """A pose given from outside, true at the next image."""
-        self._restart(map_from_body)
+        if self._tracker is not None:
+            self._tracker.set_pose(map_from_body)
 
     def apply(self, parameters: Parameters) -> None:
         """Use other values of those parameters that may change at once, from the next image on."""
@@ -140,35 +138,32 @@ class Pipeline:
         if tracker is None:
             return None
         image = image_to_rgb(job.message)
-        depth = None if job.depth is None else depth_to_metres(job.depth)
-        stamp = job.message.header.stamp
-        try:
-            self._give_initial(tracker, job)
-            odom_from_camera = self._frames.odom_from_camera(job.camera_frame, stamp)
-        except TransformException:
-            odom_from_camera = None  # the pose needs the same transform: _placed names what is missing
-        found = tracker.localize(
-            image,
-            job.camera,
-            nanoseconds(stamp),
-            odom_from_camera=odom_from_camera,
-            depth=depth,
-            now_ns=now,
-        )
+        found = self._found(tracker, job, image, now)
         self._report(found, tracker, job)
         if found.map_from_camera is None or found.covariance is None:
             return Result(found, image)
         return Result(found, image, *self._placed(found.map_from_camera, found.covariance, job))
 
-    def _give_initial(self, tracker: Tracker, job: Job) -> None:
-        given = self._initial
-        if given is None:
-            return
-        body_from_camera = invert(self._frames.camera_from_body(job.camera_frame, job.message.header.stamp))
-        with self._lock:
-            if self._initial is given:
-                tracker.set_pose(given @ body_from_camera)
-                self._initial = None
+    def _found(self, tracker: Tracker, job: Job, image: NDArray[np.uint8], now: int | None) -> Localization:
+        stamp = job.message.header.stamp
+        depth = None if job.depth is None else depth_to_metres(job.depth)
+        try:
+            body_from_camera = invert(self._frames.camera_from_body(job.camera_frame, stamp))
+        except TransformException:  # nothing can be published of it: `_placed` names what is missing
+            return tracker.localizer.localize(image, job.camera, depth=depth)
+        try:
+            odom_from_body = self._frames.odom_from_body(job.camera_frame, stamp)
+        except TransformException:
+            odom_from_body = None
+        return tracker.localize(
+            image,
+            job.camera,
+            nanoseconds(stamp),
+            body_from_camera=body_from_camera,
+            odom_from_body=odom_from_body,
+            depth=depth,
+            now_ns=now,
+        )
 
     def _placed(
         self, map_from_camera: NDArray[np.float64], covariance: NDArray[np.float64], job: Job
@@ -192,6 +187,7 @@ class Pipeline:
             "inlier_ratio": f"{found.inlier_ratio:.3f}",
             "reprojection_error_px": f"{found.reprojection_error_px:.2f}",
             "agreement": f"{found.agreement:.3f}",
+            "matcher": found.matcher or "none",
             "submap": str(found.submap),
             "tracking": tracker.state,
             "misses": str(tracker.misses),
@@ -213,15 +209,8 @@ class Pipeline:
         p = self.parameters  # they may have changed meanwhile
         localizer.settings = p.localizer_settings()
         localizer.warm_up()
-        with self._lock:
-            self._tracker, self._initial = Tracker(localizer, p.tracker_settings()), None
+        self._tracker = Tracker(localizer, p.tracker_settings())
         self._health.map = source
         self._health.mended("map_cloud", "map_file")
         self._health.values["map_points"] = str(len(localizer.map.cloud))
         self._health.needs_depth = localizer.needs_depth
-
-    def _restart(self, map_from_body: Matrix | None) -> None:
-        with self._lock:
-            self._initial = map_from_body
-            if self._tracker is not None:
-                self._tracker.reset()

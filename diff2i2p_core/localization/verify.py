@@ -1,83 +1,51 @@
-"""From the hypotheses of several submaps to one answer: by their inliers, and by the map's colours."""
+"""From hypotheses to one answer: by the map's colours, and by their inliers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.pnp import NoPose, PoseEstimate, inliers_at
 from diff2i2p_core.geometry.se3 import invert, is_near
+from diff2i2p_core.localization.aligner import Align
 from diff2i2p_core.localization.alignment import Alignment
 from diff2i2p_core.localization.gates import coverage, rejection
+from diff2i2p_core.localization.hypothesis import Hypothesis
+from diff2i2p_core.localization.query import Query
 from diff2i2p_core.localization.result import Localization
 from diff2i2p_core.localization.settings import GateSettings, LocalizerSettings
 from diff2i2p_core.typing import Array
 
-Align = Callable[[Array], Alignment | None]
-"""Moves a pose, map_from_camera, until the map's colours fit the image's."""
 
-
-@dataclass(frozen=True)
-class Hypothesis:
-    """One submap's answer; pixels in the given image, points in the map frame."""
-
-    submap: int
-    pixels: Array
-    points: Array
-    estimate: PoseEstimate | NoPose
-
-    @property
-    def support(self) -> int:
-        return self.estimate.num_inliers if isinstance(self.estimate, PoseEstimate) else 0
-
-    @property
-    def map_from_camera(self) -> Array | None:
-        if isinstance(self.estimate, NoPose):
-            return None
-        return invert(self.estimate.camera_from_points)
-
-
-def decide(
-    hypotheses: Sequence[Hypothesis],
-    camera: Camera,
-    settings: LocalizerSettings,
-    latency_ms: dict[str, float],
-    *,
-    prior: Array | None = None,
-    align: Align | None = None,
-) -> Localization:
+def verify(query: Query, hypotheses: Sequence[Hypothesis], align: Align | None = None) -> Localization:
     """The pose that the map's colours confirm; where none is, the one with the most inliers if it passes the
     gates.
 
-    With a prior no other place is considered, and a pose that agrees with it needs no spread of inliers.
-    `hypotheses` are at least one.
+    Hypotheses near a prior compete with no other place, and a pose that agrees with the prior needs no spread
+    of inliers. `hypotheses` are at least one.
     """
     ranked = sorted(hypotheses, key=lambda hypothesis: -hypothesis.support)
-    if align is not None:
-        confirmed = _confirmed(ranked, settings, prior, align)
-        if confirmed is not None:
-            reason = "" if prior is not None else _second_place(confirmed, ranked, settings, align)
-            return _aligned(confirmed, reason, ranked[0], camera, settings, latency_ms)
-    return _by_inliers(ranked, camera, settings, latency_ms, prior)
+    prior = query.prior if all(hypothesis.near_prior for hypothesis in hypotheses) else None
+    confirmed = None if align is None else _confirmed(ranked, query.settings, prior, align)
+    if align is not None and confirmed is not None:
+        reason = "" if prior is not None else _second_place(confirmed, ranked, query.settings, align)
+        answer = _aligned(confirmed, reason, ranked[0], query)
+    else:
+        answer = _by_inliers(ranked, query, prior)
+    query.clock.spent("pose" if align is None else "align")
+    return replace(answer, latency_ms=dict(query.clock.ms))
 
 
-def _by_inliers(
-    ranked: Sequence[Hypothesis],
-    camera: Camera,
-    settings: LocalizerSettings,
-    latency_ms: dict[str, float],
-    prior: Array | None,
-) -> Localization:
-    best, gates = ranked[0], settings.gates
+def _by_inliers(ranked: Sequence[Hypothesis], query: Query, prior: Array | None) -> Localization:
+    best, camera, gates = ranked[0], query.camera, query.settings.gates
     estimate, count = best.estimate, len(best.pixels)
     if isinstance(estimate, NoPose):
         few = count < gates.min_correspondences
         reason = rejection(count, 0, 0.0, 0.0, gates) if few else ""
         refused = Localization.refused(reason or estimate.reason)
-        return replace(refused, num_correspondences=count, latency_ms=latency_ms)
+        return replace(refused, num_correspondences=count, matcher=best.matcher)
     pose = invert(estimate.camera_from_points)
     agrees = prior is not None and is_same_pose(prior, pose, gates)
     reason = rejection(
@@ -94,13 +62,13 @@ def _by_inliers(
         localized=not reason,
         reason=reason,
         map_from_camera=None if reason else pose,
-        covariance=None if reason else _calibrated(estimate, count, settings),
+        covariance=None if reason else _calibrated(estimate, count, query.settings),
         num_correspondences=count,
         num_inliers=estimate.num_inliers,
         inlier_ratio=estimate.num_inliers / count,
         reprojection_error_px=estimate.reprojection_error_px,
+        matcher=best.matcher,
         submap=-1 if reason else best.submap,
-        latency_ms=latency_ms,
         inlier_pixels=best.pixels[estimate.inliers],
         inlier_points=best.points[estimate.inliers],
     )
@@ -133,7 +101,7 @@ def _rival(ranked: Sequence[Hypothesis], gates: GateSettings) -> str:
     pose = ranked[0].map_from_camera
     assert pose is not None
     for other in _rivals(pose, ranked[0].support, ranked, gates):
-        return f"ambiguous (submap {other.submap} has {other.support} inliers for another pose)"
+        return f"ambiguous ({other.source} has {other.support} inliers for another pose)"
     return ""
 
 
@@ -165,21 +133,15 @@ def _second_place(
         if found is None or not _agrees(found, gates):
             continue
         if not is_same_pose(found.map_from_camera, confirmed.map_from_camera, gates):
-            return f"ambiguous (the map looks like the image near submap {other.submap} as well)"
+            return f"ambiguous (the map looks like the image near {other.source} as well)"
     return ""
 
 
-def _aligned(
-    confirmed: Alignment,
-    reason: str,
-    best: Hypothesis,
-    camera: Camera,
-    settings: LocalizerSettings,
-    latency_ms: dict[str, float],
-) -> Localization:
+def _aligned(confirmed: Alignment, reason: str, best: Hypothesis, query: Query) -> Localization:
     """The answer of a confirmed pose; its inliers are those of the matches with the most support."""
-    pose = confirmed.map_from_camera
-    inliers, residual, _ = inliers_at(pose, best.pixels, best.points, camera, settings.inlier_px(camera))
+    pose, settings = confirmed.map_from_camera, query.settings
+    limit = settings.inlier_px(query.camera)
+    inliers, residual, _ = inliers_at(pose, best.pixels, best.points, query.camera, limit)
     squared = (residual[inliers] ** 2).sum(axis=1)
     count, num_inliers = len(best.pixels), int(inliers.sum())
     return Localization(
@@ -192,8 +154,8 @@ def _aligned(
         inlier_ratio=num_inliers / max(count, 1),
         reprojection_error_px=float(np.sqrt(squared.mean())) if num_inliers else 0.0,
         agreement=confirmed.agreement,
+        matcher=best.matcher,
         submap=-1 if reason else best.submap,
-        latency_ms=latency_ms,
         inlier_pixels=best.pixels[inliers],
         inlier_points=best.points[inliers],
     )

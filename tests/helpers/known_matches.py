@@ -7,11 +7,20 @@ import torch
 
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import transform_points
+from diff2i2p_core.localization.localizer import Localizer
+from diff2i2p_core.localization.network import Diff2I2PNetwork
 from diff2i2p_core.models.features import Correspondences, SubmapFeatures
 from diff2i2p_core.typing import Array
 
 CAMERA = Camera(320, 240, 260, 260, 159.5, 119.5)
 IMAGE = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
+
+
+def network_of(localizer: Localizer) -> Diff2I2PNetwork:
+    """Its only proposer."""
+    (network,) = localizer.proposers
+    assert isinstance(network, Diff2I2PNetwork)
+    return network
 
 
 def true_matches(

@@ -12,12 +12,15 @@ from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.pnp import NoPose, PoseEstimate
 from diff2i2p_core.geometry.se3 import compose, invert, transform_points, translation_error
 from diff2i2p_core.localization.alignment import Alignment
-from diff2i2p_core.localization.decision import Hypothesis, decide
+from diff2i2p_core.localization.hypothesis import Hypothesis
+from diff2i2p_core.localization.query import Query
 from diff2i2p_core.localization.result import Localization
 from diff2i2p_core.localization.settings import LocalizerSettings
+from diff2i2p_core.localization.verify import verify
 from diff2i2p_core.typing import Array
 
 CAMERA = Camera(640, 480, 550, 550, 319.5, 239.5)
+IMAGE = np.zeros((480, 640, 3), np.uint8)
 SETTINGS = LocalizerSettings(aligned_sigma_scale=3.0)
 HERE = compose(np.eye(3), [0, 0, 0])
 THERE = compose(np.eye(3), [6, 0, 0])
@@ -37,7 +40,7 @@ def hypothesis(pose: Array, inliers: int, count: int = 400, submap: int = 0) -> 
         reprojection_error_px=1.0,
         covariance=np.eye(6) * 1e-4,
     )
-    return Hypothesis(submap, pixels, points, estimate)
+    return Hypothesis("network", f"submap {submap}", pixels, points, estimate, submap=submap)
 
 
 class Colors:
@@ -56,7 +59,9 @@ class Colors:
 def ask(
     hypotheses: Sequence[Hypothesis], colors: Colors | None = None, prior: Array | None = None
 ) -> Localization:
-    return decide(hypotheses, CAMERA, SETTINGS, {}, prior=prior, align=colors)
+    query = Query(IMAGE, CAMERA, SETTINGS, prior=prior)
+    near = [replace(hypothesis, near_prior=prior is not None) for hypothesis in hypotheses]
+    return verify(query, near, colors)
 
 
 def test_confirmed_by_colour_few_inliers_are_enough_and_the_pose_is_the_aligned_one() -> None:

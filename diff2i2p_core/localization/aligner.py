@@ -1,0 +1,37 @@
+"""Poses aligned to the colours of a map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+
+from diff2i2p_core.localization.alignment import MAX_DEPTH, Alignment, PhotometricTarget
+from diff2i2p_core.localization.query import Query
+from diff2i2p_core.mapping.blocks import BlockCloud
+from diff2i2p_core.mapping.map_file import PointMap
+from diff2i2p_core.typing import Array
+
+Align = Callable[[Array], Alignment | None]
+"""Moves a pose, map_from_camera, until the map's colours fit the image's; None where they do not."""
+
+
+class Aligner:
+    """The coloured cloud of a map, ready to be drawn into images."""
+
+    def __init__(self, point_map: PointMap) -> None:
+        """The cloud must have colours."""
+        self._cloud = BlockCloud.of(point_map.cloud)
+        self._spacing = point_map.spacing
+
+    def to(self, query: Query) -> Align:
+        """Aligns poses to the query's image, each once."""
+
+        @lru_cache
+        def aligned(start: bytes) -> Alignment | None:
+            target = query.computed("colors", lambda: PhotometricTarget(query.image, query.camera))
+            pose = np.frombuffer(start).reshape(4, 4)
+            return target.align(pose, self._cloud.around(pose[:3, 3], MAX_DEPTH), self._spacing)
+
+        return lambda start: aligned(np.ascontiguousarray(start, np.float64).tobytes())

@@ -1,0 +1,57 @@
+"""Poses that an image might have, and where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from diff2i2p_core.geometry.pnp import NoPose, PoseEstimate
+from diff2i2p_core.geometry.se3 import invert
+from diff2i2p_core.localization.query import Query
+from diff2i2p_core.typing import Array
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """Matches of an image with a part of the map, and the pose that they agree on, if any."""
+
+    matcher: str
+    """The proposer's name."""
+    source: str
+    """The part of the map, for people: "submap 3"."""
+    pixels: Array
+    """(C, 2) in the rectified image."""
+    points: Array
+    """(C, 3) map frame."""
+    estimate: PoseEstimate | NoPose
+    submap: int = -1
+    """Number of the map's view that was matched; -1 for none."""
+    near_prior: bool = False
+    """Whether it was looked for near the query's prior, and nowhere else."""
+
+    @property
+    def support(self) -> int:
+        """Inliers of the pose; 0 without one."""
+        return self.estimate.num_inliers if isinstance(self.estimate, PoseEstimate) else 0
+
+    @property
+    def map_from_camera(self) -> Array | None:
+        if isinstance(self.estimate, NoPose):
+            return None
+        return invert(self.estimate.camera_from_points)
+
+
+class Proposer(Protocol):
+    """A way to find poses in a map. A new one is a file with such a class."""
+
+    name: str
+    needs_depth: bool
+    """Whether queries must have depth."""
+    device: torch.device
+
+    def propose(self, query: Query) -> Iterator[Sequence[Hypothesis]]:
+        """Hypotheses, the most promising first, in groups: an answer is tried after each group, with all
+        hypotheses so far, and the next one is asked for only if it fails."""

@@ -1,0 +1,90 @@
+"""One image to localize, and what is computed from it once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.depth import rectify_depth
+from diff2i2p_core.geometry.se3 import is_rigid
+from diff2i2p_core.localization.settings import LocalizerSettings
+from diff2i2p_core.typing import Array, Image
+
+T = TypeVar("T")
+
+
+class Clock:
+    """Sums up the milliseconds that each stage takes."""
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self._device = torch.device(device)
+        self.ms: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def spent(self, stage: str) -> None:
+        """The time since the last call was for `stage`."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        now = time.perf_counter()
+        self.ms[stage] = self.ms.get(stage, 0.0) + 1000 * (now - self._last)
+        self._last = now
+
+
+@dataclass(frozen=True)
+class Query:
+    """A rectified image of a pinhole camera, with all that holds for it: settings do not change meanwhile."""
+
+    image: Image
+    camera: Camera
+    settings: LocalizerSettings
+    depth: NDArray[np.float32] | None = None
+    """(H, W) metres registered to the rectified image."""
+    prior: Array | None = None
+    """map_from_camera, roughly."""
+    clock: Clock = field(default_factory=Clock)
+    _computed: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        image: Image,
+        camera: Camera,
+        settings: LocalizerSettings,
+        *,
+        depth: NDArray[np.float32] | None = None,
+        prior: Array | None = None,
+        device: torch.device | str = "cpu",
+    ) -> Query:
+        """From an image (H, W, 3) RGB and its registered depth (H, W), with the camera's distortion in them.
+
+        InputError where they do not fit together.
+        """
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise InputError(f"image: {image.dtype} of shape {image.shape}; give (H, W, 3) uint8 RGB")
+        camera.check_size(image.shape, "image")
+        if prior is not None and not is_rigid(prior):
+            raise InputError("prior: not a finite rigid transform; give x,y,z,qx,qy,qz,qw")
+        clock = Clock(device)
+        return cls(
+            camera.rectify(image),
+            camera.undistorted(),
+            settings,
+            None if depth is None else rectify_depth(depth, camera),
+            prior,
+            clock,
+        )
+
+    def computed(self, name: str, compute: Callable[[], T]) -> T:
+        """What `compute` gives for this query, computed at the first call; `name` stands for it."""
+        if name not in self._computed:
+            self._computed[name] = compute()
+        value: T = self._computed[name]
+        return value
