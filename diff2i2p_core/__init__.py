@@ -1,3 +1,68 @@
-"""Diff2I2P: the 6-DoF pose of a camera in a point cloud map, from one image."""
+"""Diff2I2P: the 6-DoF pose of a camera in a point cloud map, from one image.
+
+The names below are the public interface. They are imported when they are first used, so that importing the
+package loads neither torch nor OpenCV.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from diff2i2p_core.errors import InputError
+    from diff2i2p_core.geometry.camera import Camera
+    from diff2i2p_core.geometry.point_cloud import PointCloud
+    from diff2i2p_core.io.clouds import read_cloud
+    from diff2i2p_core.io.rgbd_folder import PosedFrames
+    from diff2i2p_core.localization.localizer import Localizer, register
+    from diff2i2p_core.localization.result import Localization
+    from diff2i2p_core.localization.settings import LocalizerSettings
+    from diff2i2p_core.localization.tracker import Tracker
+    from diff2i2p_core.mapping.build_file import build_map
+    from diff2i2p_core.mapping.map_file import PointMap
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Camera": "geometry.camera",
+    "InputError": "errors",
+    "Localization": "localization.result",
+    "Localizer": "localization.localizer",
+    "LocalizerSettings": "localization.settings",
+    "PointCloud": "geometry.point_cloud",
+    "PointMap": "mapping.map_file",
+    "PosedFrames": "io.rgbd_folder",
+    "Tracker": "localization.tracker",
+    "build_map": "mapping.build_file",
+    "read_cloud": "io.clouds",
+    "register": "localization.localizer",
+}
+"""The module, inside this package, that each public name is defined in."""
+
+__all__ = [
+    "Camera",
+    "InputError",
+    "Localization",
+    "Localizer",
+    "LocalizerSettings",
+    "PointCloud",
+    "PointMap",
+    "PosedFrames",
+    "Tracker",
+    "build_map",
+    "read_cloud",
+    "register",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'diff2i2p_core' has no attribute '{name}'")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value  # found at once from now on
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -22,12 +22,16 @@ def register(
     """The camera's pose in a cloud ("map" is the cloud's frame), from one image. Exit status 3: no pose."""
     from diff2i2p_core.io.clouds import read_cloud
     from diff2i2p_core.io.rgbd_folder import read_depth, read_image
-    from diff2i2p_core.localization.localizer import Localizer
+    from diff2i2p_core.localization import localizer
 
     pixels = read_image(image)
-    model_camera = options.parse_camera(camera, pixels)
-    metres = None if depth is None else read_depth(depth)
-    localizer = Localizer.for_single_cloud(
-        read_cloud(cloud, options.note), weights, device=options.check_device(device), name=str(cloud)
+    result = localizer.register(
+        read_cloud(cloud, options.note),
+        pixels,
+        options.parse_camera(camera, pixels),
+        depth=None if depth is None else read_depth(depth),
+        weights=weights,
+        device=options.check_device(device),
+        name=str(cloud),
     )
-    options.answer(localizer.localize(pixels, model_camera, depth=metres), as_json)
+    options.answer(result, as_json)

@@ -56,6 +56,7 @@ class Camera:
 
     @classmethod
     def from_matrix(cls, matrix: ArrayLike, width: int, height: int) -> Camera:
+        """A pinhole camera of the intrinsic matrix K (3, 3)."""
         k = np.asarray(matrix, float)
         return cls(width, height, float(k[0, 0]), float(k[1, 1]), float(k[0, 2]), float(k[1, 2]))
 

@@ -131,3 +131,22 @@ class Localizer:
         image = noise.integers(0, 256, (480, 640, 3), np.uint8)
         depth = noise.uniform(1, 3, (480, 640)).astype(np.float32)
         self.localize(image, Camera(640, 480, 550, 550, 320, 240), depth=depth)
+
+
+def register(
+    cloud: PointCloud,
+    image: Image,
+    camera: Camera,
+    *,
+    depth: NDArray[np.float32] | None = None,
+    weights: str | Path | None = None,
+    device: str = "cpu",
+    name: str = "the cloud",
+) -> Localization:
+    """The pose of the camera that took `image` (H, W, 3) RGB in one small cloud, as in the papers.
+
+    The "map" of the answer is the cloud's frame. `depth` (H, W) is for weights of the `rgbd` mode; `name` is
+    what errors call the cloud.
+    """
+    localizer = Localizer.for_single_cloud(cloud, weights, device=device, name=name)
+    return localizer.localize(image, camera, depth=depth)

@@ -2,84 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
-from plain_map import PlainMap
+from tracker_rig import CAMERA, HERE, IMAGE, ROOM, TENTH, THERE, Rig
 
-from diff2i2p_core.geometry.camera import Camera
-from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import compose, exp, invert, rotation_error_deg, translation_error
 from diff2i2p_core.localization.extent import MapExtent
 from diff2i2p_core.localization.result import Localization
-from diff2i2p_core.localization.settings import LocalizerSettings, TrackerSettings
-from diff2i2p_core.localization.tracker import Localizing, Tracker
 from diff2i2p_core.typing import Array
-
-CAMERA = Camera(4, 3, 4, 4, 1.5, 1.0)
-IMAGE = np.zeros((3, 4, 3), np.uint8)
-TENTH = 100_000_000
-ROOM = np.random.default_rng(0).uniform((0, 0, 0), (20, 10, 3), (2000, 3)).astype(np.float32)
-HERE, THERE = exp([0, 0, 0.3, 4, 5, 1.5]), exp([0, 0, 2.0, 15, 3, 1.5])
-
-
-class Scripted:
-    """Answers `answers` in turn, a pose or a reason; a function gets the prior. Remembers the priors."""
-
-    map, needs_depth = PlainMap(PointCloud(ROOM), np.array([HERE, THERE])), False
-
-    def __init__(self) -> None:
-        self.settings = LocalizerSettings()
-        self.answer: Array | str = "too few inliers (3, need 60)"
-        self.near_answer: Array | str | None = None
-        """With a prior, if it differs."""
-        self.priors: list[Array | None] = []
-
-    def localize(
-        self,
-        image: np.ndarray,
-        camera: Camera,
-        *,
-        prior: Array | None = None,
-        depth: np.ndarray | None = None,
-    ) -> Localization:
-        self.priors.append(prior)
-        answer = self.answer if prior is None or self.near_answer is None else self.near_answer
-        empty = Localization.refused("")
-        if isinstance(answer, str):
-            return replace(empty, reason=answer)
-        return replace(empty, localized=True, map_from_camera=answer, covariance=np.eye(6), submap=3)
-
-    def warm_up(self) -> None:
-        pass
-
-
-class Rig:
-    """A tracker that gets an image each tenth of a second."""
-
-    def __init__(self, **settings: float) -> None:
-        self.localizer = Scripted()
-        localizing: Localizing = self.localizer
-        self.tracker = Tracker(localizing, replace(TrackerSettings(), **settings))  # type: ignore[arg-type]
-        self.stamp = 50 * 10 * TENTH
-
-    def see(
-        self,
-        answer: Array | str,
-        near: Array | str | None = None,
-        *,
-        odom: Array | None = None,
-        after: float = 0.1,
-    ) -> Localization:
-        self.localizer.answer, self.localizer.near_answer = answer, near
-        self.stamp += round(after * 1e9)
-        return self.tracker.localize(IMAGE, CAMERA, self.stamp, odom_from_body=odom)
-
-    @property
-    def prior(self) -> Array | None:
-        return self.localizer.priors[-1]
-
 
 MISS = "too few inliers (3, need 60)"
 

@@ -218,7 +218,7 @@ def test_initialpose_is_the_next_prior(robot: Robot, launch_node: Callable[..., 
         robot.initialpose.publish(_spoilt(message, **bad))
     robot.wait_value("initialpose_faults", "3")
     robot.initialpose.publish(message)
-    wait_for(lambda: node._session.pipeline._initial is not None, "the initial pose")
+    wait_for(lambda: node._session.pipeline._tracker.state == "searching", "the initial pose")
     robot.localize(3, 50 * SECOND)
     robot.localize(4, 60 * SECOND)  # ten seconds later the last pose is no prior any more
     first, second = node._session.pipeline.localizer.calls

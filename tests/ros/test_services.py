@@ -182,8 +182,9 @@ def test_the_pose_survives_a_restart(
     first.close()  # saves the pose that came after the call
     assert load_pose(pose_file, Parameters(), map_file) is not None
     second = launch_node(map=map_file, initial_pose_file=str(pose_file)).node
-    wait_for(lambda: second._session and second._session.pipeline._initial is not None, "the prior")
-    np.testing.assert_allclose(second._session.pipeline._initial, truth(7), atol=1e-9)
+    tracker = wait_for(lambda: second._session and second._session.pipeline._tracker, "the map")
+    wait_for(lambda: tracker.state == "searching", "the prior")
+    np.testing.assert_allclose(tracker._track.given, truth(7), atol=1e-9)
 
 
 def test_saved_poses_that_are_not_for_this_node_are_named(tmp_path: Path) -> None:
