@@ -11,6 +11,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK=1
 "$PYTHON" -m pip install --constraint constraints.txt torch
 "$PYTHON" -m pip install --constraint constraints.txt ".[$EXTRAS]"
 
+# Open to any user of the image: more weights may be fetched there.
+install -d -m 1777 "$PREFIX/weights"
+DIFF2I2P_WEIGHTS=$PREFIX/weights "$PREFIX/venv/bin/diff2i2p" weights fetch xfeat ||
+  echo "install.sh: XFeat's weights could not be fetched; the first use tries again" >&2
+
 # With the virtual environment's Python, which `ros2 launch` and `ros2 run` then start the node with.
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

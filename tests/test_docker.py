@@ -81,6 +81,12 @@ def test_the_entry_point_sources_what_was_installed() -> None:
     )
 
 
+def test_features_are_in_the_image_where_any_user_finds_them(dockerfile: str) -> None:
+    install = (DOCKER / "install.sh").read_text(encoding="utf-8")
+    assert 'DIFF2I2P_WEIGHTS=$PREFIX/weights "$PREFIX/venv/bin/diff2i2p" weights fetch xfeat ||' in install
+    assert f"DIFF2I2P_WEIGHTS={PREFIX}/weights" in dockerfile
+
+
 def test_compose_runs_commands_that_exist(services: dict[str, Any], dockerfile: str) -> None:
     assert set(services) == {"demo", "localize", "train"}
     for name, service in services.items():

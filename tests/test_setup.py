@@ -112,6 +112,19 @@ def test_a_failed_step_is_named_with_the_log_and_the_mend_and_tried_again(checko
     assert len(checkout.installs()) == 4
 
 
+def test_features_that_cannot_be_fetched_are_one_warning(checkout: Checkout) -> None:
+    fetch = "-m diff2i2p_core.cli.main weights fetch xfeat"
+    checkout.set_up()
+    assert checkout.calls()[-1] == fetch
+    (checkout.folder / "constraints.txt").write_text("# changed\n")
+    warned = checkout.set_up(FAIL_ON="fetch xfeat", FAIL_WITH="no network")
+    assert warned.returncode == 0 and "setup: done" in warned.stdout
+    (line,) = warned.stderr.splitlines()
+    assert "XFeat's weights could not be fetched" in line
+    assert "no network" in (checkout.folder / "build/setup.log").read_text()
+    assert checkout.set_up().stdout == ""
+
+
 def test_a_killed_set_up_does_not_count(checkout: Checkout) -> None:
     assert checkout.set_up(KILL_ON="--editable").returncode != 0
     assert checkout.set_up().returncode == 0

@@ -143,6 +143,11 @@ build_tf2_msgs() {
     cmake --build "$build" && cmake --install "$build"
 }
 
+fetch_features() {
+  "$VENV/bin/python" -m diff2i2p_core.cli.main weights fetch xfeat >>"$LOG" 2>&1 </dev/null ||
+    echo "setup: XFeat's weights could not be fetched ($LOG says why); the first use tries again" >&2
+}
+
 set_up() {
   local ros python version extras=train,viz,bags,dev
   unset _ROS_WHEELS_BOOTSTRAP_COMPLETE # left by a parent process of another environment
@@ -164,6 +169,7 @@ set_up() {
   [[ $ros == system ]] || step "tf2_msgs (compiled)" build_tf2_msgs
   step "the ROS 2 node" pip_install --no-build-isolation --no-deps --editable "$NODE"
   step "first import" "$VENV/bin/python" -c "import torch, cv2, rclpy, tf2_msgs.msg, diff2i2p_core.cli.main"
+  fetch_features
   fingerprint >"$STAMP.part"
   mv "$STAMP.part" "$STAMP"
   echo "setup: done in $SECONDS s; to use it in a shell: source .venv/bin/activate"

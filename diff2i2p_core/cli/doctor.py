@@ -84,6 +84,7 @@ def checks() -> list[Check]:
         _module("rosbags", "rosbags", "rosbags", without="bags cannot be read"),
         *_ros(),
         *_weights(),
+        _features(),
         *_room(),
     ]
 
@@ -207,6 +208,25 @@ def _weights() -> Iterator[Check]:
         else:
             megabytes = path.stat().st_size / 1e6
             yield Check(f"weights {name}", "ok", f"{megabytes:.1f} MB, {parameters / 1e6:.1f} M parameters")
+
+
+def _features() -> Check:
+    """Only looks: a report fetches nothing."""
+    from diff2i2p_core.weights.xfeat import LICENCE, NAME, load_xfeat, xfeat_path
+
+    name, mend, without = (
+        f"weights {NAME}",
+        f"diff2i2p weights fetch {NAME}",
+        "no localization by rendered views",
+    )
+    path = xfeat_path()
+    if not path.is_file():
+        return Check(name, "note", f"not fetched yet: {without}", mend)
+    try:
+        load_xfeat(path)
+    except InputError:
+        return Check(name, "note", f"{path} is damaged: {without}", mend)
+    return Check(name, "ok", f"{path.stat().st_size / 1e6:.1f} MB, {LICENCE}")
 
 
 def _room() -> Iterator[Check]:

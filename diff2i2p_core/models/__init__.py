@@ -1,1 +1,1 @@
-"""The Diff2I2P network: two backbones, fusion, coarse-to-fine matching, correspondence tuning."""
+"""The Diff2I2P network (two backbones, fusion, coarse-to-fine matching, correspondence tuning) and XFeat."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
@@ -50,24 +51,31 @@ def fetch(
     if path.is_file() and _recorded(weights) == (present := weights_id(path)):
         return Fetched(path, present, new=False)
     part = path.with_name(f".{path.name}.part")
+    with folder_explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if source is not None:
+            _tag(part).unlink(missing_ok=True)
+            shutil.copyfile(_local_file(weights, source), part)
+            part.chmod(0o644)
+        else:
+            download(_address(weights, url), part, progress)
+        digest = _checked(weights, part)
+        write_text(weights.record, f"{digest}  {path.name}\n")
+        part.replace(path)
+    return Fetched(path, digest, new=True)
+
+
+@contextmanager
+def folder_explained(path: Path) -> Iterator[None]:
+    """Turn errors of writing fetched weights to `path` into an InputError."""
     try:
         with full_disk_explained(path.parent):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if source is not None:
-                _tag(part).unlink(missing_ok=True)
-                shutil.copyfile(_local_file(weights, source), part)
-                part.chmod(0o644)
-            else:
-                download(_address(weights, url), part, progress)
-            digest = _checked(weights, part)
-            write_text(weights.record, f"{digest}  {path.name}\n")
-            part.replace(path)
+            yield
     except OSError as error:
         raise InputError(
             f"{error.filename or path}: {error.strerror or error}; "
             f"name a folder that can be written with {FOLDER_VARIABLE}"
         ) from None
-    return Fetched(path, digest, new=True)
 
 
 def download(url: str, part: Path, progress: Progress) -> None:

@@ -89,6 +89,23 @@ def test_broken_default_weights_are_missing(monkeypatch: pytest.MonkeyPatch, tmp
     assert str(path) in check(found, name)["found"]
 
 
+def test_missing_or_damaged_features_are_a_note(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """And nothing is fetched by a look."""
+    save_file = pytest.importorskip("safetensors.torch").save_file
+    models = pytest.importorskip("diff2i2p_core.models.xfeat")
+    monkeypatch.setenv("DIFF2I2P_WEIGHTS", str(tmp_path))
+    fetch = "diff2i2p weights fetch xfeat"
+    line = check(report()[1], "weights xfeat")
+    assert (line["status"], line["mend"]) == ("note", fetch) and "not fetched yet" in line["found"]
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "xfeat.safetensors").write_bytes(b"not weights")
+    line = check(report()[1], "weights xfeat")
+    assert (line["status"], line["mend"]) == ("note", fetch) and "is damaged" in line["found"]
+    save_file(models.XFeat().state_dict(), tmp_path / "xfeat.safetensors")
+    line = check(report()[1], "weights xfeat")
+    assert line["status"] == "ok" and "Apache-2.0" in line["found"]
+
+
 def test_little_room_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "SHM_NEEDED", 2**60)
     _, found = report()

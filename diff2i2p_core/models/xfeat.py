@@ -1,0 +1,182 @@
+"""XFeat: pre-trained local features of an image, sparse and dense, in milliseconds on a CPU core.
+
+The network of Potje et al., "XFeat: Accelerated Features for Lightweight Image Matching" (CVPR 2024), under
+the names that its published weights give their tensors. The code around it differs in two points. Images of
+any size are padded; the original resamples them to multiples of 32 pixels. And pixels have their centres at
+integers throughout: the original samples descriptors up to half a pixel off, and its dense keypoints are half
+a cell off from its sparse ones.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import cast
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from diff2i2p_core.errors import InputError
+
+CELL = 8
+"""Pixels a side of what one descriptor of the dense map describes."""
+COARSEST = 32
+"""Pixels a side of a cell of the coarsest features; the network takes whole ones."""
+DIMENSION = 64
+PEAK_WINDOW = 5
+"""Pixels; a keypoint is the maximum of so large a square."""
+
+
+@dataclass(frozen=True)
+class DenseFeatures:
+    """What the network says of one image (H, W), padded right and below to multiples of 32 pixels."""
+
+    descriptors: Tensor
+    """(64, h, w) of unit length, one for each cell of 8 x 8 pixels."""
+    heatmap: Tensor
+    """(8 h, 8 w) how likely each pixel is the keypoint of its cell."""
+    reliability: Tensor
+    """(h, w) in 0..1: how likely a cell's descriptor is matched rightly."""
+    size: tuple[int, int]
+    """(H, W)."""
+
+
+@dataclass(frozen=True)
+class Keypoints:
+    """The best first."""
+
+    pixels: Tensor
+    """(N, 2) float32, (u, v)."""
+    scores: Tensor
+    """(N,): heat times reliability."""
+    descriptors: Tensor
+    """(N, 64) of unit length."""
+
+
+class ConvLayer(nn.Module):
+    """Convolution, batch norm, ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> None:
+        super().__init__()
+        self.layer = nn.Sequential(
+            nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False),
+            nn.BatchNorm2d(outputs, affine=False),
+            nn.ReLU(inplace=True),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.layer(x))
+
+    def fold(self) -> None:
+        """Make the batch norm, at its running statistics, a part of the convolution."""
+        convolution, norm, relu = cast(tuple[nn.Conv2d, nn.BatchNorm2d, nn.ReLU], tuple(self.layer))
+        self.layer = nn.Sequential(fuse_conv_bn_eval(convolution, norm), relu)
+
+
+class XFeat(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.skip1 = nn.Sequential(nn.AvgPool2d(4, stride=4), nn.Conv2d(1, 24, 1))
+        self.block1 = nn.Sequential(
+            ConvLayer(1, 4), ConvLayer(4, 8, stride=2), ConvLayer(8, 8), ConvLayer(8, 24, stride=2)
+        )
+        self.block2 = nn.Sequential(ConvLayer(24, 24), ConvLayer(24, 24))
+        self.block3 = nn.Sequential(ConvLayer(24, 64, stride=2), ConvLayer(64, 64), ConvLayer(64, 64, 1))
+        self.block4 = nn.Sequential(ConvLayer(64, 64, stride=2), ConvLayer(64, 64), ConvLayer(64, 64))
+        self.block5 = nn.Sequential(
+            ConvLayer(64, 128, stride=2), ConvLayer(128, 128), ConvLayer(128, 128), ConvLayer(128, 64, 1)
+        )
+        self.block_fusion = nn.Sequential(ConvLayer(64, 64), ConvLayer(64, 64), nn.Conv2d(64, DIMENSION, 1))
+        self.heatmap_head = nn.Sequential(
+            ConvLayer(64, 64, 1), ConvLayer(64, 64, 1), nn.Conv2d(64, 1, 1), nn.Sigmoid()
+        )
+        self.keypoint_head = nn.Sequential(
+            *(ConvLayer(64, 64, 1) for _ in range(3)), nn.Conv2d(64, CELL**2 + 1, 1)
+        )
+        # Refines matches of dense features. Not run here; its tensors are among the published weights.
+        hidden = [nn.Linear(2 * DIMENSION, 512)]
+        hidden += [nn.Linear(512, 512) for _ in range(3)]
+        layers = [(linear, nn.BatchNorm1d(512, affine=False), nn.ReLU(inplace=True)) for linear in hidden]
+        self.fine_matcher = nn.Sequential(*(module for layer in layers for module in layer))
+        self.fine_matcher.append(nn.Linear(512, CELL**2))
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Images (B, 1, H, W) of mean 0 and deviation 1, H and W multiples of 32, to descriptors
+        (B, 64, H/8, W/8) of any length, keypoint logits (B, 65, H/8, W/8): one for each pixel of a cell and
+        one for no keypoint, and reliability (B, 1, H/8, W/8)."""
+        x2 = self.block2(self.block1(image) + self.skip1(image))
+        x3 = self.block3(x2)
+        x4 = self.block4(x3)
+        x5 = self.block5(x4)
+        x4, x5 = (F.interpolate(x, x3.shape[-2:], mode="bilinear") for x in (x4, x5))
+        descriptors = self.block_fusion(x3 + x4 + x5)
+        logits = self.keypoint_head(F.pixel_unshuffle(image, CELL))
+        return descriptors, logits, self.heatmap_head(descriptors)
+
+    def for_inference(self) -> XFeat:
+        """A copy that is faster and cannot be trained: batch norms folded, channels last."""
+        model = copy.deepcopy(self).eval().requires_grad_(False)
+        for module in model.modules():
+            if isinstance(module, ConvLayer):
+                module.fold()
+        return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+@torch.no_grad()
+def dense_features(model: XFeat, image: NDArray[np.uint8]) -> DenseFeatures:
+    """Features of an image, grey (H, W) or RGB (H, W, 3), on the model's device."""
+    device = next(model.parameters()).device
+    padded = torch.from_numpy(_network_input(image))[None, None]
+    descriptors, logits, reliability = model(padded.to(device))
+    heatmap = F.pixel_shuffle(logits.softmax(1)[:, :-1], CELL)
+    descriptors = F.normalize(descriptors[0], dim=0)
+    return DenseFeatures(descriptors, heatmap[0, 0], reliability[0, 0], (image.shape[0], image.shape[1]))
+
+
+def detect(dense: DenseFeatures, top_k: int = 2048, min_heat: float = 0.05) -> Keypoints:
+    """The best `top_k` keypoints: maxima of the heatmap over 5 x 5 pixels of at least `min_heat`."""
+    heatmap = dense.heatmap.cpu().numpy()
+    peaks = heatmap == cv2.dilate(heatmap, np.ones((PEAK_WINDOW, PEAK_WINDOW), np.uint8))
+    height, width = dense.size
+    rows, columns = np.nonzero((peaks & (heatmap > min_heat))[:height, :width])
+    pixels = torch.from_numpy(np.stack([columns, rows], axis=1).astype(np.float32))
+    heat = torch.from_numpy(heatmap[rows, columns]).to(dense.heatmap.device)
+    scores = heat * _sample(dense.reliability[None], pixels, "bilinear")[:, 0]
+    scores, best = scores.topk(min(top_k, len(scores)))
+    pixels = pixels.to(best.device)[best]
+    return Keypoints(pixels, scores, descriptors_at(dense, pixels))
+
+
+def descriptors_at(dense: DenseFeatures, pixels: Tensor) -> Tensor:
+    """(N, 64) of unit length at pixels (N, 2), (u, v); at keypoints, those of `detect`."""
+    return F.normalize(_sample(dense.descriptors, pixels, "bicubic"), dim=1)
+
+
+def _sample(cells: Tensor, pixels: Tensor, mode: str) -> Tensor:
+    """(N, C) of a map (C, h, w) at pixels (N, 2). Cell i's centre is at pixel 8 i + 3.5."""
+    size = pixels.new_tensor([cells.shape[2], cells.shape[1]]) * CELL
+    grid = ((2 * pixels + 1) / size - 1).to(cells.device)  # -1 and 1 are the outer edges of border pixels
+    return F.grid_sample(cells[None], grid[None, None], mode, align_corners=False)[0, :, 0].T
+
+
+def _network_input(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The mean of the channels with mean 0 and deviation 1, its last column and row repeated as padding."""
+    if (
+        image.dtype != np.uint8
+        or image.ndim not in (2, 3)
+        or image.shape[2:] not in ((), (3,))
+        or not image.size
+    ):
+        raise InputError(f"image: {image.dtype} {image.shape}; give uint8 (H, W) or RGB (H, W, 3)")
+    grey = image.astype(np.float32)
+    if grey.ndim == 3:
+        grey = np.asarray(cv2.transform(grey, np.full((1, 3), 1 / 3, np.float32)), np.float32)
+    mean, deviation = (float(value.item()) for value in cv2.meanStdDev(grey))
+    grey = (grey - np.float32(mean)) / np.float32(np.sqrt(deviation**2 + 1e-5))
+    below, right = (-side % COARSEST for side in grey.shape)
+    return np.asarray(cv2.copyMakeBorder(grey, 0, below, 0, right, cv2.BORDER_REPLICATE), np.float32)
