@@ -31,6 +31,7 @@ KEYS = {
     "inlier_ratio": float,
     "reprojection_error_px": float,
     "agreement": float,
+    "matcher": str,
     "submap": int,
     "latency_ms": dict,
 }

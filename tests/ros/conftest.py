@@ -49,7 +49,7 @@ if importlib.util.find_spec("rclpy"):
 
 @pytest.fixture
 def node_environment() -> dict[str, str]:
-    paths = (str(REPO), str(PACKAGE), os.environ.get("PYTHONPATH", ""))
+    paths = (str(REPO), str(PACKAGE), str(REPO / "tests/helpers"), os.environ.get("PYTHONPATH", ""))
     return os.environ | {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
 
 
