@@ -1,0 +1,44 @@
+"""Global signatures of images from their local descriptors: VLAD.
+
+Jegou et al., "Aggregating local descriptors into a compact image representation" (CVPR 2010), with each word's
+residual brought to unit length (Arandjelovic and Zisserman, "All about VLAD", CVPR 2013).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+WORDS = 64
+_ROUNDS = 10
+_ENOUGH = 40_000
+"""Descriptors that words are learned from, at most."""
+
+
+def learn_words(descriptors: Tensor, words: int = WORDS, seed: int = 0) -> Tensor:
+    """(words, D) unit vectors: spherical k-means of descriptors (N, D) of unit length.
+
+    The same descriptors give the same words. Of fewer descriptors than words, some words stay unused.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(descriptors), generator=generator)
+    some = descriptors[order[:_ENOUGH]].float()
+    centers = torch.zeros(words, descriptors.shape[1])
+    centers[: len(some)] = some[:words]
+    for _ in range(_ROUNDS):
+        nearest = (some @ centers.T).argmax(dim=1)
+        sums = torch.zeros_like(centers).index_add_(0, nearest, some)
+        used = sums.norm(dim=1, keepdim=True) > 0
+        centers = torch.where(used, F.normalize(sums, dim=1), centers)
+    return centers
+
+
+def vlad(descriptors: Tensor, words: Tensor) -> Tensor:
+    """(W * D,) signature, of unit length, of descriptors (N, D) with `words` (W, D); 0 of no descriptors.
+
+    The scalar product of two signatures says how alike the images are.
+    """
+    nearest = (descriptors @ words.T).argmax(dim=1)
+    residuals = torch.zeros_like(words).index_add_(0, nearest, descriptors - words[nearest])
+    return F.normalize(F.normalize(residuals, dim=1).flatten(), dim=0)
