@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -161,6 +162,40 @@ def test_the_command_starts_without_heavy_imports() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPO
     )
     assert loaded.stdout.split() == []
+
+
+def command_line_options() -> set[str]:
+    """Of all sub-commands."""
+    from typer.main import get_command
+
+    from diff2i2p_core.cli.main import app
+
+    def of(command: Any) -> set[str]:
+        names = {
+            name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)
+        }
+        return names.union(*(of(below) for below in getattr(command, "commands", {}).values()))
+
+    return {name for name in of(get_command(app)) if name.startswith("--")}
+
+
+def named_options(path: Path, options: set[str]) -> list[str]:
+    """The command line's options that the texts of a file name, f"--{name}" included."""
+    tree = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    texts = [node.value for node in tree if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    if path.is_relative_to(CORE / "demo"):  # arguments of the programs that it starts
+        texts = [text for text in texts if text not in options]
+    found = [name for text in texts for name in re.findall(r"--[a-z][a-z0-9-]*|(?:^|\s)--$", text)]
+    return [name for name in found if name.strip() in options | {"--"}]
+
+
+def test_texts_of_the_core_name_no_option_of_the_command_line() -> None:
+    """Users of Python and ROS have none; cli/ may name them."""
+    options = command_line_options()
+    assert {"--out", "--camera", "--no-track", "--trajectory"} <= options
+    files = [path for path in sources(CORE) if not path.is_relative_to(CORE / "cli")]
+    named = {str(path.relative_to(REPO)): named_options(path, options) for path in files}
+    assert {name: options for name, options in named.items() if options} == {}
 
 
 def test_every_folder_of_the_core_is_a_package() -> None:

@@ -27,7 +27,7 @@ def train(
         weights = trainer.run(resume=resume)
     except Stopped as stopped:
         if trainer.accelerator.is_main_process:
-            typer.echo(f"diff2i2p: {stopped}", err=True)
+            typer.echo(f"diff2i2p: {stopped}; go on with --resume", err=True)
         raise typer.Exit(stopped.status) from None
     if trainer.accelerator.is_main_process:
         typer.echo(f"weights: {weights}")

@@ -133,7 +133,7 @@ class _Pool:
                 self._tell(what, done, len(calls))
         except BrokenProcessPool:
             raise InputError(
-                "prepare: a process was killed (no memory left?); run the same again with --processes 1"
+                "prepare: a process was killed (no memory left?); run the same again in one process"
             ) from None
         return [future.result() for future in futures]
 
@@ -195,7 +195,7 @@ def _check_pairs(
     if what:
         raise InputError(
             f"{what}: no image and cloud of different windows overlap by {settings.min_overlap:g}; lower "
-            "--min-overlap, record more slowly, or check poses and depth"
+            "the least overlap, record more slowly, or check poses and depth"
         )
 
 

@@ -109,7 +109,7 @@ def _plan(
     if world.lstrip("/") == image_frame.lstrip("/"):
         raise InputError(
             f"{bag.path}: no transform leads to {image_frame}, the camera's frame; record /tf and "
-            "/tf_static, or name a pose topic with --pose"
+            "/tf_static, or name a topic with its poses"
         )
     registered = _registered(index, chosen)
     wanted, left_out = [], Counter[str]()

@@ -29,14 +29,14 @@ class BagTopics:
     def chosen(self, bag: Bag) -> ChosenTopics:
         """Those of the bag; InputError where a name is missing or more than one would do."""
         if self.pose:
-            pick(bag, "--pose", "pose", self.pose, set(bag.topics(POSES)))
+            pick(bag, "pose", self.pose, set(bag.topics(POSES)))
         if self.camera_info:
             infos = set(bag.topics((CAMERA_INFO,)))
-            pick(bag, "--camera-info", "camera_info", self.camera_info, infos)
+            pick(bag, "camera_info", self.camera_info, infos)
         image = image_topic(bag, self.image)
         clouds = set(bag.topics((CLOUD,)))
         candidates = {*bag.topics(IMAGES), *clouds} if self.depth else depth_images(bag) or clouds
-        depth = pick(bag, "--depth", "depth image or cloud", self.depth, candidates)
+        depth = pick(bag, "depth image or cloud", self.depth, candidates)
         return ChosenTopics(image, depth, depth in clouds, self.pose)
 
 

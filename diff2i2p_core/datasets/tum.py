@@ -86,7 +86,9 @@ def _recording(folder: Path, camera: str | None) -> TumRecording:
         return TumRecording(folder, name, Camera.from_text(camera, width, height))
     known = re.search(r"(?:freiburg|fr)([123])", name)
     if known is None:
-        raise InputError(f"{folder}: its name says neither freiburg1, 2 nor 3; give --camera fx,fy,cx,cy")
+        raise InputError(
+            f"{folder}: its name says neither freiburg1, 2 nor 3; give its camera as fx,fy,cx,cy"
+        )
     return TumRecording(folder, name, _CAMERAS[known[1]])
 
 

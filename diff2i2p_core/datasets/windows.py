@@ -62,7 +62,8 @@ def cut_windows(recordings: Sequence[Recording], settings: PreparationSettings) 
             longest = max(len(recording.numbers) for recording in recordings)
             raise InputError(
                 f"no recording can be parted into train, val and test: the longest has {longest} frames, "
-                f"{longest // settings.window} clouds of {settings.window}; record more, or lower --window"
+                f"{longest // settings.window} clouds of {settings.window}; record more, or use smaller "
+                "windows"
             )
     return windows
 
@@ -92,6 +93,6 @@ def _named(recordings: Sequence[Recording], value: float | tuple[str, ...], subs
         places = {n for n, r in enumerate(recordings) if name in (r.scene, f"{r.scene}/{r.sequence}")}
         if not places:
             known = ", ".join(sorted({recording.scene for recording in recordings}))
-            raise InputError(f"--{subset} '{name}': no such scene; there are {known}")
+            raise InputError(f"{subset} '{name}': no such scene; there are {known}")
         found |= places
     return found

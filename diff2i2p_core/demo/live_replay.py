@@ -65,8 +65,8 @@ def _node(camera: BagCamera, settings: LiveSettings) -> list[str]:
     compressed = camera.topic in camera.compressed
     if camera.depth_topic in camera.compressed:
         raise InputError(
-            f"{camera.path}: {camera.depth_topic} is compressed, and the node takes raw depth; leave --live "
-            "out, or name another --depth"
+            f"{camera.path}: {camera.depth_topic} is compressed, and the node takes raw depth; replay "
+            "without the node, or name a raw depth topic"
         )
     parameters: dict[str, Any] = {
         "use_sim_time": True,

@@ -66,6 +66,6 @@ def split(frames: PosedFrames, map_until: int, name: str) -> Sample:
     if not for_map or not queries:
         raise InputError(
             f"{frames.folder}: of its frames {frames.numbers[0]} to {frames.numbers[-1]}, {len(for_map)} are "
-            f"for the map and {len(queries)} to localize with --map-until {map_until}; choose another"
+            f"for the map, up to {map_until}, and {len(queries)} to localize; choose another last map frame"
         )
     return Sample(name, frames, for_map, queries)

@@ -38,7 +38,7 @@ class RunFolder:
 
     def refuse_if_used(self) -> None:
         if self.checkpoint.exists():
-            raise InputError(f"{self.path}: holds a run already; use --resume, or another name=...")
+            raise InputError(f"{self.path}: holds a run already; resume it, or give this one another name")
 
     def log(self, record: dict[str, Any]) -> None:
         with self.writing(), (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
@@ -66,7 +66,7 @@ class RunFolder:
         """On the CPU, whatever it was saved from: Adam counts its steps there, and would wait for a GPU to
         read each count."""
         if not self.checkpoint.exists():
-            raise InputError(f"{self.checkpoint}: nothing to resume; start the run without --resume")
+            raise InputError(f"{self.checkpoint}: nothing to resume; start the run anew")
         try:
             state: dict[str, Any] = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
         except Exception as error:
@@ -87,7 +87,7 @@ class RunFolder:
             reason = getattr(system, "strerror", None) or _first_line(error)
             raise InputError(
                 f"{self.path}: cannot be written ({reason}); what was saved before is whole: make room, "
-                "then --resume"
+                "then resume the run"
             ) from None
 
 

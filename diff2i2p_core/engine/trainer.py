@@ -168,7 +168,7 @@ class Trainer:
             values = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
             raise InputError(
                 f"{', '.join(names)}: not finite at step {self.step} ({values}; gradient {norm:.4g}); "
-                "nothing was overwritten; lower optimizer.lr or look at the data, then --resume"
+                "nothing was overwritten; lower optimizer.lr or look at the data, then resume the run"
             )
 
     def _validation_due(self) -> bool:
@@ -234,6 +234,6 @@ class Trainer:
         by = "another process" if number is None else number.name
         raise Stopped(
             f"stopped by {by} after step {self.step} of {self.schedule.steps}, saved in "
-            f"{self.folder.checkpoint}; go on with --resume",
+            f"{self.folder.checkpoint}",
             128 + (number or 15),
         )

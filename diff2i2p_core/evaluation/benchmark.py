@@ -100,7 +100,7 @@ def protocol_words(protocol: Protocol) -> str:
 
 
 def as_json(folder: Path, info: CacheInfo | None, protocol: Protocol, summary: Summary) -> dict[str, Any]:
-    """What `eval --json` prints; null where a number does not exist."""
+    """A JSON object with the whole result; null where a number does not exist."""
     return {
         "cache": str(folder),
         "test": None if info is None else info.model_dump(),

@@ -62,7 +62,7 @@ PROTOCOLS = {
 def find_protocol(name: str) -> Protocol:
     """The released protocol of a benchmark."""
     if name not in PROTOCOLS:
-        raise InputError(f"--protocol '{name}': unknown; use one of {', '.join(PROTOCOLS)}")
+        raise InputError(f"protocol '{name}': unknown; use one of {', '.join(PROTOCOLS)}")
     return PROTOCOLS[name]
 
 

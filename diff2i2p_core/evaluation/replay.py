@@ -70,11 +70,11 @@ def replay_bag(
 def check_frames(camera: BagCamera, odom: str | None, base: str | None) -> None:
     """InputError where TF does not connect the camera to odometry, or the robot's base, at any image."""
     tree, frame = camera.index.tree, camera.frame
-    for option, name in (("--odom", odom), ("--base", base)):
+    for what, name in (("odometry's frame", odom), ("robot's frame", base)):
         if name is not None and all(tree.at(name, frame, stamp) is None for stamp in camera.stamps):
             raise InputError(
-                f"{camera.path}: TF has no {name} -> {frame} at the time of any image; give another "
-                f"{option}, or none"
+                f"{camera.path}: TF has no {name} -> {frame} at the time of any image; give another name "
+                f"for the {what}, or none"
             )
 
 

@@ -31,9 +31,11 @@ class TruthSource:
     def __post_init__(self) -> None:
         given = [self.file, self.topic, self.tf]
         if sum(one is not None for one in given) > 1:
-            raise InputError("--ground-truth, --pose-topic, --pose-tf: give one of them only")
+            raise InputError(
+                "truth: a file, a topic and frames of TF exclude each other; give one of them only"
+            )
         if self.tf is not None and len([name for name in self.tf.split(":") if name]) != 2:
-            raise InputError(f"--pose-tf '{self.tf}': expected PARENT:CHILD, two frames, as in map:base_link")
+            raise InputError(f"truth from TF '{self.tf}': expected PARENT:CHILD, as in map:base_link")
 
     @property
     def is_empty(self) -> bool:

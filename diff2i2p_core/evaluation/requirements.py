@@ -66,7 +66,7 @@ class Requirement:
             return cls(text, match["name"], match["operator"], float(match["limit"]), within)
         except ValueError:
             raise InputError(
-                f"--require '{text}': expected NAME>=NUMBER, also <=, ==, > or <, with one of "
+                f"requirement '{text}': expected NAME>=NUMBER, also <=, ==, > or <, with one of "
                 f"recall@0.25m/10deg, {', '.join(_QUANTITIES)}"
             ) from None
 

@@ -35,12 +35,10 @@ def register_subset(
     """
     known = read_info(folder)
     if known is None and any(folder.glob("*/*.npz")):
-        raise InputError(f"{folder}: holds results without {INFO}; give another folder with --out")
+        raise InputError(f"{folder}: holds results without {INFO}; give another folder")
     for key in ("weights_id", "model", "benchmark", "subset", "pairs"):
         if known is not None and getattr(known, key) != getattr(info, key):
-            raise InputError(
-                f"{folder}: holds results of another test ({key} differs); give another folder with --out"
-            )
+            raise InputError(f"{folder}: holds results of another test ({key} differs); give another folder")
     write_info(folder, info)
     missing = [
         number

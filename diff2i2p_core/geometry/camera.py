@@ -66,7 +66,7 @@ class Camera:
         try:
             fx, fy, cx, cy = (float(value) for value in text.split(","))
         except ValueError:
-            raise InputError(f"--camera '{text}': expected fx,fy,cx,cy or a camera_info YAML file") from None
+            raise InputError(f"camera '{text}': expected four numbers fx,fy,cx,cy in pixels") from None
         return cls(width, height, fx, fy, cx, cy)
 
     @classmethod

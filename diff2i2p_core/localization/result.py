@@ -48,7 +48,7 @@ class Localization:
         return replace(self, localized=False, reason=reason, map_from_camera=None, covariance=None, submap=-1)
 
     def as_dict(self) -> dict[str, Any]:
-        """The JSON object of `diff2i2p localize --json`."""
+        """The JSON object of this answer."""
         return {
             "localized": self.localized,
             "reason": self.reason,

@@ -116,7 +116,7 @@ def thinned(cloud: PointCloud, settings: SubmapSettings) -> PointCloud:
 def sees_nothing(info: MapInfo, num_views: int) -> InputError:
     return InputError(
         f"{info.source}: none of {num_views} views sees {MIN_SUBMAP_POINTS} points of it; give "
-        "a denser cloud in metres, or a --trajectory of camera poses in its frame"
+        "a denser cloud in metres, or a trajectory of camera poses in its frame"
     )
 
 

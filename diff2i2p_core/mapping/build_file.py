@@ -89,7 +89,7 @@ def build_map(
         except WorkerLost:
             raise InputError(
                 f"{out}: a worker process was ended, perhaps for want of memory; run the same again with "
-                "fewer --jobs, what is done is kept"
+                "fewer jobs, what is done is kept"
             ) from None
         (folder / "whole.map").replace(out)
     return load_map(out)

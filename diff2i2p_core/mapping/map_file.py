@@ -48,8 +48,7 @@ class MapInfo:
         if identity != self.weights_id:
             raise InputError(
                 f"{map_name}: made with weights '{self.weights_name}' ({self.weights_id[:12]}), given "
-                f"'{name}' ({identity[:12]}); rebuild it with `diff2i2p map build --weights {name}`, or "
-                "give its own weights"
+                f"'{name}' ({identity[:12]}); rebuild it with these weights, or give its own"
             )
 
     def as_dict(self) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def workplace(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{out}: cannot be written ({error.strerror}); choose another --out") from None
+        raise InputError(f"{out}: cannot be written ({error.strerror}); choose another path") from None
     with _locked(folder, out):
         if (folder / "inputs.json").is_file():
             note(f"{out}: going on with an unfinished build")

@@ -59,12 +59,12 @@ class BagCamera:
         self.path, self.rectified = path, rectified
         with Bag(path) as bag:
             if pose_topic is not None:
-                pick(bag, "--pose-topic", "pose", pose_topic, set(bag.topics(POSES)))
+                pick(bag, "pose", pose_topic, set(bag.topics(POSES)))
             self.topic = image_topic(bag, image)
             self.depth_topic: str | None = None
             if with_depth:
                 candidates = set(bag.topics(IMAGES)) if depth else depth_images(bag)
-                self.depth_topic = pick(bag, "--depth", "depth image", depth, candidates)
+                self.depth_topic = pick(bag, "depth image", depth, candidates)
             topics = [self.topic, *([self.depth_topic] if self.depth_topic else [])]
             self.compressed = [t for t, kind in bag.topics(IMAGES).items() if kind == COMPRESSED]
             """Of the image topics."""
@@ -75,7 +75,7 @@ class BagCamera:
             self.calibration = self.index.camera(bag, self.topic, self.info_topic, rectified=rectified)
         self.frame = (frame or self.index.frames[self.topic]).lstrip("/")
         if not self.frame:
-            raise InputError(f"{path}: {self.topic}: its header has no frame_id; name it with --camera")
+            raise InputError(f"{path}: {self.topic}: its header has no frame_id; name the camera's frame")
 
     @property
     def stamps(self) -> list[int]:

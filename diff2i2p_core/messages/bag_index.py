@@ -70,7 +70,9 @@ class BagIndex:
         found = info or (beside if beside in self.infos or len(self.infos) != 1 else next(iter(self.infos)))
         if found not in self.infos:
             known = ", ".join(sorted(self.infos)) or "none"
-            raise InputError(f"{bag.path}: no {found} for {topic}; choose with --camera-info among: {known}")
+            raise InputError(
+                f"{bag.path}: no {found} for {topic}; name its camera_info topic, one of: {known}"
+            )
         return found
 
     def camera(self, bag: Bag, topic: str, info: str | None = None, *, rectified: bool = False) -> Camera:

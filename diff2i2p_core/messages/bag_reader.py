@@ -80,7 +80,7 @@ def image_topic(bag: Bag, name: str | None) -> str:
     """The colour image topic `name`, or the only one."""
     images = set(bag.topics(IMAGES))
     candidates = images if name else {topic for topic in images if not _is_depth(topic)}
-    return pick(bag, "--image", "colour image", name, candidates)
+    return pick(bag, "colour image", name, candidates)
 
 
 def depth_images(bag: Bag) -> set[str]:
@@ -92,15 +92,15 @@ def _is_depth(topic: str) -> bool:
     return "depth" in topic.lower()
 
 
-def pick(bag: Bag, option: str, what: str, name: str | None, candidates: set[str]) -> str:
+def pick(bag: Bag, what: str, name: str | None, candidates: set[str]) -> str:
     """`name` if it is one of the candidates, else the only one; InputError that lists them."""
     known = ", ".join(sorted(candidates)) or "none"
     if name is not None:
         if name not in candidates:
-            raise InputError(f"{bag.path}: {option} {name}: no such {what} topic; there are: {known}")
+            raise InputError(f"{bag.path}: {name}: no such {what} topic; there are: {known}")
         return name
     if not candidates:
-        raise InputError(f"{bag.path}: has no {what} topic; record one, or name it with {option}")
+        raise InputError(f"{bag.path}: has no {what} topic; record one, or name the topic")
     if len(candidates) > 1:
-        raise InputError(f"{bag.path}: has several {what} topics; choose with {option} among {known}")
+        raise InputError(f"{bag.path}: has several {what} topics; name one of {known}")
     return next(iter(candidates))

@@ -82,7 +82,7 @@ def download(url: str, part: Path, progress: Progress) -> None:
     """Write what `url` has to `part`; what a broken-off try left there stays if the file is the same."""
     if not url.startswith(("https://", "http://")):
         raise InputError(
-            f"{url}: not an address to download from; give one with https://, or a file with --from"
+            f"{url}: not an address to download from; give one with https://, or a copy of the file"
         )
     tag = _tag(part)
     start = part.stat().st_size if part.is_file() and tag.is_file() else 0
@@ -122,7 +122,7 @@ def _open(url: str, start: int, tag: Path) -> HTTPResponse:
     except (URLError, HTTPException, OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         raise InputError(
-            f"{url}: cannot be reached ({reason}); try again with a network, or give a copy with --from"
+            f"{url}: cannot be reached ({reason}); try again with a network, or give a copy of the file"
         ) from None
     assert isinstance(answer, HTTPResponse)
     return answer
@@ -154,11 +154,10 @@ def _broken_off(url: str, done: int, total: int | None) -> InputError:
 def _refused(url: str, error: HTTPError) -> InputError:
     if error.code == 404:
         return InputError(
-            f"{url}: not there (404); find the file on {PAGE} and give its address with --url, "
-            "or a copy with --from"
+            f"{url}: not there (404); find the file on {PAGE} and give its address, or a copy of the file"
         )
     return InputError(
-        f"{url}: the server answered {error.code} ({error.reason}); try later, or give a copy with --from"
+        f"{url}: the server answered {error.code} ({error.reason}); try later, or give a copy of the file"
     )
 
 
@@ -166,8 +165,8 @@ def _address(weights: PublishedWeights, url: str | None) -> str:
     address = url or weights.url
     if address is None:
         raise InputError(
-            f"{weights.name}: its file's address is not known; find it on {PAGE} and give it with --url, "
-            "or a copy with --from"
+            f"{weights.name}: its file's address is not known; find it on {PAGE} and give it, "
+            "or a copy of the file"
         )
     return address
 
@@ -178,9 +177,7 @@ def _local_file(weights: PublishedWeights, source: Path) -> Path:
     names = [name for name in (weights.file, weights.path.name) if name]
     found = [source / name for name in names if (source / name).is_file()]
     if not found:
-        raise InputError(
-            f"--from {source}: no such file, nor a folder with {' or '.join(names)}; give the file"
-        )
+        raise InputError(f"{source}: no such file, nor a folder with {' or '.join(names)}; give the file")
     return found[0]
 
 

@@ -233,7 +233,7 @@ def test_a_cloud_without_colours_is_encoded_by_weights_that_need_none(
         ((*LOCALIZE, "image.png", "--camera", "none.yaml"), ("none.yaml",)),
         ((*LOCALIZE, "image.png", "--camera", "none.txt"), ("none.txt", "cannot be read")),
         ((*LOCALIZE, "image.png", "--camera", "bad.tum"), ("bad.tum", "not a camera_info YAML")),
-        ((*LOCALIZE, "image.png", "--camera", "1,2,3,x"), ("--camera",)),
+        ((*LOCALIZE, "image.png", "--camera", "1,2,3,x"), ("camera '1,2,3,x'", "fx,fy,cx,cy")),
         ((*LOCALIZE, "image.png", "--camera", "0,0,3,3"), ("focal",)),
         ((*LOCALIZE, "image.png", "--camera", "camera.yaml", "--prior", "1,2"), ("--prior",)),
         ((*LOCALIZE, "image.png", "--camera", "camera.yaml", "--prior", "0,0,0,0,0,0,0"), ("--prior",)),

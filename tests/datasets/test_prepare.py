@@ -137,7 +137,7 @@ def test_a_broken_off_run_goes_on(
     assert len(kept) == 4
     monkeypatch.undo()
     # Settings that no cloud depends on may change; what only the first choice needed goes.
-    with pytest.raises(InputError, match="overlap by 1; lower --min-overlap"):
+    with pytest.raises(InputError, match="overlap by 1; lower the least overlap"):
         run(source, out, SETTINGS.model_copy(update={"min_overlap": 1.0, "gap": 0}))
     run(source, out)
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
@@ -181,7 +181,7 @@ def test_whole_scenes_as_subsets(source: Path, tmp_path: Path) -> None:
     windows = cut_windows(recordings, settings)
     assert {(w.recording, w.subset) for w in windows} == {(0, "train"), (1, "val"), (2, "test")}
     assert len(windows) == 36
-    with pytest.raises(InputError, match=r"--val 'd': no such scene; there are a, b, c"):
+    with pytest.raises(InputError, match=r"val 'd': no such scene; there are a, b, c"):
         cut_windows(recordings, SETTINGS.model_copy(update={"val": ("d",)}))
 
 

@@ -145,9 +145,9 @@ def test_what_is_no_checkpoint_is_refused(site: Site) -> None:
 
 
 def test_no_file_no_server_no_address(site: Site) -> None:
-    with pytest.raises(InputError, match=r"missing: not there \(404\).*releases/tag/ckpts.*--from"):
+    with pytest.raises(InputError, match=r"missing: not there \(404\).*releases/tag/ckpts.*copy of the file"):
         fetch(SEVEN, url=site.url.replace("file.pth", "missing"))
-    with pytest.raises(InputError, match=r"cannot be reached \(.*refused\); .* --from"):
+    with pytest.raises(InputError, match=r"cannot be reached \(.*refused\); .* copy of the file"):
         fetch(SEVEN, url="http://127.0.0.1:9/file.pth")
     with pytest.raises(InputError, match="not an address to download from"):
         fetch(SEVEN, url="file:///etc/hostname")
