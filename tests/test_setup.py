@@ -147,6 +147,16 @@ def test_a_sourced_ros_is_used(checkout: Checkout) -> None:
     assert not any(call.startswith("cmake") for call in checkout.calls())
 
 
+def test_on_arm64_ros_has_to_be_installed(checkout: Checkout) -> None:
+    uname = checkout.folder / "bin/uname"
+    uname.write_text("#!/bin/sh\necho aarch64\n")
+    uname.chmod(0o755)
+    refused = checkout.set_up()
+    assert refused.returncode == 1
+    assert "PyPI has it for x86_64 alone; this is aarch64" in refused.stderr
+    assert checkout.set_up(ROS_DISTRO="jazzy", HAS_ROS="1").returncode == 0
+
+
 def test_a_chosen_python_stays(checkout: Checkout) -> None:
     checkout.set_up()
     other = checkout.folder / "bin/python3.12"

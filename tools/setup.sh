@@ -103,6 +103,9 @@ check_machine() {
   "$python" -c 'import ensurepip, venv' >/dev/null 2>&1 ||
     fail "$python cannot make virtual environments" "Debian, Ubuntu: sudo apt install python3-venv"
   if [[ $ros == wheels ]]; then
+    [[ $(uname -m) == x86_64 ]] ||
+      fail "no ROS 2 is sourced, and PyPI has it for x86_64 alone; this is $(uname -m)" \
+        "Install ROS 2 and source it. Without it, the core alone: pip install ."
     command -v "${CXX:-c++}" >/dev/null || command -v g++ >/dev/null ||
       fail "no C++ compiler found" "Debian, Ubuntu: sudo apt install g++"
     "$python" -c 'import os, sysconfig as s, sys; sys.exit(not os.path.exists(s.get_path("include") + "/Python.h"))' ||

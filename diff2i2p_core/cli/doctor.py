@@ -80,7 +80,7 @@ def checks() -> list[Check]:
         _torch(),
         *_kernels(),
         _module("opencv", "cv2", "opencv-python-headless"),
-        _module("poselib", "poselib", "poselib", without="PnP by OpenCV's USAC, slower and less accurate"),
+        _module("poselib", "poselib", "poselib", without="PnP by OpenCV's USAC instead"),
         _module("rosbags", "rosbags", "rosbags", without="bags cannot be read"),
         *_ros(),
         *_weights(),

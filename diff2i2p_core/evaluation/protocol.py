@@ -30,7 +30,8 @@ class Protocol(Section):
     rmse: float = Field(default=0.1, gt=0)
     """Metres between the cloud at the true and at the estimated pose, below which a pair counts for RR."""
     solver: Solver = "paper"
-    """`paper`: OpenCV's P3P RANSAC on all matches alike; `poselib`: ours, which tries high scores first."""
+    """`paper`: OpenCV's P3P RANSAC on all matches alike; `poselib`: ours, which tries high scores first (with
+    OpenCV's USAC where poselib is not installed)."""
     iterations: int = Field(default=50_000, gt=0)
     """Of the paper's solver."""
     reprojection_px: float = Field(default=8.0, gt=0)
@@ -75,7 +76,7 @@ def estimate_pose(
     if len(uv) < 4:
         return None
     if protocol.solver == "poselib":
-        settings = PnpSettings(solver="poselib", max_error_px=protocol.reprojection_px)
+        settings = PnpSettings(max_error_px=protocol.reprojection_px)
         found = solve_pnp(uv, xyz, camera, scores, settings)
         return found.camera_from_points if isinstance(found, PoseEstimate) else None
     try:

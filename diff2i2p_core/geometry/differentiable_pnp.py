@@ -149,7 +149,7 @@ def robust_start(
         if len(uv) < MIN_CORRESPONDENCES or not (k[0, 0] > 0 and k[1, 1] > 0):
             continue
         center = xyz.mean(axis=0)
-        start = ransac_pose(uv, xyz - center, Camera.from_matrix(k, 1, 1), settings)
+        start = ransac_pose(uv, xyz - center, Camera.from_matrix(k, 1, 1), settings, ranked=False)
         if start is not None:
             start[:3, 3] -= start[:3, :3] @ center
             poses[i] = torch.from_numpy(start)

@@ -21,7 +21,7 @@ SOLVERS = ("auto", "poselib", "opencv")
 @dataclass(frozen=True)
 class PnpSettings:
     solver: str = "auto"
-    """`poselib`, `opencv`, or `auto`: poselib where it is installed."""
+    """`poselib`, `opencv` (its USAC), or `auto`: poselib where it is installed, else opencv."""
     max_error_px: float = 8.0
     """Reprojection error of an inlier."""
     max_iterations: int = 1000
@@ -78,7 +78,7 @@ def solve_pnp(
     local = xyz[order] - center
     if _is_collinear(local):
         return NoPose("degenerate points (on one line)")
-    start = ransac_pose(uv[order], local, camera, settings)
+    start = ransac_pose(uv[order], local, camera, settings, ranked=scores is not None)
     if start is None:
         return NoPose("no consistent pose")
     points_from_camera = _refine(invert(start), uv[order], local, camera, settings.max_error_px)
@@ -115,16 +115,18 @@ def _is_collinear(centered: Array) -> bool:
     return bool(spread[1] <= 1e-4 * spread[0])
 
 
-def ransac_pose(uv: Array, xyz: Array, camera: Camera, settings: PnpSettings) -> Array | None:
-    """camera_from_points of finite pixels (N, 2) and points (N, 3), N >= 4, sorted by score, best first; the
-    points' origin should be near them. The start for a refinement."""
+def ransac_pose(
+    uv: Array, xyz: Array, camera: Camera, settings: PnpSettings, *, ranked: bool
+) -> Array | None:
+    """camera_from_points of finite pixels (N, 2) and points (N, 3), N >= 4; the points' origin should be near
+    them. The start for a refinement. `ranked`: they are sorted by score, best first."""
     if settings.solver not in SOLVERS:
         raise InputError(f"PnP solver '{settings.solver}' is unknown; use one of {', '.join(SOLVERS)}")
     has_poselib = importlib.util.find_spec("poselib") is not None
     if settings.solver == "poselib" and not has_poselib:
         raise InputError("PnP solver 'poselib' is not installed; pip install poselib, or use opencv")
     if settings.solver == "opencv" or not has_poselib:
-        return _opencv(uv, xyz, camera, settings)
+        return _opencv(uv, xyz, camera, settings, ranked)
     return _poselib(uv, xyz, camera, settings)
 
 
@@ -157,11 +159,13 @@ def _poselib(uv: Array, xyz: Array, camera: Camera, settings: PnpSettings) -> Ar
     return camera_from_points if np.isfinite(camera_from_points).all() else None
 
 
-def _opencv(uv: Array, xyz: Array, camera: Camera, settings: PnpSettings) -> Array | None:
+def _opencv(uv: Array, xyz: Array, camera: Camera, settings: PnpSettings, ranked: bool) -> Array | None:
     params = cv2.UsacParams()
-    params.sampler = cv2.SAMPLING_PROSAC
+    # Its PROSAC misses poses where the order says nothing; poselib's does not.
+    params.sampler = cv2.SAMPLING_PROSAC if ranked else cv2.SAMPLING_UNIFORM
     params.score = cv2.SCORE_METHOD_MSAC
-    params.loMethod = cv2.LOCAL_OPTIM_INNER_AND_ITER_LO
+    # LOCAL_OPTIM_INNER_AND_ITER_LO finds a few more poses, in two to three times the time.
+    params.loMethod = cv2.LOCAL_OPTIM_INNER_LO
     params.threshold = settings.max_error_px
     params.maxIterations = settings.max_iterations
     params.confidence = settings.confidence

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -82,6 +83,13 @@ def test_ratios_and_pose_of_known_matches(made: Made) -> None:
 @pytest.mark.parametrize("solver", ["paper", "poselib"])
 def test_both_solvers_find_the_pose_among_outliers(made: Made, solver: str) -> None:
     protocol = RELEASED.model_copy(update={"solver": solver})
+    found = pair_metrics(made(inliers=40, outliers=60), protocol)
+    assert found.registered and found.position_m < 2e-3
+
+
+def test_our_solver_does_without_poselib(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "poselib", None)
+    protocol = RELEASED.model_copy(update={"solver": "poselib"})
     found = pair_metrics(made(inliers=40, outliers=60), protocol)
     assert found.registered and found.position_m < 2e-3
 

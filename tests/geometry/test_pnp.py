@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -67,6 +69,49 @@ def test_noise_and_70_percent_outliers(solver: str, scored: bool) -> None:
         assert estimate.inliers[wrong].mean() < 0.03
         assert np.delete(estimate.inliers, wrong).mean() > 0.97
         assert 1.0 < estimate.reprojection_error_px < 2.0
+
+
+def outlier_matches(
+    seed: int, count: int, wrong_fraction: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Pixels with 1 px noise, points, scores a little higher for right matches, and map_from_camera."""
+    pixels, points, map_from_camera = scene(seed, count)
+    rng = np.random.default_rng(100 + seed)
+    pixels += rng.normal(0, 1, pixels.shape)
+    wrong = rng.permutation(count)[: int(wrong_fraction * count)]
+    pixels[wrong] = rng.uniform([0, 0], [639, 479], (len(wrong), 2))
+    scores = rng.uniform(0, 1, count) + 0.3 * ~np.isin(np.arange(count), wrong)
+    return pixels, points, scores, map_from_camera
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize(("scored", "count", "wrong"), [(False, 100, 0.8), (True, 500, 0.95)])
+def test_both_solvers_find_poses_among_many_outliers(
+    solver: str, scored: bool, count: int, wrong: float
+) -> None:
+    found = 0
+    for seed in range(20):
+        pixels, points, scores, map_from_camera = outlier_matches(seed, count, wrong)
+        answer = solve_pnp(pixels, points, CAMERA, scores if scored else None, PnpSettings(solver=solver))
+        if isinstance(answer, PoseEstimate):
+            found += translation_error(invert(answer.camera_from_points), map_from_camera) < 0.05
+    assert found >= 18
+
+
+def test_without_poselib_opencv_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Linux arm64, for which poselib has no wheels: same arguments, same kind of answer."""
+    pixels, points, scores, map_from_camera = outlier_matches(0, 300, 0.7)
+    with_poselib = solved(pixels, points, CAMERA, scores)
+    by_opencv = solved(pixels, points, CAMERA, scores, PnpSettings(solver="opencv"))
+    monkeypatch.setitem(sys.modules, "poselib", None)
+    without = solved(pixels, points, CAMERA, scores)
+    np.testing.assert_array_equal(without.camera_from_points, by_opencv.camera_from_points)
+    np.testing.assert_array_equal(without.inliers, with_poselib.inliers)
+    np.testing.assert_allclose(without.camera_from_points, with_poselib.camera_from_points, atol=1e-4)
+    np.testing.assert_allclose(without.covariance, with_poselib.covariance, rtol=1e-2, atol=1e-9)
+    assert translation_error(invert(without.camera_from_points), map_from_camera) < 0.03
+    with pytest.raises(InputError, match="'poselib' is not installed; pip install poselib, or use opencv"):
+        solve_pnp(pixels, points, CAMERA, settings=PnpSettings(solver="poselib"))
 
 
 def test_the_same_answer_twice_and_from_both_solvers() -> None:
