@@ -17,6 +17,10 @@ class ImageConfig(Section):
 
     kind: str = "resnet_fpn"
     """A name in `image_kinds.IMAGE_KINDS`."""
+    backbone: str = ""
+    """Of `timm`: the model's name there: tf_efficientnet_lite0, vit_small_patch14_reg4_dinov2.lvd142m, ..."""
+    frozen: bool = False
+    """Of `timm`: training leaves the backbone's weights alone, and fits what follows it."""
     color: Literal["gray", "rgb"] = "gray"
     height: int | None = None
     """Images are resampled to this height before the network; None keeps their size."""

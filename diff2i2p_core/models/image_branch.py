@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from diff2i2p_core.errors import InputError
 from diff2i2p_core.models.config import ImageConfig
 from diff2i2p_core.models.layers import BasicBlock
 
@@ -106,6 +107,13 @@ class ImageBranch(nn.Module, ABC):
             (B, fine_dim, H / fine_stride / step, W / fine_stride / step) and
             (B, coarse_dim, H / node_stride, W / node_stride).
         """
+
+    def load_pretrained(self, weights: str) -> None:
+        """Fill the branch with pre-trained weights, before training. InputError where the kind has none."""
+        raise InputError(
+            f"image branch '{self.config.kind}' has no pre-trained weights, so '{weights}' is of no use; "
+            "leave image_weights out, or choose another model.image.kind"
+        )
 
 
 class NodePyramid(nn.Module):

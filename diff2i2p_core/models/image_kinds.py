@@ -5,10 +5,12 @@ from __future__ import annotations
 from diff2i2p_core.models.config import ImageConfig
 from diff2i2p_core.models.image_branch import ImageBranch
 from diff2i2p_core.models.resnet_fpn import ResNetFPN
+from diff2i2p_core.models.timm_fpn import TimmFPN
 from diff2i2p_core.settings import look_up
 
 IMAGE_KINDS: dict[str, type[ImageBranch]] = {
     "resnet_fpn": ResNetFPN,
+    "timm": TimmFPN,
 }
 
 

@@ -74,13 +74,16 @@ def save_model(
         "notes": json.dumps(dict(notes or {})),
     }
     state = {
-        name: (tensor.half() if half and name.split(".")[-1] != "kernel_points" else tensor)
-        .contiguous()
-        .cpu()
+        name: (tensor.half() if half and _rounded(name, tensor) else tensor).contiguous().cpu()
         for name, tensor in model.state_dict().items()
     }
     with atomic_path(path) as temporary:
         save_file(state, temporary, metadata)
+
+
+def _rounded(name: str, tensor: Tensor) -> bool:
+    """Whether a tensor may lose digits: not where the kernel's points are, nor counts."""
+    return tensor.is_floating_point() and name.split(".")[-1] != "kernel_points"
 
 
 def read_config(path: Path | str) -> tuple[ModelConfig, dict[str, str]]:
