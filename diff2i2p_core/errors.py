@@ -11,6 +11,11 @@ class InputError(Exception):
     """
 
 
+def reason(error: Exception) -> str:
+    """What another package's exception says, for one line of an error."""
+    return str(error).strip().partition("\n")[0][:120] or type(error).__name__
+
+
 def quoted(text: str) -> str:
     """A text from outside, which may be anything, for one line of an error."""
     return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}...")

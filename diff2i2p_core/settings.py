@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TypeVar
+
 from pydantic import BaseModel, ConfigDict
+
+from diff2i2p_core.errors import InputError, quoted
+
+Entry = TypeVar("Entry")
 
 
 class Section(BaseModel):
     """A frozen group of settings that refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def look_up(table: Mapping[str, Entry], name: str, setting: str) -> Entry:
+    """The entry of a table of names that `setting` chooses. InputError with the names if it is not there."""
+    if name not in table:
+        raise InputError(f"{setting} {quoted(name)} is unknown; use one of {', '.join(table)}")
+    return table[name]

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from diff2i2p_core.engine.experiment import ALTERNATIVES, TrainConfig, merge
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.models.config import ModelConfig
+from diff2i2p_core.models.image_kinds import image_kind
 
 MAX_BASES = 8
 
@@ -31,9 +32,11 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> TrainConfig:
     except ValidationError as error:
         raise InputError(f"{path}: {_explain(error, TrainConfig)}") from None
     try:
-        config.model.build()
+        image_kind(config.model.build().image)
     except ValidationError as error:
         raise InputError(f"{path}: {_explain(error, ModelConfig, 'model.replace.')}") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     return config
 
 

@@ -110,6 +110,8 @@ class TrainConfig(Section):
     """bf16 runs the network (not the losses) under autocast."""
     start_from: str | None = None
     """Weights to fine-tune: a file, or a shipped or fetched name; only tuning may be new to them."""
+    image_weights: str | None = None
+    """Pre-trained weights of a `timm` image backbone: a file, or `hub` to let timm download them."""
     model: ModelChoice = ModelChoice()
     pairs: PairSettings = PairSettings()
     losses: LossSettings = LossSettings()
@@ -137,6 +139,8 @@ class TrainConfig(Section):
             if len(given) != 1:
                 found = "both" if given else "neither"
                 raise ValueError(f"give either {' or '.join(group)}; this has {found}")
+        if self.start_from is not None and self.image_weights is not None:
+            raise ValueError("give either start_from or image_weights; start_from has an image branch, too")
         return self
 
 

@@ -59,6 +59,8 @@ class Trainer:
         self.model = Diff2I2P(config.model.build())
         if config.start_from is not None:
             start_from(self.model, config.start_from)
+        if config.image_weights is not None:
+            self.model.image_backbone.load_pretrained(config.image_weights)
         self.model.to(self.device)
         settings = config.optimizer
         kind = torch.optim.Adam if settings.kind == "adam" else torch.optim.AdamW

@@ -13,16 +13,23 @@ ReleasedDataset = Literal["7scenes", "rgbd_scenes_v2"]
 
 
 class ImageConfig(Section):
-    """Image branch (ResNet-FPN). Strides are in pixels of the network's input image."""
+    """Image branch. Strides are in pixels of the network's input image."""
 
+    kind: str = "resnet_fpn"
+    """A name in `image_kinds.IMAGE_KINDS`."""
+    backbone: str = ""
+    """Of `timm`: the model's name there: tf_efficientnet_lite0, vit_small_patch14_reg4_dinov2.lvd142m, ..."""
+    frozen: bool = False
+    """Of `timm`: training leaves the backbone's weights alone, and fits what follows it."""
     color: Literal["gray", "rgb"] = "gray"
     height: int | None = None
     """Images are resampled to this height before the network; None keeps their size."""
     channels: tuple[int, ...] = (128, 256, 512)
-    """Channels of the stages, at strides 2, 4, 8, ..."""
+    """Of `resnet_fpn`: channels of the stages, at strides 2, 4, 8, ..."""
     blocks: tuple[int, ...] = (2, 2, 2)
+    """Of `resnet_fpn`: residual blocks of the stages."""
     fine_stride: int = 1
-    """Stride of the fine feature map: 1 (full resolution) or the stride of a stage."""
+    """Stride of the fine feature map; of `resnet_fpn`: 1 (full resolution) or the stride of a stage."""
     node_stride: int = 20
     """Side of the finest image node; two coarser levels double it."""
     patch_step: int = 2

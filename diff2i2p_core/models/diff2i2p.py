@@ -12,7 +12,8 @@ from torch.nn.utils.rnn import pad_sequence
 from diff2i2p_core.models.config import ModelConfig
 from diff2i2p_core.models.features import Correspondences, FusedNodes, ImageFeatures, SubmapFeatures
 from diff2i2p_core.models.fusion import FusionTransformer
-from diff2i2p_core.models.image_backbone import NODE_LEVELS, ImageBackbone, NodePyramid
+from diff2i2p_core.models.image_branch import NodePyramid, pixel_centres
+from diff2i2p_core.models.image_kinds import image_kind
 from diff2i2p_core.models.layers import unit_length
 from diff2i2p_core.models.matching import match_nodes, match_patches
 from diff2i2p_core.models.patches import image_patches, point_patches
@@ -32,10 +33,11 @@ class Diff2I2P(nn.Module):
         super().__init__()
         self.config = config
         dim = config.fusion.dim
-        self.image_backbone = ImageBackbone(config.image, config.image_channels, config.fine_dim)
+        branch = image_kind(config.image)
+        self.image_backbone = branch(config.image, config.image_channels, config.fine_dim)
         self.point_backbone = PointBackbone(config.points, config.point_channels, config.fine_dim)
         self.fusion = FusionTransformer(
-            config.fusion, config.image.channels[-1], self.point_backbone.coarse_dim
+            config.fusion, self.image_backbone.coarse_dim, self.point_backbone.coarse_dim
         )
         self.node_pyramid = NodePyramid(dim)
         self.tuning = CorrespondenceTuning(config.fine_dim, config.mode == "rgbd") if config.tuning else None
@@ -64,48 +66,38 @@ class Diff2I2P(nn.Module):
                 needed in `rgbd` mode.
             to_match: leave out the fine features that `match` never looks at; it finds the same.
         """
-        settings = self.config.image
-        step = settings.patch_step if to_match else 1
+        branch, patch_step = self.image_backbone, self.config.image.patch_step
+        step = patch_step if to_match else 1
         if self.config.mode == "rgbd":
             if points is None:
                 raise ValueError("this model works in rgbd mode and needs the query's depth")
             images = torch.cat([images, points], dim=1)
         height, width = images.shape[-2:]
-        multiple = settings.node_stride * 2 ** (NODE_LEVELS - 1)
-        bottom, right = -height % multiple, -width % multiple
-        padded = F.pad(images, (0, right, 0, bottom))
-        grid = (padded.shape[-2] // settings.node_stride, padded.shape[-1] // settings.node_stride)
-
-        fine, top = self.image_backbone(padded, step)
-        if top.shape[-2:] != grid:
-            top = F.interpolate(top, size=grid, mode="bilinear", align_corners=True)
+        cells = branch.grid(height, width)
+        grid, (rows, columns) = cells.nodes, cells.padded
+        fine, top = branch(F.pad(images, (0, columns - width, 0, rows - height)), step)
         tokens = self._exact(self.fusion.image_input(top.flatten(2).transpose(1, 2)))
         nodes = self._nodes(tokens, grid)
         fine_size = (fine.shape[-2], fine.shape[-1])
         fine = unit_length(self._exact(fine), dim=1).flatten(2).transpose(1, 2)
 
-        stride = settings.fine_stride * step
-        rows, columns = torch.meshgrid(
-            *(torch.arange(n, device=images.device) for n in fine_size), indexing="ij"
-        )
-        first = 0.5 * (settings.fine_stride - 1)
-        pixels = torch.stack([columns, rows], dim=-1).flatten(0, 1) * stride + first
+        pixels = pixel_centres(fine_size, branch.fine_stride, step, images.device)
         inside = (pixels[:, 0] < width) & (pixels[:, 1] < height)
         token_rows, token_columns = torch.meshgrid(
-            *(torch.arange(n, device=images.device) * settings.node_stride for n in grid), indexing="ij"
+            *(torch.arange(n, device=images.device) * branch.node_stride for n in grid), indexing="ij"
         )
         token_valid = ((token_rows < height) & (token_columns < width)).flatten()
         fine_points = extents = None
         if points is not None:
-            cells = self._fine_points(points, (fine_size[0] * step, fine_size[1] * step))
-            extents = cells.amax((2, 3)) - cells.amin((2, 3))
-            fine_points = cells[..., ::step, ::step].flatten(2).transpose(1, 2)
+            sampled = self._fine_points(points, cells.fine)
+            extents = sampled.amax((2, 3)) - sampled.amin((2, 3))
+            fine_points = sampled[..., ::step, ::step].flatten(2).transpose(1, 2)
 
         features = []
         for b in range(len(images)):
             cloud = None if fine_points is None else fine_points[b]
             known = inside if cloud is None else inside & (cloud[:, 2] > 0)
-            patches = image_patches(grid, fine_size, settings.patch_step // step, known.device)
+            patches = image_patches(grid, fine_size, patch_step // step, known.device)
             node_valid = torch.cat([known[level].any(dim=1) for level in patches])
             features.append(
                 ImageFeatures(
@@ -120,14 +112,14 @@ class Diff2I2P(nn.Module):
                     node_valid=node_valid,
                     points=cloud,
                     extent=None if extents is None else extents[b],
-                    patch_step=settings.patch_step // step,
+                    patch_step=patch_step // step,
                 )
             )
         return features
 
     def _fine_points(self, points: Tensor, fine_size: tuple[int, int]) -> Tensor:
         """(B, 3, H, W) to (B, 3, h, w): the depth nearest to each fine pixel's centre, zero on padding."""
-        stride = self.config.image.fine_stride
+        stride = self.image_backbone.fine_stride
         sampled = points[..., stride // 2 :: stride, stride // 2 :: stride]
         missing = (0, fine_size[1] - sampled.shape[-1], 0, fine_size[0] - sampled.shape[-2])
         return F.pad(sampled, missing)

@@ -13,11 +13,8 @@ from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.depth import back_project
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.models.config import ModelConfig
-
-LUMINANCE = (0.2125, 0.7154, 0.0721)
-"""Weights of red, green and blue in a grey value (Rec. 709, as the released code reads images)."""
-COLOR_SCALE = 4.0
-"""Colours in [0, 1] minus their mean have a deviation near 0.25; this brings them to about 1."""
+from diff2i2p_core.models.image_branch import COLOR_SCALE
+from diff2i2p_core.models.image_kinds import image_kind
 
 
 def input_camera(camera: Camera, config: ModelConfig) -> Camera:
@@ -39,13 +36,10 @@ def input_image(image: NDArray[np.uint8], camera: Camera, config: ModelConfig) -
 
 
 def image_tensor(image: NDArray[np.uint8], camera: Camera, config: ModelConfig) -> Tensor:
-    """(H, W, 3) uint8 RGB of `camera` to (1, C, H', W'), resampled and with the mean removed."""
+    """(H, W, 3) uint8 RGB of `camera` to (1, C, H', W'), resampled and normalised for the image branch."""
     small = np.ascontiguousarray(input_image(image, camera, config))
     colors = torch.from_numpy(small).permute(2, 0, 1).float() / 255
-    if config.image.color == "gray":
-        gray = (colors * torch.tensor(LUMINANCE).view(3, 1, 1)).sum(0, keepdim=True)
-        return (gray - gray.mean()).unsqueeze(0)
-    return ((colors - colors.mean((1, 2), keepdim=True)) * COLOR_SCALE).unsqueeze(0)
+    return image_kind(config.image).normalise(colors, config.image).unsqueeze(0)
 
 
 def input_depth(depth: NDArray[np.float32], camera: Camera, config: ModelConfig) -> NDArray[np.float32]:

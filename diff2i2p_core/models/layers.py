@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -93,6 +95,27 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return leaky_relu(self.conv2(self.conv1(x)) + self.shortcut(x))
+
+
+class Head(nn.Sequential):
+    """A 3x3 convolution block, then a 3x3 convolution to another width."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(ConvBlock(inputs, inputs, 3), nn.Conv2d(inputs, outputs, 3, padding=1))
+
+    def forward(self, x: Tensor, then: nn.Conv2d | None = None, stride: int = 1) -> Tensor:
+        """(B, C, H, W) to (B, D, H, W), or to the channels of `then`, a 1x1 convolution that follows.
+
+        `stride`: only every n-th row and column of the result.
+        """
+        block, last = cast("tuple[ConvBlock, nn.Conv2d]", tuple(self))
+        if then is None:
+            return convolve(block(x), last.weight, last.bias, stride)
+        assert last.bias is not None and then.bias is not None
+        # Both are linear and become one: at full resolution a map costs more than the product of weights.
+        matrix = then.weight.flatten(1)
+        weight = torch.einsum("dc,cihw->dihw", matrix, last.weight)
+        return convolve(block(x), weight, matrix @ last.bias + then.bias, stride)
 
 
 class PackedGroupNorm(nn.GroupNorm):

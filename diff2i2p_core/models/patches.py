@@ -7,7 +7,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from diff2i2p_core.models.image_backbone import NODE_LEVELS
+from diff2i2p_core.models.image_branch import NODE_LEVELS
 
 
 def level_sizes(grid: tuple[int, int]) -> list[tuple[int, int]]:

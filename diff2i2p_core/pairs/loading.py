@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.pairs.pair import PairSource
@@ -27,16 +28,37 @@ def load_batches(
         # A forked worker that inherits OpenCV's threads waits for them for ever; it must inherit none.
         cv2.setNumThreads(1)
     loader: DataLoader[Any] = DataLoader(
-        source,  # type: ignore[arg-type]  # all that a loader asks of it is __getitem__
-        batch_sampler=numbers,  # type: ignore[arg-type]  # it asks for no more than a sequence of lists
+        _Batches(source, numbers, collate),
+        batch_size=None,
         num_workers=workers,
-        collate_fn=collate,
+        collate_fn=_unchanged,
         worker_init_fn=prepare_worker,
         prefetch_factor=4 if workers else None,
     )
-    try:
-        yield from loader
-    except InputError as error:
-        # A worker's comes with its traceback around it, and keeps the workers through its own.
-        error.__traceback__ = None
-        raise InputError(str(error).rstrip().rpartition("InputError: ")[2]) from None
+    for batch in loader:
+        if isinstance(batch, InputError):
+            raise batch
+        yield batch
+
+
+@dataclass(frozen=True)
+class _Batches(Dataset[Any]):
+    """Batches by number. An InputError is handed on as it is: what a worker raises arrives as a traceback's
+    text."""
+
+    source: PairSource
+    numbers: Sequence[Sequence[int]]
+    collate: Callable[[list[Any]], Any]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self.collate([self.source[number] for number in self.numbers[index]])
+        except InputError as error:
+            return error.with_traceback(None)
+
+
+def _unchanged(batch: Any) -> Any:
+    return batch

@@ -15,14 +15,13 @@ from scipy.spatial import cKDTree
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import transform_points
 from diff2i2p_core.models.config import ModelConfig
-from diff2i2p_core.models.image_backbone import NODE_LEVELS
+from diff2i2p_core.models.image_branch import image_grid, pixel_centres
 from diff2i2p_core.models.patches import image_patches, point_patches
 from diff2i2p_core.ops.pyramid import PointPyramid
 from diff2i2p_core.pairs.metadata import SAME_VOXELS
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
-Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -75,12 +74,12 @@ def build_targets(
     config: ModelConfig,
 ) -> Targets:
     """Ground truth of one pair: depth (H, W) in metres registered to the network's input image, one cloud."""
-    fine_size, grid = image_grids(depth.shape, config)
+    grid = image_grid(config.image, *depth.shape)
     pixel_points = fine_pixel_points(depth, camera, config)
     in_camera = transform_points(camera_from_cloud, pyramid.points[0].numpy()).astype(np.float32)
     point_pixels, z = camera.project(in_camera)
     point_pixels[z <= 0.05] = np.nan
-    centres = pixel_centres(fine_size, config.image.fine_stride).reshape(-1, 2)
+    centres = pixel_centres(grid.fine, config.image.fine_stride).numpy()
     radius, radius_px = positive_radius(config), positive_pixels(config)
 
     def same_place(pixels: Ints, points: Ints) -> NDArray[np.bool_]:
@@ -92,7 +91,7 @@ def build_targets(
     pixels = rows[nearest]
     true = same_place(pixels, points)
 
-    levels = [level.numpy() for level in image_patches(grid, fine_size, config.image.patch_step)]
+    levels = [level.numpy() for level in image_patches(grid.nodes, grid.fine, config.image.patch_step)]
     sampled = np.sort(levels[0], axis=None)
     sampled = sampled[known[sampled]]
     close_pixels, close_points = close_pairs(pixel_points[sampled], in_camera, radius)
@@ -121,30 +120,17 @@ def build_targets(
     )
 
 
-def image_grids(shape: Size, config: ModelConfig) -> tuple[Size, Size]:
-    """Rows and columns of the fine pixels, and of the finest nodes, of an image (H, W) after padding."""
-    multiple = config.image.node_stride * 2 ** (NODE_LEVELS - 1)
-    height, width = (-(-size // multiple) * multiple for size in shape)
-    fine, node = config.image.fine_stride, config.image.node_stride
-    return (height // fine, width // fine), (height // node, width // node)
-
-
-def pixel_centres(fine_size: Size, stride: int) -> Floats:
-    """(rows, columns, 2) centres (u, v) of fine pixels in pixels of the input image."""
-    v, u = (np.indices(fine_size, dtype=np.float32) + 0.5) * stride - 0.5
-    return np.stack([u, v], axis=-1)
-
-
 def fine_pixel_points(depth: NDArray[np.float32], camera: Camera, config: ModelConfig) -> Floats:
     """(P, 3) points at the fine pixels' centres in the camera frame (padding too), z = 0 without depth."""
     stride = config.image.fine_stride
-    fine_size, _ = image_grids(depth.shape, config)
+    fine_size = image_grid(config.image, *depth.shape).fine
     sampled = np.zeros(fine_size, np.float32)
     inner = depth[stride // 2 :: stride, stride // 2 :: stride]
     sampled[: inner.shape[0], : inner.shape[1]] = inner
-    u, v = np.moveaxis(pixel_centres(fine_size, stride), -1, 0)
-    x, y = (u - camera.cx) / camera.fx * sampled, (v - camera.cy) / camera.fy * sampled
-    return np.stack([x, y, sampled], axis=-1).reshape(-1, 3).astype(np.float32)
+    z = sampled.ravel()
+    u, v = pixel_centres(fine_size, stride).numpy().T
+    x, y = (u - camera.cx) / camera.fx * z, (v - camera.cy) / camera.fy * z
+    return np.stack([x, y, z], axis=-1).astype(np.float32)
 
 
 def mutual_nearest(a: Floats, b: Floats, radius: float) -> tuple[Ints, Ints]:

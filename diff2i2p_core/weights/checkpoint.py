@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from diff2i2p_core.errors import InputError
+from diff2i2p_core.errors import InputError, reason
 from diff2i2p_core.io.files import atomic_path, sha256
 from diff2i2p_core.models.config import ModelConfig, ReleasedDataset, released_config
 from diff2i2p_core.models.diff2i2p import Diff2I2P
@@ -74,13 +74,16 @@ def save_model(
         "notes": json.dumps(dict(notes or {})),
     }
     state = {
-        name: (tensor.half() if half and name.split(".")[-1] != "kernel_points" else tensor)
-        .contiguous()
-        .cpu()
+        name: (tensor.half() if half and _rounded(name, tensor) else tensor).contiguous().cpu()
         for name, tensor in model.state_dict().items()
     }
     with atomic_path(path) as temporary:
         save_file(state, temporary, metadata)
+
+
+def _rounded(name: str, tensor: Tensor) -> bool:
+    """Whether a tensor may lose digits: not where the kernel's points are, nor counts."""
+    return tensor.is_floating_point() and name.split(".")[-1] != "kernel_points"
 
 
 def read_config(path: Path | str) -> tuple[ModelConfig, dict[str, str]]:
@@ -152,8 +155,9 @@ def read_released(path: Path | str) -> dict[str, Tensor]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give a weights file") from None
     except Exception as error:
-        reason = str(error).partition("\n")[0][:120] or type(error).__name__
-        raise InputError(f"{path}: not a checkpoint of plain tensors ({reason}); download it again") from None
+        raise InputError(
+            f"{path}: not a checkpoint of plain tensors ({reason(error)}); download it again"
+        ) from None
     state = content.get("model", content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()) or not state:
         raise InputError(f"{path}: holds no model state; give a released .pth checkpoint")

@@ -55,18 +55,22 @@ def test_a_resumed_log_has_each_step_once(tmp_path: Path) -> None:
     assert [record["step"] for record in folder.records()] == [1, 2]
 
 
+class Refused(InputError):
+    """An error with more than a text."""
+
+
 class Broken:
     """A source whose files cannot be read."""
 
     epoch_length = 10
 
     def __getitem__(self, n: int) -> Pair:
-        raise InputError(f"pair {n}: broken file; get it again")
+        raise Refused(f"pair {n}: broken file (InputError: none of ours); get it again", n)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_workers_error_is_one_line(workers: int) -> None:
-    with pytest.raises(InputError) as caught:
+def test_a_workers_error_arrives_as_it_was(workers: int) -> None:
+    with pytest.raises(Refused) as caught:
         next(batches(Broken(), Schedule.of(CONFIG, 10, 1), 0, 0, workers))
     assert not multiprocessing.active_children()
-    assert str(caught.value) == "pair 0: broken file; get it again"
+    assert caught.value.args == ("pair 0: broken file (InputError: none of ours); get it again", 0)

@@ -14,7 +14,7 @@ from diff2i2p_core.io.rgbd_folder import PosedFrames
 from diff2i2p_core.localization.localizer import Localizer
 from diff2i2p_core.localization.network import Diff2I2PNetwork
 from diff2i2p_core.localization.settings import LocalizerSettings
-from diff2i2p_core.models import image_backbone, layers
+from diff2i2p_core.models import layers, resnet_fpn
 from diff2i2p_core.typing import Array
 
 MAP_FRAMES, QUERIES = list(range(600, 700, 20)), list(range(606, 700, 10))
@@ -58,7 +58,7 @@ def test_poses_stay_with_winograd_and_move_by_millimetres_in_half_precision(
     aligned = (poses(kitchen, align=True, precision=precision) for precision in ("float32", "bfloat16"))
     metres, degrees = moved(*aligned)
     assert 0 < np.median(metres) < 0.001 and np.median(degrees) < 0.05
-    for module in (layers, image_backbone):
+    for module in (layers, resnet_fpn):
         monkeypatch.setattr(module, "WINOGRAD_CHANNELS", 16)  # else this network is too narrow for it
     monkeypatch.setattr(layers, "WINOGRAD_PIXELS", 1)
     metres, degrees = moved(exact, poses(kitchen))

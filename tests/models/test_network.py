@@ -16,9 +16,9 @@ from diff2i2p_core.models.config import (
     lite_config,
 )
 from diff2i2p_core.models.diff2i2p import Diff2I2P
-from diff2i2p_core.models.image_backbone import ImageBackbone
 from diff2i2p_core.models.inputs import point_tensor
 from diff2i2p_core.models.patches import image_patches, level_offsets, point_patches
+from diff2i2p_core.models.resnet_fpn import ResNetFPN
 from diff2i2p_core.ops.pyramid import PointPyramid, build_pyramid, pack_pyramids
 
 
@@ -162,7 +162,7 @@ def test_image_branch_is_the_same_on_the_way_of_inference(fine_stride: int) -> N
     """Winograd's convolutions and the group norm in place, against the layers that training uses."""
     config = ImageConfig(channels=(64, 64, 128), blocks=(1, 1, 2), fine_stride=fine_stride)
     torch.manual_seed(0)
-    branch = ImageBackbone(config, 1, 64).eval()
+    branch = ResNetFPN(config, 1, 64).eval()
     image = torch.randn(2, 1, 80, 160)
     expected = branch(image)
     with torch.inference_mode():

@@ -11,15 +11,14 @@ import pytest
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.depth import back_project
 from diff2i2p_core.models.config import ModelConfig, lite_config
+from diff2i2p_core.models.image_branch import image_grid, pixel_centres
 from diff2i2p_core.models.patches import image_patches, point_patches
 from diff2i2p_core.ops.pyramid import PointPyramid, build_pyramid
 from diff2i2p_core.pairs.pair import Pair
 from diff2i2p_core.pairs.targets import (
     build_targets,
     close_pairs,
-    image_grids,
     mutual_nearest,
-    pixel_centres,
     positive_pixels,
     positive_radius,
 )
@@ -58,8 +57,8 @@ def test_node_overlaps_against_brute_force() -> None:
     targets = build_targets(depth, CAMERA, pyramid, np.eye(4), config)
     radius, radius_px = positive_radius(config), positive_pixels(config)
     cloud = pyramid.points[0].numpy()
-    fine_size, grid = image_grids((64, 96), config)
-    centres = pixel_centres(fine_size, 2).reshape(-1, 2)
+    grid = image_grid(config.image, 64, 96)
+    centres = pixel_centres(grid.fine, 2).numpy()
     members, valid = point_patches(pyramid.points[0], pyramid.points[-1], 8, 6)
     assert not valid.all(), "the case of a superpoint with too few points is missing"
 
@@ -76,7 +75,7 @@ def test_node_overlaps_against_brute_force() -> None:
 
     expected = {}
     some = np.flatnonzero(valid.numpy())[::5]
-    nodes = [node.tolist() for level in image_patches(grid, fine_size, 2) for node in level]
+    nodes = [node.tolist() for level in image_patches(grid.nodes, grid.fine, 2) for node in level]
     for i, node in enumerate(nodes):
         pixels = [p for p in node if targets.known[p]]
         for j in some:
@@ -102,7 +101,7 @@ def test_true_correspondences_are_mutually_nearest_and_close() -> None:
     nearest = metres.argmin(1)
     mutual = metres.argmin(0)[nearest] == np.arange(len(known))
     close = metres.min(1) < positive_radius(config)
-    centres = pixel_centres(image_grids((64, 96), config)[0], 2).reshape(-1, 2)
+    centres = pixel_centres(image_grid(config.image, 64, 96).fine, 2).numpy()
     apart = np.linalg.norm(centres[known] - targets.point_pixels[nearest], axis=1)
     expected = mutual & close & (apart < positive_pixels(config))
     assert expected.sum() > 50

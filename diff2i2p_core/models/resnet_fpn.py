@@ -1,45 +1,22 @@
-"""Image branch: a ResNet with a feature pyramid, and the multi-level image nodes on top of the fusion."""
+"""The image branch of the paper: a ResNet with a feature pyramid, trained from scratch."""
 
 from __future__ import annotations
-
-from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from diff2i2p_core.errors import InputError
 from diff2i2p_core.models.config import ImageConfig
-from diff2i2p_core.models.layers import WINOGRAD_CHANNELS, BasicBlock, ConvBlock, convolve, infers_on_cpu
-
-NODE_LEVELS = 3
+from diff2i2p_core.models.image_branch import COLOR_SCALE, ImageBranch, gray_values
+from diff2i2p_core.models.layers import WINOGRAD_CHANNELS, BasicBlock, ConvBlock, Head, infers_on_cpu
 
 
 def _upsample(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=True)
 
 
-class Head(nn.Sequential):
-    """A 3x3 convolution block, then a 3x3 convolution to another width."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(ConvBlock(inputs, inputs, 3), nn.Conv2d(inputs, outputs, 3, padding=1))
-
-    def forward(self, x: Tensor, then: nn.Conv2d | None = None, stride: int = 1) -> Tensor:
-        """(B, C, H, W) to (B, D, H, W), or to the channels of `then`, a 1x1 convolution that follows.
-
-        `stride`: only every n-th row and column of the result.
-        """
-        block, last = cast("tuple[ConvBlock, nn.Conv2d]", tuple(self))
-        if then is None:
-            return convolve(block(x), last.weight, last.bias, stride)
-        assert last.bias is not None and then.bias is not None
-        # Both are linear and become one: at full resolution a map costs more than the product of weights.
-        matrix = then.weight.flatten(1)
-        weight = torch.einsum("dc,cihw->dihw", matrix, last.weight)
-        return convolve(block(x), weight, matrix @ last.bias + then.bias, stride)
-
-
-class ImageBackbone(nn.Module):
+class ResNetFPN(ImageBranch):
     """ResNet-FPN (METHOD 2.2): (B, C, H, W) to a fine map and the coarsest map.
 
     Stage i runs at stride 2^(i+1); the decoder climbs back to the stage of `fine_stride`, or through the
@@ -47,11 +24,11 @@ class ImageBackbone(nn.Module):
     """
 
     def __init__(self, config: ImageConfig, inputs: int, fine_dim: int) -> None:
-        super().__init__()
+        super().__init__(config, inputs, fine_dim)
         channels = config.channels
         strides = [2 ** (i + 1) for i in range(len(channels))]
         if config.fine_stride not in (1, *strides):
-            raise ValueError(f"fine_stride must be one of {(1, *strides)}")
+            raise InputError(f"image.fine_stride {config.fine_stride}: must be one of {(1, *strides)}")
         self.full_resolution = config.fine_stride == 1
         self.fine_stage = 0 if self.full_resolution else strides.index(config.fine_stride)
 
@@ -74,12 +51,19 @@ class ImageBackbone(nn.Module):
             self.stem_lateral = nn.Conv2d(width, width, 1)
             self.stem_merge = Head(width, width)
         self.project = nn.Conv2d(width, fine_dim, 1)
+        self.coarse_dim = channels[-1]
+
+    @staticmethod
+    def normalise(colors: Tensor, config: ImageConfig) -> Tensor:
+        """Each image's own mean becomes zero."""
+        if config.color == "gray":
+            gray = gray_values(colors)
+            return gray - gray.mean()
+        return (colors - colors.mean((1, 2), keepdim=True)) * COLOR_SCALE
 
     def forward(self, image: Tensor, step: int = 1) -> tuple[Tensor, Tensor]:
-        """Fine map (B, fine_dim, H / fine_stride, W / fine_stride) and coarsest map (B, C, H/2^n, W/2^n).
-
-        `step`: only every n-th row and column of the fine map.
-        """
+        """See `ImageBranch`. The coarsest map is resampled where its stride is not that of the nodes."""
+        grid = self.grid(*image.shape[-2:]).nodes
         stem = self.stem(image)
         lean = infers_on_cpu(image) and stem.shape[1] >= WINOGRAD_CHANNELS
         if lean or torch.is_autocast_enabled(image.device.type):
@@ -92,6 +76,8 @@ class ImageBackbone(nn.Module):
             x = stage(x)
             features.append(x)
         top = latent = self.top(features[-1])
+        if top.shape[-2:] != grid:
+            top = F.interpolate(top, size=grid, mode="bilinear", align_corners=True)
         skips = features[self.fine_stage : -1]
         for i in reversed(range(len(self.merges))):
             last = i == 0 and not self.full_resolution
@@ -101,20 +87,3 @@ class ImageBackbone(nn.Module):
             full = _upsample(self.stem_lateral(stem) + latent, image)
             return self.stem_merge(full, self.project, step), top
         return (latent if len(self.merges) else self.project(latent[..., ::step, ::step])), top
-
-
-class NodePyramid(nn.Module):
-    """Three levels of image nodes from the finest grid of tokens (METHOD 2.5)."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.downsamples = nn.ModuleList(BasicBlock(dim, dim, stride=2) for _ in range(NODE_LEVELS - 1))
-        self.outputs = nn.ModuleList(nn.Conv2d(dim, dim, 1) for _ in range(NODE_LEVELS))
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(B, D, h, w) to nodes (B, M, D): all of the finest level row by row, then the next."""
-        levels = [tokens]
-        for downsample in self.downsamples:
-            levels.append(downsample(levels[-1]))
-        nodes = [output(level).flatten(2) for output, level in zip(self.outputs, levels, strict=True)]
-        return torch.cat(nodes, dim=-1).transpose(1, 2)
