@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -40,6 +41,15 @@ os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 _ROS_HOME = tempfile.mkdtemp(prefix="diff2i2p-tests-ros-")
 os.environ["ROS_HOME"] = _ROS_HOME
 os.environ["ROS_LOG_DIR"] = str(Path(_ROS_HOME) / "log")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many tests were skipped, by reason; docs/testing.md says how to run them."""
+    skipped = terminalreporter.getreports("skipped")
+    details = [report.longrepr[2] if isinstance(report.longrepr, tuple) else "" for report in skipped]
+    reasons = Counter(detail.removeprefix("Skipped: ") for detail in details)
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"{count:5} skipped: {reason}")
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

@@ -1,4 +1,4 @@
-"""A run of tests ends, whatever a test does: with its status, and with the name of what was left."""
+"""A run of tests ends, whatever a test does, with its status; it names what was left and what was skipped."""
 
 from __future__ import annotations
 
@@ -43,12 +43,38 @@ def test_that_hangs():
     ],
 )
 def test_a_run_ends(test: str, status: int, words: list[str], tmp_path: Path) -> None:
-    (tmp_path / "test_it.py").write_text(START + test)
-    command = [sys.executable, "-m", "pytest", "-p", "conftest", "-c", str(REPO / "pyproject.toml"), "-o"]
-    command += [f"faulthandler_timeout={1 if test == HANGS else 50}", "--basetemp", str(tmp_path / "temp")]
-    environment = os.environ | {"PYTHONPATH": str(REPO / "tests")}
-    done = subprocess.run(
-        [*command, str(tmp_path)], env=environment, capture_output=True, text=True, timeout=60
-    )
+    done = run_tests(START + test, tmp_path, timeout=1 if test == HANGS else 50)
     assert done.returncode == status, done.stdout + done.stderr
     assert all(some in done.stderr for some in words), done.stderr
+
+
+SKIPS = """
+import pytest
+
+def test_on_a_gpu():
+    pytest.skip("needs a CUDA device")
+
+@pytest.mark.parametrize("number", range(12))
+def test_on_data(number):
+    pytest.skip("no folder data")
+
+def test_without():
+    pass
+"""
+
+
+def test_a_run_says_what_was_skipped_and_why(tmp_path: Path) -> None:
+    done = run_tests(SKIPS, tmp_path)
+    lines = [line.strip() for line in done.stdout.splitlines() if "skipped:" in line]
+    assert lines == ["12 skipped: no folder data", "1 skipped: needs a CUDA device"]
+
+
+def run_tests(test: str, tmp_path: Path, timeout: int = 50) -> subprocess.CompletedProcess[str]:
+    """pytest on a file of its own, with this folder's conftest; a test that takes `timeout` seconds hangs."""
+    (tmp_path / "test_it.py").write_text(test)
+    command = [sys.executable, "-m", "pytest", "-p", "conftest", "-c", str(REPO / "pyproject.toml"), "-o"]
+    command += [f"faulthandler_timeout={timeout}", "--basetemp", str(tmp_path / "temp")]
+    environment = os.environ | {"PYTHONPATH": str(REPO / "tests")}
+    return subprocess.run(
+        [*command, str(tmp_path)], env=environment, capture_output=True, text=True, timeout=60
+    )

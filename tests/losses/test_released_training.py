@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from network_stages import TrainingStep, training_step
 
 from diff2i2p_core.engine.config_file import load_config
-from diff2i2p_core.losses.total import pair_loss
 from diff2i2p_core.pairs.pair import Pair
 from diff2i2p_core.weights.checkpoint import load_model
 from diff2i2p_core.weights.released import translate_name
@@ -26,44 +25,23 @@ attention's key biases, whose true gradient is zero, since a constant added to e
 alone. The smallest norm of any other parameter is 7,000 times above."""
 
 
-@dataclass(frozen=True)
-class Step:
-    losses: dict[str, float]
-    gradients: dict[str, torch.Tensor]
-
-
 @pytest.fixture(scope="module")
-def step(golden_dir: Path, golden_pair: Callable[[str], Pair]) -> Step:
-    pair = golden_pair("train_A")
+def step(golden_dir: Path, golden_pair: Callable[[str], Pair]) -> TrainingStep:
     with np.load(golden_dir / "train_inputs_A.npz") as file:
         listed = [torch.from_numpy(file[f"{part}_corr_indices"]).long() for part in ("img", "pcd")]
     with np.load(golden_dir / "train_outputs_A.npz") as file:
         stored = {name: torch.from_numpy(file[name]).long() for name in file.files if "indices" in name}
     drawn = stored["fine_sel_indices"]
-    model = load_model(golden_dir / "state_dict_fp16.pth").train()
-    image = model.encode_image(pair.image, pair.image_points)[0]
-    submap = model.encode_cloud(pair.pyramid, pair.features)[0]
-    nodes = model.fuse(image, submap)
-    matches = model.correspondences(
-        image,
-        submap,
-        stored["img_corr_indices"],
-        stored["pcd_corr_indices"],
-        stored["img_node_corr_indices"],
-        stored["pcd_node_corr_indices"],
-    )
-    settings = load_config(RELEASED).losses
-    losses = pair_loss(
-        model, pair, image, submap, nodes, matches, settings, 0, (listed[0][drawn], listed[1][drawn])
-    )
-    losses["loss"].backward()
-    return Step(
-        {name: value.item() for name, value in losses.items()},
-        {name: p.grad for name, p in model.named_parameters() if p.grad is not None},
+    return training_step(
+        load_model(golden_dir / "state_dict_fp16.pth").train(),
+        golden_pair("train_A"),
+        load_config(RELEASED).losses,
+        matched=(stored["img_corr_indices"], stored["pcd_corr_indices"]),
+        drawn=(listed[0][drawn], listed[1][drawn]),
     )
 
 
-def test_losses(golden_dir: Path, step: Step) -> None:
+def test_losses(golden_dir: Path, step: TrainingStep) -> None:
     with np.load(golden_dir / "train_outputs_A.npz") as file:
         stored = {name: float(file[name]) for name in file.files if file[name].ndim == 0}
     expected = {
@@ -77,7 +55,7 @@ def test_losses(golden_dir: Path, step: Step) -> None:
     assert {name: step.losses[name] for name in expected} == pytest.approx(expected, rel=1e-5)
 
 
-def test_norm_of_every_gradient(golden_dir: Path, step: Step) -> None:
+def test_norm_of_every_gradient(golden_dir: Path, step: TrainingStep) -> None:
     listed = json.loads((golden_dir / "train_grad_norms_A.json").read_text())
     expected = {translate_name(name): norm for name, norm in listed.items()}
     norms = {name: gradient.double().norm().item() for name, gradient in step.gradients.items()}
@@ -86,7 +64,7 @@ def test_norm_of_every_gradient(golden_dir: Path, step: Step) -> None:
     assert norms == pytest.approx(expected, rel=1e-3, abs=noise)
 
 
-def test_full_gradients(golden_dir: Path, step: Step) -> None:
+def test_full_gradients(golden_dir: Path, step: TrainingStep) -> None:
     with np.load(golden_dir / "train_grads_selected_A.npz") as file:
         expected = {name: torch.from_numpy(file[name]) for name in file.files}
     assert len(expected) == 12

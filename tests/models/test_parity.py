@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from network_stages import Stages, run_stages
 
 from diff2i2p_core.models.diff2i2p import Diff2I2P
-from diff2i2p_core.models.features import Correspondences, FusedNodes, ImageFeatures, SubmapFeatures
 from diff2i2p_core.pairs.pair import Pair
 from diff2i2p_core.weights.checkpoint import load_model
 from diff2i2p_core.weights.released import translate_name
@@ -20,30 +19,13 @@ from diff2i2p_core.weights.released import translate_name
 TOLERANCE = 1e-4
 
 
-@dataclass(frozen=True)
-class Stages:
-    image: ImageFeatures
-    submap: SubmapFeatures
-    nodes: FusedNodes
-    found: Correspondences
-    expected: dict[str, np.ndarray]
+Compared = list[tuple[Stages, dict[str, np.ndarray]]]
+"""Pairs' stages, and what the released code gave."""
 
 
 @pytest.fixture(scope="module")
 def released(golden_dir: Path) -> Diff2I2P:
     return load_model(golden_dir / "state_dict_fp16.pth")
-
-
-def run_stages(model: Diff2I2P, pair: Pair, expected: dict[str, np.ndarray], device: str) -> Stages:
-    model = model.to(device)
-    image_points = None if pair.image_points is None else pair.image_points.to(device)
-    # Convolutions on a GPU would round to TF32.
-    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        image = model.encode_image(pair.image.to(device), image_points)[0]
-        submap = model.encode_cloud(pair.pyramid.to(device), pair.features.to(device))[0]
-        nodes = model.fuse(image, submap)
-        found = model.match(image, submap, nodes)
-    return Stages(image.to("cpu"), submap.to("cpu"), nodes.to("cpu"), found.to("cpu"), expected)
 
 
 @pytest.fixture(scope="module", params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
@@ -52,16 +34,14 @@ def stages(
     released: Diff2I2P,
     golden_dir: Path,
     golden_pair: Callable[[str], Pair],
-) -> list[Stages]:
+) -> Compared:
     """On a GPU with the kernels."""
     letters = [file.stem[-1] for file in sorted(golden_dir.glob("eval_inputs_*.npz"))]
     assert letters, f"{golden_dir} holds no eval_inputs_*.npz"
     return [
-        run_stages(
-            released,
-            golden_pair(f"eval_{x}"),
+        (
+            run_stages(released, golden_pair(f"eval_{x}"), request.param),
             dict(np.load(golden_dir / f"eval_outputs_{x}.npz")),
-            request.param,
         )
         for x in letters
     ]
@@ -80,48 +60,48 @@ def test_every_released_tensor_has_its_place(golden_dir: Path, released: Diff2I2
     assert sum(p.numel() for p in released.parameters()) == 31_109_507
 
 
-def test_backbones(stages: list[Stages]) -> None:
-    for s in stages:
+def test_backbones(stages: Compared) -> None:
+    for s, expected in stages:
         rows, columns = s.image.fine_size
         grid = s.image.fine.view(rows, columns, -1)[::8, ::8].flatten(0, 1)
-        assert_close(grid, s.expected["img_feats_f_grid8"])
-        assert_close(s.submap.fine[::4], s.expected["pcd_feats_f_stride4"])
+        assert_close(grid, expected["img_feats_f_grid8"])
+        assert_close(s.submap.fine[::4], expected["pcd_feats_f_stride4"])
 
 
-def test_nodes_before_fusion(stages: list[Stages]) -> None:
-    for s in stages:
-        assert_close(s.image.nodes, s.expected["img_feats_latent_s4"])
-        assert_close(s.submap.nodes, s.expected["pcd_feats_latent_s4"])
+def test_nodes_before_fusion(stages: Compared) -> None:
+    for s, expected in stages:
+        assert_close(s.image.nodes, expected["img_feats_latent_s4"])
+        assert_close(s.submap.nodes, expected["pcd_feats_latent_s4"])
 
 
-def test_nodes_after_fusion(stages: list[Stages]) -> None:
-    for s in stages:
-        assert_close(s.nodes.image, s.expected["img_feats_c"])
-        assert_close(s.nodes.points, s.expected["pcd_feats_c"])
+def test_nodes_after_fusion(stages: Compared) -> None:
+    for s, expected in stages:
+        assert_close(s.nodes.image, expected["img_feats_c"])
+        assert_close(s.nodes.points, expected["pcd_feats_c"])
 
 
-def test_coarse_pairs(stages: list[Stages]) -> None:
-    for s in stages:
-        expected = zip(s.expected["img_node_corr_indices"], s.expected["pcd_node_corr_indices"], strict=True)
-        found = zip(s.found.image_nodes.tolist(), s.found.point_nodes.tolist(), strict=True)
-        assert set(found) == {(int(i), int(j)) for i, j in expected}
+def test_coarse_pairs(stages: Compared) -> None:
+    for s, expected in stages:
+        listed = zip(expected["img_node_corr_indices"], expected["pcd_node_corr_indices"], strict=True)
+        found = zip(s.matches.image_nodes.tolist(), s.matches.point_nodes.tolist(), strict=True)
+        assert set(found) == {(int(i), int(j)) for i, j in listed}
 
 
-def test_fine_correspondences_and_scores(stages: list[Stages]) -> None:
-    for s in stages:
-        assert torch.equal(s.found.pixels.flip(1), torch.from_numpy(s.expected["img_corr_pixels"]))
-        assert_close(s.found.scores, s.expected["corr_scores"])
+def test_fine_correspondences_and_scores(stages: Compared) -> None:
+    for s, expected in stages:
+        assert torch.equal(s.matches.pixels.flip(1), torch.from_numpy(expected["img_corr_pixels"]))
+        assert_close(s.matches.scores, expected["corr_scores"])
 
 
-def test_tuned_points_and_offsets(stages: list[Stages]) -> None:
-    for s in stages:
-        assert s.found.offsets is not None
-        assert_close(s.found.points, s.expected["pcd_corr_points"])
-        moved = s.found.points - s.submap.points[s.found.point_indices]
-        assert_close(moved, s.expected["coord_offsets"])
+def test_tuned_points_and_offsets(stages: Compared) -> None:
+    for s, expected in stages:
+        assert s.matches.offsets is not None
+        assert_close(s.matches.points, expected["pcd_corr_points"])
+        moved = s.matches.points - s.submap.points[s.matches.point_indices]
+        assert_close(moved, expected["coord_offsets"])
 
 
-def test_tuning_leaves_the_cloud_alone(stages: list[Stages]) -> None:
+def test_tuning_leaves_the_cloud_alone(stages: Compared) -> None:
     # The released code writes deformed points back into its input (METHOD D3).
-    for s in stages:
-        assert torch.equal(s.submap.points, torch.from_numpy(s.expected["pcd_points_before_mutation"]))
+    for s, expected in stages:
+        assert torch.equal(s.submap.points, torch.from_numpy(expected["pcd_points_before_mutation"]))

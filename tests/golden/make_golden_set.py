@@ -1,0 +1,89 @@
+"""Writes the golden set: `PYTHONPATH=.:tests/helpers python tests/golden/make_golden_set.py [--room]`.
+
+Make the numbers again where the network is meant to give others, and say so in the commit. `--room` draws the
+inputs again, too.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+from golden_set import (
+    CONFIG,
+    NUMBERS,
+    ROOM,
+    drawn_model,
+    load_room,
+    matched_rows,
+    pose_numbers,
+    released_step,
+    stage_numbers,
+    step_numbers,
+)
+from network_stages import run_stages
+
+from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.depth import back_project
+from diff2i2p_core.geometry.se3 import compose, invert, transform_points
+from diff2i2p_core.geometry.voxels import voxel_downsample
+from diff2i2p_core.losses.total import draw_correspondences
+from diff2i2p_core.pairs.pair import make_pair
+from diff2i2p_core.rooms.room import camera_path, make_room
+from diff2i2p_core.rooms.sensors import kinect_noise
+
+CAMERA = Camera(320, 240, 285, 285, 159.5, 119.5)
+SEED, QUERY, FUSED = 2, 42, (38, 40, 41, 43, 44, 46)
+"""The room, and the frames of a walk in it that make the image and the cloud."""
+MIDDLE, POINTS = (0.1, 0.1, 2.1), 5000
+"""The cloud is the points nearest to a place in front of the camera. The place is its origin, so that sums
+of coordinates have either sign: the released KPConv rule looks at them."""
+
+
+def write_room() -> None:
+    """One image with depth, and a cloud fused of views around it."""
+    room = make_room(SEED)
+    poses = camera_path(room, 60, SEED)
+    rng = np.random.default_rng(SEED)
+    image, exact = room.render(CAMERA, poses[QUERY])
+    depth_mm = np.rint(1000 * kinect_noise(exact, CAMERA, rng)).astype(np.uint16)
+    center = transform_points(poses[QUERY], np.array([MIDDLE]))[0]
+    cloud_from_world = invert(compose(poses[FUSED[0]][:3, :3], center))
+    seen = []
+    for number in FUSED:
+        depth = kinect_noise(room.render(CAMERA, poses[number])[1], CAMERA, rng)
+        points = back_project(depth, CAMERA)[depth > 0]
+        seen.append(transform_points(cloud_from_world @ poses[number], points))
+    cloud, _ = voxel_downsample(np.concatenate(seen).astype(np.float32), None, CONFIG.points.voxel)
+    cloud = cloud[np.sort(np.argsort(np.linalg.norm(cloud, axis=1))[:POINTS])]
+    camera_from_cloud = invert(cloud_from_world @ poses[QUERY])
+    depth = depth_mm.astype(np.float32) / np.float32(1000)
+    pair = make_pair(image, depth, CAMERA, cloud, None, camera_from_cloud, CONFIG, index=0, name="room/0_0")
+    assert pair is not None
+    drawn_pixels, drawn_points = draw_correspondences(pair.targets, 256, rng)
+    np.savez_compressed(
+        ROOM,
+        image=image,
+        depth_mm=depth_mm,
+        intrinsics=CAMERA.matrix,
+        cloud=cloud,
+        camera_from_cloud=camera_from_cloud,
+        drawn_pixels=drawn_pixels.numpy().astype(np.int32),
+        drawn_points=drawn_points.numpy().astype(np.int32),
+    )
+
+
+def main() -> None:
+    if "--room" in sys.argv[1:]:
+        write_room()
+    golden, model = load_room(), drawn_model()
+    stages = run_stages(model, golden.pair)
+    numbers = stage_numbers(golden.pair, stages) | pose_numbers(model, golden, stages)
+    numbers |= step_numbers(released_step(model, golden, matched_rows(numbers)))
+    np.savez_compressed(NUMBERS, **numbers)  # type: ignore[arg-type]
+    for path in (ROOM, NUMBERS):
+        print(f"{path}: {path.stat().st_size / 1024:.0f} KiB")
+
+
+if __name__ == "__main__":
+    main()
