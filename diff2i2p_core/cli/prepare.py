@@ -1,22 +1,42 @@
-"""`diff2i2p prepare`: raw recordings to benchmark pairs, and a look at the result."""
+"""`diff2i2p prepare`: a command for each source of `datasets.sources`, and looks at the result."""
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from diff2i2p_core.cli.progress import progress_bars
 from diff2i2p_core.errors import InputError
 
 if TYPE_CHECKING:
-    from diff2i2p_core.datasets.recording import Recording
+    from pydantic.fields import FieldInfo
+
+    from diff2i2p_core.datasets.sources import Source
     from diff2i2p_core.pairs.metadata import Layout
 
-app = typer.Typer(help="Raw recordings to benchmark pairs; check prepared sets.", no_args_is_help=True)
+
+class _Commands(TyperGroup):
+    """The sources' commands, made when they are asked for, before those of this file."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        from diff2i2p_core.datasets.sources import SOURCES
+
+        return [*SOURCES, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        from diff2i2p_core.datasets.sources import SOURCES
+
+        return _command(cmd_name) if cmd_name in SOURCES else super().get_command(ctx, cmd_name)
+
+
+app = typer.Typer(
+    cls=_Commands, help="Raw recordings to benchmark pairs; check prepared sets.", no_args_is_help=True
+)
 
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the set to write.", show_default=False)]
 Window = Annotated[int, typer.Option(min=2, help="Consecutive frames of a cloud; one of them is an image.")]
@@ -27,189 +47,106 @@ MinOverlap = Annotated[
 Gap = Annotated[int, typer.Option(min=0, help="Frames left out between subsets of one recording.")]
 Val = Annotated[str, typer.Option(help="Last part of each recording, or names of scenes, with commas.")]
 Test = Annotated[str, typer.Option(help="The same for the test subset.")]
+FramesOnly = Annotated[bool, typer.Option("--frames-only", help="Write OUT/frames and no benchmark pairs.")]
 Processes = Annotated[
     int | None, typer.Option(min=1, help="Default: the number of cores.", show_default=False)
 ]
+SETTINGS = {
+    "window": Window,
+    "voxel": Voxel,
+    "min_overlap": MinOverlap,
+    "gap": Gap,
+    "val": Val,
+    "test": Test,
+}
+"""Options that are fields of `PreparationSettings`."""
 
 
-@app.command("7scenes")
-def seven_scenes(
-    source: Annotated[
-        Path,
-        typer.Argument(metavar="SRC", help="Folder of scenes or zips, or one scene.", show_default=False),
-    ],
-    out: Out,
-    window: Window = 25,
-    voxel: Voxel = 0.025,
-    min_overlap: MinOverlap = 0.5,
-    gap: Gap = 25,
-    val: Val = "0.15",
-    processes: Processes = None,
-) -> None:
-    """7-Scenes as downloaded; the official split, with the end of each training recording as val."""
-    from diff2i2p_core.datasets import seven_scenes as scenes
+def _command(name: str) -> Any:
+    """The command that prepares a source, with its options and the common ones."""
+    from diff2i2p_core.datasets.sources import SPLITS, find_source
 
-    _prepare(
-        "7scenes",
-        lambda work: scenes.seven_scenes(source, work),
-        out,
-        processes,
-        window=window,
-        voxel=voxel,
-        min_overlap=min_overlap,
-        gap=gap,
-        val=_share(val, "--val"),
+    source = find_source(name)
+    parameters = {"path": _path_argument(source), "out": (Out, inspect.Parameter.empty)}
+    parameters |= {key: _option(field) for key, field in source.options.model_fields.items()}
+    if source.export:
+        parameters["frames_only"] = (FramesOnly, False)
+    for key, annotation in SETTINGS.items():
+        if key in source.splits or key not in SPLITS:
+            default = getattr(source.settings, key)
+            parameters[key] = (annotation, str(default) if key in ("val", "test") else default)
+    parameters["processes"] = (Processes, None)
+
+    def command(**values: Any) -> None:
+        _prepare(name, source, **values)
+
+    command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+            for key, (annotation, default) in parameters.items()
+        ]
     )
+    one = typer.Typer(add_completion=False)
+    one.command(name, help=source.summary)(command)
+    return typer.main.get_command(one)
 
 
-@app.command("rgbd-scenes-v2")
-def rgbd_scenes_v2(
-    source: Annotated[
-        Path,
-        typer.Argument(metavar="SRC", help="Folder with imgs and pc, or their zips.", show_default=False),
-    ],
-    out: Out,
-    window: Window = 25,
-    voxel: Voxel = 0.025,
-    min_overlap: MinOverlap = 0.3,
-    processes: Processes = None,
+def _path_argument(source: Source) -> tuple[Any, Any]:
+    argument = typer.Argument(metavar=source.path_name, help=source.path_help, show_default=False)
+    return Annotated[Path, argument], inspect.Parameter.empty
+
+
+def _option(field: FieldInfo) -> tuple[Any, Any]:
+    """Annotation and default of the parameter for a field of a source's options."""
+    least = next((bound.ge for bound in field.metadata if hasattr(bound, "ge")), None)
+    return Annotated[field.annotation, typer.Option(min=least, help=field.description)], field.default
+
+
+def _prepare(
+    name: str,
+    source: Source,
+    path: Path,
+    out: Path,
+    processes: int | None,
+    frames_only: bool = False,
+    **values: Any,
 ) -> None:
-    """RGB-D Scenes V2 as downloaded; the papers' split of its scenes."""
-    from diff2i2p_core.datasets import rgbd_scenes_v2 as scenes
-
-    _prepare(
-        "rgbd-scenes-v2",
-        lambda work: scenes.rgbd_scenes_v2(source, work),
-        out,
-        processes,
-        layout="rgbd_scenes_v2",
-        window=window,
-        voxel=voxel,
-        min_overlap=min_overlap,
-    )
-
-
-@app.command("tum")
-def tum_sequences(
-    source: Annotated[
-        Path,
-        typer.Argument(metavar="SRC", help="Unpacked sequence, or a folder of such.", show_default=False),
-    ],
-    out: Out,
-    camera: Annotated[
-        str | None, typer.Option(help="fx,fy,cx,cy of rectified images not from freiburg1, 2 or 3.")
-    ] = None,
-    window: Window = 25,
-    voxel: Voxel = 0.025,
-    min_overlap: MinOverlap = 0.5,
-    gap: Gap = 25,
-    val: Val = "0.15",
-    test: Test = "0.15",
-    processes: Processes = None,
-) -> None:
-    """Sequences of the TUM RGB-D benchmark, each a scene."""
-    from diff2i2p_core.datasets.tum import tum
-
-    _prepare(
-        "tum",
-        lambda work: tum(source, camera),
-        out,
-        processes,
-        window=window,
-        voxel=voxel,
-        min_overlap=min_overlap,
-        gap=gap,
-        val=_share(val, "--val"),
-        test=_share(test, "--test"),
-    )
-
-
-@app.command()
-def frames(
-    source: Annotated[
-        Path,
-        typer.Argument(
-            metavar="SRC", help="Posed RGB-D folder, or a folder of such folders.", show_default=False
-        ),
-    ],
-    out: Out,
-    window: Window = 25,
-    voxel: Voxel = 0.025,
-    min_overlap: MinOverlap = 0.5,
-    gap: Gap = 25,
-    val: Val = "0.15",
-    test: Test = "0.15",
-    processes: Processes = None,
-) -> None:
-    """Posed RGB-D folders, each a scene."""
-    from diff2i2p_core.datasets.recording_frames import folders
-
-    _prepare(
-        "frames",
-        lambda work: folders(source),
-        out,
-        processes,
-        window=window,
-        voxel=voxel,
-        min_overlap=min_overlap,
-        gap=gap,
-        val=_share(val, "--val"),
-        test=_share(test, "--test"),
-    )
-
-
-@app.command()
-def rosbag(
-    source: Annotated[
-        Path, typer.Argument(metavar="BAG", help="rosbag2 folder, .mcap or .db3.", show_default=False)
-    ],
-    out: Out,
-    image: Annotated[str | None, typer.Option(help="Topic of the images, raw or compressed.")] = None,
-    depth: Annotated[str | None, typer.Option(help="Topic of depth images or of clouds.")] = None,
-    camera_info: Annotated[str | None, typer.Option(help="Topic of the images' calibration.")] = None,
-    pose: Annotated[str | None, typer.Option(help="Topic of poses or odometry that goes before /tf.")] = None,
-    world: Annotated[
-        str | None, typer.Option(help="Frame of the map; by default the topmost above the camera.")
-    ] = None,
-    every: Annotated[int, typer.Option(min=1, help="Take every so many images.")] = 1,
-    apart: Annotated[
-        float, typer.Option(min=0, help="Seconds that an image and its depth may be apart.")
-    ] = 0.02,
-    frames_only: Annotated[
-        bool, typer.Option("--frames-only", help="Write OUT/frames and no benchmark pairs.")
-    ] = False,
-    window: Window = 25,
-    voxel: Voxel = 0.025,
-    min_overlap: MinOverlap = 0.5,
-    gap: Gap = 25,
-    val: Val = "0.15",
-    test: Test = "0.15",
-    processes: Processes = None,
-) -> None:
-    """A ROS 2 bag: its frames as the posed RGB-D folder OUT/frames, and the pairs that these give."""
-    from diff2i2p_core.datasets.recording_frames import FolderRecording
-    from diff2i2p_core.datasets.rosbag import BagTopics, export_bag, left_out
+    from diff2i2p_core.datasets.prepare import prepare
+    from diff2i2p_core.datasets.settings import PreparationSettings
     from diff2i2p_core.io.files import full_disk_explained
 
-    topics = BagTopics(image, depth, camera_info, pose, world, every, apart)
-    with progress_bars(counts=True, transient=False) as progress, full_disk_explained(out):
-        folder = export_bag(source, out / "frames", topics, progress)
-    recording = FolderRecording(folder, source.resolve().stem)
-    missing = "".join(f", {count} left out: {why} at their time" for why, count in left_out(folder).items())
-    typer.echo(f"{folder}: {len(recording.numbers)} frames{missing}")
-    if not frames_only:
-        _prepare(
-            "rosbag",
-            lambda work: [recording],
+    options = source.options(**{key: values.pop(key) for key in source.options.model_fields})
+    frames = out / "frames"
+    if source.export:
+        with progress_bars(counts=True, transient=False) as progress, full_disk_explained(out):
+            line = source.export(path, frames, options, progress)
+        typer.echo(f"{frames}: {line}")
+        if frames_only:
+            return
+    values |= {key: _share(values[key], f"--{key}") for key in ("val", "test") if key in values}
+    with progress_bars(counts=True, transient=False) as progress:
+        dataset = prepare(
+            name,
+            lambda work: source.recordings(path, frames if source.export else work, options),
             out,
-            processes,
-            window=window,
-            voxel=voxel,
-            min_overlap=min_overlap,
-            gap=gap,
-            val=_share(val, "--val"),
-            test=_share(test, "--test"),
+            PreparationSettings(**source.settings.model_dump() | values),
+            layout=source.layout,
+            processes=processes or os.cpu_count() or 1,
+            progress=progress,
         )
+    pairs = ", ".join(f"{counts['pairs']} {subset}" for subset, counts in dataset.subsets.items())
+    typer.echo(f"{out}: {len(dataset.scenes)} scenes, pairs: {pairs}")
+
+
+def _share(text: str, option: str) -> float | tuple[str, ...]:
+    """A share such as 0.15, or names."""
+    try:
+        share = float(text)
+    except ValueError:
+        return tuple(text.split(","))
+    if not 0 <= share < 1:
+        raise InputError(f"{option} {text}: give a share below 1, or names of scenes")
+    return share
 
 
 @app.command()
@@ -255,39 +192,3 @@ def metadata(
         layout: Layout = "7scenes" if path.stem.endswith("-full") else "rgbd_scenes_v2"
         subset = path.stem.removesuffix("-full")
         typer.echo(convert_metadata(path.resolve().parent.parent, layout, subset))
-
-
-def _share(text: str, option: str) -> float | tuple[str, ...]:
-    """A share such as 0.15, or names."""
-    try:
-        share = float(text)
-    except ValueError:
-        return tuple(text.split(","))
-    if not 0 <= share < 1:
-        raise InputError(f"{option} {text}: give a share below 1, or names of scenes")
-    return share
-
-
-def _prepare(
-    kind: str,
-    find: Callable[[Path], Sequence[Recording]],
-    out: Path,
-    processes: int | None,
-    layout: Layout = "7scenes",
-    **settings: Any,
-) -> None:
-    from diff2i2p_core.datasets.prepare import prepare
-    from diff2i2p_core.datasets.settings import PreparationSettings
-
-    with progress_bars(counts=True, transient=False) as progress:
-        dataset = prepare(
-            kind,
-            find,
-            out,
-            PreparationSettings(**settings),
-            layout=layout,
-            processes=processes or os.cpu_count() or 1,
-            progress=progress,
-        )
-    pairs = ", ".join(f"{counts['pairs']} {subset}" for subset, counts in dataset.subsets.items())
-    typer.echo(f"{out}: {len(dataset.scenes)} scenes, pairs: {pairs}")

@@ -1,4 +1,4 @@
-"""Posed RGB-D folders (`data.frames.PosedFrames`) as recordings, one folder a scene."""
+"""Posed RGB-D folders (`io.rgbd_folder.PosedFrames`) as recordings, one folder a scene."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from diff2i2p_core.datasets.recording import Subset
+from diff2i2p_core.datasets.sources import Source
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.depth import rectify_depth
@@ -60,3 +61,10 @@ def _has_frames(path: Path) -> bool:
 @lru_cache(maxsize=8)
 def _opened(folder: Path) -> PosedFrames:
     return PosedFrames(folder)
+
+
+SOURCE = Source(
+    summary="Posed RGB-D folders, each a scene.",
+    path_help="Posed RGB-D folder, or a folder of such folders.",
+    recordings=lambda path, work, options: folders(path),
+)

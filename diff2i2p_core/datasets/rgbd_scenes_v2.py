@@ -11,6 +11,8 @@ import numpy as np
 
 from diff2i2p_core.datasets.file_tree import FileTree, open_tree
 from diff2i2p_core.datasets.recording import Subset
+from diff2i2p_core.datasets.settings import PreparationSettings
+from diff2i2p_core.datasets.sources import Source
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import from_quaternion
@@ -103,3 +105,13 @@ def _poses(tree: FileTree, name: str) -> list[Array]:
     if not np.isfinite(rows).all() or len(norms) == 0 or (np.abs(norms - 1) > 0.1).any():
         raise InputError(f"{tree}: {name} is not lines `qw qx qy qz x y z`; get it again")
     return [from_quaternion(row[4:], row[[1, 2, 3, 0]]) for row in rows]
+
+
+SOURCE = Source(
+    summary="RGB-D Scenes V2 as downloaded; the papers' split of its scenes.",
+    path_help="Folder with imgs and pc, or their zips.",
+    recordings=lambda path, work, options: rgbd_scenes_v2(path, work),
+    settings=PreparationSettings(min_overlap=0.3),
+    splits=(),
+    layout="rgbd_scenes_v2",
+)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from diff2i2p_core.datasets.recording_frames import FolderRecording
 from diff2i2p_core.datasets.rosbag_topics import BagTopics, ChosenTopics
+from diff2i2p_core.datasets.sources import Source
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.depth import back_project, rectify_depth, z_buffer
@@ -25,7 +27,7 @@ from diff2i2p_core.messages.bag_reader import Bag
 from diff2i2p_core.messages.clouds import cloud_of
 from diff2i2p_core.messages.images import depth_of, image_of
 from diff2i2p_core.messages.kinds import stamp_of
-from diff2i2p_core.typing import Array
+from diff2i2p_core.typing import Array, Progress
 
 MARK = "bag.json"
 """In the folder: what it was made from, and how many frames were left out."""
@@ -44,14 +46,12 @@ class _Wanted:
     """None where the depth image is registered to the image."""
 
 
-def export_bag(
-    path: Path, folder: Path, topics: BagTopics, progress: Callable[[str, int, int], None] | None = None
-) -> Path:
+def export_bag(path: Path, folder: Path, topics: BagTopics, progress: Progress | None = None) -> Path:
     """Write the bag's frames to `folder`, without lens distortion; a folder made of it before is kept.
 
     Frames are numbered as the bag's images are; those without depth or pose at their time are left out.
     """
-    source = {"bag": path.resolve().name, **asdict(topics)}
+    source = {"bag": path.resolve().name, **topics.model_dump()}
     if (folder / MARK).exists():
         if json.loads((folder / MARK).read_text(encoding="utf-8"))["source"] != source:
             raise InputError(f"{folder}: is of another bag or of other topics; give a new folder")
@@ -205,3 +205,19 @@ class _Writer:
             points = back_project(depth, self.depth_camera)[depth > 0]
         assert frame.camera_from_depth is not None
         return z_buffer(transform_points(frame.camera_from_depth, points), pinhole)
+
+
+def _export(path: Path, folder: Path, topics: BagTopics, progress: Progress) -> str:
+    recording = FolderRecording(export_bag(path, folder, topics, progress), "")
+    missing = "".join(f", {count} left out: {why} at their time" for why, count in left_out(folder).items())
+    return f"{len(recording.numbers)} frames{missing}"
+
+
+SOURCE = Source(
+    summary="A ROS 2 bag: its frames as the posed RGB-D folder OUT/frames, and the pairs that these give.",
+    path_help="rosbag2 folder, .mcap or .db3.",
+    recordings=lambda path, frames, topics: [FolderRecording(frames, path.resolve().stem)],
+    export=_export,
+    options=BagTopics,
+    path_name="BAG",
+)

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pydantic import Field
+
+from diff2i2p_core.datasets.sources import SourceOptions
 from diff2i2p_core.messages.bag_reader import Bag, depth_images, image_topic, pick
 from diff2i2p_core.messages.kinds import CAMERA_INFO, CLOUD, IMAGES, POSES
 
 
-@dataclass(frozen=True)
-class BagTopics:
-    """What of a bag is used; None: the only topic of that kind."""
+class BagTopics(SourceOptions):
+    """What of a bag is used; None: the only topic of that kind.
+
+    The depth is by default the only depth image, else the only cloud; the calibration is the one beside the
+    image. Poses are the camera's, or those of the child_frame_id that the messages name.
+    """
 
     image: str | None = None
+    """Topic of the images, raw or compressed."""
     depth: str | None = None
-    """A depth image, or a PointCloud2; by default the only depth image, else the only cloud."""
+    """Topic of depth images or of clouds."""
     camera_info: str | None = None
-    """Of the image; by default the one beside it."""
+    """Topic of the images' calibration."""
     pose: str | None = None
-    """Poses that go before /tf: of the camera, or of the child_frame_id that the messages name."""
+    """Topic of poses or odometry that goes before /tf."""
     world: str | None = None
-    """Frame of the poses; the camera's topmost by default."""
-    every: int = 1
+    """Frame of the map; by default the topmost above the camera."""
+    every: int = Field(default=1, ge=1)
     """Take every so many images."""
-    apart: float = 0.02
+    apart: float = Field(default=0.02, ge=0)
     """Seconds that an image and its depth may be apart."""
 
     def chosen(self, bag: Bag) -> ChosenTopics:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from diff2i2p_core.datasets.file_tree import FileTree, open_tree
 from diff2i2p_core.datasets.recording import Subset, parse_pose
+from diff2i2p_core.datasets.sources import Source
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.io.rgbd_folder import Frame, decode_depth, decode_image
@@ -99,3 +100,11 @@ def _frame_numbers(tree: FileTree, sequence: str) -> tuple[int, ...]:
             if f"frame-{number:06d}.{part}" not in files:
                 raise InputError(f"{tree}: frame-{number:06d}.{part} is missing; get {sequence} again")
     return tuple(numbers)
+
+
+SOURCE = Source(
+    summary="7-Scenes as downloaded; the official split, with the end of each training recording as val.",
+    path_help="Folder of scenes or zips, or one scene.",
+    recordings=lambda path, work, options: seven_scenes(path, work),
+    splits=("gap", "val"),
+)

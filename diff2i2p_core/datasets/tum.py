@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from diff2i2p_core.datasets.sources import Source, SourceOptions
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.depth import rectify_depth
@@ -160,3 +161,18 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError:
         raise InputError(f"{path}: cannot be read; a TUM sequence has it") from None
+
+
+class TumOptions(SourceOptions):
+    """Options of the source `tum`."""
+
+    camera: str | None = None
+    """fx,fy,cx,cy of rectified images not from freiburg1, 2 or 3."""
+
+
+SOURCE = Source(
+    summary="Sequences of the TUM RGB-D benchmark, each a scene.",
+    path_help="Unpacked sequence, or a folder of such.",
+    recordings=lambda path, work, options: tum(path, options.camera),
+    options=TumOptions,
+)

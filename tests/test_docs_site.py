@@ -1,0 +1,36 @@
+"""The documentation site builds without a warning, so every link leads somewhere."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parents[1]
+CORE = REPO / "diff2i2p_core"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    for module in ("sphinx", "myst_parser", "furo"):
+        pytest.importorskip(module, reason="needs the extra docs: run `make docs` once")
+    folder = tmp_path_factory.mktemp("docs")
+    command = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "-q", "-b", "html"]
+    built = subprocess.run(
+        [*command, "-d", str(folder / "doctrees"), str(REPO / "docs"), str(folder / "site")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr
+    return folder / "site"
+
+
+@pytest.mark.slow
+def test_every_document_and_every_room_has_a_page(site: Path) -> None:
+    pages = {str(path.relative_to(site).with_suffix("")) for path in site.rglob("*.html")}
+    documents = {path.stem for path in (REPO / "docs").glob("*.md")} | {"generated/contributing"}
+    rooms = {path.parent.name for path in CORE.glob("*/__init__.py")} - {"cli"}
+    assert documents | {f"generated/api/{room}" for room in rooms} | {"generated/commands"} <= pages
