@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from torch import Tensor
 from diff2i2p_core.engine.config_file import load_config
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.pnp import PoseEstimate, solve_pnp
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.losses.pose import estimate_poses
 from diff2i2p_core.losses.settings import PoseSettings
 from diff2i2p_core.models.config import released_config
@@ -35,6 +37,7 @@ TUNING_GAIN = 0.02
 """Of the tuning network's last layer: it then moves points by millimetres, as a trained one does."""
 COMMON_GAIN = 1.5
 """Of a vector added to the fine features of both branches, without which no pixel is like any point."""
+DRAWN = ("drawn_pixels", "drawn_points")
 MATCHED = ("image_nodes", "point_nodes", "pixel_indices", "point_indices")
 CONFIG = released_config()
 
@@ -88,25 +91,29 @@ class Golden:
     drawn: Rows
 
 
-def load_room() -> Golden:
-    """The stored inputs, made into a pair as training and evaluation make theirs."""
-    with np.load(ROOM) as file:
-        stored = dict(file)
-    height, width = stored["depth_mm"].shape
+def room_pair(inputs: Mapping[str, np.ndarray]) -> Pair:
+    """The pair, made of the stored inputs as training and evaluation make theirs."""
+    height, width = inputs["depth_mm"].shape
     pair = make_pair(
-        stored["image"],
-        stored["depth_mm"].astype(np.float32) / np.float32(1000),
-        Camera.from_matrix(stored["intrinsics"], width, height),
-        stored["cloud"],
-        None,
-        stored["camera_from_cloud"],
+        inputs["image"],
+        inputs["depth_mm"].astype(np.float32) / np.float32(1000),
+        Camera.from_matrix(inputs["intrinsics"], width, height),
+        PointCloud(inputs["cloud"]),
+        inputs["camera_from_cloud"],
         CONFIG,
         index=0,
         name="room/0_0",
     )
     assert pair is not None
-    rows = (torch.from_numpy(stored[name].astype(np.int64)) for name in ("drawn_pixels", "drawn_points"))
-    return Golden(pair, (next(rows), next(rows)))
+    return pair
+
+
+def load_room() -> Golden:
+    """What room.npz holds."""
+    with np.load(ROOM) as file:
+        stored = dict(file)
+    rows = (torch.from_numpy(stored[name].astype(np.int64)) for name in DRAWN)
+    return Golden(room_pair(stored), (next(rows), next(rows)))
 
 
 def stage_numbers(pair: Pair, stages: Stages) -> dict[str, np.ndarray]:
@@ -173,7 +180,7 @@ def step_numbers(step: TrainingStep) -> dict[str, np.ndarray]:
     return numbers | {f"gradient.{name}": gradients[name].flatten()[:64].numpy() for name in weights[::8]}
 
 
-def matched_rows(numbers: dict[str, np.ndarray]) -> Rows:
+def matched_rows(numbers: Mapping[str, np.ndarray]) -> Rows:
     """The matches among the numbers of `stage_numbers`."""
     pixels, points = (numbers[f"matches.{name}_indices"] for name in ("pixel", "point"))
     return torch.from_numpy(pixels).long(), torch.from_numpy(points).long()

@@ -11,6 +11,7 @@ import sys
 import numpy as np
 from golden_set import (
     CONFIG,
+    DRAWN,
     NUMBERS,
     ROOM,
     drawn_model,
@@ -18,6 +19,7 @@ from golden_set import (
     matched_rows,
     pose_numbers,
     released_step,
+    room_pair,
     stage_numbers,
     step_numbers,
 )
@@ -26,9 +28,8 @@ from network_stages import run_stages
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.depth import back_project
 from diff2i2p_core.geometry.se3 import compose, invert, transform_points
-from diff2i2p_core.geometry.voxels import voxel_downsample
+from diff2i2p_core.geometry.voxels import voxel_means
 from diff2i2p_core.losses.total import draw_correspondences
-from diff2i2p_core.pairs.pair import make_pair
 from diff2i2p_core.rooms.room import camera_path, make_room
 from diff2i2p_core.rooms.sensors import kinect_noise
 
@@ -52,25 +53,19 @@ def write_room() -> None:
     seen = []
     for number in FUSED:
         depth = kinect_noise(room.render(CAMERA, poses[number])[1], CAMERA, rng)
-        points = back_project(depth, CAMERA)[depth > 0]
-        seen.append(transform_points(cloud_from_world @ poses[number], points))
-    cloud, _ = voxel_downsample(np.concatenate(seen).astype(np.float32), None, CONFIG.points.voxel)
-    cloud = cloud[np.sort(np.argsort(np.linalg.norm(cloud, axis=1))[:POINTS])]
-    camera_from_cloud = invert(cloud_from_world @ poses[QUERY])
-    depth = depth_mm.astype(np.float32) / np.float32(1000)
-    pair = make_pair(image, depth, CAMERA, cloud, None, camera_from_cloud, CONFIG, index=0, name="room/0_0")
-    assert pair is not None
-    drawn_pixels, drawn_points = draw_correspondences(pair.targets, 256, rng)
-    np.savez_compressed(
-        ROOM,
-        image=image,
-        depth_mm=depth_mm,
-        intrinsics=CAMERA.matrix,
-        cloud=cloud,
-        camera_from_cloud=camera_from_cloud,
-        drawn_pixels=drawn_pixels.numpy().astype(np.int32),
-        drawn_points=drawn_points.numpy().astype(np.int32),
-    )
+        visible = back_project(depth, CAMERA)[depth > 0]
+        seen.append(transform_points(cloud_from_world @ poses[number], visible))
+    cloud = voxel_means(np.concatenate(seen).astype(np.float32), CONFIG.points.voxel)
+    inputs: dict[str, np.ndarray] = {
+        "image": image,
+        "depth_mm": depth_mm,
+        "intrinsics": CAMERA.matrix,
+        "cloud": cloud[np.sort(np.argsort(np.linalg.norm(cloud, axis=1))[:POINTS])],
+        "camera_from_cloud": invert(cloud_from_world @ poses[QUERY]),
+    }
+    drawn = draw_correspondences(room_pair(inputs).targets, 256, rng)
+    inputs |= {name: rows.numpy().astype(np.int32) for name, rows in zip(DRAWN, drawn, strict=True)}
+    np.savez_compressed(ROOM, **inputs)  # type: ignore[arg-type]
 
 
 def main() -> None:
