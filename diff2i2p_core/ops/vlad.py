@@ -1,7 +1,7 @@
 """Global signatures of images from their local descriptors: VLAD.
 
-Jegou et al., "Aggregating local descriptors into a compact image representation" (CVPR 2010), with each word's
-residual brought to unit length (Arandjelovic and Zisserman, "All about VLAD", CVPR 2013).
+Jegou et al., "Aggregating local descriptors into a compact image representation" (CVPR 2010), with the
+residual of each word brought to unit length (Arandjelovic and Zisserman, "All about VLAD", CVPR 2013).
 """
 
 from __future__ import annotations
