@@ -33,8 +33,8 @@ def map_of_frames(
 ) -> tuple[Diff2I2P, PointMap]:
     """The network and a map, in memory, of the frames `numbers` of a posed RGB-D folder."""
     model, info = model_for_map(weights, str(folder), device)
-    cloud, views = read_source(folder, numbers=numbers, progress=progress)
-    return model, map_from_views(cloud, views, model, info, progress)
+    source = read_source(folder, numbers=numbers, progress=progress)
+    return model, map_from_views(source.cloud, source.submap_views, model, info, progress)
 
 
 def in_range(frames: PosedFrames, text: str, option: str) -> list[int]:

@@ -31,6 +31,8 @@ class Hypothesis:
     """Number of the map's view that was matched; -1 for none."""
     near_prior: bool = False
     """Whether it was looked for near the query's prior, and nowhere else."""
+    settled: bool = False
+    """Whether the matches were found from about its own pose: then many inliers are enough to believe it."""
 
     @property
     def support(self) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.io.clouds import usable
@@ -16,14 +17,23 @@ from diff2i2p_core.localization.aligner import Aligner
 from diff2i2p_core.localization.hypothesis import Hypothesis, Proposer
 from diff2i2p_core.localization.network import Diff2I2PNetwork
 from diff2i2p_core.localization.query import Query
+from diff2i2p_core.localization.rendered_views import RenderedViews
 from diff2i2p_core.localization.result import Localization
 from diff2i2p_core.localization.settings import LocalizerSettings
 from diff2i2p_core.localization.verify import verify
-from diff2i2p_core.mapping.build import map_from_views, map_of_one_cloud, model_for_map
-from diff2i2p_core.mapping.map_file import PointMap, load_info, load_map
-from diff2i2p_core.mapping.viewpoints import sample_viewpoints
-from diff2i2p_core.typing import Array, Image
+from diff2i2p_core.mapping.build import (
+    MapSource,
+    map_in_memory,
+    map_info,
+    map_of_one_cloud,
+    model_for_map,
+    read_source,
+)
+from diff2i2p_core.mapping.map_file import MapInfo, PointMap, load_map
+from diff2i2p_core.mapping.matchers import Matcher, features_for
+from diff2i2p_core.typing import Array, Image, Progress
 from diff2i2p_core.weights.checkpoint import installed_weights, load_model, resolve_weights, weights_id
+from diff2i2p_core.weights.xfeat import load_xfeat
 
 
 class Localizer:
@@ -46,19 +56,25 @@ class Localizer:
         map_path: Path | str,
         weights: str | Path | None = None,
         *,
+        matcher: Matcher = "auto",
         device: str = "cpu",
         settings: LocalizerSettings | None = None,
     ) -> Localizer:
-        """From a map file. Without `weights`, the installed ones that the map was made with."""
-        info, _ = load_info(map_path)
-        if weights is None:
-            installed = (resolve_weights(name) for name in installed_weights())
-            path = next((p for p in installed if weights_id(p) == info.weights_id), None) or resolve_weights()
-        else:
-            path = resolve_weights(weights)
-        info.check_weights(str(weights or path.stem), weights_id(path), str(map_path))
+        """From a map file. Without `weights`, the network is given the installed ones that the map was made
+        with. `matcher` chooses among what the map has features for; `auto` is all of it."""
         point_map = load_map(map_path)
-        return cls(point_map, [Diff2I2PNetwork(load_model(path, device), point_map)], settings)
+        proposers: list[Proposer] = []
+        if point_map.rendered is not None and matcher != "network":
+            proposers.append(RenderedViews(load_xfeat().to(device), point_map.rendered))
+        if len(point_map.submaps) and matcher != "views":
+            path = _weights_of(point_map.info, weights, str(map_path))
+            proposers.append(Diff2I2PNetwork(load_model(path, device), point_map))
+        if not proposers:
+            raise InputError(
+                f"{map_path}: has no features for the matcher '{matcher}', only for "
+                f"{' and '.join(point_map.matchers)}; use that, or build the map again"
+            )
+        return cls(point_map, proposers, settings)
 
     @classmethod
     def from_cloud(
@@ -66,21 +82,60 @@ class Localizer:
         cloud: PointCloud,
         weights: str | Path | None = None,
         *,
+        matcher: Matcher = "auto",
         device: str = "cpu",
         up: str = "z",
         views: Array | None = None,
         settings: LocalizerSettings | None = None,
     ) -> Localizer:
-        """Build the map of a cloud in memory.
+        """Build the map of a cloud in memory, for the `matcher` (`auto`: all that the cloud allows).
 
-        Submaps are seen from `views` (V, 4, 4), camera poses in the map, else from sampled viewpoints in the
-        free space of a map whose `up` axis is one of x, y, z, -x, -y, -z.
+        It is seen from `views` (V, 4, 4), camera poses in the map, else from sampled viewpoints in the free
+        space of a map whose `up` axis is one of x, y, z, -x, -y, -z.
         """
         cloud = usable(cloud, "the map cloud")
-        model, info = model_for_map(weights, "the map cloud", device, colored=cloud.colors is not None)
-        chosen = sample_viewpoints(cloud.points, up=up) if views is None else views
-        point_map = map_from_views(cloud, chosen, model, info)
-        return cls(point_map, [Diff2I2PNetwork(model, point_map)], settings)
+        source = MapSource.unseen(cloud, up) if views is None else MapSource(cloud, views, views)
+        return cls._of(source, weights, matcher, device, "the map cloud", settings)
+
+    @classmethod
+    def from_frames(
+        cls,
+        folder: Path | str,
+        numbers: Sequence[int] | None = None,
+        weights: str | Path | None = None,
+        *,
+        matcher: Matcher = "auto",
+        device: str = "cpu",
+        settings: LocalizerSettings | None = None,
+        progress: Progress | None = None,
+    ) -> Localizer:
+        """Build the map of a posed RGB-D folder in memory, of all frames or those of the given `numbers`."""
+        source = read_source(folder, numbers=None if numbers is None else list(numbers), progress=progress)
+        return cls._of(source, weights, matcher, device, str(folder), settings, progress)
+
+    @classmethod
+    def _of(
+        cls,
+        source: MapSource,
+        weights: str | Path | None,
+        matcher: Matcher,
+        device: str,
+        name: str,
+        settings: LocalizerSettings | None,
+        progress: Progress | None = None,
+    ) -> Localizer:
+        kinds = features_for(matcher, source.cloud, name)
+        xfeat = load_xfeat().to(device) if "views" in kinds else None
+        colored = source.cloud.colors is not None
+        model = load_model(resolve_weights(weights, colored=colored), device) if "network" in kinds else None
+        info = map_info(resolve_weights(weights, colored=colored), name)
+        point_map = map_in_memory(source, info, model, xfeat, progress)
+        proposers: list[Proposer] = []
+        if point_map.rendered is not None and xfeat is not None:
+            proposers.append(RenderedViews(xfeat, point_map.rendered))
+        if model is not None and len(point_map.submaps):
+            proposers.append(Diff2I2PNetwork(model, point_map))
+        return cls(point_map, proposers, settings)
 
     @classmethod
     def for_single_cloud(
@@ -131,6 +186,17 @@ class Localizer:
         image = noise.integers(0, 256, (480, 640, 3), np.uint8)
         depth = noise.uniform(1, 3, (480, 640)).astype(np.float32)
         self.localize(image, Camera(640, 480, 550, 550, 320, 240), depth=depth)
+
+
+def _weights_of(info: MapInfo, weights: str | Path | None, map_name: str) -> Path:
+    """The file of the network's weights that a map was made with; InputError if others are given."""
+    if weights is None:
+        installed = (resolve_weights(name) for name in installed_weights())
+        path = next((p for p in installed if weights_id(p) == info.weights_id), None) or resolve_weights()
+    else:
+        path = resolve_weights(weights)
+    info.check_weights(str(weights or path.stem), weights_id(path), map_name)
+    return path
 
 
 def register(

@@ -36,6 +36,31 @@ class GateSettings:
 
 
 @dataclass(frozen=True)
+class ViewSettings:
+    """Of matching with views rendered from the map."""
+
+    candidates: int = 10
+    """Views that are matched, at most: the most alike, or the nearest to a prior."""
+    clear_inliers: int = 80
+    """A view with so many is rendered again at once; the others are matched only if that fails."""
+    refined: int = 5
+    """Poses that are rendered again, at most."""
+    renders: int = 2
+    """Renders of one pose, at most, each from where the one before put the camera."""
+    min_likeness: float = 0.82
+    """Cosine of two descriptors that match."""
+    max_error_px: float = 5.0
+    """Reprojection error of an inlier, in pixels of the rendered view."""
+    min_inliers: int = 60
+    """Of a render at the pose itself. Renders at wrong poses stay below."""
+    min_inlier_ratio: float = 0.2
+    min_coverage: float = 0.1
+    """Part of the image, in cells of an 8x6 grid, that must hold inliers."""
+    sigma_scale: float = 2.0
+    """The standard deviations of PnP are multiplied by this: neighbouring matches err alike."""
+
+
+@dataclass(frozen=True)
 class LocalizerSettings:
     candidates: int = 3
     """Submaps that are fully matched: the best by retrieval, or the nearest to a prior."""
@@ -67,6 +92,8 @@ class LocalizerSettings:
     pnp: PnpSettings = field(default_factory=PnpSettings)
     """`max_error_px` of it is replaced by the one above."""
     gates: GateSettings = field(default_factory=GateSettings)
+    """Of the network's poses; a rival's share, and what the same pose is, hold for all."""
+    views: ViewSettings = field(default_factory=ViewSettings)
 
     def inlier_px(self, camera: Camera) -> float:
         """`max_error_px` in pixels of the camera's image."""

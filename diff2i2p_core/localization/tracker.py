@@ -43,7 +43,7 @@ class Mapped(Protocol):
     def cloud(self) -> PointCloud: ...
 
     @property
-    def views(self) -> Array: ...
+    def viewpoints(self) -> Array: ...
 
     @property
     def spacing(self) -> float: ...
@@ -95,7 +95,7 @@ class Tracker:
         self.localizer = localizer
         self.settings = settings or TrackerSettings()
         """May be replaced at any time."""
-        self._extent = MapExtent(localizer.map.cloud.points, localizer.map.views)
+        self._extent = MapExtent(localizer.map.cloud.points, localizer.map.viewpoints)
         self._track = _Track()
 
     @property

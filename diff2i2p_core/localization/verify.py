@@ -20,26 +20,28 @@ from diff2i2p_core.typing import Array
 
 
 def verify(query: Query, hypotheses: Sequence[Hypothesis], align: Align | None = None) -> Localization:
-    """The pose that the map's colours confirm; where none is, the one with the most inliers if it passes the
-    gates.
+    """The settled pose that passes the gates; else the one that the map's colours confirm; where none is, the
+    one with the most inliers if it passes the gates.
 
     Hypotheses near a prior compete with no other place, and a pose that agrees with the prior needs no spread
     of inliers. `hypotheses` are at least one.
     """
     ranked = sorted(hypotheses, key=lambda hypothesis: -hypothesis.support)
     prior = query.prior if all(hypothesis.near_prior for hypothesis in hypotheses) else None
-    confirmed = None if align is None else _confirmed(ranked, query.settings, prior, align)
-    if align is not None and confirmed is not None:
-        reason = "" if prior is not None else _second_place(confirmed, ranked, query.settings, align)
-        answer = _aligned(confirmed, reason, ranked[0], query)
-    else:
-        answer = _by_inliers(ranked, query, prior)
-    query.clock.spent("pose" if align is None else "align")
+    answer = _by_inliers(ranked, query, prior)
+    query.clock.spent("pose")
+    if align is not None and not (answer.localized and ranked[0].settled):
+        confirmed = _confirmed(ranked, query.settings, prior, align)
+        if confirmed is not None:
+            reason = "" if prior is not None else _second_place(confirmed, ranked, query.settings, align)
+            answer = _aligned(confirmed, reason, ranked[0], query)
+        query.clock.spent("align")
     return replace(answer, latency_ms=dict(query.clock.ms))
 
 
 def _by_inliers(ranked: Sequence[Hypothesis], query: Query, prior: Array | None) -> Localization:
-    best, camera, gates = ranked[0], query.camera, query.settings.gates
+    best, camera = ranked[0], query.camera
+    gates = _gates(best, query.settings)
     estimate, count = best.estimate, len(best.pixels)
     if isinstance(estimate, NoPose):
         few = count < gates.min_correspondences
@@ -62,7 +64,7 @@ def _by_inliers(ranked: Sequence[Hypothesis], query: Query, prior: Array | None)
         localized=not reason,
         reason=reason,
         map_from_camera=None if reason else pose,
-        covariance=None if reason else _calibrated(estimate, count, query.settings),
+        covariance=None if reason else _calibrated(estimate, count, query.settings, best.settled),
         num_correspondences=count,
         num_inliers=estimate.num_inliers,
         inlier_ratio=estimate.num_inliers / count,
@@ -74,8 +76,25 @@ def _by_inliers(ranked: Sequence[Hypothesis], query: Query, prior: Array | None)
     )
 
 
-def _calibrated(estimate: PoseEstimate, count: int, settings: LocalizerSettings) -> Array:
+def _gates(hypothesis: Hypothesis, settings: LocalizerSettings) -> GateSettings:
+    """What its inliers must show. Matches from about the pose itself need no spread: where the map does not
+    reach, there is nothing to match."""
+    if not hypothesis.settled:
+        return settings.gates
+    views = settings.views
+    return replace(
+        settings.gates,
+        min_correspondences=views.min_inliers,
+        min_inliers=views.min_inliers,
+        min_inlier_ratio=views.min_inlier_ratio,
+        min_coverage=views.min_coverage,
+    )
+
+
+def _calibrated(estimate: PoseEstimate, count: int, settings: LocalizerSettings, settled: bool) -> Array:
     """The covariance (6, 6) of PnP, widened to the errors that were measured."""
+    if settled:
+        return estimate.covariance * settings.views.sigma_scale**2
     scale = settings.sigma_scale * (count / estimate.num_inliers) ** settings.sigma_exponent
     return estimate.covariance * scale**2
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import cKDTree
 
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.point_cloud import ATTRIBUTES, PointCloud
@@ -17,7 +18,8 @@ from diff2i2p_core.geometry.voxels import voxel_keys
 
 BLOCK = 2.0
 """Metres."""
-_FILES = ("keys", "starts", "lows", "highs")
+BLOCK_ARRAYS = ("keys", "starts", "lows", "highs")
+"""Fields of `BlockCloud` beside the cloud."""
 
 
 @dataclass(frozen=True)
@@ -50,21 +52,43 @@ class BlockCloud:
             np.maximum.reduceat(cloud.points, firsts, axis=0),
         )
 
+    def spacing(self) -> float:
+        """Metres between neighbouring points on a surface, as most of the cloud has them.
+
+        On a square grid of spacing s the fourth neighbour is at s, of points strewn at random at 1.1 s. The
+        third quartile of blocks all over the cloud is taken, so that sparse parts are drawn without holes.
+        """
+        rng = np.random.default_rng(0)
+        rows = rng.integers(0, len(self.cloud), 40)
+        distances = []
+        for block in np.unique(np.searchsorted(self.starts, rows, side="right") - 1):
+            points = self.cloud.points[self.starts[block] : self.starts[block + 1]]
+            if len(points) > 4:
+                some = points[rng.integers(0, len(points), 50)]
+                distances.append(cKDTree(points).query(some, k=5)[0][:, 4])
+        return float(np.quantile(np.concatenate(distances), 0.75)) if distances else BLOCK
+
     def save(self, folder: Path) -> None:
         save_arrays(folder, self.cloud)
-        for name in _FILES:
+        for name in BLOCK_ARRAYS:
             np.save(folder / f"{name}.npy", getattr(self, name))
 
     @classmethod
     def open(cls, folder: Path) -> BlockCloud:
         """Memory-mapped: processes that open the same folder share the pages they use."""
-        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _FILES}
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in BLOCK_ARRAYS}
         return cls(open_arrays(folder), **arrays)
 
     def cut(self, view_from_map: ArrayLike, settings: SubmapSettings) -> PointCloud:
         """What `cut_submap` gives for the whole cloud, from the blocks in the view alone."""
         view = np.asarray(view_from_map, np.float64)
-        return cut_submap(self._rows(self.in_view(view, settings)), view, settings)
+        depths = settings.min_depth, settings.max_depth
+        blocks = self.in_view(view, settings.camera(), depths, settings.margin)
+        return cut_submap(self._rows(blocks), view, settings)
+
+    def seen(self, view_from_map: ArrayLike, camera: Camera, depths: tuple[float, float]) -> PointCloud:
+        """The points of all blocks that reach into a camera's frustum between two depths, in metres."""
+        return self._rows(self.in_view(np.asarray(view_from_map, np.float64), camera, depths))
 
     def around(self, center: ArrayLike, radius: float) -> PointCloud:
         """The points of all blocks that reach within `radius` metres of a place (3,)."""
@@ -75,16 +99,24 @@ class BlockCloud:
         blocks = blocks[np.linalg.norm(nearest - middle, axis=1) <= radius]
         return self._rows(blocks)
 
-    def in_view(self, view_from_map: NDArray[np.float64], settings: SubmapSettings) -> NDArray[np.int64]:
-        """Blocks, ascending, that may reach into a view's frustum."""
-        camera = settings.camera()
-        corners = transform_points(invert(view_from_map), _frustum(camera, settings))
+    def in_view(
+        self,
+        view_from_map: NDArray[np.float64],
+        camera: Camera,
+        depths: tuple[float, float],
+        margin: float = 0.0,
+    ) -> NDArray[np.int64]:
+        """Blocks, ascending, that may reach into a frustum between two depths, in metres.
+
+        `margin` is the part of the image's size by which it is wider on each side.
+        """
+        half_width, half_height = _half_sizes(camera, margin)
+        corners = transform_points(invert(view_from_map), _frustum(half_width, half_height, depths[1]))
         low, high = np.floor(corners.min(axis=0) / BLOCK), np.floor(corners.max(axis=0) / BLOCK)
         found = self._existing(low, high)
         middles = transform_points(view_from_map, (self.lows[found] + self.highs[found]) / 2.0)
         radii = np.linalg.norm(self.highs[found] - self.lows[found], axis=1) / 2 + 1e-3
-        inside = (middles[:, 2] > settings.min_depth - radii) & (middles[:, 2] < settings.max_depth + radii)
-        half_width, half_height = _half_sizes(camera, settings)
+        inside = (middles[:, 2] > depths[0] - radii) & (middles[:, 2] < depths[1] + radii)
         for axis, half in ((0, half_width), (1, half_height)):
             # distance to the nearer of the two planes through the view's centre, positive outside
             outside = (np.abs(middles[:, axis]) - half * middles[:, 2]) / np.hypot(1, half)
@@ -115,14 +147,14 @@ def open_arrays(folder: Path) -> PointCloud:
     return PointCloud(**{name: np.load(p, mmap_mode="r") for name, p in paths.items() if p.is_file()})
 
 
-def _half_sizes(camera: Camera, settings: SubmapSettings) -> tuple[float, float]:
-    """Half the width and height of the view with its margin at 1 m, and a cell of the z-buffer more."""
-    margin = 0.5 + settings.margin
-    return (margin * camera.width + 8) / camera.fx, (margin * camera.height + 8) / camera.fy
+def _half_sizes(camera: Camera, margin: float) -> tuple[float, float]:
+    """Half the width and height of the frustum at 1 m; 8 pixels, a cell of the z-buffer, more."""
+    x = max(camera.cx + 0.5, camera.width - 0.5 - camera.cx) + margin * camera.width + 8
+    y = max(camera.cy + 0.5, camera.height - 0.5 - camera.cy) + margin * camera.height + 8
+    return x / camera.fx, y / camera.fy
 
 
-def _frustum(camera: Camera, settings: SubmapSettings) -> NDArray[np.float64]:
+def _frustum(half_width: float, half_height: float, far: float) -> NDArray[np.float64]:
     """(5, 3) the view's centre and the far corners of its frustum, optical frame."""
-    width, height = _half_sizes(camera, settings)
-    far = settings.max_depth * np.array([(x * width, y * height, 1) for x in (-1, 1) for y in (-1, 1)])
-    return np.concatenate([np.zeros((1, 3)), far])
+    ends = [(x * half_width, y * half_height, 1) for x in (-1, 1) for y in (-1, 1)]
+    return np.concatenate([np.zeros((1, 3)), far * np.array(ends)])

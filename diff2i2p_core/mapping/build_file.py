@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -11,42 +10,38 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.geometry.point_cloud import PointCloud
-from diff2i2p_core.io.files import atomic_path, full_disk_explained, write_text
-from diff2i2p_core.io.tensor_file import StreamedTensor, write_tensors
+from diff2i2p_core.io.files import full_disk_explained, write_text
 from diff2i2p_core.mapping.blocks import BlockCloud, open_arrays, save_arrays
-from diff2i2p_core.mapping.build import map_info, read_source, sees_nothing, thinned
-from diff2i2p_core.mapping.encode import encode_views
-from diff2i2p_core.mapping.map_file import (
-    MapInfo,
-    PointMap,
-    block_of,
-    load_map,
-    read_tensors,
-    save_map,
-    submap_tensors,
+from diff2i2p_core.mapping.build import (
+    RENDER_SPACING,
+    MapSource,
+    map_info,
+    read_source,
+    sees_nothing,
+    thinned,
 )
-from diff2i2p_core.mapping.packed import Block, PackedSubmaps, pack
-from diff2i2p_core.mapping.workers import WorkerLost, work
+from diff2i2p_core.mapping.map_file import MapInfo, PointMap, block_of, load_map, read_tensors, save_map
+from diff2i2p_core.mapping.matchers import Matcher, features_for
+from diff2i2p_core.mapping.packed import Block, PackedSubmaps
+from diff2i2p_core.mapping.packed_views import PackedViews, RenderSettings
+from diff2i2p_core.mapping.parts import Encoding, encode_parts, submap_encoder, view_encoder
+from diff2i2p_core.mapping.view_map import ViewMap
+from diff2i2p_core.mapping.workers import WorkerLost
 from diff2i2p_core.mapping.workplace import fingerprint, workplace
 from diff2i2p_core.typing import Progress
-from diff2i2p_core.weights.checkpoint import load_model, resolve_weights, weights_id
+from diff2i2p_core.weights.checkpoint import resolve_weights, weights_id
 
-PART_VIEWS = 8
-"""Views whose submaps a build writes at a time: what is lost at most, by each process, when it is stopped."""
-PARTS_WORTH_A_PROCESS = 8
-"""A process takes some seconds to start."""
-BUILD = 3
-"""Raise it when the same input gives other submaps: unfinished builds of before are then thrown away."""
+BUILD = 4
+"""Raise it when the same input gives other features: unfinished builds of before are then thrown away."""
 
 
 def build_map(
     source: Path | str,
     out: Path | str,
     *,
+    matcher: Matcher = "auto",
     weights: Path | str | None = None,
     trajectory: Path | str | None = None,
     up: str = "z",
@@ -57,31 +52,28 @@ def build_map(
 ) -> PointMap:
     """Build a map file from a cloud file or a posed RGB-D folder; see `read_source` for the views.
 
-    `jobs` worker processes encode the submaps (None: as many as pay; on a GPU this one alone). A build that
-    was stopped goes on where it was; `note` gets lines about that. Memory needed: the cloud's, and a few
-    submaps a job.
+    `matcher` says what images are to be matched with: views rendered from a coloured cloud, submaps of the
+    network with these `weights`, or, `auto`, all that the cloud allows. `jobs` worker processes compute the
+    features (None: as many as pay; on a GPU this one alone). A build that was stopped goes on where it was;
+    `note` gets lines about that. Memory needed: the cloud's, and a few views a job.
     """
     out = Path(out)
     inputs = {
         "source": fingerprint(Path(source)),
         "trajectory": fingerprint(Path(trajectory)) if trajectory else "",
-        "weights": "".join(
-            weights_id(resolve_weights(weights, colored=colored)) for colored in (True, False)
-        ),
-        "settings": repr((BUILD, up)),
+        "weights": "".join(weights_id(resolve_weights(weights, colored=kind)) for kind in (True, False)),
+        "settings": repr((BUILD, up, matcher)),
     }
     with full_disk_explained(out), workplace(out, inputs, note) as folder:
         try:
             plan = folder / "plan"
             if not plan.is_dir():
-                cloud, views = read_source(source, trajectory=trajectory, up=up, progress=progress, note=note)
-                info = map_info(resolve_weights(weights, colored=cloud.colors is not None), str(source))
-                _save_plan(plan, cloud, views, info)
-                del cloud
+                found = read_source(source, trajectory=trajectory, up=up, progress=progress, note=note)
+                info = map_info(resolve_weights(weights, colored=found.cloud.colors is not None), str(source))
+                _save_plan(plan, found, info, matcher, note)
+                del found
             info = MapInfo.from_json((plan / "info.json").read_text(encoding="utf-8"), str(plan))
-            network = resolve_weights(weights, colored=BlockCloud.open(plan).cloud.colors is not None)
-            parts = _encode_parts(folder, network, info, device, jobs, progress)
-            point_map = _assemble(plan, parts, info)
+            point_map = _encoded(plan, info, weights, device, jobs, progress)
             save_map(point_map, folder / "whole.map")
         except InputError:
             shutil.rmtree(folder)  # it would fail again
@@ -95,75 +87,84 @@ def build_map(
     return load_map(out)
 
 
-def _save_plan(folder: Path, cloud: PointCloud, views: NDArray[np.float64], info: MapInfo) -> None:
-    """What the workers share, and the points to show, as arrays that are mapped into memory."""
+def _save_plan(
+    folder: Path, source: MapSource, info: MapInfo, matcher: Matcher, note: Callable[[str], None]
+) -> None:
+    """What the workers share, and the points to show, as arrays that are mapped into memory.
+
+    There is a folder for each kind of features that is wanted.
+    """
     unfinished = folder.with_suffix(".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir()
-    sparse = thinned(cloud, info.settings)
-    BlockCloud.of(sparse).save(unfinished)
-    np.save(unfinished / "views.npy", views)
-    write_text(unfinished / "info.json", json.dumps(info.as_dict()))
-    (unfinished / "shown").mkdir()
+    kinds = features_for(matcher, source.cloud, info.source, note)
+    for name in (*kinds, "shown"):
+        (unfinished / name).mkdir(parents=True)
+    sparse = thinned(source.cloud, info.settings)
+    if "network" in kinds:
+        BlockCloud.of(sparse).save(unfinished / "network")
+        np.save(unfinished / "network" / "views.npy", source.submap_views)
+    if "views" in kinds:
+        fine = BlockCloud.of(source.cloud.thinned(RENDER_SPACING))
+        fine.save(unfinished / "views")
+        np.save(unfinished / "views" / "views.npy", source.render_views)
+        write_text(unfinished / "views" / "spacing.json", json.dumps(fine.spacing()))
     # in the order that the localizer needs them in
     save_arrays(unfinished / "shown", BlockCloud.of(sparse.thinned(info.spacing)).cloud)
+    write_text(unfinished / "info.json", json.dumps(info.as_dict()))
     unfinished.rename(folder)
 
 
-def _encode_parts(
-    folder: Path,
-    weights: Path,
+def _encoded(
+    plan: Path,
     info: MapInfo,
+    weights: Path | str | None,
     device: str,
     jobs: int | None,
     progress: Progress | None,
-) -> list[Path]:
-    """Encode what is not yet done; the files, in the order of their views, that hold the submaps."""
-    num_views = len(np.load(folder / "plan" / "views.npy", mmap_mode="r"))
-    parts = {first: folder / f"part-{first:06d}.safetensors" for first in range(0, num_views, PART_VIEWS)}
-    missing = [first for first, path in parts.items() if not path.is_file()]
-    if device != "cpu":
-        jobs = 1
-    elif jobs is None:
-        jobs = min(os.cpu_count() or 1, -(-len(missing) // PARTS_WORTH_A_PROCESS))
-    done = min(PART_VIEWS * (len(parts) - len(missing)), num_views)
-    for first in work(partial(_part_maker, folder, weights, info, device, jobs), missing, max(jobs, 1)):
-        done = min(done + len(range(num_views)[first : first + PART_VIEWS]), num_views)
-        if progress is not None:
-            progress("encoding submaps", done, num_views)
-    return list(parts.values())
+) -> PointMap:
+    """The map; its features stay in the parts' files where they are large."""
+    cloud = open_arrays(plan / "shown")
+    submaps, views, rendered = PackedSubmaps([]), np.empty((0, 4, 4)), None
+    if (plan / "network").is_dir():
+        network = resolve_weights(weights, colored=cloud.colors is not None)
+        poses = np.load(plan / "network" / "views.npy")
+        prepare = partial(submap_encoder, plan / "network", network, info.settings, device)
+        encoding = Encoding("part", "encoding submaps", poses, prepare)
+        submaps, kept = _packed_submaps(encode_parts(plan.parent, encoding, device, jobs, progress))
+        if not kept and not (plan / "views").is_dir():
+            raise sees_nothing(info, len(poses))
+        views = poses[kept]
+    if (plan / "views").is_dir():
+        poses = np.load(plan / "views" / "views.npy")
+        spacing = float(json.loads((plan / "views" / "spacing.json").read_text(encoding="utf-8")))
+        settings = RenderSettings.for_spacing(spacing)
+        prepare = partial(view_encoder, plan / "views", spacing, settings, device)
+        encoding = Encoding("views", "rendering views", poses, prepare)
+        packed = _packed_views(encode_parts(plan.parent, encoding, device, jobs, progress), settings, poses)
+        if packed is None and not len(submaps):
+            raise sees_nothing(info, len(poses))
+        if packed is not None:
+            rendered = ViewMap(packed, BlockCloud.open(plan / "views"), spacing)
+    return PointMap(info, cloud, views, submaps, rendered)
 
 
-def _part_maker(folder: Path, weights: Path, info: MapInfo, device: str, jobs: int) -> Callable[[int], int]:
-    """The function that writes the part file whose first view has the given number."""
-    if jobs > 1:
-        torch.set_num_threads(1)
-    model = load_model(weights, device)
-    cloud = BlockCloud.open(folder / "plan")
-    views = np.load(folder / "plan" / "views.npy")
-
-    def make(first: int) -> int:
-        numbers = range(len(views))[first : first + PART_VIEWS]
-        encoded = encode_views(cloud, views[numbers.start : numbers.stop], model, info.settings)
-        found = {number: submap for number, submap in zip(numbers, encoded, strict=True) if submap}
-        tensors = submap_tensors(pack(list(found.values())).blocks) if found else {}
-        tensors["views"] = StreamedTensor.of(np.array(list(found), np.int64))
-        with atomic_path(folder / f"part-{first:06d}.safetensors") as path:
-            write_tensors(path, tensors)
-        return first
-
-    return make
-
-
-def _assemble(plan: Path, parts: list[Path], info: MapInfo) -> PointMap:
-    """The map of all parts. Its submaps stay in the parts' files."""
-    views = np.load(plan / "views.npy")
-    blocks, chosen = list[Block](), list[int]()
+def _packed_submaps(parts: list[Path]) -> tuple[PackedSubmaps, list[int]]:
+    """The submaps of all parts, and the numbers of their views."""
+    blocks, kept = list[Block](), list[int]()
     for path in parts:
         tensors = read_tensors(path)
-        if len(tensors["views"]):
+        if len(tensors["kept"]):
             blocks.append(block_of(path, tensors))
-            chosen += tensors["views"].tolist()
-    if not blocks:
-        raise sees_nothing(info, len(views))
-    return PointMap(info, open_arrays(plan / "shown"), views[chosen], PackedSubmaps(blocks))
+            kept += tensors["kept"].tolist()
+    return PackedSubmaps(blocks), kept
+
+
+def _packed_views(parts: list[Path], settings: RenderSettings, poses: np.ndarray) -> PackedViews | None:
+    """The rendered views of all parts; None where none sees enough."""
+    tensors = [read_tensors(path) for path in parts]
+    kept = torch.cat([part["kept"] for part in tensors]).tolist()
+    if not kept:
+        return None
+    counts = torch.cat([part["counts"] for part in tensors]).tolist()
+    points, descriptors = (torch.cat([part[name] for part in tensors]) for name in ("points", "descriptors"))
+    return PackedViews.of(settings, poses[kept], counts, points, descriptors)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +11,8 @@ from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.mapping.map_file import MapInfo, PointMap
 from diff2i2p_core.mapping.packed import PackedSubmaps, pack
+from diff2i2p_core.mapping.view_map import ViewMap
+from diff2i2p_core.typing import Array
 
 
 def join_maps(maps: Mapping[str, PointMap], apart: float | None = None) -> PointMap:
@@ -47,7 +49,14 @@ def join_maps(maps: Mapping[str, PointMap], apart: float | None = None) -> Point
         PointCloud.joined(clouds),
         np.concatenate(poses),
         PackedSubmaps([block for part in parts for block in pack(part.submaps).blocks]),
+        _joined_views(parts, offsets),
     )
+
+
+def _joined_views(parts: Sequence[PointMap], offsets: Array) -> ViewMap | None:
+    """Where all maps have rendered views."""
+    view_maps = [part.rendered for part in parts if part.rendered is not None]
+    return ViewMap.joined(view_maps, list(offsets)) if len(view_maps) == len(parts) else None
 
 
 def _check_like(first_name: str, first: MapInfo, name: str, info: MapInfo) -> None:

@@ -22,6 +22,7 @@ from diff2i2p_core.io import clouds
 from diff2i2p_core.io.files import atomic_path
 from diff2i2p_core.io.tensor_file import StreamedTensor, write_tensors
 from diff2i2p_core.mapping.packed import BY_POINT, BY_SUPERPOINT, HALF, Block, PackedSubmaps, pack
+from diff2i2p_core.mapping.view_map import ViewMap
 from diff2i2p_core.models.features import SubmapFeatures
 
 FORMAT = "diff2i2p-map-1"
@@ -81,12 +82,27 @@ class PointMap:
     views: NDArray[np.float64]
     """(V, 4, 4) map_from_view, optical frames: from where each submap is seen."""
     submaps: Sequence[SubmapFeatures]
-    """One a view: a list in memory, or `PackedSubmaps` of a file, which are read when they are asked for."""
+    """One a view: a list in memory, or `PackedSubmaps` of a file, which are read when they are asked for. A
+    map for rendered views alone has none."""
+    rendered: ViewMap | None = None
+    """For views rendered from the map, if it holds such."""
 
     @property
     def spacing(self) -> float:
         """Metres between the points of `cloud`."""
         return self.info.spacing or self.info.settings.spacing
+
+    @property
+    def viewpoints(self) -> NDArray[np.float64]:
+        """(V, 4, 4) all poses from which the map was looked at."""
+        return (
+            self.views if self.rendered is None else np.concatenate([self.views, self.rendered.views.poses])
+        )
+
+    @property
+    def matchers(self) -> list[str]:
+        """The proposers that it has features for."""
+        return [*(["views"] if self.rendered else []), *(["network"] if len(self.submaps) else [])]
 
 
 def save_map(point_map: PointMap, path: Path | str) -> None:
@@ -95,10 +111,15 @@ def save_map(point_map: PointMap, path: Path | str) -> None:
     tensors = {
         "points": StreamedTensor.of(point_map.cloud.points),
         "map_from_submap": StreamedTensor.of(np.asarray(point_map.views, np.float64)),
-        **submap_tensors(packed.blocks),
+        **(submap_tensors(packed.blocks) if packed.blocks else {}),
         **{name: StreamedTensor.of(values) for name, values in point_map.cloud.attributes.items()},
     }
     metadata = {"format": FORMAT, "info": json.dumps(point_map.info.as_dict())}
+    if point_map.rendered is not None:
+        tensors |= {
+            name: StreamedTensor.of(np.asarray(t)) for name, t in point_map.rendered.tensors().items()
+        }
+        metadata["rendered"] = json.dumps(point_map.rendered.settings_dict())
     with atomic_path(path) as temporary:
         write_tensors(temporary, tensors, metadata)
 
@@ -147,10 +168,11 @@ def load_info(path: Path | str) -> tuple[MapInfo, dict[str, int]]:
     """What a map file says about itself, and its counts of points and submaps, without reading it whole."""
     with _opened(path) as file:
         info = _parse_info(path, file.metadata())
+        named = {"points": "points", "submaps": "map_from_submap", "submap_points": "submaps.points"}
+        named |= {"views": "views.poses", "view_features": "views.points"}
         counts = {
-            "points": file.get_slice("points").get_shape()[0],
-            "submaps": file.get_slice("map_from_submap").get_shape()[0],
-            "submap_points": file.get_slice("submaps.points").get_shape()[0],
+            what: file.get_slice(tensor).get_shape()[0] if tensor in file.keys() else 0  # noqa: SIM118
+            for what, tensor in named.items()
         }
     return info, counts
 
@@ -161,18 +183,22 @@ def load_map(path: Path | str) -> PointMap:
     Only the points and the lists of sizes are read; features stay in the file until a submap is asked for.
     """
     with _opened(path) as file:
-        info = _parse_info(path, file.metadata())
+        metadata = file.metadata() or {}
+        info = _parse_info(path, metadata)
     tensors = read_tensors(path)
     if missing := {"points", "map_from_submap"} - tensors.keys():
         raise InputError(f"{path}: damaged (it lacks {min(missing)}); build the map again")
-    block = block_of(path, tensors)
-    if len(tensors["map_from_submap"]) != len(block.num_points):
+    blocks = [block_of(path, tensors)] if len(tensors["map_from_submap"]) else []
+    if blocks and len(tensors["map_from_submap"]) != len(blocks[0].num_points):
         raise InputError(f"{path}: damaged (map_from_submap does not add up); build the map again")
+    rendered = None
     try:
+        if "rendered" in metadata:
+            rendered = ViewMap.from_file(json.loads(metadata["rendered"]), tensors)
         cloud = PointCloud(**{n: tensors[n].numpy() for n in ("points", *ATTRIBUTES) if n in tensors})
-    except InputError as error:
+    except (InputError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: damaged ({error}); build the map again") from None
-    return PointMap(info, cloud, tensors["map_from_submap"].numpy(), PackedSubmaps([block]))
+    return PointMap(info, cloud, tensors["map_from_submap"].numpy(), PackedSubmaps(blocks), rendered)
 
 
 def read_tensors(path: Path | str) -> dict[str, Tensor]:

@@ -23,6 +23,21 @@ def mutual_top_k(similarity: Tensor, k: int) -> Tensor:
 
 
 @torch.no_grad()
+def mutual_nearest(a: Tensor, b: Tensor, least: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows (K,) of `a` (N, C), rows (K,) of `b` (M, C), and the dot products (K,) of those that are each
+    other's most similar and whose dot product exceeds `least`."""
+    if not len(a) or not len(b):
+        nothing = torch.zeros(0, dtype=torch.long, device=a.device)
+        return nothing, nothing, a.new_zeros(0)
+    similarity = a @ b.T
+    best, columns = similarity.max(dim=1)
+    rows = similarity.argmax(dim=0)
+    own = torch.arange(len(a), device=a.device)
+    kept = (rows[columns] == own) & (best > least)
+    return own[kept], columns[kept], best[kept]
+
+
+@torch.no_grad()
 def mutual_matches(
     rows: Tensor, columns: Tensor, row_features: Tensor, column_features: Tensor, k: int, least: float
 ) -> tuple[Tensor, Tensor]:

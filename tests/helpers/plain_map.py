@@ -11,5 +11,5 @@ from diff2i2p_core.typing import Array
 @dataclass(frozen=True)
 class PlainMap:
     cloud: PointCloud
-    views: Array
+    viewpoints: Array
     spacing: float = 0.05

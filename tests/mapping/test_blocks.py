@@ -39,7 +39,7 @@ def test_a_view_cuts_from_its_blocks_what_it_cuts_from_the_whole_cloud(
 
 def test_few_blocks_are_looked_at(street: PointCloud) -> None:
     blocks = BlockCloud.of(street)
-    looked_at = blocks.in_view(invert(looking(np.zeros(3), 0.0, 0.0)), SETTINGS)
+    looked_at = blocks.in_view(invert(looking(np.zeros(3), 0.0, 0.0)), SETTINGS.camera(), (0.15, 5.0), 0.1)
     seen = sum(blocks.starts[looked_at + 1] - blocks.starts[looked_at])
     assert 0 < seen < 0.4 * len(street)
     # behind the view there is nothing to look at

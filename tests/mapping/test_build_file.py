@@ -20,8 +20,9 @@ from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.io.ply import write_ply
 from diff2i2p_core.io.trajectories import write_trajectory
-from diff2i2p_core.mapping import build_file
-from diff2i2p_core.mapping.build_file import PART_VIEWS, build_map
+from diff2i2p_core.mapping import parts as parts_module
+from diff2i2p_core.mapping.build_file import build_map
+from diff2i2p_core.mapping.parts import PART_VIEWS
 from diff2i2p_core.mapping.map_file import PointMap
 from diff2i2p_core.mapping.viewpoints import looking
 from diff2i2p_core.mapping.workplace import fingerprint
@@ -70,13 +71,13 @@ def stop_after(views: int) -> Callable[[str, int, int], None]:
 def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Gets the number of views each time some are encoded."""
     counts: list[int] = []
-    original = build_file.encode_views
+    original = parts_module.encode_views
 
     def counting(cloud: Any, views: Any, *rest: Any) -> Any:
         counts.append(len(views))
         return original(cloud, views, *rest)
 
-    monkeypatch.setattr(build_file, "encode_views", counting)
+    monkeypatch.setattr(parts_module, "encode_views", counting)
     return counts
 
 
@@ -113,7 +114,7 @@ def test_a_changed_input_starts_anew(source: dict[str, Any], encoded: list[int],
 
 
 def test_a_full_disk_keeps_what_is_done(source: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    write, parts = build_file.write_tensors, []
+    write, parts = parts_module.write_tensors, []
 
     def full(path: Path, tensors: Any) -> None:
         parts.append(path)
@@ -125,12 +126,12 @@ def test_a_full_disk_keeps_what_is_done(source: dict[str, Any], monkeypatch: pyt
         parts.append(path)
         write(path, tensors)
 
-    monkeypatch.setattr(build_file, "write_tensors", full)
+    monkeypatch.setattr(parts_module, "write_tensors", full)
     with pytest.raises(InputError, match="disk is full"):
         build_map(**source)
     assert not source["out"].exists()
     parts[:] = []
-    monkeypatch.setattr(build_file, "write_tensors", counting)
+    monkeypatch.setattr(parts_module, "write_tensors", counting)
     assert len(build_map(**source).submaps) > PART_VIEWS
     assert all("000000" not in path.name for path in parts)
 

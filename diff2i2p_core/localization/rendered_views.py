@@ -1,0 +1,159 @@
+"""Poses from views rendered from the map, matched with pre-trained local features.
+
+Nothing here is trained on the place: XFeat finds the same points in a photo and in a drawing of the map. The
+views that are kept in the map say roughly where the camera is. Then the map is rendered from there with the
+query's own camera and matched again, so that what is compared looks alike. The inliers of that match tell
+right poses from wrong ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from diff2i2p_core.geometry.pnp import solve_pnp
+from diff2i2p_core.geometry.se3 import is_near, transform_points
+from diff2i2p_core.localization.hypothesis import Hypothesis
+from diff2i2p_core.localization.query import Query
+from diff2i2p_core.localization.retrieval import near_prior
+from diff2i2p_core.localization.settings import GateSettings
+from diff2i2p_core.mapping.describe import describe_view, resized
+from diff2i2p_core.mapping.packed_views import ViewFeatures
+from diff2i2p_core.mapping.view_map import ViewMap
+from diff2i2p_core.models.xfeat import Keypoints, XFeat, dense_features, detect
+from diff2i2p_core.ops.mutual import mutual_nearest
+from diff2i2p_core.typing import Array
+
+_RESTS_METRES, _RESTS_DEG = 0.02, 0.5
+"""A render whose match moves the pose less is the last one."""
+
+
+class RenderedViews:
+    """Proposes poses from a map's views, and from renders of its cloud."""
+
+    name = "views"
+    needs_depth = False
+
+    def __init__(self, model: XFeat, view_map: ViewMap) -> None:
+        self.model = model
+        self.device = next(model.parameters()).device
+        self.views = view_map.views
+        self._cloud, self._spacing = view_map.cloud, view_map.spacing
+
+    def propose(self, query: Query) -> Iterator[list[Hypothesis]]:
+        """Near a prior: a render from there, then the views around it. Without one: the views that look like
+        the image, the best of them rendered again; then, one by one, the less likely ones."""
+        settings = query.settings.views
+        features = self.features(query)
+        if query.prior is not None:
+            yield [self._rendered(query, features, query.prior, "the prior", near=True)]
+            limits = query.settings.prior_distance, query.settings.prior_angle_deg
+            near = near_prior(self.views.poses, query.prior, *limits)[: settings.candidates]
+            if near:
+                yield from self._refined(query, features, self._matched(query, features, near), near=True)
+                return
+        ranked = self.views.ranked(features.descriptors)[: settings.candidates]
+        query.clock.spent("retrieve")
+        matched = self._matched(query, features, ranked, until=settings.clear_inliers)
+        yield from self._refined(query, features, matched)
+        rest = ranked[len(matched) :]
+        if rest:
+            yield from self._refined(query, features, self._matched(query, features, rest))
+
+    def features(self, query: Query) -> Keypoints:
+        """Of the query's image; pixels in it."""
+        return query.computed("xfeat", lambda: self._described(query))
+
+    def _described(self, query: Query) -> Keypoints:
+        camera = self.views.settings.resampled(query.camera)
+        image = resized(query.image, camera)
+        found = detect(dense_features(self.model, image), self.views.settings.keypoints)
+        scale = torch.tensor([query.camera.width / camera.width, query.camera.height / camera.height])
+        query.clock.spent("image")
+        return replace(found, pixels=(found.pixels + 0.5) * scale - 0.5)
+
+    def _matched(
+        self, query: Query, features: Keypoints, views: Sequence[int], until: int | None = None
+    ) -> list[Hypothesis]:
+        """A hypothesis of each of the views, in turn, `until` one has so many inliers."""
+        hypotheses = []
+        for view in views:
+            hypotheses.append(self._solved(query, features, self.views[view], f"view {view}", view))
+            if until is not None and hypotheses[-1].support >= until:
+                break
+        return hypotheses
+
+    def _refined(
+        self, query: Query, features: Keypoints, matched: Sequence[Hypothesis], near: bool = False
+    ) -> Iterator[list[Hypothesis]]:
+        """The hypotheses with most support, rendered again. The first group holds the best, and those that
+        put the camera elsewhere with nearly as much support; the following ones a further one each."""
+        settings, gates = query.settings.views, query.settings.gates
+        ranked = sorted((h for h in matched if h.support), key=lambda h: -h.support)
+        distinct: list[Hypothesis] = []
+        for hypothesis in ranked:
+            if not any(_same(other, hypothesis, gates) for other in distinct):
+                distinct.append(hypothesis)
+        distinct = distinct[: settings.refined]
+        if not distinct:
+            yield list(matched)  # so that the answer can say how little fits
+            return
+        first = 1
+        if not near:
+            rival = gates.max_rival_support * distinct[0].support
+            first += sum(hypothesis.support > rival for hypothesis in distinct[1:])
+        for group in (distinct[:first], *([hypothesis] for hypothesis in distinct[first:])):
+            yield [self._again(query, features, hypothesis, near) for hypothesis in group]
+
+    def _again(self, query: Query, features: Keypoints, hypothesis: Hypothesis, near: bool) -> Hypothesis:
+        pose = hypothesis.map_from_camera
+        assert pose is not None
+        return self._rendered(query, features, pose, hypothesis.source, near, hypothesis.submap)
+
+    def _rendered(
+        self,
+        query: Query,
+        features: Keypoints,
+        pose: Array,
+        source: str,
+        near: bool = False,
+        view: int = -1,
+    ) -> Hypothesis:
+        """Render from `pose`, map_from_camera, with the query's camera, match, solve, and again."""
+        camera = self.views.settings.resampled(query.camera)
+        for _ in range(query.settings.views.renders):
+            seen = describe_view(self._cloud, self._spacing, pose, camera, self.views.settings, self.model)
+            query.clock.spent("render")
+            in_map = ViewFeatures(transform_points(pose, seen.points), seen.descriptors)
+            hypothesis = self._solved(query, features, in_map, source, view)
+            hypothesis = replace(hypothesis, settled=True, near_prior=near)
+            before, found = pose, hypothesis.map_from_camera
+            if found is None or is_near(found, before, _RESTS_METRES, _RESTS_DEG):
+                break
+            pose = found
+        return hypothesis
+
+    def _solved(
+        self, query: Query, image: Keypoints, view: ViewFeatures, source: str, number: int
+    ) -> Hypothesis:
+        settings = query.settings.views
+        mine, theirs, likeness = mutual_nearest(image.descriptors, view.descriptors, settings.min_likeness)
+        query.clock.spent("match")
+        pixels = image.pixels[mine].cpu().numpy().astype(np.float64)
+        points = view.points[theirs.cpu().numpy()]
+        limit = settings.max_error_px * query.camera.fx / self.views.settings.focal
+        pnp = replace(query.settings.pnp, max_error_px=limit)
+        estimate = solve_pnp(pixels, points, query.camera, likeness.cpu().numpy().astype(np.float64), pnp)
+        query.clock.spent("pose")
+        return Hypothesis(self.name, source, pixels, points, estimate, submap=number)
+
+
+def _same(a: Hypothesis, b: Hypothesis, gates: GateSettings) -> bool:
+    """Whether two hypotheses have about the same pose."""
+    first, second = a.map_from_camera, b.map_from_camera
+    if first is None or second is None:
+        return False
+    return is_near(first, second, gates.same_pose_distance, gates.same_pose_angle_deg)

@@ -1,0 +1,123 @@
+"""The work of a build in parts: each is written when it is done, so that a stopped build goes on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diff2i2p_core.geometry.submaps import SubmapSettings
+from diff2i2p_core.io.files import atomic_path
+from diff2i2p_core.io.tensor_file import StreamedTensor, write_tensors
+from diff2i2p_core.mapping.blocks import BlockCloud
+from diff2i2p_core.mapping.describe import describe_view
+from diff2i2p_core.mapping.encode import encode_views
+from diff2i2p_core.mapping.map_file import submap_tensors
+from diff2i2p_core.mapping.packed import pack
+from diff2i2p_core.mapping.packed_views import MIN_FEATURES, RenderSettings
+from diff2i2p_core.mapping.workers import work
+from diff2i2p_core.typing import Array, Progress
+from diff2i2p_core.weights.checkpoint import load_model
+from diff2i2p_core.weights.xfeat import load_xfeat
+
+PART_VIEWS = 8
+"""Views that a build does at a time: what is lost at most, by each process, when it is stopped."""
+PARTS_WORTH_A_PROCESS = 8
+"""A process takes some seconds to start."""
+
+Encode = Callable[[Array, range], dict[str, StreamedTensor]]
+"""From poses (n, 4, 4) and their numbers to the tensors of a part. Its "kept" are the numbers of the views that
+see enough."""
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """A kind of features of all views, and how a process gets ready to compute them."""
+
+    name: str
+    what: str
+    """What is being done, for people."""
+    poses: Array
+    """(V, 4, 4) map_from_view."""
+    prepare: Callable[[], Encode]
+    """Must pickle."""
+
+
+def encode_parts(
+    folder: Path, encoding: Encoding, device: str, jobs: int | None, progress: Progress | None
+) -> list[Path]:
+    """Do what is not yet done; the files, in the order of their views, that hold the features.
+
+    `jobs` processes (None: as many as pay; on a GPU this one alone).
+    """
+    total = len(encoding.poses)
+    parts = {
+        first: folder / f"{encoding.name}-{first:06d}.safetensors" for first in range(0, total, PART_VIEWS)
+    }
+    missing = [first for first, path in parts.items() if not path.is_file()]
+    if device != "cpu":
+        jobs = 1
+    elif jobs is None:
+        jobs = min(os.cpu_count() or 1, -(-len(missing) // PARTS_WORTH_A_PROCESS))
+    done = min(PART_VIEWS * (len(parts) - len(missing)), total)
+    for first in work(partial(_part_maker, folder, encoding, jobs), missing, max(jobs, 1)):
+        done = min(done + len(range(total)[first : first + PART_VIEWS]), total)
+        if progress is not None:
+            progress(encoding.what, done, total)
+    return list(parts.values())
+
+
+def _part_maker(folder: Path, encoding: Encoding, jobs: int) -> Callable[[int], int]:
+    """The function that writes the part file whose first view has the given number."""
+    if jobs > 1:
+        torch.set_num_threads(1)
+    encode = encoding.prepare()
+
+    def make(first: int) -> int:
+        numbers = range(len(encoding.poses))[first : first + PART_VIEWS]
+        tensors = encode(encoding.poses[numbers.start : numbers.stop], numbers)
+        with atomic_path(folder / f"{encoding.name}-{first:06d}.safetensors") as path:
+            write_tensors(path, tensors)
+        return first
+
+    return make
+
+
+def submap_encoder(cloud: Path, weights: Path, settings: SubmapSettings, device: str) -> Encode:
+    """The network's features of submaps cut from the `BlockCloud` in a folder."""
+    model, blocks = load_model(weights, device), BlockCloud.open(cloud)
+
+    def encode(poses: Array, numbers: range) -> dict[str, StreamedTensor]:
+        encoded = encode_views(blocks, poses, model, settings)
+        found = {number: submap for number, submap in zip(numbers, encoded, strict=True) if submap}
+        tensors = submap_tensors(pack(list(found.values())).blocks) if found else {}
+        return {**tensors, "kept": StreamedTensor.of(np.array(list(found), np.int64))}
+
+    return encode
+
+
+def view_encoder(cloud: Path, spacing: float, settings: RenderSettings, device: str) -> Encode:
+    """Local features of views rendered from the `BlockCloud` in a folder."""
+    model, blocks = load_xfeat().to(device), BlockCloud.open(cloud)
+    camera = settings.camera()
+
+    def encode(poses: Array, numbers: range) -> dict[str, StreamedTensor]:
+        views = [describe_view(blocks, spacing, pose, camera, settings, model) for pose in poses]
+        found = {n: view for n, view in zip(numbers, views, strict=True) if len(view) >= MIN_FEATURES}
+        points = [np.zeros((0, 3)), *(view.points for view in found.values())]
+        descriptors = [torch.zeros(0, 64), *(view.descriptors.cpu() for view in found.values())]
+        tensors: dict[str, np.ndarray | Tensor] = {
+            "kept": np.array(list(found), np.int64),
+            "counts": np.array([len(view) for view in found.values()], np.int64),
+            "points": np.concatenate(points).astype(np.float16),
+            "descriptors": torch.cat(descriptors).half(),
+        }
+        return {name: StreamedTensor.of(np.asarray(values)) for name, values in tensors.items()}
+
+    return encode

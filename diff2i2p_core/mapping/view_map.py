@@ -1,0 +1,62 @@
+"""What a map keeps for views rendered from it: the views' features, and the cloud to render more of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from diff2i2p_core.geometry.point_cloud import ATTRIBUTES, PointCloud
+from diff2i2p_core.mapping.blocks import BLOCK_ARRAYS, BlockCloud
+from diff2i2p_core.mapping.packed_views import PackedViews
+from diff2i2p_core.typing import Array
+
+
+@dataclass(frozen=True)
+class ViewMap:
+    views: PackedViews
+    cloud: BlockCloud
+    """Finer than what is shown of the map."""
+    spacing: float
+    """Metres between the points of `cloud`."""
+
+    def settings_dict(self) -> dict[str, Any]:
+        """JSON types; with `tensors`, all that `from_file` needs."""
+        return {"spacing": self.spacing, "views": self.views.settings_dict()}
+
+    def tensors(self) -> dict[str, Any]:
+        """Arrays and tensors by name."""
+        cloud = {"points": self.cloud.cloud.points, **self.cloud.cloud.attributes}
+        blocks = {name: getattr(self.cloud, name) for name in BLOCK_ARRAYS}
+        return {
+            **{f"views.{name}": values for name, values in self.views.tensors().items()},
+            **{f"rendered.{name}": values for name, values in (cloud | blocks).items()},
+        }
+
+    @classmethod
+    def from_file(cls, settings: dict[str, Any], tensors: dict[str, Tensor]) -> ViewMap:
+        """InputError, KeyError or TypeError where they do not fit together."""
+        part = {name.partition(".")[2]: t for name, t in tensors.items() if name.startswith("rendered.")}
+        cloud = PointCloud(**{name: part[name].numpy() for name in ("points", *ATTRIBUTES) if name in part})
+        views = {name.partition(".")[2]: t for name, t in tensors.items() if name.startswith("views.")}
+        return cls(
+            PackedViews.from_tensors(settings["views"], views),
+            BlockCloud(cloud, **{name: part[name].numpy() for name in BLOCK_ARRAYS}),
+            float(settings["spacing"]),
+        )
+
+    @staticmethod
+    def joined(parts: Sequence[ViewMap], offsets: Sequence[Array]) -> ViewMap:
+        """One of several, each moved by its offset (3,) in metres."""
+        moved, clouds = [], []
+        for part, offset in zip(parts, offsets, strict=True):
+            poses = part.views.poses.copy()
+            poses[:, :3, 3] += offset
+            moved.append(replace(part.views, poses=poses))
+            cloud = part.cloud.cloud
+            clouds.append(replace(cloud, points=cloud.points + np.asarray(offset, np.float32)))
+        blocks = BlockCloud.of(PointCloud.joined(clouds))
+        return ViewMap(PackedViews.joined(moved), blocks, max(part.spacing for part in parts))
