@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from diff2i2p_core.losses.csd import NEGATIVE_PROMPT, POSITIVE_PROMPT
+from diff2i2p_core.losses.csd_step import NEGATIVE_PROMPT, POSITIVE_PROMPT
 from diff2i2p_core.losses.diffusion_prior import DEFAULT_BASE, DEFAULT_CONTROLNET
 from diff2i2p_core.settings import Section
 
