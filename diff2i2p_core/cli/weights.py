@@ -20,7 +20,7 @@ app = typer.Typer(help="Network weights: list, fetch, info, convert.", no_args_i
 @app.command("list")
 def list_weights() -> None:
     """The weights that come with the package, and the published ones that can be fetched."""
-    from diff2i2p_core.models.config import released_config
+    from diff2i2p_core.models.released import released_config
     from diff2i2p_core.weights.checkpoint import (
         COLORLESS_WEIGHTS,
         DEFAULT_WEIGHTS,

@@ -15,7 +15,8 @@ import torch
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import compose, is_rigid, transform_points
-from diff2i2p_core.models.config import lite_config, released_config
+from diff2i2p_core.models.config import lite_config
+from diff2i2p_core.models.released import released_config
 from diff2i2p_core.pairs import augmentation, neighbor_limits
 from diff2i2p_core.pairs import released as released_motions
 from diff2i2p_core.pairs.augmentation import MAX_ANGLE, TRANSLATION, move_cloud
