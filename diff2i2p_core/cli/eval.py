@@ -46,12 +46,15 @@ def eval_(
     from diff2i2p_core.evaluation.cache import read_info
     from diff2i2p_core.evaluation.protocol import PROTOCOLS, find_protocol
     from diff2i2p_core.evaluation.registration import summarize
+    from diff2i2p_core.io.files import check_output_folder
     from diff2i2p_core.reports.benchmark_report import write_benchmark_report
 
     if test_epoch is not None:
         cache = cache / f"epoch-{test_epoch}"
     if solver not in ("paper", "poselib"):
         raise InputError(f"--solver '{solver}': unknown; use paper or poselib")
+    if out is not None:
+        check_output_folder(out, files=("eval.json", "eval.md", "report.html"))
     info = read_info(cache)
     tested = info.benchmark if info is not None and info.benchmark in PROTOCOLS else "7scenes"
     chosen = find_protocol(protocol or tested)

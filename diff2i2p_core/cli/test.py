@@ -47,6 +47,7 @@ def test(
     from diff2i2p_core.engine.config_file import load_config
     from diff2i2p_core.evaluation.cache import CacheInfo
     from diff2i2p_core.evaluation.testing import register_subset
+    from diff2i2p_core.io.files import check_output_folder
     from diff2i2p_core.pairs.benchmark_pairs import BenchmarkPairs
     from diff2i2p_core.weights.checkpoint import load_model, weights_id
 
@@ -57,9 +58,10 @@ def test(
     if subset is not None:
         benchmark = benchmark.model_copy(update={"test": subset})
     weights = _weights(settings, checkpoint, test_epoch)
+    folder = out or settings.output / settings.name / "cache" / benchmark.test / weights.stem
+    check_output_folder(folder)
     model = load_model(weights, _device(settings, device), benchmark.layout)
     pairs = BenchmarkPairs(benchmark, model.config, "test")
-    folder = out or settings.output / settings.name / "cache" / benchmark.test / weights.stem
     info = CacheInfo(
         weights=str(weights),
         weights_id=weights_id(weights),

@@ -145,12 +145,14 @@ def convert(
     half: Annotated[bool, typer.Option("--half", help="store as float16")] = False,
 ) -> None:
     """A published checkpoint to this project's format; no code in the file is run."""
+    from diff2i2p_core.io.files import check_output
     from diff2i2p_core.weights.checkpoint import load_model, save_model
 
     if dataset not in ("7scenes", "rgbd_scenes_v2"):
         raise InputError(f"--dataset '{dataset}': unknown; use 7scenes or rgbd_scenes_v2")
     if out.suffix != ".safetensors":
         raise InputError(f"{out}: the format is chosen by the name; end it in .safetensors")
+    check_output(out, [source])
     model = load_model(source, dataset=dataset)  # type: ignore[arg-type]
     save_model(model, out, {"source": source.name}, half=half)
     typer.echo(f"{out}: {model.config.name}, {sum(p.numel() for p in model.parameters()):,} parameters")
