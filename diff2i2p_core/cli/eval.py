@@ -13,6 +13,7 @@ import typer
 from diff2i2p_core.cli import options
 from diff2i2p_core.cli.progress import progress_bars
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.io.files import check_output_folder
 
 if TYPE_CHECKING:
     from diff2i2p_core.evaluation.protocol import Protocol
@@ -46,7 +47,6 @@ def eval_(
     from diff2i2p_core.evaluation.cache import read_info
     from diff2i2p_core.evaluation.protocol import PROTOCOLS, find_protocol
     from diff2i2p_core.evaluation.registration import summarize
-    from diff2i2p_core.io.files import check_output_folder
     from diff2i2p_core.reports.benchmark_report import write_benchmark_report
 
     if test_epoch is not None:

@@ -12,6 +12,7 @@ import typer
 from diff2i2p_core.cli import options
 from diff2i2p_core.cli.progress import progress_bars
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.io.files import check_output_folder
 
 if TYPE_CHECKING:
     from diff2i2p_core.engine.experiment import TrainConfig
@@ -47,7 +48,6 @@ def test(
     from diff2i2p_core.engine.config_file import load_config
     from diff2i2p_core.evaluation.cache import CacheInfo
     from diff2i2p_core.evaluation.testing import register_subset
-    from diff2i2p_core.io.files import check_output_folder
     from diff2i2p_core.pairs.benchmark_pairs import BenchmarkPairs
     from diff2i2p_core.weights.checkpoint import load_model, weights_id
 

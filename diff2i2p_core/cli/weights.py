@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.io.files import check_output
 
 if TYPE_CHECKING:
     from diff2i2p_core.weights.download import Fetched
@@ -145,7 +146,6 @@ def convert(
     half: Annotated[bool, typer.Option("--half", help="store as float16")] = False,
 ) -> None:
     """A published checkpoint to this project's format; no code in the file is run."""
-    from diff2i2p_core.io.files import check_output
     from diff2i2p_core.weights.checkpoint import load_model, save_model
 
     if dataset not in ("7scenes", "rgbd_scenes_v2"):
