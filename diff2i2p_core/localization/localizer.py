@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,15 @@ from diff2i2p_core.localization.query import Query
 from diff2i2p_core.localization.result import Localization
 from diff2i2p_core.localization.settings import LocalizerSettings
 from diff2i2p_core.localization.verify import verify
-from diff2i2p_core.mapping.build import map_from_views, map_of_one_cloud, model_for_map
+from diff2i2p_core.mapping.build import map_from_views, map_of_one_cloud, model_for_map, read_frames
+from diff2i2p_core.mapping.join import join_maps
 from diff2i2p_core.mapping.map_file import PointMap, load_info, load_map
 from diff2i2p_core.mapping.viewpoints import sample_viewpoints
-from diff2i2p_core.typing import Array, Image
+from diff2i2p_core.typing import Array, Image, Progress
 from diff2i2p_core.weights.checkpoint import installed_weights, load_model, resolve_weights, weights_id
+
+BESIDE = 10.0
+"""Metres between maps that are put beside each other."""
 
 
 class Localizer:
@@ -80,6 +85,35 @@ class Localizer:
         model, info = model_for_map(weights, "the map cloud", device, colored=cloud.colors is not None)
         chosen = sample_viewpoints(cloud.points, up=up) if views is None else views
         point_map = map_from_views(cloud, chosen, model, info)
+        return cls(point_map, [Diff2I2PNetwork(model, point_map)], settings)
+
+    @classmethod
+    def from_frames(
+        cls,
+        folder: Path | str,
+        numbers: Sequence[int] | None = None,
+        weights: str | Path | None = None,
+        *,
+        beside: Sequence[Path | str] = (),
+        device: str = "cpu",
+        settings: LocalizerSettings | None = None,
+        progress: Progress | None = None,
+    ) -> Localizer:
+        """Build the map of a posed RGB-D folder's frames `numbers` (default: all) in memory.
+
+        All frames of the folders `beside` make maps that are put next to it, 10 m apart along x: places to
+        find the right one among.
+        """
+        model, info = model_for_map(weights, str(folder), device)
+
+        def built(place: Path | str, numbers: Sequence[int] | None = None) -> PointMap:
+            cloud, views = read_frames(place, numbers, progress)
+            return map_from_views(cloud, views, model, replace(info, source=str(place)), progress)
+
+        point_map = built(folder, numbers)
+        if beside:
+            others = {f"{place}, beside it": built(place) for place in beside}
+            point_map = join_maps({str(folder): point_map, **others}, apart=BESIDE)
         return cls(point_map, [Diff2I2PNetwork(model, point_map)], settings)
 
     @classmethod

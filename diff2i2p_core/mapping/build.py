@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,28 +62,34 @@ def read_source(
     *,
     trajectory: Path | str | None = None,
     up: str = "z",
-    numbers: list[int] | None = None,
     progress: Progress | None = None,
     note: Callable[[str], None] = lambda line: None,
 ) -> tuple[PointCloud, NDArray[np.float64]]:
     """The cloud of a map and the poses (V, 4, 4) of its submaps' views.
 
-    A folder of posed RGB-D frames (`numbers`: only these) is fused and its keyframes are the views. For a
-    cloud file the views are the keyframes of a TUM `trajectory` of camera poses (optical frames), else they
-    are sampled in the free space of a map whose `up` axis is given. `note` gets a line about points that are
-    left out.
+    For a folder of posed RGB-D frames see `read_frames`. For a cloud file the views are the keyframes of a
+    TUM `trajectory` of camera poses (optical frames), else they are sampled in the free space of a map whose
+    `up` axis is given. `note` gets a line about points that are left out.
     """
     if Path(source).is_dir():
-        frames = PosedFrames(source)
-        chosen = frames.numbers if numbers is None else numbers
-        cloud = fuse_frames(frames, chosen, FUSED_SPACING, progress=progress)
-        poses = np.array([frames.pose(number) for number in chosen])
-        return cloud, poses[select_keyframes(poses)]
+        return read_frames(source, progress=progress)
     cloud = read_cloud(source, note)
     if trajectory is not None:
         poses = np.array(read_trajectory(trajectory)[1])
         return cloud, poses[select_keyframes(poses)]
     return cloud, sample_viewpoints(cloud.points, up=up)
+
+
+def read_frames(
+    folder: Path | str, numbers: Sequence[int] | None = None, progress: Progress | None = None
+) -> tuple[PointCloud, NDArray[np.float64]]:
+    """The fused cloud of a posed RGB-D folder's frames `numbers` (default: all), and the poses (V, 4, 4) of
+    their keyframes."""
+    frames = PosedFrames(folder)
+    chosen = frames.numbers if numbers is None else numbers
+    cloud = fuse_frames(frames, chosen, FUSED_SPACING, progress=progress)
+    poses = np.array([frames.pose(number) for number in chosen])
+    return cloud, poses[select_keyframes(poses)]
 
 
 def map_from_views(

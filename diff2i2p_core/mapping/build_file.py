@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.point_cloud import PointCloud
-from diff2i2p_core.io.files import atomic_path, full_disk_explained, write_text
+from diff2i2p_core.io.files import atomic_path, check_output, full_disk_explained, write_text
 from diff2i2p_core.io.tensor_file import StreamedTensor, write_tensors
 from diff2i2p_core.mapping.blocks import BlockCloud, open_arrays, save_arrays
 from diff2i2p_core.mapping.build import map_info, read_source, sees_nothing, thinned
@@ -59,15 +59,15 @@ def build_map(
 
     `jobs` worker processes encode the submaps (None: as many as pay; on a GPU this one alone). A build that
     was stopped goes on where it was; `note` gets lines about that. Memory needed: the cloud's, and a few
-    submaps a job.
+    submaps a job. InputError, before any work, if `out` is an input or cannot be written.
     """
     out = Path(out)
+    networks = [resolve_weights(weights, colored=colored) for colored in (True, False)]
+    check_output(out, [source, trajectory, *networks])
     inputs = {
         "source": fingerprint(Path(source)),
         "trajectory": fingerprint(Path(trajectory)) if trajectory else "",
-        "weights": "".join(
-            weights_id(resolve_weights(weights, colored=colored)) for colored in (True, False)
-        ),
+        "weights": "".join(weights_id(path) for path in networks),
         "settings": repr((BUILD, up)),
     }
     with full_disk_explained(out), workplace(out, inputs, note) as folder:
