@@ -13,6 +13,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.io.ply import write_ply
 from diff2i2p_core.io.rgbd_folder import PosedFrames
@@ -48,6 +49,14 @@ def run(
     return call
 
 
+def write_calibration(path: Path, camera: Camera) -> None:
+    """As ROS's camera_calibration does."""
+    path.write_text(
+        f"image_width: {camera.width}\nimage_height: {camera.height}\n"
+        f"camera_matrix: {{data: {camera.matrix.ravel().tolist()}}}\n"
+    )
+
+
 def test_localize(run: Callable[..., str], room: ModuleType) -> None:
     pattern = r"frame-000000\.color\.jpg: camera at \[(.*)\] m, 1 sigma .*\n\d+ inliers, \d+ ms\n"
     printed = re.fullmatch(pattern, run("01_localize.py"))
@@ -68,15 +77,26 @@ def test_build_a_map_of_a_cloud_and_localize_in_it(
     out = tmp_path / "mine.map"
     built = run("02_build_map.py", tmp_path / "room.ply", out, "--trajectory", tmp_path / "path.tum")
     assert f"{out}: 16 submaps, " in built and " points with colours\n" in built
-    camera = room.CAMERA
-    (tmp_path / "camera.yaml").write_text(
-        f"image_width: {camera.width}\nimage_height: {camera.height}\n"
-        f"camera_matrix: {{data: {camera.matrix.ravel().tolist()}}}\n"
-    )
+    write_calibration(tmp_path / "camera.yaml", room.CAMERA)
     image = room.query_frames() / "frame-000003.color.jpg"
     assert "frame-000003.color.jpg: camera at [" in run(
         "01_localize.py", out, image, tmp_path / "camera.yaml"
     )
+
+
+def test_the_python_of_the_readme(
+    room: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "room.map").symlink_to(room.map_file())
+    (tmp_path / "photo.jpg").symlink_to(room.query_frames() / "frame-000003.color.jpg")
+    write_calibration(tmp_path / "camera_info.yaml", room.CAMERA)
+    monkeypatch.chdir(tmp_path)
+    readme = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
+    [snippet] = re.findall(r"^```python\n(.*?)^```", readme, re.M | re.S)
+    exec(compile(snippet, "README.md", "exec"), {})
+    pose = np.array(re.findall(r"-?\d[\d.e-]*", capsys.readouterr().out), float).reshape(4, 4)
+    truth = PosedFrames(room.query_frames()).pose(3)
+    assert np.linalg.norm(pose[:3, 3] - truth[:3, 3]) < 0.05
 
 
 def test_evaluate_a_folder(run: Callable[..., str]) -> None:
