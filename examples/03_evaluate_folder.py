@@ -11,7 +11,7 @@ from pathlib import Path
 
 import synthetic_room
 from diff2i2p_core import Localizer, PosedFrames, build_map
-from diff2i2p_core.evaluation.localization import localize_frames
+from diff2i2p_core.evaluation.localize_frames import localize_frames
 from diff2i2p_core.evaluation.trajectory import summarize
 
 
