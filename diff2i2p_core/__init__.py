@@ -10,7 +10,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from diff2i2p_core.demo.replay_run import replay
     from diff2i2p_core.errors import InputError
+    from diff2i2p_core.evaluation.replay_settings import ReplaySettings
+    from diff2i2p_core.evaluation.replay_truth import TruthSource
     from diff2i2p_core.geometry.camera import Camera
     from diff2i2p_core.geometry.point_cloud import PointCloud
     from diff2i2p_core.io.clouds import read_cloud
@@ -33,10 +36,13 @@ _HOMES = {
     "PointCloud": "geometry.point_cloud",
     "PointMap": "mapping.map_file",
     "PosedFrames": "io.rgbd_folder",
+    "ReplaySettings": "evaluation.replay_settings",
     "Tracker": "localization.tracker",
+    "TruthSource": "evaluation.replay_truth",
     "build_map": "mapping.build_file",
     "read_cloud": "io.clouds",
     "register": "localization.localizer",
+    "replay": "demo.replay_run",
 }
 """The module, inside this package, that each public name is defined in."""
 
@@ -49,10 +55,13 @@ __all__ = [
     "PointCloud",
     "PointMap",
     "PosedFrames",
+    "ReplaySettings",
     "Tracker",
+    "TruthSource",
     "build_map",
     "read_cloud",
     "register",
+    "replay",
 ]
 
 

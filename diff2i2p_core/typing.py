@@ -10,5 +10,5 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Image = NDArray[np.uint8]
 """(H, W, 3) RGB."""
-Progress = Callable[[str, int, int], None]
-"""Called with (what is being done, done, total)."""
+Progress = Callable[[str, int, int | None], None]
+"""Called with (what is being done, done, total); the total is None as long as it is not known."""

@@ -148,7 +148,7 @@ def _golden_pair(folder: Path, name: str) -> Pair:
 
     from diff2i2p_core.geometry.camera import Camera
     from diff2i2p_core.geometry.depth import back_project
-    from diff2i2p_core.models.config import released_config
+    from diff2i2p_core.models.released import released_config
     from diff2i2p_core.ops.pyramid import PointPyramid
     from diff2i2p_core.pairs.pair import Pair
     from diff2i2p_core.pairs.targets import build_targets

@@ -98,6 +98,12 @@ def test_every_part_of_the_core_has_a_layer() -> None:
     assert parts - {"__init__", "diff2i2p_core"} <= set(LAYERS)
 
 
+def test_the_architecture_page_draws_the_layers() -> None:
+    drawing = (REPO / "docs/architecture.md").read_text(encoding="utf-8").split("```")[3]
+    columns = re.findall(r"^.{13}(\w.*?)(?:  .*)?$", drawing, re.M)
+    assert ", ".join(columns).split(", ") == LAYERS
+
+
 def test_imports_run_downwards_only() -> None:
     upwards = []
     for path in sources(CORE):

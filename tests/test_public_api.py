@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 
@@ -32,3 +33,8 @@ def test_the_table_of_homes_is_what_is_exported() -> None:
     assert set(diff2i2p_core.__all__) <= set(dir(diff2i2p_core))
     with pytest.raises(AttributeError, match="no attribute 'Localiser'"):
         diff2i2p_core.Localiser  # noqa: B018
+
+
+def test_no_module_hides_a_public_name() -> None:
+    """Importing `diff2i2p_core.replay`, were it a module, would put it in the function's place."""
+    assert [name for name in diff2i2p_core.__all__ if find_spec(f"diff2i2p_core.{name}")] == []

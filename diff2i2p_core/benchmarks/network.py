@@ -29,8 +29,9 @@ from diff2i2p_core.localization.settings import LocalizerSettings, Precision
 from diff2i2p_core.losses.settings import LossSettings
 from diff2i2p_core.mapping.build import map_of_one_cloud
 from diff2i2p_core.mapping.map_file import MapInfo
-from diff2i2p_core.models.config import ModelConfig, lite_config, released_config
+from diff2i2p_core.models.config import ModelConfig, lite_config
 from diff2i2p_core.models.diff2i2p import Diff2I2P
+from diff2i2p_core.models.released import released_config
 from diff2i2p_core.ops.pyramid import build_pyramid
 from diff2i2p_core.pairs.pair import Batch, collate
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from diff2i2p_core.benchmarks.measure import Case
 from diff2i2p_core.benchmarks.pairs import wall_pair
 from diff2i2p_core.benchmarks.training import densify_work, splat_work, z_buffer_work
-from diff2i2p_core.models.config import released_config
+from diff2i2p_core.models.released import released_config
 from diff2i2p_core.ops.backend import VARIABLE
 from diff2i2p_core.ops.grid import grid_subsample
 from diff2i2p_core.ops.kpconv import kernel_disposition, kpconv

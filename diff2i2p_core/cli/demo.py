@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,81 +33,38 @@ def demo(
 
     from rich.console import Console
 
-    from diff2i2p_core.demo.demo_run import localize_over_ros
-    from diff2i2p_core.demo.node_process import check_ros
-    from diff2i2p_core.demo.sample import embedded_sample, folder_sample
-    from diff2i2p_core.evaluation.localization import map_of_frames
-    from diff2i2p_core.evaluation.trajectory import summarize
-    from diff2i2p_core.mapping.map_file import save_map
-    from diff2i2p_core.reports.localization_files import write_results
+    from diff2i2p_core.demo.demo_run import run_demo
+    from diff2i2p_core.reports.localization_files import FILES
     from diff2i2p_core.reports.report import headline
 
-    check_ros()
-    console = Console(highlight=False, soft_wrap=True)
     started = time.monotonic()
-
-    if data is None:
-        console.print("1/4 rendering the sample: a synthetic room ...")
-        sample = embedded_sample(out / "sample")
-    else:
-        console.print(f"1/4 reading {data} ...")
-        sample = folder_sample(data, map_until)
-    sample = sample.limited(limit)
-    map_path = out / "demo.map"
-    console.print(
-        f"    {sample.name}: {len(sample.map_numbers)} frames make the map, "
-        f"{len(sample.query_numbers)} images are localized in it"
-    )
-
-    console.print("2/4 building the map ...")
+    console = Console(highlight=False, soft_wrap=True)
     with console.status("") as status:
-        _, point_map = map_of_frames(
-            sample.frames.folder,
-            sample.map_numbers,
-            weights,
-            progress=lambda what, done, total: status.update(f"{what} {done}/{total}"),
-        )
-        save_map(point_map, map_path)
-    console.print(
-        f"    {len(point_map.submaps)} submaps, {len(point_map.cloud)} points, "
-        f"weights {point_map.info.weights_name}"
-    )
 
-    console.print("3/4 starting the ROS 2 node; playing the images to it over DDS ...")
-    with console.status("waiting for the node") as status:
-        results = localize_over_ros(
-            sample,
-            map_path,
-            out / "log",
+        def progress(what: str, done: int, total: int | None) -> None:
+            status.update(what if total is None else f"{what} {done}/{total}")
+
+        result = run_demo(
+            out,
+            data,
+            map_until=map_until,
             weights=weights,
-            progress=lambda done: status.update(f"image {done}/{len(sample.query_numbers)}"),
+            limit=limit,
+            say=console.print,
+            progress=progress,
         )
-
-    console.print("4/4 comparing the poses read from /tf with the truth ...")
-    summary = summarize(results)
-    about = {
-        "sample": sample.name,
-        "map": f"{len(sample.map_numbers)} frames up to {sample.map_numbers[-1]}, "
-        f"{len(point_map.submaps)} submaps",
-        "images": f"{len(results)} from frame {sample.query_numbers[0]} on, played to the node one by one",
-        "poses": "read from /tf by another process; the node may use its last pose as a prior",
-        "latency": "from publishing an image to hearing its transform, over DDS",
-        "weights": f"{point_map.info.weights_name} ({point_map.info.weights_id[:12]})",
-    }
-    write_results(out, "Diff2I2P localization demo", about, sample.frames, results, summary, point_map)
-    console.print(_table(results))
-    console.print(headline(summary))
-    latency = summary["latency_ms"]["median"]
+    console.print(_table(result.results))
+    console.print(headline(result.summary))
+    latency = result.summary["latency_ms"]["median"]
     if latency is not None:
         console.print(f"Latency from image to transform: median {latency:.0f} ms.")
-    written = [out / name for name in ("report.html", "overlay.png", "summary.json", "trajectory.tum")]
-    shown = ", ".join(str(path) for path in written if path.exists())
-    console.print(f"Took {time.monotonic() - started:.0f} s. Results: {shown}")
-    if summary["localized"] == 0:
+    written = ", ".join(str(out / name) for name in FILES if (out / name).exists())
+    console.print(f"Took {time.monotonic() - started:.0f} s. Results: {written}")
+    if result.summary["localized"] == 0:
         raise typer.Exit(3)
 
 
-def _table(results: list[QueryResult]) -> Table:
+def _table(results: Sequence[QueryResult]) -> Table:
     """A row per image."""
     from rich.table import Table
 

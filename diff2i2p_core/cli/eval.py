@@ -13,6 +13,7 @@ import typer
 from diff2i2p_core.cli import options
 from diff2i2p_core.cli.progress import progress_bars
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.io.files import check_output_folder
 
 if TYPE_CHECKING:
     from diff2i2p_core.evaluation.protocol import Protocol
@@ -52,6 +53,8 @@ def eval_(
         cache = cache / f"epoch-{test_epoch}"
     if solver not in ("paper", "poselib"):
         raise InputError(f"--solver '{solver}': unknown; use paper or poselib")
+    if out is not None:
+        check_output_folder(out, files=("eval.json", "eval.md", "report.html"))
     info = read_info(cache)
     tested = info.benchmark if info is not None and info.benchmark in PROTOCOLS else "7scenes"
     chosen = find_protocol(protocol or tested)

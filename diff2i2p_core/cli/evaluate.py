@@ -10,6 +10,7 @@ import typer
 
 from diff2i2p_core.cli import options
 from diff2i2p_core.cli.progress import progress_bars
+from diff2i2p_core.io.files import check_output_folder
 
 app = typer.Typer(help="Measure against the truth.", no_args_is_help=True)
 
@@ -46,52 +47,26 @@ def localization(
     as_json: options.AsJson = False,
 ) -> None:
     """Build a map of one folder and localize every image of another in it, without prior or tracked."""
-    from diff2i2p_core.evaluation.localization import (
-        evenly,
-        in_range,
-        localize_frames,
-        map_of_frames,
-    )
-    from diff2i2p_core.evaluation.trajectory import summarize
-    from diff2i2p_core.io.rgbd_folder import PosedFrames
-    from diff2i2p_core.localization.localizer import Localizer
-    from diff2i2p_core.localization.network import Diff2I2PNetwork
-    from diff2i2p_core.localization.settings import LocalizerSettings
-    from diff2i2p_core.mapping.join import join_maps
-    from diff2i2p_core.reports.localization_files import write_results
+    from diff2i2p_core.evaluation.localize_frames import evaluate_frames
+    from diff2i2p_core.reports.localization_files import FILES, write_results
     from diff2i2p_core.reports.report import headline
 
-    device = options.check_device(device)
-    chosen = in_range(PosedFrames(map_frames), map_range, "--map-range")
-    queries = PosedFrames(query_frames)
-    numbers = evenly(in_range(queries, query_range, "--query-range"), limit)
-    with progress_bars() as progress:
-        model, point_map = map_of_frames(map_frames, chosen, weights, device=device, progress=progress)
-        if beside:
-            others = {
-                f"--beside {path}": map_of_frames(
-                    path, PosedFrames(path).numbers, weights, device=device, progress=progress
-                )[1]
-                for path in beside
-            }
-            point_map = join_maps({str(map_frames): point_map, **others}, apart=10.0)
-        network = Diff2I2PNetwork(model, point_map)
-        localizer = Localizer(point_map, [network], LocalizerSettings(align=align))
-        results = localize_frames(
-            localizer,
-            queries,
-            numbers,
-            lambda n: progress("localizing", n, len(numbers)),
-            track=track,
-        )
-    summary = summarize(results)
     if out is not None:
-        about = {
-            "map": f"{map_frames}, {len(chosen)} frames, {len(point_map.submaps)} submaps",
-            **({"beside it": ", ".join(map(str, beside))} if beside else {}),
-            "queries": f"{query_frames}, {len(numbers)} images, {'tracked' if track else 'without prior'}"
-            + ("" if align else ", not aligned to colours"),
-            "weights": f"{point_map.info.weights_name} ({point_map.info.weights_id[:12]})",
-        }
-        write_results(out, f"Localization of {query_frames}", about, queries, results, summary, point_map)
-    typer.echo(json.dumps(summary) if as_json else headline(summary))
+        check_output_folder(out, [map_frames, query_frames, *(beside or ())], FILES)
+    with progress_bars() as progress, options.named(map_range="--map-range", query_range="--query-range"):
+        result = evaluate_frames(
+            map_frames,
+            query_frames,
+            weights,
+            map_range=map_range,
+            query_range=query_range,
+            limit=limit,
+            beside=beside or (),
+            track=track,
+            align=align,
+            device=options.check_device(device),
+            progress=progress,
+        )
+    if out is not None:
+        write_results(out, f"Localization of {query_frames}", result)
+    typer.echo(json.dumps(result.summary) if as_json else headline(result.summary))

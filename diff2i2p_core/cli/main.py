@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import typer
 
@@ -44,15 +45,36 @@ app.add_typer(weights.app, name="weights")
 app.command("doctor")(doctor)
 
 
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+"""Its place in typer, or click, has changed."""
+
+
 def run() -> None:
     """Console entry point. Exit status: 0 done, 1 a limit not met, 2 bad arguments or input, 3 no pose."""
     try:
-        app()
+        sys.exit(app(prog_name="diff2i2p", standalone_mode=False))
     except InputError as error:
         print(f"diff2i2p: {error}", file=sys.stderr)
         sys.exit(2)
+    except UsageError as error:
+        if type(error).__name__ != "NoArgsIsHelpError":  # that one has shown the help
+            print(f"diff2i2p: {_in_one_line(error)}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        words = f"{error.filename}: {error.strerror}; check the path and its permissions"
+        print(f"diff2i2p: {words}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _in_one_line(error: Any) -> str:
+    """Of a UsageError: what is wrong, and where to look."""
+    command = error.ctx.command_path if error.ctx is not None else "diff2i2p"
+    words = " ".join(error.format_message().split()).rstrip(".")
+    return f"{words}; see `{command} --help`"
 
 
 if __name__ == "__main__":

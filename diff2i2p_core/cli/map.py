@@ -79,16 +79,9 @@ def join(
     ] = None,
 ) -> None:
     """One map of several. Their frames are taken as common; with --apart they keep the first one's."""
-    from diff2i2p_core.errors import InputError
-    from diff2i2p_core.io.files import full_disk_explained
-    from diff2i2p_core.mapping.join import join_maps
-    from diff2i2p_core.mapping.map_file import load_map, save_map
+    from diff2i2p_core.mapping.join import join_map_files
 
-    if len(set(maps)) < max(2, len(maps)):
-        raise InputError(f"{maps[0]}: nothing to join; give two maps or more, each once")
-    joined = join_maps({str(path): load_map(path) for path in maps}, apart)
-    with full_disk_explained(out):
-        save_map(joined, out)
+    joined = join_map_files(maps, out, apart)
     typer.echo(f"{out}: {len(joined.submaps)} submaps, {len(joined.cloud)} points of {len(maps)} maps")
 
 

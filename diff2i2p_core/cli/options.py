@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,6 +40,18 @@ Depth = Annotated[
     Path | None, typer.Option(help="Depth registered to the image, 16-bit PNG in mm; for rgbd weights.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+
+
+@contextmanager
+def named(**options: str) -> Iterator[None]:
+    """Where an InputError names one of these arguments, in backquotes, it names the option instead."""
+    try:
+        yield
+    except InputError as error:
+        text = str(error)
+        for argument, option in options.items():
+            text = text.replace(f"`{argument}`", option)
+        raise InputError(text) from None
 
 
 def parse_camera(text: str, image: NDArray[np.uint8]) -> Camera:

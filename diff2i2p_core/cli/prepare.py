@@ -12,12 +12,12 @@ from typer.core import TyperGroup
 
 from diff2i2p_core.cli.progress import progress_bars
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.io.files import check_output, check_output_folder, full_disk_explained
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
     from diff2i2p_core.datasets.sources import Source
-    from diff2i2p_core.pairs.metadata import Layout
 
 
 class _Commands(TyperGroup):
@@ -113,8 +113,8 @@ def _prepare(
 ) -> None:
     from diff2i2p_core.datasets.prepare import prepare
     from diff2i2p_core.datasets.settings import PreparationSettings
-    from diff2i2p_core.io.files import full_disk_explained
 
+    check_output_folder(out, [path])
     options = source.options(**{key: values.pop(key) for key in source.options.model_fields})
     frames = out / "frames"
     if source.export:
@@ -162,6 +162,8 @@ def check(
     from diff2i2p_core.reports.dataset_report import write_dataset_report
 
     page = report or folder / "check.html"
+    if folder.is_dir():
+        check_output(page)
     with progress_bars(counts=True, transient=False) as progress:
         found = check_set(folder, sample=sample, progress=progress)
     if found.readable:
@@ -187,8 +189,4 @@ def metadata(
     from diff2i2p_core.pairs.metadata import convert_metadata
 
     for path in pickles:
-        if path.suffix != ".pkl" or path.resolve().parent.name != "metadata":
-            raise InputError(f"{path}: not ROOT/metadata/NAME.pkl; give a metadata file of a benchmark")
-        layout: Layout = "7scenes" if path.stem.endswith("-full") else "rgbd_scenes_v2"
-        subset = path.stem.removesuffix("-full")
-        typer.echo(convert_metadata(path.resolve().parent.parent, layout, subset))
+        typer.echo(convert_metadata(path))

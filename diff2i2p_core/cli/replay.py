@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from diff2i2p_core.cli import options
 from diff2i2p_core.cli.progress import progress_bars
-from diff2i2p_core.errors import InputError
 
 if TYPE_CHECKING:
-    from diff2i2p_core.evaluation.replay import Replay
-    from diff2i2p_core.evaluation.replay_truth import Truth, TruthSource
-    from diff2i2p_core.evaluation.requirements import Requirement, Verdict
-    from diff2i2p_core.mapping.map_file import PointMap
-    from diff2i2p_core.messages.bag_camera import BagCamera
+    from diff2i2p_core.evaluation.requirements import Verdict
 
 
 def replay(
@@ -85,140 +78,55 @@ def replay(
     as_json: options.AsJson = False,
 ) -> None:
     """Localize a rosbag's images in a map and measure it. Exit status 1: a requirement was not met."""
-    from diff2i2p_core.demo.node_process import check_ros
-    from diff2i2p_core.evaluation.replay import check_frames
-    from diff2i2p_core.evaluation.replay_metrics import aligned, replay_summary
-    from diff2i2p_core.evaluation.replay_truth import TruthSource, open_truth
-    from diff2i2p_core.evaluation.requirements import Requirement
-    from diff2i2p_core.mapping.map_file import load_info
-    from diff2i2p_core.messages.bag_camera import BagCamera
-    from diff2i2p_core.reports.replay_report import replay_content, replay_headline, write_replay
+    from diff2i2p_core.demo import replay_run
+    from diff2i2p_core.evaluation.replay_settings import ReplaySettings
+    from diff2i2p_core.evaluation.replay_truth import TruthSource
+    from diff2i2p_core.reports.replay_report import REPORT, replay_headline
 
-    source = TruthSource(ground_truth, pose_topic, pose_tf, truth_frame)
-    requirements = [Requirement.parse(text) for text in require or []]
-    _check(requirements, source, align)
-    if live and realtime:
-        raise InputError("--realtime: --live is in the bag's time anyway; leave one of them out")
-    if rate != 1 and not live:
-        raise InputError("--rate: is for --live; without it the bag is worked on as fast as it goes")
-    if out is not None and out.exists() and not out.is_dir():
-        raise InputError(f"--out {out}: is a file; give a folder")
-    if live:
-        check_ros()
-    info, _ = load_info(map_path)
-    with progress_bars() as progress:
-        progress("reading the bag", 0, None)
-        bag_camera = BagCamera(
-            bag,
-            image=image,
-            camera_info=camera_info,
-            depth=depth,
-            with_depth=info.mode == "rgbd",
-            frame=camera,
+    with options.named(
+        truth="--ground-truth, --pose-topic or --pose-tf",
+        align="--align",
+        requirement="--require",
+        realtime="--realtime",
+        live="--live",
+        rate="--rate",
+    ):
+        settings = ReplaySettings(
+            image_topic=image,
+            camera_info_topic=camera_info,
+            depth_topic=depth,
+            camera_frame=camera,
+            odom_frame=odom,
+            base_frame=base,
             rectified=rectified,
-            pose_topic=pose_topic,
+            truth=TruthSource(ground_truth, pose_topic, pose_tf, truth_frame),
+            align=align,
+            track=track,
+            realtime=realtime,
+            live=live,
+            rate=rate,
+            requirements=tuple(require or ()),
+            weights=weights,
+            device=options.check_device(device),
         )
-        check_frames(bag_camera, odom, base)
-        truth = open_truth(source, bag_camera)
-        run = _Run(bag_camera, map_path, weights, options.check_device(device), odom, base, track, truth)
-        count = len(bag_camera.stamps)
-        shown = lambda done: progress("localizing", done, count)  # noqa: E731
-        if live:
-            done, point_map, node = run.live(rate, out, shown)
-        else:
-            done, point_map, node = run.offline(realtime, shown)
-    if align == "se3":
-        done = dataclasses.replace(done, results=aligned(done.results))
-    summary = replay_summary(done.results, done.begin, done.end, done.dropped)
-    verdicts = [requirement.judge(done.results, summary) for requirement in requirements]
-    offline = "in the bag's time, late ones dropped" if realtime else "every one"
-    about = {
-        "bag": f"{bag}, {count} images of {bag_camera.topic}, {done.end - done.begin:.1f} s",
-        "map": f"{map_path}, {len(point_map.submaps)} submaps, of {info.source}",
-        "weights": f"{info.weights_name} ({info.weights_id[:12]})",
-        "images": f"played to the ROS 2 node over DDS, {rate:g} s of the bag a second" if live else offline,
-        "search": "near the last pose, moved on by odometry or motion" if track else "each image alone",
-        "odometry": odom or "none",
-        "truth": "none" if truth is None else f"{truth.name}, alignment {align}",
-    }
-    content = replay_content(summary, verdicts, about, node)
-    if out is not None:
-        write_replay(out, f"Replay of {bag.name}", content, done, bag_camera, point_map, base)
+    with progress_bars() as progress:
+        result = replay_run.replay(bag, map_path, settings, out=out, progress=progress)
+    content = result.as_dict()
     if as_json:
         typer.echo(json.dumps(content))
     else:
         typer.echo(replay_headline(content))
-        if verdicts:
-            _print_table(verdicts)
+        if result.verdicts:
+            _print_table(result.verdicts)
         if out is not None:
-            typer.echo(f"Results: {out / 'report.html'}, result.json and trajectory.tum beside it")
-    if not content["passed"]:
+            typer.echo(f"Results: {out / REPORT}, result.json and trajectory.tum beside it")
+    if not result.passed:
         raise typer.Exit(1)
-    if not requirements and not content["localized"]:
+    if not require and not content["localized"]:
         raise typer.Exit(3)
 
 
-@dataclass(frozen=True)
-class _Run:
-    """What is replayed, and how."""
-
-    camera: BagCamera
-    map_path: Path
-    weights: str | None
-    device: str
-    odom: str | None
-    base: str | None
-    track: bool
-    truth: Truth | None
-
-    def offline(
-        self, realtime: bool, progress: Callable[[int], None]
-    ) -> tuple[Replay, PointMap, dict[str, Any] | None]:
-        from diff2i2p_core.evaluation.replay import replay_bag
-        from diff2i2p_core.localization.localizer import Localizer
-        from diff2i2p_core.localization.settings import TrackerSettings
-        from diff2i2p_core.localization.tracker import Tracker
-
-        localizer = Localizer.open(self.map_path, self.weights, device=self.device)
-        tracker = Tracker(localizer, TrackerSettings(use_prior=self.track))
-        done = replay_bag(
-            self.camera, tracker, self.truth, odom=self.odom, realtime=realtime, progress=progress
-        )
-        return done, localizer.map, None
-
-    def live(
-        self, rate: float, out: Path | None, progress: Callable[[int], None]
-    ) -> tuple[Replay, PointMap, dict[str, Any] | None]:
-        import tempfile
-
-        from diff2i2p_core.demo.live_replay import LiveSettings, replay_live
-        from diff2i2p_core.mapping.map_file import load_map
-
-        settings = LiveSettings(
-            self.map_path, self.weights, self.device, self.odom, self.base, self.track, rate
-        )
-        with tempfile.TemporaryDirectory() as temporary:
-            log = Path(temporary) if out is None else out / "log"
-            done, node = replay_live(self.camera, settings, log, self.truth, progress)
-        return done, load_map(self.map_path), node
-
-
-def _check(requirements: list[Requirement], source: TruthSource, align: str) -> None:
-    if align != "none" and source.is_empty:
-        raise InputError("--align: there is no truth to move; give --ground-truth, --pose-topic or --pose-tf")
-    for requirement in requirements:
-        if requirement.needs_truth and source.is_empty:
-            raise InputError(
-                f"--require '{requirement.text}': needs the truth; give --ground-truth, --pose-topic or "
-                "--pose-tf"
-            )
-        if requirement.needs_truth and align != "none":
-            raise InputError(
-                f"--require '{requirement.text}': is judged in the map's frame; leave --align out"
-            )
-
-
-def _print_table(verdicts: list[Verdict]) -> None:
+def _print_table(verdicts: Sequence[Verdict]) -> None:
     from rich.console import Console
     from rich.table import Table
 

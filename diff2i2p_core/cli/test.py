@@ -12,6 +12,7 @@ import typer
 from diff2i2p_core.cli import options
 from diff2i2p_core.cli.progress import progress_bars
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.io.files import check_output_folder
 
 if TYPE_CHECKING:
     from diff2i2p_core.engine.experiment import TrainConfig
@@ -57,9 +58,10 @@ def test(
     if subset is not None:
         benchmark = benchmark.model_copy(update={"test": subset})
     weights = _weights(settings, checkpoint, test_epoch)
+    folder = out or settings.output / settings.name / "cache" / benchmark.test / weights.stem
+    check_output_folder(folder)
     model = load_model(weights, _device(settings, device), benchmark.layout)
     pairs = BenchmarkPairs(benchmark, model.config, "test")
-    folder = out or settings.output / settings.name / "cache" / benchmark.test / weights.stem
     info = CacheInfo(
         weights=str(weights),
         weights_id=weights_id(weights),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.io.files import check_output
 
 if TYPE_CHECKING:
     from diff2i2p_core.weights.download import Fetched
@@ -20,7 +21,7 @@ app = typer.Typer(help="Network weights: list, fetch, info, convert.", no_args_i
 @app.command("list")
 def list_weights() -> None:
     """The weights that come with the package, and the published ones that can be fetched."""
-    from diff2i2p_core.models.config import released_config
+    from diff2i2p_core.models.released import released_config
     from diff2i2p_core.weights.checkpoint import (
         COLORLESS_WEIGHTS,
         DEFAULT_WEIGHTS,
@@ -151,6 +152,7 @@ def convert(
         raise InputError(f"--dataset '{dataset}': unknown; use 7scenes or rgbd_scenes_v2")
     if out.suffix != ".safetensors":
         raise InputError(f"{out}: the format is chosen by the name; end it in .safetensors")
+    check_output(out, [source])
     model = load_model(source, dataset=dataset)  # type: ignore[arg-type]
     save_model(model, out, {"source": source.name}, half=half)
     typer.echo(f"{out}: {model.config.name}, {sum(p.numel() for p in model.parameters()):,} parameters")

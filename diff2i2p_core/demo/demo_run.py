@@ -1,4 +1,4 @@
-"""The demo's images through the node over DDS of this host, and what another process hears of it."""
+"""The demo: images of a sample through the node over DDS of this host, and what another process hears."""
 
 from __future__ import annotations
 
@@ -7,9 +7,82 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from diff2i2p_core.demo.heard import Answer, Row, answers, matrix_of
-from diff2i2p_core.demo.node_process import PLAYED, module, node_command, play
-from diff2i2p_core.demo.sample import Sample
+from diff2i2p_core.demo.node_process import PLAYED, check_ros, module, node_command, play
+from diff2i2p_core.demo.sample import Sample, embedded_sample, folder_sample
+from diff2i2p_core.evaluation.localize_frames import FramesResult
 from diff2i2p_core.evaluation.trajectory import QueryResult
+from diff2i2p_core.io.files import check_output_folder
+from diff2i2p_core.localization.localizer import Localizer
+from diff2i2p_core.mapping.map_file import PointMap, save_map
+from diff2i2p_core.reports.localization_files import FILES, write_results
+from diff2i2p_core.typing import Progress
+
+
+def run_demo(
+    out: Path | str,
+    data: Path | str | None = None,
+    *,
+    map_until: int | None = None,
+    weights: Path | str | None = None,
+    limit: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
+    progress: Progress | None = None,
+) -> FramesResult:
+    """Start the ROS 2 node with a map of the sample, play images to it over DDS, compare /tf with the truth.
+
+    The files of `write_results`, the map and the logs are written to the folder `out`.
+
+    Args:
+        data: a posed RGB-D folder; its frames up to `map_until` (default: three quarters) make the map. None:
+            a synthetic room.
+        limit: at most so many images, evenly spread.
+        say: gets lines about each step.
+
+    Raises:
+        InputError: ROS 2 is missing, or one of its processes failed; `out` is `data` or cannot be written.
+    """
+    out = Path(out)
+    check_ros()
+    check_output_folder(out, [data], ("demo.map", *FILES))
+    sample = _sample(out, data, map_until, say).limited(limit)
+    say(
+        f"    {sample.name}: {len(sample.map_numbers)} frames make the map, "
+        f"{len(sample.query_numbers)} images are localized in it"
+    )
+    say("2/4 building the map ...")
+    point_map = Localizer.from_frames(
+        sample.frames.folder, sample.map_numbers, weights, progress=progress
+    ).map
+    save_map(point_map, out / "demo.map")
+    weights_name = point_map.info.weights_name
+    say(f"    {len(point_map.submaps)} submaps, {len(point_map.cloud)} points, weights {weights_name}")
+    say("3/4 starting the ROS 2 node; playing the images to it over DDS ...")
+    heard = localize_over_ros(sample, out / "demo.map", out / "log", weights=weights, progress=progress)
+    say("4/4 comparing the poses read from /tf with the truth ...")
+    result = FramesResult(sample.frames, point_map, heard, _about(sample, point_map))
+    write_results(out, "Diff2I2P localization demo", result)
+    return result
+
+
+def _sample(out: Path, data: Path | str | None, map_until: int | None, say: Callable[[str], None]) -> Sample:
+    if data is None:
+        say("1/4 rendering the sample: a synthetic room ...")
+        return embedded_sample(out / "sample")
+    say(f"1/4 reading {data} ...")
+    return folder_sample(data, map_until)
+
+
+def _about(sample: Sample, point_map: PointMap) -> dict[str, str]:
+    info, queries = point_map.info, sample.query_numbers
+    return {
+        "sample": sample.name,
+        "map": f"{len(sample.map_numbers)} frames up to {sample.map_numbers[-1]}, "
+        f"{len(point_map.submaps)} submaps",
+        "images": f"{len(queries)} from frame {queries[0]} on, played to the node one by one",
+        "poses": "read from /tf by another process; the node may use its last pose as a prior",
+        "latency": "from publishing an image to hearing its transform, over DDS",
+        "weights": f"{info.weights_name} ({info.weights_id[:12]})",
+    }
 
 
 def localize_over_ros(
@@ -17,10 +90,10 @@ def localize_over_ros(
     map_path: Path,
     log_folder: Path,
     *,
-    weights: str | None = None,
-    progress: Callable[[int], None] | None = None,
+    weights: Path | str | None = None,
+    progress: Progress | None = None,
 ) -> list[QueryResult]:
-    """Play the sample's queries to the node and return what came back on /tf. `progress` gets the count done.
+    """Play the sample's queries to the node and return what came back on /tf.
 
     InputError with the last log lines if one of the processes fails.
     """
@@ -31,8 +104,10 @@ def localize_over_ros(
         *("--numbers", ",".join(map(str, sample.query_numbers))),
         *("--rate", str(sample.rate), "--start", str(int(time.time()))),
     )
-    node = node_command(map_path, weights, {}, {})
-    return results(sample, *play(node, player, log_folder, len(sample.query_numbers), progress))
+    node, count = node_command(map_path, weights, {}, {}), len(sample.query_numbers)
+    tell = progress or (lambda what, done, total: None)
+    tell("waiting for the node", 0, None)
+    return results(sample, *play(node, player, log_folder, count, lambda done: tell("image", done, count)))
 
 
 def results(sample: Sample, played: Sequence[Row], heard: Sequence[Row]) -> list[QueryResult]:

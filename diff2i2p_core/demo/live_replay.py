@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,16 @@ import numpy as np
 from diff2i2p_core.demo.heard import MAP_FRAME, Row, answers, matrix_of
 from diff2i2p_core.demo.node_process import FRAME_TIMEOUT, PLAYED, module, node_command, play
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.evaluation.replay import Replay
+from diff2i2p_core.evaluation.localize_bag import Replay
+from diff2i2p_core.evaluation.replay_result import ReplayInput, ReplayResult
+from diff2i2p_core.evaluation.replay_settings import ReplaySettings
 from diff2i2p_core.evaluation.replay_truth import Truth
 from diff2i2p_core.evaluation.trajectory import QueryResult
 from diff2i2p_core.geometry.covariance import covariance_at
 from diff2i2p_core.geometry.se3 import translation_error
+from diff2i2p_core.mapping.map_file import load_map
 from diff2i2p_core.messages.bag_camera import BagCamera
-from diff2i2p_core.typing import Array
+from diff2i2p_core.typing import Array, Progress
 
 AFTER_LAST = 1.0
 """Seconds of the bag that are played after the last image, for odometry that comes later than it."""
@@ -26,27 +28,7 @@ COUNTS = ("images_received", "images_dropped", "image_faults", "camera_info_faul
 """Of the node's diagnostics, at the end."""
 
 
-@dataclass(frozen=True)
-class LiveSettings:
-    """How the node runs; frames as its parameters."""
-
-    map_path: Path
-    weights: str | None = None
-    device: str = "cpu"
-    odom: str | None = None
-    base: str | None = None
-    track: bool = True
-    rate: float = 1.0
-    """Seconds of the bag in a second."""
-
-
-def replay_live(
-    camera: BagCamera,
-    settings: LiveSettings,
-    log_folder: Path,
-    truth: Truth | None = None,
-    progress: Callable[[int], None] | None = None,
-) -> tuple[Replay, dict[str, Any]]:
+def replay_live(given: ReplayInput, log_folder: Path, progress: Progress | None = None) -> ReplayResult:
     """Play the bag to a node; the poses that came over DDS, and what else the node said.
 
     Latency is from publishing an image to hearing its pose, in time of the wall.
@@ -54,14 +36,19 @@ def replay_live(
     Raises:
         InputError: a process failed, with its last words; or the node takes no such messages.
     """
+    camera, settings, count = given.camera, given.settings, len(given.camera.stamps)
+    tell = progress or (lambda what, done, total: None)
     longest = max(camera.lead, *np.diff([camera.stamps[0], *camera.stamps]).tolist()) / 1e9
     patience = FRAME_TIMEOUT + (longest + AFTER_LAST) / settings.rate
-    node, player = _node(camera, settings), _player(camera, settings, log_folder / PLAYED)
-    rows = play(node, player, log_folder, len(camera.stamps), progress, patience)
-    return results_of(camera, settings, *rows, truth)
+    node, player = _node(given), _player(camera, settings, log_folder / PLAYED)
+    shown = lambda done: tell("localizing", done, count)  # noqa: E731
+    rows = play(node, player, log_folder, count, shown, patience)
+    replay, said = results_of(camera, settings, *rows, given.truth)
+    return ReplayResult.of(given, load_map(given.map_path), replay, said)
 
 
-def _node(camera: BagCamera, settings: LiveSettings) -> list[str]:
+def _node(given: ReplayInput) -> list[str]:
+    camera, settings = given.camera, given.settings
     compressed = camera.topic in camera.compressed
     if camera.depth_topic in camera.compressed:
         raise InputError(
@@ -72,8 +59,8 @@ def _node(camera: BagCamera, settings: LiveSettings) -> list[str]:
         "use_sim_time": True,
         "device": settings.device,
         "image_transport": "compressed" if compressed else "raw",
-        "odom_frame": settings.odom or "",
-        "base_frame": settings.base or "",
+        "odom_frame": settings.odom_frame or "",
+        "base_frame": settings.base_frame or "",
         "camera_frame": camera.frame,
         "image_is_rectified": camera.rectified,
         "use_prior": settings.track,
@@ -85,10 +72,10 @@ def _node(camera: BagCamera, settings: LiveSettings) -> list[str]:
     }
     if camera.depth_topic is not None:
         remappings["depth"] = camera.depth_topic
-    return node_command(settings.map_path, settings.weights, parameters, remappings)
+    return node_command(given.map_path, settings.weights, parameters, remappings)
 
 
-def _player(camera: BagCamera, settings: LiveSettings, log: Path) -> list[str]:
+def _player(camera: BagCamera, settings: ReplaySettings, log: Path) -> list[str]:
     depth = ["--depth", camera.depth_topic] if camera.depth_topic else []
     return module(
         "bag_player",
@@ -101,14 +88,14 @@ def _player(camera: BagCamera, settings: LiveSettings, log: Path) -> list[str]:
             "--after-last",
             str(AFTER_LAST),
             "--leave-out",
-            settings.odom or settings.base or camera.frame,
+            settings.odom_frame or settings.base_frame or camera.frame,
         ),
     )
 
 
 def results_of(
     camera: BagCamera,
-    settings: LiveSettings,
+    settings: ReplaySettings,
     played: Sequence[Row],
     heard: Sequence[Row],
     truth: Truth | None,
@@ -121,7 +108,7 @@ def results_of(
         if stamp in published and stamp in answer_of:
             true = None if truth is None else truth.at(stamp)
             answer = answer_of[stamp]
-            pose = _of_camera(answer.pose, _from_camera(camera, settings.base, stamp))
+            pose = _of_camera(answer.pose, _from_camera(camera, settings.base_frame, stamp))
             results.append(answer.result(number, stamp, published[stamp], true, *pose))
     last: dict[str, str] = next(
         (row["values"] for row in reversed(heard) if row["kind"] == "diagnostics"), {}
@@ -145,12 +132,12 @@ def _of_camera(pose: Row | None, base_from_camera: Array | None) -> tuple[Array 
 
 def _transforms(
     camera: BagCamera,
-    settings: LiveSettings,
+    settings: ReplaySettings,
     results: Sequence[QueryResult],
     heard: Sequence[Row],
 ) -> tuple[int, float | None]:
     """How many transforms came on /tf, and how far the camera they say is from that of `pose`, at most."""
-    child = settings.odom or settings.base or camera.frame
+    child = settings.odom_frame or settings.base_frame or camera.frame
     pose_of = {camera.stamps[r.number]: r.map_from_camera for r in results}
     count = 0
     apart: dict[int, float] = {}

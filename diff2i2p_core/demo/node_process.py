@@ -67,12 +67,12 @@ def module(name: str, *arguments: str) -> list[str]:
 
 
 def node_command(
-    map_path: Path, weights: str | None, parameters: dict[str, Any], remappings: dict[str, str]
+    map_path: Path, weights: Path | str | None, parameters: dict[str, Any], remappings: dict[str, str]
 ) -> list[str]:
     """The node with a map file; `parameters` and `remappings` are those beside it."""
     values: dict[str, Any] = {"map": str(map_path.resolve()), "map_frame": MAP_FRAME, **parameters}
     if weights is not None:
-        values["weights"] = str(Path(weights).resolve()) if Path(weights).exists() else weights
+        values["weights"] = str(Path(weights).resolve()) if Path(weights).exists() else str(weights)
     return [
         *module("localization_node"),
         "--ros-args",

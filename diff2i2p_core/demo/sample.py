@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.evaluation.localization import evenly
+from diff2i2p_core.evaluation.localize_frames import evenly
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.io.rgbd_folder import PosedFrames
 from diff2i2p_core.rooms.room import camera_path, make_room, write_frames

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from diff2i2p_core.engine.experiment import ALTERNATIVES, TrainConfig, merge
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.losses.kinds import check_kinds
 from diff2i2p_core.models.config import ModelConfig
 from diff2i2p_core.models.image_kinds import image_kind
 
@@ -33,6 +34,7 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> TrainConfig:
         raise InputError(f"{path}: {_explain(error, TrainConfig)}") from None
     try:
         image_kind(config.model.build().image)
+        check_kinds(config.losses)
     except ValidationError as error:
         raise InputError(f"{path}: {_explain(error, ModelConfig, 'model.replace.')}") from None
     except InputError as error:

@@ -8,7 +8,8 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from diff2i2p_core.losses.settings import LossSettings
-from diff2i2p_core.models.config import ModelConfig, PointFeatures, lite_config, released_config
+from diff2i2p_core.models.config import ModelConfig, PointFeatures, lite_config
+from diff2i2p_core.models.released import released_config
 from diff2i2p_core.pairs.benchmark_pairs import BenchmarkSettings
 from diff2i2p_core.pairs.scene_pairs import PairSettings
 from diff2i2p_core.settings import Section

@@ -1,15 +1,78 @@
-"""Writing files so that a crash never leaves half a file under the final name; checksums."""
+"""Writing files: checks before the work, no half file under the final name after a crash; checksums."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
 import os
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from diff2i2p_core.errors import InputError
+
+
+def check_output(path: Path | str, inputs: Iterable[Path | str | None] = ()) -> None:
+    """Check, before any work, that a file can be written to `path`.
+
+    Raises:
+        InputError: it is one of `inputs`, also by another spelling or a link; it is no regular file; or it
+            cannot be written there.
+    """
+    path = Path(path)
+    with _cannot_be_written(path):
+        _refuse_inputs(path, inputs)
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder; give a file")
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: is no regular file; give another one")
+        if path.exists() and not os.access(path, os.W_OK):
+            raise InputError(f"{path}: is write-protected; choose another file")
+        _try_writing_in(path.parent)
+
+
+def check_output_folder(
+    folder: Path | str, inputs: Iterable[Path | str | None] = (), files: Iterable[str] = ()
+) -> None:
+    """The same check for a folder and the `files` that will be written in it."""
+    folder, inputs = Path(folder), list(inputs)
+    with _cannot_be_written(folder):
+        _refuse_inputs(folder, inputs)
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder}: is a file; give a folder")
+        _try_writing_in(folder)
+    for name in files:
+        check_output(folder / name, inputs)
+
+
+def _refuse_inputs(path: Path, inputs: Iterable[Path | str | None]) -> None:
+    for given in inputs:
+        if given is not None and _are_same(path, Path(given)):
+            words = "" if str(given) == str(path) else f", {given}"
+            raise InputError(f"{path}: is an input{words}; choose another output")
+
+
+def _are_same(one: Path, other: Path) -> bool:
+    if os.path.realpath(one) == os.path.realpath(other):
+        return True
+    return one.exists() and other.exists() and one.samefile(other)
+
+
+def _try_writing_in(folder: Path) -> None:
+    """OSError where no file can be made in `folder`, or in the nearest folder above it that exists."""
+    while not (folder.exists() or folder.is_symlink()):
+        folder = folder.parent
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+@contextmanager
+def _cannot_be_written(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another output") from None
 
 
 @contextmanager

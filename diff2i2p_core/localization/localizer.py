@@ -21,19 +21,18 @@ from diff2i2p_core.localization.rendered_views import RenderedViews
 from diff2i2p_core.localization.result import Localization
 from diff2i2p_core.localization.settings import LocalizerSettings
 from diff2i2p_core.localization.verify import verify
-from diff2i2p_core.mapping.build import (
-    MapSource,
-    map_in_memory,
-    map_info,
-    map_of_one_cloud,
-    model_for_map,
-    read_source,
-)
+from diff2i2p_core.mapping.build import map_of_one_cloud, model_for_map
+from diff2i2p_core.mapping.features import Features
+from diff2i2p_core.mapping.join import join_maps
 from diff2i2p_core.mapping.map_file import MapInfo, PointMap, load_map
-from diff2i2p_core.mapping.matchers import Matcher, features_for
+from diff2i2p_core.mapping.matchers import Matcher
+from diff2i2p_core.mapping.source import MapSource, read_frames
 from diff2i2p_core.typing import Array, Image, Progress
 from diff2i2p_core.weights.checkpoint import installed_weights, load_model, resolve_weights, weights_id
 from diff2i2p_core.weights.xfeat import load_xfeat
+
+BESIDE = 10.0
+"""Metres between maps that are put beside each other."""
 
 
 class Localizer:
@@ -63,18 +62,17 @@ class Localizer:
         """From a map file. Without `weights`, the network is given the installed ones that the map was made
         with. `matcher` chooses among what the map has features for; `auto` is all of it."""
         point_map = load_map(map_path)
-        proposers: list[Proposer] = []
-        if point_map.rendered is not None and matcher != "network":
-            proposers.append(RenderedViews(load_xfeat().to(device), point_map.rendered))
-        if len(point_map.submaps) and matcher != "views":
-            path = _weights_of(point_map.info, weights, str(map_path))
-            proposers.append(Diff2I2PNetwork(load_model(path, device), point_map))
-        if not proposers:
+        kinds = [kind for kind in point_map.kinds if matcher in ("auto", kind)]
+        if not kinds:
             raise InputError(
                 f"{map_path}: has no features for the matcher '{matcher}', only for "
-                f"{' and '.join(point_map.matchers)}; use that, or build the map again"
+                f"{' and '.join(point_map.kinds)}; use that, or build the map again"
             )
-        return cls(point_map, proposers, settings)
+        network = None
+        if "network" in kinds:
+            network = load_model(_weights_of(point_map.info, weights, str(map_path)), device)
+        xfeat = load_xfeat().to(device) if "views" in kinds else None
+        return cls(point_map, proposers_of(point_map, Features(xfeat, network)), settings)
 
     @classmethod
     def from_cloud(
@@ -94,8 +92,10 @@ class Localizer:
         space of a map whose `up` axis is one of x, y, z, -x, -y, -z.
         """
         cloud = usable(cloud, "the map cloud")
+        features = Features.load(matcher, weights, device, colored=cloud.colors is not None)
         source = MapSource.unseen(cloud, up) if views is None else MapSource(cloud, views, views)
-        return cls._of(source, weights, matcher, device, "the map cloud", settings)
+        point_map = features.of(source, "the map cloud")
+        return cls(point_map, proposers_of(point_map, features), settings)
 
     @classmethod
     def from_frames(
@@ -105,37 +105,26 @@ class Localizer:
         weights: str | Path | None = None,
         *,
         matcher: Matcher = "auto",
+        beside: Sequence[Path | str] = (),
         device: str = "cpu",
         settings: LocalizerSettings | None = None,
         progress: Progress | None = None,
     ) -> Localizer:
-        """Build the map of a posed RGB-D folder in memory, of all frames or those of the given `numbers`."""
-        source = read_source(folder, numbers=None if numbers is None else list(numbers), progress=progress)
-        return cls._of(source, weights, matcher, device, str(folder), settings, progress)
+        """Build the map of a posed RGB-D folder's frames `numbers` (default: all) in memory.
 
-    @classmethod
-    def _of(
-        cls,
-        source: MapSource,
-        weights: str | Path | None,
-        matcher: Matcher,
-        device: str,
-        name: str,
-        settings: LocalizerSettings | None,
-        progress: Progress | None = None,
-    ) -> Localizer:
-        kinds = features_for(matcher, source.cloud, name)
-        xfeat = load_xfeat().to(device) if "views" in kinds else None
-        colored = source.cloud.colors is not None
-        model = load_model(resolve_weights(weights, colored=colored), device) if "network" in kinds else None
-        info = map_info(resolve_weights(weights, colored=colored), name)
-        point_map = map_in_memory(source, info, model, xfeat, progress)
-        proposers: list[Proposer] = []
-        if point_map.rendered is not None and xfeat is not None:
-            proposers.append(RenderedViews(xfeat, point_map.rendered))
-        if model is not None and len(point_map.submaps):
-            proposers.append(Diff2I2PNetwork(model, point_map))
-        return cls(point_map, proposers, settings)
+        All frames of the folders `beside` make maps that are put next to it, 10 m apart along x: places to
+        find the right one among.
+        """
+
+        def built(place: Path | str, numbers: Sequence[int] | None = None) -> PointMap:
+            return features.of(read_frames(place, numbers, progress), str(place), progress)
+
+        features = Features.load(matcher, weights, device, colored=True)
+        point_map = built(folder, numbers)
+        if beside:
+            others = {f"{place}, beside it": built(place) for place in beside}
+            point_map = join_maps({str(folder): point_map, **others}, apart=BESIDE)
+        return cls(point_map, proposers_of(point_map, features), settings)
 
     @classmethod
     def for_single_cloud(
@@ -186,6 +175,16 @@ class Localizer:
         image = noise.integers(0, 256, (480, 640, 3), np.uint8)
         depth = noise.uniform(1, 3, (480, 640)).astype(np.float32)
         self.localize(image, Camera(640, 480, 550, 550, 320, 240), depth=depth)
+
+
+def proposers_of(point_map: PointMap, features: Features) -> list[Proposer]:
+    """Those that the map has features for and whose networks are given, the first to be asked first."""
+    proposers: list[Proposer] = []
+    if point_map.rendered is not None and features.xfeat is not None:
+        proposers.append(RenderedViews(features.xfeat, point_map.rendered))
+    if len(point_map.submaps) and features.network is not None:
+        proposers.append(Diff2I2PNetwork(features.network, point_map))
+    return proposers
 
 
 def _weights_of(info: MapInfo, weights: str | Path | None, map_name: str) -> Path:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -19,44 +17,31 @@ POSITIVE_OVERLAP = 0.3
 NEGATIVE_OVERLAP = 0.2
 
 
-def coarse_loss(
-    image_nodes: Tensor, point_nodes: Tensor, used: Tensor, overlaps: NodeOverlaps, settings: CoarseSettings
-) -> Tensor:
-    """The configured loss of L2-normalised nodes (M, D), (S, D) on the entries `used` (M, S)."""
-    if settings.kind == "circle":
-        return coarse_circle_loss(image_nodes, point_nodes, used, overlaps, settings.negatives)
-    return coarse_contrastive_loss(image_nodes, point_nodes, used, overlaps, settings.temperature)
-
-
 def coarse_circle_loss(
-    image_nodes: Tensor,
-    point_nodes: Tensor,
-    used: Tensor,
-    overlaps: NodeOverlaps,
-    negatives: Literal["larger", "smaller"] = "larger",
+    image_nodes: Tensor, point_nodes: Tensor, used: Tensor, overlaps: NodeOverlaps, settings: CoarseSettings
 ) -> Tensor:
     """Circle loss of L2-normalised nodes (M, D), (S, D) on the entries `used` (M, S) (METHOD 3, 8.10).
 
     Positive above 0.3 of the smaller of both overlaps, weighted by its root; negative below 0.2 of the
     larger one (or the smaller one, too).
     """
-    smaller, larger = _dense(overlaps, image_nodes, point_nodes)
+    smaller, larger = dense_overlaps(overlaps, image_nodes, point_nodes)
     positives = (smaller > POSITIVE_OVERLAP) & used
-    apart = ((smaller if negatives == "smaller" else larger) < NEGATIVE_OVERLAP) & used
+    apart = ((smaller if settings.negatives == "smaller" else larger) < NEGATIVE_OVERLAP) & used
     return circle_loss(feature_distance(image_nodes, point_nodes), positives, apart, SCALE, smaller.sqrt())
 
 
 def coarse_contrastive_loss(
-    image_nodes: Tensor, point_nodes: Tensor, used: Tensor, overlaps: NodeOverlaps, temperature: float
+    image_nodes: Tensor, point_nodes: Tensor, used: Tensor, overlaps: NodeOverlaps, settings: CoarseSettings
 ) -> Tensor:
     """Cross-entropy of each node's similarities to the other modality, with its overlaps as the target.
 
     The circle loss starts on a plateau (all distances equal) that takes thousands of steps to leave; this
     one does not. Nodes without a positive overlap (above 0.3 of the smaller one) take no part.
     """
-    smaller, _ = _dense(overlaps, image_nodes, point_nodes)
+    smaller, _ = dense_overlaps(overlaps, image_nodes, point_nodes)
     smaller = smaller * used
-    logits = (image_nodes @ point_nodes.t() / temperature).masked_fill(~used, -1e4)
+    logits = (image_nodes @ point_nodes.t() / settings.temperature).masked_fill(~used, -1e4)
     losses = []
     for similarity, overlap in ((logits, smaller), (logits.t(), smaller.t())):
         rows = overlap.amax(1) > POSITIVE_OVERLAP
@@ -66,7 +51,7 @@ def coarse_contrastive_loss(
     return torch.stack(losses).mean() if losses else logits.sum() * 0
 
 
-def _dense(overlaps: NodeOverlaps, image_nodes: Tensor, point_nodes: Tensor) -> tuple[Tensor, Tensor]:
+def dense_overlaps(overlaps: NodeOverlaps, image_nodes: Tensor, point_nodes: Tensor) -> tuple[Tensor, Tensor]:
     """(M, S) the smaller and the larger of both overlaps."""
     rows = torch.as_tensor(overlaps.image_nodes, device=image_nodes.device)
     columns = torch.as_tensor(overlaps.point_nodes, device=image_nodes.device)

@@ -6,26 +6,22 @@ ControlNet's condition c, and let the prediction's error reach the depth through
     L = 1/2 w(t) |m (eps_hat(x_t, t, text, c) - eps)|^2,
     dL/dd = w(t) (d eps_hat/d c  d c/d d)^T m (eps_hat - eps).
 
-The networks are constant, so no surrogate is needed: this is L's plain derivative. `released` follows the
-released code, whose gradient is the noise residual itself, summed over the latent channels and written onto
-the depth map as if the map were a latent (no network's derivative takes part), with its prompts swapped.
+The networks are constant, so no surrogate is needed: this is L's plain derivative. `released` is the released
+code's rule (`released.released_csd`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from diff2i2p_core.errors import InputError
+from diff2i2p_core.losses import released
+from diff2i2p_core.losses.csd_step import NEGATIVE_PROMPT, POSITIVE_PROMPT, CsdStep, resized
 from diff2i2p_core.losses.diffusion_prior import DiffusionPrior
-
-MODES = ("control", "released")
-POSITIVE_PROMPT = "best quality, a photo of a room,furniture, household items"
-NEGATIVE_PROMPT = "low-resolusion, bad anatomy, bad hands, cropped, worst quality"  # spelt as released
-GUIDANCE = {"control": 1.0, "released": 4.0}
+from diff2i2p_core.settings import look_up
 
 
 def csd_loss(
@@ -49,8 +45,7 @@ def csd_loss(
     `guidance` 1 means none. `timestep` (B,), in the inclusive range, and `noise` like `latents` are drawn
     unless given. A sum over latents as in the released code, whose weight for it is 0.001.
     """
-    if mode not in MODES:
-        raise InputError(f"CSD mode '{mode}' is unknown; use one of {', '.join(MODES)}")
+    chosen = look_up(MODES, mode, "CSD mode")
     latents = latents.to(depth.dtype)
     drawn_on = generator.device if generator is not None else latents.device
     if timestep is None:
@@ -59,7 +54,7 @@ def csd_loss(
     if noise is None:
         noise = torch.randn(latents.shape, generator=generator, device=drawn_on)
     timestep, noise = timestep.to(latents.device), noise.to(latents)
-    step = _Step(
+    step = CsdStep(
         latents,
         noise,
         prior.noised(latents, noise, timestep),
@@ -68,29 +63,13 @@ def csd_loss(
         resized(truth_depth, tuple(latents.shape[-2:])) > 0,
         prior.text(prompts[0]),
         prior.text(prompts[1]),
-        GUIDANCE[mode] if guidance is None else guidance,
+        chosen.guidance if guidance is None else guidance,
     )
-    if mode == "released":
-        return _released(prior, depth, step)
-    return _control(prior, control_image(depth, truth_depth, prior.image_size), step)
+    return chosen.loss(prior, depth, truth_depth, step)
 
 
-class _Step(NamedTuple):
-    """What was drawn and prepared for one evaluation of the loss."""
-
-    latents: Tensor
-    noise: Tensor
-    noisy: Tensor
-    timestep: Tensor
-    weight: Tensor
-    """w(t) = 1 - alpha_cumprod(t), (B, 1, 1, 1)."""
-    mask: Tensor
-    positive: Tensor
-    negative: Tensor
-    guidance: float
-
-
-def _control(prior: DiffusionPrior, control: Tensor, step: _Step) -> Tensor:
+def control_csd(prior: DiffusionPrior, depth: Tensor, truth_depth: Tensor, step: CsdStep) -> Tensor:
+    control = control_image(depth, truth_depth, prior.image_size)
     residuals = prior.control_residuals(step.noisy, step.timestep, step.positive, control)
     predicted = prior.predicted_noise(step.noisy, step.timestep, step.positive, residuals)
     if step.guidance != 1:
@@ -100,22 +79,19 @@ def _control(prior: DiffusionPrior, control: Tensor, step: _Step) -> Tensor:
     return 0.5 * (step.weight * step.mask * (predicted - step.noise).square()).sum() / len(control)
 
 
-def _released(prior: DiffusionPrior, depth: Tensor, step: _Step) -> Tensor:
-    scaled = depth / (depth.amax((1, 2), keepdim=True) + 1e-8)
-    square = resized(scaled, (prior.image_size, prior.image_size))
-    with torch.no_grad():
-        control = square.expand(-1, 3, -1, -1)
-        residuals = prior.control_residuals(
-            step.latents, step.timestep, step.negative, control, guess_mode=True
-        )
-        uncontrolled = prior.predicted_noise(step.noisy, step.timestep, step.positive)
-        controlled = prior.predicted_noise(step.noisy, step.timestep, step.negative, residuals)
-        predicted = uncontrolled + step.guidance * (controlled - uncontrolled)
-        gradient = torch.nan_to_num(step.weight * (predicted - step.noise) * step.mask)
-    small = F.interpolate(square, gradient.shape[-2:], mode="bilinear", align_corners=False).expand_as(
-        gradient
-    )
-    return 0.5 * (small - (small - gradient).detach()).square().sum() / len(depth)
+class Mode(NamedTuple):
+    """How the diffusion model's score becomes a loss."""
+
+    loss: Callable[[DiffusionPrior, Tensor, Tensor, CsdStep], Tensor]
+    """Of depths (B, H, W), those of the true poses (B, H', W'), and what was drawn."""
+    guidance: float
+    """Where the settings say nothing."""
+
+
+MODES = {
+    "control": Mode(control_csd, 1.0),
+    "released": Mode(released.released_csd, released.GUIDANCE),
+}
 
 
 def control_image(depth: Tensor, truth_depth: Tensor, size: int) -> Tensor:
@@ -136,8 +112,3 @@ def control_image(depth: Tensor, truth_depth: Tensor, size: int) -> Tensor:
     brightness = (1 / torch.where(filled, depth, 1) - far) / (near - far)
     brightness = torch.where(filled, brightness.clamp(0, 1), 0)
     return resized(brightness, (size, size)).expand(-1, 3, -1, -1)
-
-
-def resized(images: Tensor, size: tuple[int, ...]) -> Tensor:
-    """(B, H, W) to (B, 1, *size): bilinear with antialiasing, as torchvision's resize."""
-    return F.interpolate(images[:, None], size, mode="bilinear", align_corners=False, antialias=True)

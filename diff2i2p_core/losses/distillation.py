@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,14 +12,13 @@ from torch import Tensor
 from diff2i2p_core.losses.csd import csd_loss
 from diff2i2p_core.losses.diffusion_prior import DiffusionPrior, find_models
 from diff2i2p_core.losses.pose import EstimatedPoses
+from diff2i2p_core.losses.released import released_depth
 from diff2i2p_core.losses.settings import CsdSettings
 from diff2i2p_core.models.features import Correspondences, SubmapFeatures
 from diff2i2p_core.ops.render import RenderedDepth, render_depth
 from diff2i2p_core.pairs.pair import Pair
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
-RELEASED_BLUR = (0.1, 2.0)
-"""The released densification draws its blur from this range in each call (METHOD D10)."""
 
 
 class RenderedPair(NamedTuple):
@@ -107,25 +106,42 @@ def render_pair(
     points = submap.points.detach()
     if settings.deformed_points:
         points = matches.deformed(points)
-    released = settings.mode == "released"
     intrinsics = torch.from_numpy(pair.camera.matrix).to(points)
     truth = torch.from_numpy(pair.camera_from_cloud)
 
     def seen_from(pose: Tensor) -> RenderedDepth:
-        low, high = RELEASED_BLUR
-        blur = low + (high - low) * torch.rand((), generator=generator).item() if released else 1.0
-        return render_depth(
-            points[None],
-            pose[None].to(points),
-            intrinsics[None],
-            (pair.camera.height, pair.camera.width),
-            scale=settings.render_scale,
-            gamma=settings.render_gamma,
-            released=released,
-            blur_sigma=blur,
-        )
+        size = (pair.camera.height, pair.camera.width)
+        render = RENDERERS[settings.mode]
+        return render(points[None], pose[None].to(points), intrinsics[None], size, settings, generator)
 
     return RenderedPair(seen_from(camera_from_cloud), seen_from(truth))
+
+
+def soft_depth(
+    points: Tensor,
+    camera_from_cloud: Tensor,
+    intrinsics: Tensor,
+    size: tuple[int, int],
+    settings: CsdSettings,
+    generator: torch.Generator | None,
+) -> RenderedDepth:
+    """`render_depth` as configured. Nothing in it is drawn."""
+    del generator
+    return render_depth(
+        points,
+        camera_from_cloud,
+        intrinsics,
+        size,
+        scale=settings.render_scale,
+        gamma=settings.render_gamma,
+    )
+
+
+Renderer = Callable[
+    [Tensor, Tensor, Tensor, tuple[int, int], CsdSettings, "torch.Generator | None"], RenderedDepth
+]
+RENDERERS: dict[str, Renderer] = {"control": soft_depth, "released": released_depth}
+"""By mode of CSD."""
 
 
 def _seed(seed: int, index: int) -> int:

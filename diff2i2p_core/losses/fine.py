@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,45 +18,80 @@ from diff2i2p_core.pairs.targets import positive_pixels, positive_radius
 SCALE = 24.0
 
 
-def fine_loss(
+@dataclass(frozen=True)
+class DrawnPairs:
+    """C true correspondences that were drawn from a pair, and what a loss compares them with."""
+
+    image: ImageFeatures
+    submap: SubmapFeatures
+    pixels: Tensor
+    """(C,) rows of fine pixels, and `points` (C,) of the submap's points."""
+    points: Tensor
+    places: Tensor
+    """(N, 3) the submap's points, where distances are measured from."""
+    truth: Tensor
+    """(C, 3) the pixels' true points in the submap frame."""
+    projected: Tensor
+    """(C, 2) the points' true pixels."""
+    config: ModelConfig
+
+    @property
+    def pixel_features(self) -> Tensor:
+        """(C, D) L2-normalised, and `point_features` (C, D)."""
+        return self.image.fine.index_select(0, self.pixels)
+
+    @property
+    def point_features(self) -> Tensor:
+        return self.submap.fine.index_select(0, self.points)
+
+
+def drawn_pairs(
     image: ImageFeatures,
     submap: SubmapFeatures,
     places: Tensor,
     pair: Pair,
     drawn: tuple[Tensor, Tensor],
     config: ModelConfig,
-    settings: FineSettings,
-) -> Tensor:
-    """The configured loss at the true correspondences `drawn`, zero without any.
+) -> DrawnPairs:
+    """`drawn` are rows (C,) of fine pixels and of points, on the CPU as the truth is."""
+    pixels, points = drawn
+    truth = true_points(pair.targets, pair.camera_from_cloud, pixels.numpy())
+    return DrawnPairs(
+        image=image,
+        submap=submap,
+        pixels=pixels.to(places.device),
+        points=points.to(places.device),
+        places=places,
+        truth=torch.from_numpy(truth).to(places),
+        projected=torch.from_numpy(pair.targets.point_pixels[points.numpy()]).to(places),
+        config=config,
+    )
 
-    Args:
-        places: (N, 3) the submap's points where distances are measured from.
-        drawn: rows (C,) of fine pixels and of points, on the CPU as the truth is.
-    """
-    if not len(drawn[0]):
-        return (image.fine.sum() + submap.fine.sum()) * 0
-    targets, voxel = pair.targets, config.points.voxel
-    truth = torch.from_numpy(true_points(targets, pair.camera_from_cloud, drawn[0].numpy())).to(places)
-    projected = torch.from_numpy(targets.point_pixels[drawn[1].numpy()]).to(places)
-    pixels, points = (rows.to(places.device) for rows in drawn)
-    pixel_features = image.fine.index_select(0, pixels)
-    point_features = submap.fine.index_select(0, points)
-    if settings.kind == "circle":
-        radius, radius_px = positive_radius(config), positive_pixels(config)
-        return fine_circle_loss(
-            pixel_features,
-            point_features,
-            torch.cdist(truth, places[points]),
-            torch.cdist(image.pixels[pixels], projected),
-            positive=(radius, radius_px),
-            negative=(4 * voxel, 1.5 * radius_px),
-        )
-    to_points = torch.cdist(truth, places).square()
-    to_pixels = torch.cdist(projected, image.pixels).square()
+
+def drawn_circle_loss(drawn: DrawnPairs, settings: FineSettings) -> Tensor:
+    """Circle loss among the drawn correspondences (METHOD 3)."""
+    radius, radius_px = positive_radius(drawn.config), positive_pixels(drawn.config)
+    return fine_circle_loss(
+        drawn.pixel_features,
+        drawn.point_features,
+        torch.cdist(drawn.truth, drawn.places[drawn.points]),
+        torch.cdist(drawn.image.pixels[drawn.pixels], drawn.projected),
+        positive=(radius, radius_px),
+        negative=(4 * drawn.config.points.voxel, 1.5 * radius_px),
+    )
+
+
+def drawn_contrastive_loss(drawn: DrawnPairs, settings: FineSettings) -> Tensor:
+    """The drawn pixels against all points, and the drawn points against all pixels."""
+    image, submap, config = drawn.image, drawn.submap, drawn.config
+    to_points = torch.cdist(drawn.truth, drawn.places).square()
+    to_pixels = torch.cdist(drawn.projected, image.pixels).square()
     to_pixels = to_pixels.masked_fill(~image.fine_valid, torch.inf)
-    forward = soft_contrastive_loss(pixel_features, submap.fine, to_points, 0.5 * voxel, settings.temperature)
+    forward = soft_contrastive_loss(
+        drawn.pixel_features, submap.fine, to_points, 0.5 * config.points.voxel, settings.temperature
+    )
     backward = soft_contrastive_loss(
-        point_features, image.fine, to_pixels, 0.7 * config.image.fine_stride, settings.temperature
+        drawn.point_features, image.fine, to_pixels, 0.7 * config.image.fine_stride, settings.temperature
     )
     return 0.5 * (forward + backward)
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from diff2i2p_core.losses.csd import NEGATIVE_PROMPT, POSITIVE_PROMPT
+from diff2i2p_core.losses.csd_step import NEGATIVE_PROMPT, POSITIVE_PROMPT
 from diff2i2p_core.losses.diffusion_prior import DEFAULT_BASE, DEFAULT_CONTROLNET
 from diff2i2p_core.settings import Section
 
@@ -15,7 +15,8 @@ class CoarseSettings(Section):
     """Node features against the overlaps of nodes (2D3D-MATR)."""
 
     weight: float = Field(default=1.0, ge=0)
-    kind: Literal["circle", "contrastive"] = "circle"
+    kind: str = "circle"
+    """A name in `kinds.COARSE_LOSSES`."""
     multi_scale: float = Field(default=0.5, ge=0)
     """Weight, within the coarse loss, of the same loss on the nodes before fusion."""
     temperature: float = Field(default=0.1, gt=0)
@@ -30,7 +31,8 @@ class FineSettings(Section):
     """Pixel and point features at true correspondences."""
 
     weight: float = Field(default=1.0, ge=0)
-    kind: Literal["circle", "contrastive"] = "circle"
+    kind: str = "circle"
+    """A name in `kinds.FINE_LOSSES`."""
     samples: int = Field(default=256, gt=0)
     temperature: float = Field(default=0.05, gt=0)
     """Of the contrastive loss."""

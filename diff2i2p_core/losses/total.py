@@ -6,8 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diff2i2p_core.losses.coarse import coarse_loss
-from diff2i2p_core.losses.fine import fine_loss
+from diff2i2p_core.losses.kinds import coarse_loss, fine_loss
 from diff2i2p_core.losses.settings import CoarseSettings, LossSettings
 from diff2i2p_core.losses.tuning import tuning_loss
 from diff2i2p_core.models.diff2i2p import Diff2I2P

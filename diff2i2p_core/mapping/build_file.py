@@ -12,21 +12,15 @@ import numpy as np
 import torch
 
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.io.files import full_disk_explained, write_text
+from diff2i2p_core.io.files import check_output, full_disk_explained, write_text
 from diff2i2p_core.mapping.blocks import BlockCloud, open_arrays, save_arrays
-from diff2i2p_core.mapping.build import (
-    RENDER_SPACING,
-    MapSource,
-    map_info,
-    read_source,
-    sees_nothing,
-    thinned,
-)
+from diff2i2p_core.mapping.build import map_info, sees_nothing, thinned
 from diff2i2p_core.mapping.map_file import MapInfo, PointMap, block_of, load_map, read_tensors, save_map
-from diff2i2p_core.mapping.matchers import Matcher, features_for
+from diff2i2p_core.mapping.matchers import Matcher, kinds_for
 from diff2i2p_core.mapping.packed import Block, PackedSubmaps
 from diff2i2p_core.mapping.packed_views import PackedViews, RenderSettings
 from diff2i2p_core.mapping.parts import Encoding, encode_parts, submap_encoder, view_encoder
+from diff2i2p_core.mapping.source import RENDER_SPACING, MapSource, read_source
 from diff2i2p_core.mapping.view_map import ViewMap
 from diff2i2p_core.mapping.workers import WorkerLost
 from diff2i2p_core.mapping.workplace import fingerprint, workplace
@@ -55,13 +49,16 @@ def build_map(
     `matcher` says what images are to be matched with: views rendered from a coloured cloud, submaps of the
     network with these `weights`, or, `auto`, all that the cloud allows. `jobs` worker processes compute the
     features (None: as many as pay; on a GPU this one alone). A build that was stopped goes on where it was;
-    `note` gets lines about that. Memory needed: the cloud's, and a few views a job.
+    `note` gets lines about that. Memory needed: the cloud's, and a few views a job. InputError, before any
+    work, if `out` is an input or cannot be written.
     """
     out = Path(out)
+    networks = [resolve_weights(weights, colored=colored) for colored in (True, False)]
+    check_output(out, [source, trajectory, *networks])
     inputs = {
         "source": fingerprint(Path(source)),
         "trajectory": fingerprint(Path(trajectory)) if trajectory else "",
-        "weights": "".join(weights_id(resolve_weights(weights, colored=kind)) for kind in (True, False)),
+        "weights": "".join(weights_id(path) for path in networks),
         "settings": repr((BUILD, up, matcher)),
     }
     with full_disk_explained(out), workplace(out, inputs, note) as folder:
@@ -96,7 +93,7 @@ def _save_plan(
     """
     unfinished = folder.with_suffix(".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    kinds = features_for(matcher, source.cloud, info.source, note)
+    kinds = kinds_for(matcher, source.cloud.colors is not None, note)
     for name in (*kinds, "shown"):
         (unfinished / name).mkdir(parents=True)
     sparse = thinned(source.cloud, info.settings)

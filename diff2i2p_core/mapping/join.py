@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.point_cloud import PointCloud
-from diff2i2p_core.mapping.map_file import MapInfo, PointMap
+from diff2i2p_core.io.files import check_output, full_disk_explained
+from diff2i2p_core.mapping.map_file import MapInfo, PointMap, load_map, save_map
 from diff2i2p_core.mapping.packed import PackedSubmaps, pack
 from diff2i2p_core.mapping.view_map import ViewMap
 from diff2i2p_core.typing import Array
+
+
+def join_map_files(paths: Sequence[Path | str], out: Path | str, apart: float | None = None) -> PointMap:
+    """Join map files to one at `out`; see `join_maps`.
+
+    Raises:
+        InputError: fewer than two maps, or one twice; maps of different weights; `out` is one of them, or
+            cannot be written.
+    """
+    if len({os.path.realpath(path) for path in paths}) < max(2, len(paths)):
+        raise InputError(f"{paths[0]}: nothing to join; give two maps or more, each once")
+    check_output(out, paths)
+    joined = join_maps({str(path): load_map(path) for path in paths}, apart)
+    with full_disk_explained(out):
+        save_map(joined, out)
+    return joined
 
 
 def join_maps(maps: Mapping[str, PointMap], apart: float | None = None) -> PointMap:

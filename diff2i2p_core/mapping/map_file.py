@@ -100,8 +100,8 @@ class PointMap:
         )
 
     @property
-    def matchers(self) -> list[str]:
-        """The proposers that it has features for."""
+    def kinds(self) -> list[str]:
+        """The matchers that it has features for, the first to be asked first."""
         return [*(["views"] if self.rendered else []), *(["network"] if len(self.submaps) else [])]
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Literal, get_args
 
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.weights.xfeat import xfeat_weights
 
 Matcher = Literal["auto", "views", "network"]
@@ -22,17 +21,16 @@ def checked_matcher(name: str) -> Matcher:
     raise InputError(f"matcher '{name}': unknown; use one of {', '.join(MATCHERS)}")
 
 
-def features_for(
-    matcher: Matcher, cloud: PointCloud, name: str, note: Callable[[str], None] = lambda line: None
-) -> list[str]:
-    """The kinds of features, "views" and "network", for a map of a cloud; `name` is what errors call it.
+def kinds_for(matcher: Matcher, colored: bool, note: Callable[[str], None] = lambda line: None) -> list[str]:
+    """The kinds of features, "views" and "network", for a map of a cloud with or without colours.
 
-    `note` gets a line where views would be possible but their weights cannot be had.
+    `note` gets a line where views would be possible but their weights cannot be had. InputError where the
+    matcher cannot be used.
     """
-    if matcher == "network" or (matcher == "auto" and cloud.colors is None):
+    if matcher == "network" or (matcher == "auto" and not colored):
         return ["network"]
-    if cloud.colors is None:
-        raise InputError(f"{name}: views are rendered in colour, and it has none; use the network")
+    if not colored:
+        raise InputError("matcher 'views': the cloud has no colours to render views in; use 'network'")
     if matcher == "views":
         xfeat_weights()
         return ["views"]

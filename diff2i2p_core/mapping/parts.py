@@ -32,7 +32,7 @@ PARTS_WORTH_A_PROCESS = 8
 """A process takes some seconds to start."""
 
 Encode = Callable[[Array, range], dict[str, StreamedTensor]]
-"""From poses (n, 4, 4) and their numbers to the tensors of a part. Its "kept" are the numbers of the views that
+"""From poses (n, 4, 4) and their numbers to the tensors of a part. Its "kept" are the numbers of those that
 see enough."""
 
 

@@ -8,8 +8,6 @@ from diff2i2p_core.settings import Section
 
 Mode = Literal["mono", "rgbd"]
 PointFeatures = Literal["geometry", "rgb", "intensity"]
-ReleasedDataset = Literal["7scenes", "rgbd_scenes_v2"]
-"""The benchmarks that checkpoints were published for."""
 
 
 class ImageConfig(Section):
@@ -100,15 +98,6 @@ class ModelConfig(Section):
         """In `rgbd` mode the cloud's coordinates, else ones; then colour or intensity."""
         geometry = 3 if self.mode == "rgbd" else 1
         return geometry + {"geometry": 0, "rgb": 3, "intensity": 1}[self.point_features]
-
-
-def released_config(dataset: ReleasedDataset = "7scenes") -> ModelConfig:
-    """The configuration of the published checkpoints: query depth and the released normalisation."""
-    points = PointConfig(normalization="positive_sum")
-    matching = MatchingConfig()
-    if dataset == "rgbd_scenes_v2":
-        matching = MatchingConfig(coarse_top_k=5, coarse_distance=0.85, fine_top_k=2)
-    return ModelConfig(name=f"released-{dataset}", mode="rgbd", points=points, matching=matching)
 
 
 def lite_config(point_features: PointFeatures = "rgb", mode: Mode = "mono") -> ModelConfig:

@@ -37,7 +37,8 @@ def input_image(image: NDArray[np.uint8], camera: Camera, config: ModelConfig) -
 
 def image_tensor(image: NDArray[np.uint8], camera: Camera, config: ModelConfig) -> Tensor:
     """(H, W, 3) uint8 RGB of `camera` to (1, C, H', W'), resampled and normalised for the image branch."""
-    small = np.ascontiguousarray(input_image(image, camera, config))
+    # torch wants memory that it may write to; images that other libraries decode often are read-only
+    small = np.require(input_image(image, camera, config), requirements=["C", "W"])
     colors = torch.from_numpy(small).permute(2, 0, 1).float() / 255
     return image_kind(config.image).normalise(colors, config.image).unsqueeze(0)
 

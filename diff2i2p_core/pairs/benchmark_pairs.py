@@ -15,7 +15,8 @@ from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.voxels import voxel_means
 from diff2i2p_core.io.rgbd_folder import read_depth, read_image, read_matrix
 from diff2i2p_core.models.config import ModelConfig
-from diff2i2p_core.pairs.augmentation import move_cloud
+from diff2i2p_core.pairs import released
+from diff2i2p_core.pairs.augmentation import Motion, move_cloud, random_motion
 from diff2i2p_core.pairs.metadata import Entry, Layout, check_files, read_metadata
 from diff2i2p_core.pairs.pair import Pair, make_pair
 from diff2i2p_core.settings import Section
@@ -24,6 +25,8 @@ SPACING = 0.025
 """Metres: voxel of the benchmarks' clouds."""
 _MIN_OVERLAP: dict[Layout, float] = {"7scenes": 0.5, "rgbd_scenes_v2": 0.0}
 _TEST_POINTS: dict[Layout, int | None] = {"7scenes": None, "rgbd_scenes_v2": 30000}
+
+_MOTIONS: dict[str, Motion] = {"corrected": random_motion, "released": released.random_motion}
 
 Role = Literal["train", "validation", "test"]
 
@@ -91,8 +94,9 @@ class BenchmarkPairs:
         limit = settings.max_points if training else settings.test_points or _TEST_POINTS[settings.layout]
         if limit is not None and len(cloud) > limit:
             cloud = cloud[rng.permutation(len(cloud))[:limit]]
-        if training and settings.augmentation != "none":
-            cloud, camera_from_cloud = move_cloud(cloud, camera_from_cloud, settings.augmentation, rng)
+        motion = _MOTIONS.get(settings.augmentation) if training else None
+        if motion is not None:
+            cloud, camera_from_cloud = move_cloud(cloud, camera_from_cloud, motion, rng)
         if self.config.points.voxel > SPACING:
             cloud = voxel_means(cloud, self.config.points.voxel)
         pair = make_pair(

@@ -56,14 +56,20 @@ def read_metadata(root: Path | str, layout: Layout, subset: str) -> list[Entry]:
     return [_entry(record, layout, f"{path}: pair {number}") for number, record in enumerate(records)]
 
 
-def convert_metadata(root: Path | str, layout: Layout, subset: str) -> Path:
-    """Write a subset's pickle as JSON Lines beside it, which needs no unpickling; returns the file."""
-    pickled = Path(root) / "metadata" / f"{_stem(layout, subset)}.pkl"
+def convert_metadata(path: Path | str) -> Path:
+    """Write ROOT/metadata/NAME.pkl of a published benchmark as JSON Lines beside it; returns that file.
+
+    Nothing in a pickle is run. Reading the lines needs no unpickling.
+    """
+    pickled = Path(path).resolve()
+    if pickled.suffix != ".pkl" or pickled.parent.name != "metadata":
+        raise InputError(f"{path}: not ROOT/metadata/NAME.pkl; give a metadata file of a benchmark")
+    layout: Layout = "7scenes" if pickled.stem.endswith("-full") else "rgbd_scenes_v2"
     entries = [
         _entry(record, layout, f"{pickled}: pair {number}")
         for number, record in enumerate(load_records(pickled))
     ]
-    return write_metadata(root, layout, subset, entries)
+    return write_metadata(pickled.parent.parent, layout, pickled.stem.removesuffix("-full"), entries)
 
 
 def write_metadata(root: Path | str, layout: Layout, subset: str, entries: Sequence[Entry]) -> Path:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from diff2i2p_core.evaluation.replay import Replay
+from diff2i2p_core.evaluation.localize_bag import Replay
 from diff2i2p_core.evaluation.replay_metrics import RECALL_LIMITS, recall_name
-from diff2i2p_core.evaluation.requirements import Verdict
+from diff2i2p_core.evaluation.replay_result import ReplayResult
 from diff2i2p_core.evaluation.trajectory import QueryResult
 from diff2i2p_core.io.files import write_text
 from diff2i2p_core.io.trajectories import write_trajectory
@@ -33,45 +32,24 @@ from diff2i2p_core.reports.replay_plots import errors_over_time
 from diff2i2p_core.reports.report import color_key, frame_caption, frame_table, pick_frames
 from diff2i2p_core.typing import Array, Image
 
-
-def replay_content(
-    summary: dict[str, Any],
-    verdicts: Sequence[Verdict],
-    about: dict[str, str],
-    node: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    """The object of result.json but for the single frames; `node` is what a live one said of itself."""
-    return {
-        **summary,
-        **({} if node is None else {"node": node}),
-        "about": about,
-        "requirements": [asdict(verdict) for verdict in verdicts],
-        "passed": all(verdict.passed for verdict in verdicts),
-    }
+REPORT, TRAJECTORY, NUMBERS = FILES = ("report.html", "trajectory.tum", "result.json")
 
 
-def write_replay(
-    folder: Path,
-    title: str,
-    content: dict[str, Any],
-    replay: Replay,
-    camera: BagCamera,
-    point_map: PointMap,
-    base: str | None = None,
-) -> None:
-    """Write report.html, trajectory.tum (of `base`, else of the camera) and, last, result.json."""
-    page = replay_page(title, content, replay, camera, point_map)
-    write_page(folder / "report.html", title, page)
-    stamps, poses = _trajectory(replay, camera, base)
-    write_trajectory(folder / "trajectory.tum", stamps, poses, body=base or "camera")
-    frames = [r.as_dict() for r in replay.results]
-    write_text(folder / "result.json", json.dumps({**content, "frames": frames}, indent=1) + "\n")
+def write_replay(folder: Path | str, result: ReplayResult) -> None:
+    """Write report.html, trajectory.tum (of the robot's frame, else the camera's) and, last, result.json."""
+    folder = Path(folder)
+    title, content = f"Replay of {result.given.camera.path.name}", result.as_dict()
+    write_page(folder / REPORT, title, replay_page(title, content, result))
+    base = result.given.settings.base_frame
+    stamps, poses = _trajectory(result.replay, result.given.camera, base)
+    write_trajectory(folder / TRAJECTORY, stamps, poses, body=base or "camera")
+    frames = [r.as_dict() for r in result.replay.results]
+    write_text(folder / NUMBERS, json.dumps({**content, "frames": frames}, indent=1) + "\n")
 
 
-def replay_page(
-    title: str, content: dict[str, Any], replay: Replay, camera: BagCamera, point_map: PointMap
-) -> list[str]:
-    """The sections of the report."""
+def replay_page(title: str, content: dict[str, Any], result: ReplayResult) -> list[str]:
+    """The sections of the report; `content` is the result's `as_dict`."""
+    replay, point_map = result.replay, result.point_map
     results = replay.results
     sections = [
         f"<h1>{html.escape(title)}</h1>",
@@ -98,7 +76,7 @@ def replay_page(
             "<h2>Map against image</h2><p>Where the pose is right, the coloured map points lie on the "
             "edges of the same things in the image, and the map seen from the pose looks like it.</p>"
         )
-        sections += figures(_panels(chosen, camera, point_map))
+        sections += figures(_panels(chosen, result.given.camera, point_map))
     return [
         *sections,
         "<h2>Every frame</h2>",

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from diff2i2p_core.errors import InputError, reason
 from diff2i2p_core.io.files import atomic_path, sha256
-from diff2i2p_core.models.config import ModelConfig, ReleasedDataset, released_config
+from diff2i2p_core.models.config import ModelConfig
 from diff2i2p_core.models.diff2i2p import Diff2I2P
+from diff2i2p_core.models.released import ReleasedDataset, released_config
 from diff2i2p_core.weights.published import PUBLISHED, dataset_of, find_published
 from diff2i2p_core.weights.released import translate_state
 

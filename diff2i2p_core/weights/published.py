@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from diff2i2p_core.models.config import ReleasedDataset
+from diff2i2p_core.models.released import ReleasedDataset
 
 PAGE = "https://github.com/mujc2021/Diff2I2P/releases/tag/ckpts"
 """The release whose files these are."""

@@ -13,11 +13,11 @@ from bag_writer import Sent, write_bag
 from in_process import Command, Outcome
 from replay_room import MAP_INFO, KnowingLocalizer, messages, stamp, true_pose
 
+from diff2i2p_core.evaluation import offline_replay
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.io.ply import write_ply
 from diff2i2p_core.io.trajectories import read_trajectory, write_trajectory
 from diff2i2p_core.localization.localizer import Localizer
-from diff2i2p_core.mapping import map_file
 from diff2i2p_core.weights.checkpoint import load_model, save_model
 
 
@@ -27,7 +27,7 @@ def replay(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     monkeypatch.chdir(tmp_path)
     localizer = KnowingLocalizer(lost=(3, 4), wrong=(9,))
     monkeypatch.setattr(Localizer, "open", lambda *a, **k: localizer)
-    monkeypatch.setattr(map_file, "load_info", lambda path: (MAP_INFO, {}))
+    monkeypatch.setattr(offline_replay, "load_info", lambda path: (MAP_INFO, {}))
     stamps = [stamp(number) / 1e9 for number in range(12)]
     write_trajectory(tmp_path / "gt.tum", stamps, [true_pose(number) for number in range(12)])
     write_trajectory(tmp_path / "late.tum", [1.0, 2.0], [true_pose(0), true_pose(1)])
@@ -161,7 +161,7 @@ def test_what_is_no_good_is_one_line_and_status_2(
 
 def test_results_do_not_replace_a_file(replay: Command, bag: Path, tmp_path: Path) -> None:
     done = replay("--out", "gt.tum")
-    assert done.status == 2 and "--out gt.tum: is a file; give a folder" in done.err
+    assert done.status == 2 and "gt.tum: is a file; give a folder" in done.err
     assert (tmp_path / "gt.tum").is_file()
 
 

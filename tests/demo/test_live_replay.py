@@ -12,7 +12,8 @@ pytest.importorskip("rosbags", reason="needs the extra `bags`")
 from bag_writer import BASE_FROM_CAMERA, write_bag
 from replay_room import messages, stamp, true_pose
 
-from diff2i2p_core.demo.live_replay import LiveSettings, results_of
+from diff2i2p_core.demo.live_replay import results_of
+from diff2i2p_core.evaluation.replay_settings import ReplaySettings
 from diff2i2p_core.evaluation.replay_truth import TruthSource, open_truth
 from diff2i2p_core.geometry.covariance import covariance_at
 from diff2i2p_core.geometry.se3 import invert, to_quaternion
@@ -46,7 +47,7 @@ def camera(tmp_path: Path) -> BagCamera:
 
 
 def test_poses_of_the_base_become_the_cameras_and_the_rest_has_a_reason(camera: BagCamera) -> None:
-    settings = LiveSettings(Path("room.map"), odom="odom", base="base_link")
+    settings = ReplaySettings(odom_frame="odom", base_frame="base_link")
     found = true_pose(2) @ invert(BASE_FROM_CAMERA)
     found[2, 3] += 0.03
     lever = found[:3, 3] - (found @ BASE_FROM_CAMERA)[:3, 3]
@@ -83,6 +84,6 @@ def test_poses_of_the_base_become_the_cameras_and_the_rest_has_a_reason(camera: 
 
 
 def test_silence_is_all_dropped(camera: BagCamera) -> None:
-    replay, node = results_of(camera, LiveSettings(Path("room.map")), [], [], None)
+    replay, node = results_of(camera, ReplaySettings(), [], [], None)
     assert (replay.results, replay.dropped) == ([], 12)
     assert node == {"transforms": 0, "transforms_apart_m": None}

@@ -79,6 +79,7 @@ def test_a_typo_names_the_nearest_key(experiment: Path, override: str, message: 
         (["steps=3", "epochs=3"], "give either steps or epochs; this has both"),
         (["steps=null"], "give either steps or epochs; this has neither"),
         (["benchmark={layout: 7scenes}"], "'benchmark.root' is missing"),
+        (["losses.fine.kind=triplet"], r"losses\.fine\.kind 'triplet' is unknown; use one of circle, contr"),
         (["model.replace.image.kind=resnet"], r"image\.kind 'resnet' is unknown; use one of resnet_fpn"),
         (["start_from=lite-rgb", "image_weights=hub"], "give either start_from or image_weights"),
     ],

@@ -9,8 +9,8 @@ import torch
 
 from diff2i2p_core.engine.config_file import load_config
 from diff2i2p_core.engine.experiment import TrainConfig
-from diff2i2p_core.models.config import released_config
 from diff2i2p_core.models.diff2i2p import Diff2I2P
+from diff2i2p_core.models.released import released_config
 
 FOLDER = Path(__file__).parents[2] / "training" / "configs"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))

@@ -10,12 +10,10 @@ from timm_extra import timm_or_skip
 
 from diff2i2p_core.engine.experiment import TrainConfig
 from diff2i2p_core.engine.trainer import Trainer
-from diff2i2p_core.evaluation.localization import map_of_frames
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import rotation_error_deg, translation_error
 from diff2i2p_core.io.rgbd_folder import PosedFrames
 from diff2i2p_core.localization.localizer import Localizer
-from diff2i2p_core.localization.network import Diff2I2PNetwork
 from diff2i2p_core.rooms.room import camera_path, make_room, write_frames
 
 IMAGE = {"kind": "timm", "backbone": "test_resnet", "height": 120, "node_stride": 8}
@@ -62,8 +60,7 @@ def test_learned_by_heart_it_localizes(tmp_path: Path) -> None:
     trained = trainer.run()
 
     frames = PosedFrames(tmp_path / "room")
-    model, point_map = map_of_frames(tmp_path / "room", frames.numbers, trained)
-    localizer = Localizer(point_map, [Diff2I2PNetwork(model, point_map)])
+    localizer = Localizer.from_frames(tmp_path / "room", weights=trained)
     errors = []
     for frame in (frames[index] for index in range(len(frames))):
         found = localizer.localize(frame.image, frames.camera).map_from_camera

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.evaluation.localization import evenly, in_range
+from diff2i2p_core.evaluation.localize_frames import evenly, in_range
 
 FRAMES: Any = SimpleNamespace(numbers=[0, 2, 4, 6, 8], folder=Path("kitchen"))
 

@@ -23,8 +23,8 @@ from diff2i2p_core.geometry.pnp import PoseEstimate, solve_pnp
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.losses.pose import estimate_poses
 from diff2i2p_core.losses.settings import PoseSettings
-from diff2i2p_core.models.config import released_config
 from diff2i2p_core.models.diff2i2p import Diff2I2P
+from diff2i2p_core.models.released import released_config
 from diff2i2p_core.pairs.pair import Pair, make_pair
 
 FOLDER = Path(__file__).parent

@@ -8,11 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diff2i2p_core.evaluation.localization import map_of_frames
 from diff2i2p_core.geometry.se3 import rotation_error_deg, translation_error
 from diff2i2p_core.io.rgbd_folder import PosedFrames
 from diff2i2p_core.localization.localizer import Localizer
-from diff2i2p_core.localization.network import Diff2I2PNetwork
 from diff2i2p_core.localization.settings import LocalizerSettings
 from diff2i2p_core.models import layers, resnet_fpn
 from diff2i2p_core.typing import Array
@@ -23,8 +21,7 @@ MAP_FRAMES, QUERIES = list(range(600, 700, 20)), list(range(606, 700, 10))
 @pytest.fixture(scope="module")
 def kitchen(data_dir: Path) -> tuple[Localizer, PosedFrames]:
     folder = data_dir / "redkitchen"
-    model, point_map = map_of_frames(folder, MAP_FRAMES)
-    return Localizer(point_map, [Diff2I2PNetwork(model, point_map)]), PosedFrames(folder)
+    return Localizer.from_frames(folder, MAP_FRAMES), PosedFrames(folder)
 
 
 def poses(kitchen: tuple[Localizer, PosedFrames], align: bool = False, **settings: Any) -> list[Array | None]:

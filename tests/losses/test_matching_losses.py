@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from diff2i2p_core.losses.circle import circle_loss
 from diff2i2p_core.losses.coarse import coarse_circle_loss, coarse_contrastive_loss
 from diff2i2p_core.losses.fine import fine_circle_loss, soft_contrastive_loss
+from diff2i2p_core.losses.settings import CoarseSettings
 from diff2i2p_core.pairs.targets import NodeOverlaps
 
 
@@ -52,8 +53,8 @@ def test_coarse_losses_prefer_the_truth(kind: str) -> None:
 
     def loss(p: torch.Tensor) -> float:
         if kind == "circle":
-            return coarse_circle_loss(image, p, used, overlaps).item()
-        return coarse_contrastive_loss(image, p, used, overlaps, 0.1).item()
+            return coarse_circle_loss(image, p, used, overlaps, CoarseSettings()).item()
+        return coarse_contrastive_loss(image, p, used, overlaps, CoarseSettings()).item()
 
     assert loss(points) < 0.5 * loss(points.roll(1, 0))
 
@@ -69,8 +70,8 @@ def test_negatives_use_the_larger_overlap() -> None:
     )
     close = points.clone()
     close[1] = F.normalize(0.9 * points[0] + 0.1 * points[1], dim=0)
-    corrected = coarse_circle_loss(image, close, used, one_sided)
-    released = coarse_circle_loss(image, close, used, one_sided, "smaller")
+    corrected = coarse_circle_loss(image, close, used, one_sided, CoarseSettings())
+    released = coarse_circle_loss(image, close, used, one_sided, CoarseSettings(negatives="smaller"))
     assert corrected < released
 
 

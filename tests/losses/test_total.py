@@ -11,11 +11,15 @@ import torch
 from torch import Tensor
 
 from diff2i2p_core.engine.objective import Objective
-from diff2i2p_core.losses.settings import LossSettings
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.losses.fine import DrawnPairs
+from diff2i2p_core.losses.kinds import COARSE_LOSSES, FINE_LOSSES
+from diff2i2p_core.losses.settings import CoarseSettings, FineSettings, LossSettings
 from diff2i2p_core.losses.total import draw_correspondences, needs_matches, pair_loss
 from diff2i2p_core.models.config import MatchingConfig
 from diff2i2p_core.models.diff2i2p import Diff2I2P
 from diff2i2p_core.pairs.pair import Batch
+from diff2i2p_core.pairs.targets import NodeOverlaps
 from diff2i2p_core.weights.checkpoint import load_model
 
 NO_POSE = {"rotation_weight": 0, "translation_weight": 0}
@@ -137,3 +141,24 @@ def test_a_network_without_depth_learns_to_match_and_tune(tiny_weights: Path, ro
         assert all(p.grad is not None for p in model.parameters())
         optimizer.step()
     assert residuals[-1] < 0.5 * residuals[0]
+
+
+def test_a_loss_of_ones_own_is_a_line_in_the_table(
+    tiny_weights: Path, room_batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cosine(
+        image: Tensor, points: Tensor, used: Tensor, overlaps: NodeOverlaps, _: CoarseSettings
+    ) -> Tensor:
+        rows, columns = (torch.as_tensor(part) for part in (overlaps.image_nodes, overlaps.point_nodes))
+        return (1 - (image[rows] * points[columns]).sum(1))[used[rows, columns]].mean()
+
+    def distance(drawn: DrawnPairs, _: FineSettings) -> Tensor:
+        return (drawn.pixel_features - drawn.point_features).norm(dim=1).mean()
+
+    monkeypatch.setitem(COARSE_LOSSES, "cosine", cosine)
+    monkeypatch.setitem(FINE_LOSSES, "distance", distance)
+    settings = {"coarse": {"kind": "cosine"}, "fine": {"kind": "distance"}}
+    losses = losses_of_first(network(tiny_weights), room_batch, **settings)
+    assert 0 < losses["coarse"] < 2 and 0 < losses["fine"] < 2
+    with pytest.raises(InputError, match=r"'hinge' is unknown; use one of circle, contrastive, cosine"):
+        losses_of_first(network(tiny_weights), room_batch, coarse={"kind": "hinge"})

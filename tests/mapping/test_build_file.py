@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,11 @@ from diff2i2p_core.io.ply import write_ply
 from diff2i2p_core.io.trajectories import write_trajectory
 from diff2i2p_core.mapping import parts as parts_module
 from diff2i2p_core.mapping.build_file import build_map
-from diff2i2p_core.mapping.parts import PART_VIEWS
 from diff2i2p_core.mapping.map_file import PointMap
+from diff2i2p_core.mapping.parts import PART_VIEWS
 from diff2i2p_core.mapping.viewpoints import looking
 from diff2i2p_core.mapping.workplace import fingerprint
+from diff2i2p_core.typing import Progress
 
 VIEWS = [looking(np.array([2, y, 1.2]), yaw, 0.1) for y in (1.0, 2.5) for yaw in np.arange(0, 6.2, 0.6)]
 
@@ -59,8 +59,8 @@ def leftovers(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name.startswith("."))
 
 
-def stop_after(views: int) -> Callable[[str, int, int], None]:
-    def progress(what: str, done: int, total: int) -> None:
+def stop_after(views: int) -> Progress:
+    def progress(what: str, done: int, total: int | None) -> None:
         if what == "encoding submaps" and done >= views:
             raise KeyboardInterrupt
 
@@ -144,7 +144,7 @@ def test_a_build_that_cannot_work_leaves_nothing(source: dict[str, Any], room_cl
 
 
 def test_two_builds_of_one_map_at_once_are_refused(source: dict[str, Any]) -> None:
-    def progress(what: str, done: int, total: int) -> None:
+    def progress(what: str, done: int, total: int | None) -> None:
         with pytest.raises(InputError, match="another process is building it"):
             build_map(**source)
 

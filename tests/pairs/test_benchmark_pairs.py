@@ -15,18 +15,15 @@ import torch
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import compose, is_rigid, transform_points
-from diff2i2p_core.models.config import lite_config, released_config
-from diff2i2p_core.pairs import neighbor_limits
-from diff2i2p_core.pairs.augmentation import (
-    MAX_ANGLE,
-    TRANSLATION,
-    move_cloud,
-    random_rotation,
-    random_translation,
-)
+from diff2i2p_core.models.config import lite_config
+from diff2i2p_core.models.released import released_config
+from diff2i2p_core.pairs import augmentation, neighbor_limits
+from diff2i2p_core.pairs import released as released_motions
+from diff2i2p_core.pairs.augmentation import MAX_ANGLE, TRANSLATION, move_cloud
 from diff2i2p_core.pairs.benchmark_pairs import BenchmarkPairs, BenchmarkSettings
 from diff2i2p_core.pairs.neighbor_limits import calibrate_neighbor_limits
 
+MOTIONS: dict[str, Any] = {"released": released_motions, "corrected": augmentation}
 SMALL = lite_config("geometry").model_copy(
     update={"image": lite_config().image.model_copy(update={"height": 48})}
 )
@@ -119,8 +116,8 @@ def test_augmented_clouds_keep_their_pixels(kind: str) -> None:
     rng = np.random.default_rng(0)
     camera = Camera(640, 480, 585, 585, 320, 240)
     cloud = (rng.uniform(-1, 1, (500, 3)) + np.array([5, -3, 2])).astype(np.float32)
-    camera_from_cloud = compose(random_rotation("corrected", rng), [-5.0, 3.0, 1.0])
-    moved, camera_from_moved = move_cloud(cloud, camera_from_cloud, kind, rng)  # type: ignore[arg-type]
+    camera_from_cloud = compose(augmentation.random_rotation(rng), [-5.0, 3.0, 1.0])
+    moved, camera_from_moved = move_cloud(cloud, camera_from_cloud, MOTIONS[kind].random_motion, rng)
     assert is_rigid(camera_from_moved, 1e-9)
     before, after = transform_points(camera_from_cloud, cloud), transform_points(camera_from_moved, moved)
     # Noise of up to 2.5 mm a coordinate, and nothing else.
@@ -138,12 +135,12 @@ def test_distribution_of_the_augmentation() -> None:
     rng = np.random.default_rng(0)
     vertical, angles, shifts = {}, {}, {}
     for kind in ("released", "corrected"):
-        turns = [random_rotation(kind, rng) for _ in range(3000)]
+        turns = [MOTIONS[kind].random_rotation(rng) for _ in range(3000)]
         vectors = np.array([[r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1]] for r in turns]) / 2
         sines = np.linalg.norm(vectors, axis=1)
         vertical[kind] = np.abs(vectors[:, 2] / sines).mean()
         angles[kind] = np.arcsin(sines)
-        shifts[kind] = np.array([random_translation(kind, rng) for _ in range(3000)])
+        shifts[kind] = np.array([MOTIONS[kind].random_translation(rng) for _ in range(3000)])
     assert vertical["released"] == pytest.approx(2 / np.pi, abs=0.02)
     assert vertical["corrected"] == pytest.approx(0.5, abs=0.02)
     for kind in ("released", "corrected"):

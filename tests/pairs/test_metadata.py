@@ -167,7 +167,7 @@ def test_json_lines_say_the_same_and_are_preferred(tmp_path: Path) -> None:
     turned = np.array([[0, -1, 0, 0.1], [1, 0, 0, 1 / 3], [0, 0, 1, 2], [0, 0, 0, 1]])
     pickled = write(tmp_path, [record(), record(cloud_to_image=turned, overlap=1 / 3)])
     before = read_metadata(tmp_path, "7scenes", "train")
-    lines = convert_metadata(tmp_path, "7scenes", "train")
+    lines = convert_metadata(pickled)
     assert lines == pickled.with_suffix(".jsonl")
     pickled.write_bytes(b"not read any more")
     after = read_metadata(tmp_path, "7scenes", "train")

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diff2i2p_core.evaluation.trajectory import QueryResult, summarize
+from diff2i2p_core.evaluation.localize_frames import FramesResult
+from diff2i2p_core.evaluation.trajectory import QueryResult
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import exp, transform_points
@@ -37,7 +38,7 @@ def test_each_run_writes_its_files_and_no_stale_overlay(tmp_path: Path, localize
         found = pose @ exp([0, 0, 0, 0.01 * index, 0, 0]) if index < localized else None
         results.append(QueryResult(number, number / 30, pose, found, "" if found is not None else "blurred"))
     (tmp_path / "overlay.png").write_text("of an earlier run")
-    write_results(tmp_path, "A run", {"map": "frames"}, frames, results, summarize(results), point_map)
+    write_results(tmp_path, "A run", FramesResult(frames, point_map, results, {"map": "frames"}))
     assert (tmp_path / "overlay.png").exists() == (localized > 0)
     if localized:
         assert (tmp_path / "overlay.png").stat().st_size > 5_000

@@ -46,7 +46,7 @@ class Replay:
     end: float
 
 
-def replay_bag(
+def localize_bag(
     camera: BagCamera,
     localizer: ImageLocalizer,
     truth: Truth | None = None,

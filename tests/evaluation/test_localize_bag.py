@@ -15,8 +15,8 @@ from bag_writer import BASE_FROM_CAMERA, Sent, image, tf, transform, write_bag
 from replay_room import CAMERA, STEP, KnowingLocalizer, each_alone, frames, messages, stamp, true_pose
 
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.evaluation import replay
-from diff2i2p_core.evaluation.replay import check_frames, replay_bag
+from diff2i2p_core.evaluation import localize_bag as module
+from diff2i2p_core.evaluation.localize_bag import check_frames, localize_bag
 from diff2i2p_core.evaluation.replay_truth import TruthSource, open_truth
 from diff2i2p_core.geometry.se3 import invert
 from diff2i2p_core.io.trajectories import write_trajectory
@@ -43,7 +43,7 @@ def test_every_image_with_its_truth_in_order(tmp_path: Path, mcap: bool) -> None
     camera = bag_camera(tmp_path)
     truth = open_truth(TruthSource(file=tum(tmp_path / "gt.tum")), camera)
     localizer = KnowingLocalizer(lost=(3,), wrong=(5,))
-    done = replay_bag(camera, each_alone(localizer), truth)
+    done = localize_bag(camera, each_alone(localizer), truth)
     assert [r.number for r in done.results] == [*range(12)] == [call.number for call in localizer.asked]
     assert (done.dropped, done.begin, done.end) == (0, stamp(0) / 1e9, stamp(11) / 1e9)
     errors = [r.translation_error_m for r in done.results]
@@ -95,7 +95,7 @@ def test_truth_of_a_topic_of_tf_and_of_the_base(tmp_path: Path) -> None:
 def test_a_truth_of_part_of_the_time_and_of_none(tmp_path: Path) -> None:
     camera = bag_camera(tmp_path)
     truth = open_truth(TruthSource(file=tum(tmp_path / "part.tum", count=4)), camera)
-    done = replay_bag(camera, each_alone(KnowingLocalizer()), truth)
+    done = localize_bag(camera, each_alone(KnowingLocalizer()), truth)
     assert [r.number for r in done.results if r.true_map_from_camera is not None] == [0, 1, 2, 3]
     late = TruthSource(file=tum(tmp_path / "late.tum", shift=100.0))
     with pytest.raises(InputError, match=r"late.tum .* has no pose at the time of any image"):
@@ -109,15 +109,15 @@ def test_a_truth_of_part_of_the_time_and_of_none(tmp_path: Path) -> None:
 def test_in_real_time_the_newest_image_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Images come every 66 ms, work on one takes 150: at 0, 150 (image 2 of 132 ms), 300, 450, ..."""
     clock = itertools.count(step=0.15)  # asked before and after the work
-    monkeypatch.setattr(replay, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
-    done = replay_bag(bag_camera(tmp_path), each_alone(KnowingLocalizer()), realtime=True)
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    done = localize_bag(bag_camera(tmp_path), each_alone(KnowingLocalizer()), realtime=True)
     assert [r.number for r in done.results] == [0, 2, 4, 6, 9, 11] and done.dropped == 6
     latencies = [r.latency_ms for r in done.results]
     assert latencies == pytest.approx([150, 168, 186, 204, 156, 174])
 
 
 def test_a_fast_localizer_drops_nothing_in_real_time(tmp_path: Path) -> None:
-    done = replay_bag(bag_camera(tmp_path), each_alone(KnowingLocalizer()), realtime=True)
+    done = localize_bag(bag_camera(tmp_path), each_alone(KnowingLocalizer()), realtime=True)
     assert [r.number for r in done.results] == [*range(12)] and done.dropped == 0
 
 
@@ -138,7 +138,7 @@ def test_odometry_of_tf_goes_with_each_image(tmp_path: Path) -> None:
     noting = Noting()
     camera = bag_camera(tmp_path)
     check_frames(camera, "odom", "base_link")
-    replay_bag(camera, noting, odom="odom")
+    localize_bag(camera, noting, odom="odom")
     assert noting.stamps == [stamp(number) for number in range(12)]
     odometry = [pose for pose in noting.odometry if pose is not None]
     moves = [invert(a) @ b for a, b in itertools.pairwise(odometry)]
@@ -160,7 +160,7 @@ def test_depth_comes_with_the_image_it_belongs_to(tmp_path: Path) -> None:
     gone = stamp(4) + 2_000_000
     sent = [s for s in sent if s.stamp != gone]
     localizer = KnowingLocalizer(needs_depth=True)
-    done = replay_bag(bag_camera(tmp_path, sent, with_depth=True), each_alone(localizer))
+    done = localize_bag(bag_camera(tmp_path, sent, with_depth=True), each_alone(localizer))
     assert [call.number for call in localizer.asked] == [0, 1, 2, 3, *range(5, 12)]
     assert all(call.depth.shape == (48, 64) and (call.depth == 2).all() for call in localizer.asked)
     assert done.results[4].reason == "no depth at its time"
@@ -172,7 +172,7 @@ def test_a_broken_image_is_counted_and_the_next_is_taken(tmp_path: Path) -> None
     sent = messages()
     (broken,) = (s for s in sent if s.topic.endswith("image_raw") and s.stamp == stamp(6))
     broken.content.data = broken.content.data[:100]
-    done = replay_bag(bag_camera(tmp_path, sent), each_alone(KnowingLocalizer()))
+    done = localize_bag(bag_camera(tmp_path, sent), each_alone(KnowingLocalizer()))
     assert (
         done.results[6].reason.startswith("unusable image (") and done.results[7].map_from_camera is not None
     )
@@ -181,5 +181,5 @@ def test_a_broken_image_is_counted_and_the_next_is_taken(tmp_path: Path) -> None
     with pytest.raises(
         InputError, match=r"image 0, with /camera/color/camera_info: 64x40 pixels, .* is for 64x48"
     ):
-        replay_bag(bag_camera(tmp_path / "small", sent), each_alone(KnowingLocalizer()))
+        localize_bag(bag_camera(tmp_path / "small", sent), each_alone(KnowingLocalizer()))
     assert CAMERA.height == 48

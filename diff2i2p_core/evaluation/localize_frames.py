@@ -3,38 +3,92 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.evaluation.trajectory import QueryResult
+from diff2i2p_core.evaluation.trajectory import QueryResult, summarize
 from diff2i2p_core.io.rgbd_folder import PosedFrames
-from diff2i2p_core.localization.settings import TrackerSettings
+from diff2i2p_core.localization.localizer import Localizer
+from diff2i2p_core.localization.settings import LocalizerSettings, TrackerSettings
 from diff2i2p_core.localization.tracker import Tracker
-from diff2i2p_core.mapping.build import map_from_views, model_for_map, read_source
 from diff2i2p_core.mapping.map_file import PointMap
 from diff2i2p_core.typing import Progress
-
-if TYPE_CHECKING:
-    from diff2i2p_core.localization.localizer import Localizer
-    from diff2i2p_core.models.diff2i2p import Diff2I2P
 
 RATE = 30.0
 """Frame numbers a second, for the stamps of frames that carry none."""
 
 
-def map_of_frames(
-    folder: Path | str,
-    numbers: list[int],
-    weights: str | Path | None = None,
+@dataclass(frozen=True)
+class FramesResult:
+    """What came of localizing images of a folder; `about` are labels and values for a report."""
+
+    frames: PosedFrames
+    """The folder of the images."""
+    point_map: PointMap
+    results: Sequence[QueryResult]
+    about: dict[str, str]
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The numbers, JSON types."""
+        return summarize(self.results)
+
+
+def evaluate_frames(
+    map_frames: Path | str,
+    query_frames: Path | str,
+    weights: Path | str | None = None,
     *,
+    map_range: str = ":",
+    query_range: str = ":",
+    limit: int | None = None,
+    beside: Sequence[Path | str] = (),
+    track: bool = False,
+    align: bool = True,
     device: str = "cpu",
     progress: Progress | None = None,
-) -> tuple[Diff2I2P, PointMap]:
-    """The network and a map, in memory, of the frames `numbers` of a posed RGB-D folder."""
-    model, info = model_for_map(weights, str(folder), device)
-    source = read_source(folder, numbers=numbers, progress=progress)
-    return model, map_from_views(source.cloud, source.submap_views, model, info, progress)
+) -> FramesResult:
+    """Build a map of one posed RGB-D folder and localize the images of another, or of the same, in it.
+
+    Args:
+        map_range: frame numbers `A:B`, both included, that make the map; `query_range` those to localize.
+        limit: at most so many images, evenly spread.
+        beside: folders whose maps are put beside, see `Localizer.from_frames`.
+        track: follow the camera from image to image; else each image is searched in the whole map.
+        align: align poses to the map's colours; without, the network alone is judged.
+    """
+    tell = progress or (lambda what, done, total: None)
+    chosen = in_range(PosedFrames(map_frames), map_range, "`map_range`")
+    queries = PosedFrames(query_frames)
+    numbers = evenly(in_range(queries, query_range, "`query_range`"), limit)
+    localizer = Localizer.from_frames(
+        map_frames,
+        chosen,
+        weights,
+        beside=beside,
+        device=device,
+        settings=LocalizerSettings(align=align),
+        progress=progress,
+    )
+    results = localize_frames(
+        localizer,
+        queries,
+        numbers,
+        lambda done: tell("localizing", done, len(numbers)),
+        track=track,
+    )
+    info = localizer.map.info
+    searched = "tracked" if track else "without prior"
+    about = {
+        "map": f"{map_frames}, {len(chosen)} frames, {len(localizer.map.submaps)} submaps",
+        **({"beside it": ", ".join(map(str, beside))} if beside else {}),
+        "queries": f"{query_frames}, {len(numbers)} images, {searched}"
+        + ("" if align else ", not aligned to colours"),
+        "weights": f"{info.weights_name} ({info.weights_id[:12]})",
+    }
+    return FramesResult(queries, localizer.map, results, about)
 
 
 def in_range(frames: PosedFrames, text: str, option: str) -> list[int]:

@@ -1,0 +1,54 @@
+"""A bag replayed in a map without ROS."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from diff2i2p_core.evaluation.localize_bag import check_frames, localize_bag
+from diff2i2p_core.evaluation.replay_result import ReplayInput, ReplayResult
+from diff2i2p_core.evaluation.replay_settings import ReplaySettings
+from diff2i2p_core.evaluation.replay_truth import open_truth
+from diff2i2p_core.localization.localizer import Localizer
+from diff2i2p_core.localization.settings import TrackerSettings
+from diff2i2p_core.localization.tracker import Tracker
+from diff2i2p_core.mapping.map_file import load_info
+from diff2i2p_core.messages.bag_camera import BagCamera
+from diff2i2p_core.typing import Progress
+
+
+def open_replay(bag: Path | str, map_path: Path | str, settings: ReplaySettings) -> ReplayInput:
+    """Read everything of a bag but its images.
+
+    Raises:
+        InputError: the bag or the map cannot be read; the bag lacks a topic, a frame or the truth that the
+            settings, or the map's weights, need.
+    """
+    info, _ = load_info(map_path)
+    camera = BagCamera(
+        Path(bag),
+        image=settings.image_topic,
+        camera_info=settings.camera_info_topic,
+        depth=settings.depth_topic,
+        with_depth=info.mode == "rgbd",
+        frame=settings.camera_frame,
+        rectified=settings.rectified,
+        pose_topic=settings.truth.topic,
+    )
+    check_frames(camera, settings.odom_frame, settings.base_frame)
+    return ReplayInput(settings, camera, open_truth(settings.truth, camera), Path(map_path), info)
+
+
+def replay_offline(given: ReplayInput, progress: Progress | None = None) -> ReplayResult:
+    """Localize the images one after the other, or, in `realtime`, those that a node would get to."""
+    settings = given.settings
+    tell = progress or (lambda what, done, total: None)
+    localizer = Localizer.open(given.map_path, settings.weights, device=settings.device)
+    replay = localize_bag(
+        given.camera,
+        Tracker(localizer, TrackerSettings(use_prior=settings.track)),
+        given.truth,
+        odom=settings.odom_frame,
+        realtime=settings.realtime,
+        progress=lambda done: tell("localizing", done, len(given.camera.stamps)),
+    )
+    return ReplayResult.of(given, localizer.map, replay)

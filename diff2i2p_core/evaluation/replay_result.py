@@ -1,0 +1,92 @@
+"""What a replay came to: results, numbers, and whether the requirements are met."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from diff2i2p_core.evaluation.localize_bag import Replay
+from diff2i2p_core.evaluation.replay_metrics import aligned, replay_summary
+from diff2i2p_core.evaluation.replay_settings import ReplaySettings
+from diff2i2p_core.evaluation.replay_truth import Truth
+from diff2i2p_core.evaluation.requirements import Verdict
+from diff2i2p_core.mapping.map_file import MapInfo, PointMap
+from diff2i2p_core.messages.bag_camera import BagCamera
+
+
+@dataclass(frozen=True)
+class ReplayInput:
+    """A bag and a map that go together."""
+
+    settings: ReplaySettings
+    camera: BagCamera
+    truth: Truth | None
+    map_path: Path
+    info: MapInfo
+
+
+@dataclass(frozen=True)
+class ReplayResult:
+    """Results of single images are `replay.results`; `node` is what a live one said of itself."""
+
+    given: ReplayInput
+    point_map: PointMap
+    replay: Replay
+    summary: dict[str, Any]
+    """Of `replay_metrics.replay_summary`."""
+    verdicts: Sequence[Verdict]
+    """One for each requirement."""
+    node: dict[str, Any] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        given: ReplayInput,
+        point_map: PointMap,
+        replay: Replay,
+        node: dict[str, Any] | None = None,
+    ) -> ReplayResult:
+        """Align the results if the settings ask for it, then count and judge them."""
+        if given.settings.align == "se3":
+            replay = replace(replay, results=aligned(replay.results))
+        summary = replay_summary(replay.results, replay.begin, replay.end, replay.dropped)
+        verdicts = [limit.judge(replay.results, summary) for limit in given.settings.limits]
+        return cls(given, point_map, replay, summary, verdicts, node)
+
+    @property
+    def passed(self) -> bool:
+        """Whether all requirements are met."""
+        return all(verdict.passed for verdict in self.verdicts)
+
+    @property
+    def about(self) -> dict[str, str]:
+        """Labels and values for those who read a report."""
+        settings, camera, info = self.given.settings, self.given.camera, self.given.info
+        seconds = self.replay.end - self.replay.begin
+        images = "in the bag's time, late ones dropped" if settings.realtime else "every one"
+        if settings.live:
+            images = f"played to the ROS 2 node over DDS, {settings.rate:g} s of the bag a second"
+        truth = self.given.truth
+        return {
+            "bag": f"{camera.path}, {len(camera.stamps)} images of {camera.topic}, {seconds:.1f} s",
+            "map": f"{self.given.map_path}, {len(self.point_map.submaps)} submaps, of {info.source}",
+            "weights": f"{info.weights_name} ({info.weights_id[:12]})",
+            "images": images,
+            "search": (
+                "near the last pose, moved on by odometry or motion" if settings.track else "each image alone"
+            ),
+            "odometry": settings.odom_frame or "none",
+            "truth": "none" if truth is None else f"{truth.name}, alignment {settings.align}",
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """The object of result.json but for the single frames; JSON types."""
+        return {
+            **self.summary,
+            **({} if self.node is None else {"node": self.node}),
+            "about": self.about,
+            "requirements": [asdict(verdict) for verdict in self.verdicts],
+            "passed": self.passed,
+        }

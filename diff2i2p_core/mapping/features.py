@@ -1,0 +1,101 @@
+"""The networks that describe a map, and maps described by them in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.geometry.point_cloud import PointCloud
+from diff2i2p_core.mapping.blocks import BlockCloud
+from diff2i2p_core.mapping.build import map_from_views, map_info, sees_nothing, thinned
+from diff2i2p_core.mapping.describe import describe_view
+from diff2i2p_core.mapping.map_file import MapInfo, PointMap
+from diff2i2p_core.mapping.matchers import Matcher, kinds_for
+from diff2i2p_core.mapping.packed_views import MIN_FEATURES, PackedViews, RenderSettings
+from diff2i2p_core.mapping.source import RENDER_SPACING, MapSource
+from diff2i2p_core.mapping.view_map import ViewMap
+from diff2i2p_core.models.diff2i2p import Diff2I2P
+from diff2i2p_core.models.xfeat import XFeat
+from diff2i2p_core.typing import Array, Progress
+from diff2i2p_core.weights.checkpoint import load_model, resolve_weights
+from diff2i2p_core.weights.xfeat import load_xfeat
+
+
+@dataclass(frozen=True)
+class Features:
+    """The networks that a map's features are computed with; None for a kind that it does not have."""
+
+    xfeat: XFeat | None
+    """For rendered views."""
+    network: Diff2I2P | None
+    weights: Path | None = None
+    """The file of the network's weights."""
+
+    @classmethod
+    def load(
+        cls,
+        matcher: Matcher,
+        weights: Path | str | None = None,
+        device: str = "cpu",
+        *,
+        colored: bool,
+        note: Callable[[str], None] = lambda line: None,
+    ) -> Features:
+        """What a matcher needs for a cloud with or without colours; see `kinds_for`."""
+        kinds = kinds_for(matcher, colored, note)
+        path = resolve_weights(weights, colored=colored)
+        return cls(
+            load_xfeat().to(device) if "views" in kinds else None,
+            load_model(path, device) if "network" in kinds else None,
+            path,
+        )
+
+    def of(self, source: MapSource, name: str, progress: Progress | None = None) -> PointMap:
+        """A map of a source called `name`; InputError where no view shows enough of it."""
+        assert self.weights is not None
+        info, rendered = map_info(self.weights, name), None
+        if self.xfeat is not None:
+            rendered = view_map_of(source.cloud, source.render_views, self.xfeat, progress)
+        if self.network is not None:
+            try:
+                made = map_from_views(source.cloud, source.submap_views, self.network, info, progress)
+                return replace(made, rendered=rendered)
+            except InputError:
+                if rendered is None:
+                    raise
+        if rendered is None:
+            raise sees_nothing(info, len(source.render_views))
+        return without_submaps(thinned(source.cloud, info.settings).thinned(info.spacing), info, rendered)
+
+
+def without_submaps(shown: PointCloud, info: MapInfo, rendered: ViewMap) -> PointMap:
+    """A map for rendered views alone."""
+    return PointMap(info, shown, np.empty((0, 4, 4)), [], rendered)
+
+
+def view_map_of(
+    cloud: PointCloud, poses: Array, model: XFeat, progress: Progress | None = None
+) -> ViewMap | None:
+    """Render views (V, 4, 4) of a coloured cloud and describe them, in memory. None if none shows enough."""
+    blocks = BlockCloud.of(cloud.thinned(RENDER_SPACING))
+    spacing = blocks.spacing()
+    settings = RenderSettings.for_spacing(spacing)
+    views, kept = [], []
+    for number, pose in enumerate(poses):
+        view = describe_view(blocks, spacing, pose, settings.camera(), settings, model)
+        if len(view) >= MIN_FEATURES:
+            views.append(view)
+            kept.append(number)
+        if progress is not None:
+            progress("rendering views", number + 1, len(poses))
+    if not kept:
+        return None
+    points = torch.from_numpy(np.concatenate([view.points for view in views])).half()
+    descriptors = torch.cat([view.descriptors.cpu() for view in views]).half()
+    counts = [len(view) for view in views]
+    return ViewMap(PackedViews.of(settings, poses[kept], counts, points, descriptors), blocks, spacing)

@@ -1,0 +1,78 @@
+"""What maps are made of: clouds and posed frames, and where they are looked at from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from diff2i2p_core.geometry.point_cloud import PointCloud
+from diff2i2p_core.io.clouds import read_cloud
+from diff2i2p_core.io.fused_frames import fuse_frames
+from diff2i2p_core.io.rgbd_folder import PosedFrames
+from diff2i2p_core.io.trajectories import read_trajectory
+from diff2i2p_core.mapping.keyframes import select_keyframes
+from diff2i2p_core.mapping.viewpoints import sample_viewpoints
+from diff2i2p_core.typing import Array, Progress
+
+RENDER_SPACING = 0.0125
+"""Metres between the points that views are rendered from, at least."""
+RENDER_APART, RENDER_APART_DEG = 0.3, 15.0
+"""Metres and degrees: every pose of a trajectory is so near to a rendered view."""
+
+
+@dataclass(frozen=True)
+class MapSource:
+    """What a map is made of."""
+
+    cloud: PointCloud
+    submap_views: Array
+    """(V, 4, 4) map_from_view, optical frames, from where submaps are cut for the network."""
+    render_views: Array
+    """The same for rendered views."""
+
+    @classmethod
+    def along(cls, cloud: PointCloud, poses: Array) -> MapSource:
+        """Seen from the keyframes of a trajectory of camera poses (P, 4, 4)."""
+        renders = select_keyframes(poses, max_translation=RENDER_APART, max_rotation_deg=RENDER_APART_DEG)
+        return cls(cloud, poses[select_keyframes(poses)], poses[renders])
+
+    @classmethod
+    def unseen(cls, cloud: PointCloud, up: str) -> MapSource:
+        """Without a trajectory: from sampled viewpoints."""
+        views = sample_viewpoints(cloud.points, up=up)
+        return cls(cloud, views, views)
+
+
+def read_source(
+    source: Path | str,
+    *,
+    trajectory: Path | str | None = None,
+    up: str = "z",
+    progress: Progress | None = None,
+    note: Callable[[str], None] = lambda line: None,
+) -> MapSource:
+    """The cloud of a map and where it is looked at from.
+
+    For a folder of posed RGB-D frames see `read_frames`. For a cloud file the views are the keyframes of a
+    TUM `trajectory` of camera poses (optical frames), else they are sampled in the free space of a map whose
+    `up` axis is given. `note` gets a line about points that are left out.
+    """
+    if Path(source).is_dir():
+        return read_frames(source, progress=progress)
+    cloud = read_cloud(source, note)
+    if trajectory is not None:
+        return MapSource.along(cloud, np.array(read_trajectory(trajectory)[1]))
+    return MapSource.unseen(cloud, up)
+
+
+def read_frames(
+    folder: Path | str, numbers: Sequence[int] | None = None, progress: Progress | None = None
+) -> MapSource:
+    """The fused frames `numbers` (default: all) of a posed RGB-D folder, seen from their keyframes."""
+    frames = PosedFrames(folder)
+    chosen = frames.numbers if numbers is None else numbers
+    cloud = fuse_frames(frames, chosen, RENDER_SPACING, progress=progress)
+    return MapSource.along(cloud, np.array([frames.pose(number) for number in chosen]))
