@@ -96,13 +96,13 @@ def visible_points(
     inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
     kept, z = kept[inside], z[inside]
     columns, rows = u[inside].astype(np.int64), v[inside].astype(np.int64)
-    limit = _front_limit(
+    limit = front_limit(
         z, columns, rows, (height, width), 1.5 * spacing * max(camera.fx, camera.fy) * scale, spacing
     )
     return kept[z <= limit[rows, columns]]
 
 
-def _front_limit(
+def front_limit(
     z: NDArray[np.float32],
     columns: NDArray[np.int64],
     rows: NDArray[np.int64],
@@ -110,7 +110,11 @@ def _front_limit(
     footprint_at_1m: float,
     spacing: float,
 ) -> NDArray[np.float32]:
-    """The greatest visible depth at each pixel (H, W) of the buffer; inf where no surface is in front."""
+    """The greatest visible depth at each pixel (H, W) of a coarse buffer; inf where no surface is in front.
+
+    Of points with depths `z` (N,) in these columns and rows; a point covers `footprint_at_1m` pixels of the
+    buffer at 1 m. `spacing` is tolerated behind the front, 3 % of the depth and the slope of the surface, too.
+    """
     height, width = shape
     level = np.clip(np.ceil(np.log2(footprint_at_1m / z)), 0, _MAX_LEVEL).astype(np.int64)
     limit = np.full(shape, np.inf, np.float32)

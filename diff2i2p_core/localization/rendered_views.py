@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from diff2i2p_core.geometry.pnp import solve_pnp
-from diff2i2p_core.geometry.se3 import is_near, transform_points
+from diff2i2p_core.geometry.se3 import is_near
 from diff2i2p_core.localization.hypothesis import Hypothesis
 from diff2i2p_core.localization.query import Query
 from diff2i2p_core.localization.retrieval import near_prior
@@ -55,13 +55,25 @@ class RenderedViews:
             if near:
                 yield from self._refined(query, features, self._matched(query, features, near), near=True)
                 return
-        ranked = self.views.ranked(features.descriptors)[: settings.candidates]
+        ranked = self._ranked(query, features)[: settings.candidates]
         query.clock.spent("retrieve")
         matched = self._matched(query, features, ranked, until=settings.clear_inliers)
         yield from self._refined(query, features, matched)
         rest = ranked[len(matched) :]
         if rest:
             yield from self._refined(query, features, self._matched(query, features, rest))
+
+    def _ranked(self, query: Query, features: Keypoints) -> list[int]:
+        """The views that look like the image, best first: of the most alike by their signatures, those with
+        the most matches among their strongest features."""
+        settings = query.settings.views
+        alike = self.views.ranked(features.descriptors)[: settings.glances]
+        strongest = features.descriptors[: settings.glance_features]
+        counts = []
+        for view in alike:
+            theirs = self.views.descriptors_of(view, settings.glance_features).to(strongest.device)
+            counts.append(len(mutual_nearest(strongest, theirs, settings.min_likeness)[0]))
+        return [alike[i] for i in np.argsort(-np.array(counts), kind="stable")]
 
     def features(self, query: Query) -> Keypoints:
         """Of the query's image; pixels in it."""
@@ -127,8 +139,7 @@ class RenderedViews:
         for _ in range(query.settings.views.renders):
             seen = describe_view(self._cloud, self._spacing, pose, camera, self.views.settings, self.model)
             query.clock.spent("render")
-            in_map = ViewFeatures(transform_points(pose, seen.points), seen.descriptors)
-            hypothesis = self._solved(query, features, in_map, source, view)
+            hypothesis = self._solved(query, features, seen, source, view)
             hypothesis = replace(hypothesis, settled=True, near_prior=near)
             before, found = pose, hypothesis.map_from_camera
             if found is None or is_near(found, before, _RESTS_METRES, _RESTS_DEG):

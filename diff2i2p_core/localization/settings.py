@@ -39,8 +39,11 @@ class GateSettings:
 class ViewSettings:
     """Of matching with views rendered from the map."""
 
+    glances: int = 48
+    """Views, the most alike by their signatures, whose strongest features are compared."""
+    glance_features: int = 400
     candidates: int = 10
-    """Views that are matched, at most: the most alike, or the nearest to a prior."""
+    """Views that are matched, at most: those with most matches of these, or the nearest to a prior."""
     clear_inliers: int = 80
     """A view with so many is rendered again at once; the others are matched only if that fails."""
     refined: int = 5

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from diff2i2p_core.geometry.camera import Camera
-from diff2i2p_core.geometry.se3 import invert
+from diff2i2p_core.geometry.se3 import invert, transform_points
 from diff2i2p_core.mapping.blocks import BlockCloud
 from diff2i2p_core.mapping.packed_views import RenderSettings, ViewFeatures
 from diff2i2p_core.models.xfeat import XFeat, dense_features, detect
@@ -25,20 +25,27 @@ def describe_view(
 ) -> ViewFeatures:
     """Local features of the coloured cloud, drawn as `camera` (without distortion) sees it from a pose.
 
-    `spacing` is in metres between the cloud's points. The features' points are in the view's own frame.
+    `spacing` is in metres between the cloud's points. The features' points are in the map's frame.
     """
-    depths = settings.min_depth, settings.max_depth
     view_from_map = invert(map_from_view)
-    in_view = cloud.seen(view_from_map, camera, depths).moved(view_from_map)
-    image, depth = render_view(in_view, camera, spacing, depths)
-    found = detect(dense_features(model, image), settings.keypoints)
-    pixels = found.pixels.cpu().numpy()
-    columns, rows = np.rint(pixels).astype(np.int64).T
-    known = np.flatnonzero(depth[rows, columns] > 0)
-    z = depth[rows, columns][known].astype(np.float64)
-    u, v = pixels[known].T.astype(np.float64)
-    points = np.stack([(u - camera.cx) / camera.fx * z, (v - camera.cy) / camera.fy * z, z], axis=1)
-    return ViewFeatures(points, found.descriptors[torch.from_numpy(known).to(found.descriptors.device)])
+    in_view = cloud.seen(view_from_map, camera, (settings.min_depth, settings.max_depth))
+    view = render_view(
+        in_view,
+        view_from_map,
+        camera,
+        spacing,
+        min_depth=settings.min_depth,
+        max_depth=settings.max_depth,
+    )
+    found = detect(dense_features(model, view.image), settings.keypoints)
+    points, known = view.points_at(found.pixels.cpu().numpy())
+    rows = torch.from_numpy(np.flatnonzero(known)).to(found.descriptors.device)
+    return ViewFeatures(points[known], found.descriptors[rows])
+
+
+def in_view(features: ViewFeatures, map_from_view: Array) -> ViewFeatures:
+    """Features whose points are in the map's frame, with the points in a view's."""
+    return ViewFeatures(transform_points(invert(map_from_view), features.points), features.descriptors)
 
 
 def resized(image: Image, camera: Camera) -> Image:

@@ -13,7 +13,7 @@ from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.mapping.blocks import BlockCloud
 from diff2i2p_core.mapping.build import map_from_views, map_info, sees_nothing, thinned
-from diff2i2p_core.mapping.describe import describe_view
+from diff2i2p_core.mapping.describe import describe_view, in_view
 from diff2i2p_core.mapping.map_file import MapInfo, PointMap
 from diff2i2p_core.mapping.matchers import Matcher, kinds_for
 from diff2i2p_core.mapping.packed_views import MIN_FEATURES, PackedViews, RenderSettings
@@ -87,7 +87,7 @@ def view_map_of(
     settings = RenderSettings.for_spacing(spacing)
     views, kept = [], []
     for number, pose in enumerate(poses):
-        view = describe_view(blocks, spacing, pose, settings.camera(), settings, model)
+        view = in_view(describe_view(blocks, spacing, pose, settings.camera(), settings, model), pose)
         if len(view) >= MIN_FEATURES:
             views.append(view)
             kept.append(number)

@@ -131,6 +131,11 @@ class PackedViews:
         points = transform_points(self.poses[view], self.points[rows].numpy().astype(np.float64))
         return ViewFeatures(points, self.descriptors[rows].float())
 
+    def descriptors_of(self, view: int, most: int) -> Tensor:
+        """(N, D) float32 of the strongest features of a view, `most` at most."""
+        start = self._starts[view]
+        return self.descriptors[start : start + min(most, self.counts[view])].float()
+
     @cached_property
     def _starts(self) -> list[int]:
         return [0, *accumulate(self.counts)]

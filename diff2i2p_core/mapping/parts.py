@@ -16,7 +16,7 @@ from diff2i2p_core.geometry.submaps import SubmapSettings
 from diff2i2p_core.io.files import atomic_path
 from diff2i2p_core.io.tensor_file import StreamedTensor, write_tensors
 from diff2i2p_core.mapping.blocks import BlockCloud
-from diff2i2p_core.mapping.describe import describe_view
+from diff2i2p_core.mapping.describe import describe_view, in_view
 from diff2i2p_core.mapping.encode import encode_views
 from diff2i2p_core.mapping.map_file import submap_tensors
 from diff2i2p_core.mapping.packed import pack
@@ -108,7 +108,9 @@ def view_encoder(cloud: Path, spacing: float, settings: RenderSettings, device: 
     camera = settings.camera()
 
     def encode(poses: Array, numbers: range) -> dict[str, StreamedTensor]:
-        views = [describe_view(blocks, spacing, pose, camera, settings, model) for pose in poses]
+        views = [
+            in_view(describe_view(blocks, spacing, pose, camera, settings, model), pose) for pose in poses
+        ]
         found = {n: view for n, view in zip(numbers, views, strict=True) if len(view) >= MIN_FEATURES}
         points = [np.zeros((0, 3)), *(view.points for view in found.values())]
         descriptors = [torch.zeros(0, 64), *(view.descriptors.cpu() for view in found.values())]

@@ -1,84 +1,131 @@
-import math
+"""A coloured cloud as a camera sees it: an image for local features and its depth, in milliseconds on a CPU.
+
+Points in front of the surface's depth in a coarse z-buffer are seen. Those that fall into one pixel are
+averaged; every other pixel takes the colour and depth of the nearest pixel that has a point. That keeps the
+cloud's detail: interpolated or splatted with squares, the same clouds gave fewer matches with photographs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 
-from diff2i2p_core.geometry.submaps import _slope
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.point_cloud import PointCloud
+from diff2i2p_core.geometry.se3 import invert, transform_points
+from diff2i2p_core.geometry.submaps import front_limit
+from diff2i2p_core.typing import Array
+
+BUFFER_LONG_SIDE = 160
+"""Pixels of the coarse z-buffer."""
+REACH = 1.6
+"""A point is seen as far as this many times its spacing from it, so holes of three spacings are filled."""
 
 
-def front_limit(z, columns, rows, shape, footprint_at_1m, rel, ab, maxlev=5):
-    height, width = shape
-    level = np.clip(np.ceil(np.log2(footprint_at_1m / z)), 0, maxlev).astype(np.int8)
-    limit = np.full(shape, np.inf, np.float32)
-    for n in range(maxlev + 1):
-        mine = np.flatnonzero(level == n)
-        if not len(mine):
-            continue
-        step = 1 << n
-        h, w = -(-height // step), -(-width // step)
-        cell = torch.from_numpy((rows[mine] >> n) * w + (columns[mine] >> n))
-        front = (
-            torch.full((h * w,), math.inf)
-            .scatter_reduce_(0, cell, torch.from_numpy(z[mine]), "amin")
-            .numpy()
-            .reshape(h, w)
-        )
-        tol = front * np.float32(1 + rel) + np.float32(ab) + _slope(front)
-        full = tol.repeat(step, 0).repeat(step, 1)[:height, :width]
-        np.minimum(limit, full, out=limit)
-    return limit
+@dataclass(frozen=True)
+class RenderedView:
+    image: NDArray[np.uint8]
+    """(H, W, 3) RGB, or (H, W) of a cloud with intensity alone. Where the cloud shows nothing, colours go on
+    from the nearest surface, blurred: an edge of the map is no edge of the scene."""
+    depth: NDArray[np.float32]
+    """(H, W) metres along the optical axis, 0 where the cloud shows nothing."""
+    camera: Camera
+    camera_from_cloud: Array
+
+    def points_at(self, pixels: ArrayLike) -> tuple[Array, NDArray[np.bool_]]:
+        """Points (N, 3) of the cloud's frame at pixels (N, 2), (u, v), and which of them show the cloud."""
+        uv = np.asarray(pixels, np.float64)
+        columns, rows = np.rint(uv).astype(np.int64).T
+        inside = self.camera.contains(uv, np.ones(len(uv)))
+        z = np.where(inside, self.depth[np.where(inside, rows, 0), np.where(inside, columns, 0)], 0.0)
+        x = (uv[:, 0] - self.camera.cx) / self.camera.fx * z
+        y = (uv[:, 1] - self.camera.cy) / self.camera.fy * z
+        return transform_points(invert(self.camera_from_cloud), np.stack([x, y, z], axis=1)), z > 0
 
 
 def render_view(
-    cloud, cam, spacing, depths, radius=0.85, rel=0.01, ab=0.5, foot=1.5, buf=160, med=3, close=7, minr=1.0
-):
-    H, W = cam.height, cam.width
-    P, C = cloud.points, cloud.colors
-    x, y, z = P.T
-    k = np.flatnonzero((z > depths[0]) & (z < depths[1]))
-    x, y, z = x[k], y[k], z[k]
-    if len(k) == 0:
-        return np.zeros((H, W, 3), np.uint8), np.zeros((H, W), np.float32)
-    u = np.float32(cam.fx) * x / z + np.float32(cam.cx + 0.5)
-    v = np.float32(cam.fy) * y / z + np.float32(cam.cy + 0.5)
-    ok = (u >= 0) & (u < W) & (v >= 0) & (v < H)
-    k, u, v, z = k[ok], u[ok], v[ok], z[ok]
-    if len(k) == 0:
-        return np.zeros((H, W, 3), np.uint8), np.zeros((H, W), np.float32)
-    c = u.astype(np.int64)
-    r = v.astype(np.int64)
-    s = max(1, round(max(W, H) / buf))
-    s2 = int(s)
-    cc, rr = c // s2, r // s2
-    lim = front_limit(z, cc, rr, (-(-H // s2), -(-W // s2)), foot * spacing * cam.fx / s2, rel, ab * spacing)
-    keep = z <= lim[rr, cc]
-    k, z, cell = k[keep], z[keep], (r * W + c)[keep]
-    zmin = (
-        torch.full((H * W,), math.inf)
-        .scatter_reduce_(0, torch.from_numpy(cell), torch.from_numpy(z), "amin")
-        .numpy()
+    cloud: PointCloud,
+    camera_from_cloud: ArrayLike,
+    camera: Camera,
+    spacing: float,
+    *,
+    min_depth: float = 0.1,
+    max_depth: float = 10.0,
+) -> RenderedView:
+    """What a camera without distortion sees of a cloud whose points are `spacing` metres apart.
+
+    Depths in metres. InputError for a cloud with neither colours nor intensity.
+    """
+    shades = cloud.colors if cloud.colors is not None else cloud.intensity
+    if shades is None:
+        raise InputError("cloud: has neither colours nor intensity to render; give one that has")
+    pose = np.asarray(camera_from_cloud, np.float64)
+    seen, pixel, z = _seen(cloud.points, pose, camera, spacing, min_depth, max_depth)
+    shape = camera.height, camera.width
+    if not len(seen):
+        empty = np.zeros((*shape, *shades.shape[1:]), np.uint8)
+        return RenderedView(empty, np.zeros(shape, np.float32), camera, pose)
+    filled, means = _pixel_means(pixel, np.column_stack([1 / z, shades[seen]]))
+    nearest, distance = _nearest(filled, shape)
+    inverse_depth = means[:, 0].take(nearest)
+    shown = distance <= np.maximum(REACH * spacing * camera.fx * inverse_depth, 1)
+    image = means[:, 1:].round().astype(np.uint8).reshape(-1, *shades.shape[1:]).take(nearest, axis=0)
+    image = cv2.medianBlur(image, 3)  # single points of a surface a little behind show between others
+    background = cv2.blur(image, (camera.width // 16 | 1,) * 2)
+    image = np.asarray(cv2.copyTo(image, shown.astype(np.uint8), background), np.uint8)
+    return RenderedView(image, np.where(shown, 1 / inverse_depth, np.float32(0)), camera, pose)
+
+
+def _seen(
+    points: NDArray[np.float32],
+    pose: Array,
+    camera: Camera,
+    spacing: float,
+    min_depth: float,
+    max_depth: float,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Indices of the points that the camera sees, their pixels (row by row) and depths."""
+    matrix = pose.astype(np.float32)
+    x, y, z = matrix[:3, :3] @ points.T + matrix[:3, 3:]
+    ahead = np.flatnonzero((z > min_depth) & (z < max_depth))
+    x, y, z = x[ahead], y[ahead], z[ahead]
+    u = np.float32(camera.fx) * x / z + np.float32(camera.cx + 0.5)
+    v = np.float32(camera.fy) * y / z + np.float32(camera.cy + 0.5)
+    inside = np.flatnonzero((u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height))
+    columns, rows, z = u[inside].astype(np.int64), v[inside].astype(np.int64), z[inside]
+    step = max(1, round(max(camera.width, camera.height) / BUFFER_LONG_SIDE))
+    coarse = columns // step, rows // step
+    shape = -(-camera.height // step), -(-camera.width // step)
+    limit = front_limit(z, *coarse, shape, spacing * max(camera.fx, camera.fy) / step, spacing)
+    front = np.flatnonzero(z <= limit[coarse[1], coarse[0]])
+    return ahead[inside[front]], (rows * camera.width + columns)[front], z[front]
+
+
+def _pixel_means(
+    pixel: NDArray[np.int64], rows: NDArray[np.float32]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The pixels that occur, ascending, and the mean of their rows (N, C)."""
+    filled, index, count = np.unique(pixel, return_inverse=True, return_counts=True)
+    sums = torch.zeros(len(filled), rows.shape[1]).index_add_(
+        0, torch.from_numpy(index), torch.from_numpy(rows)
     )
-    keep = z <= zmin[cell] * 1.01 + spacing / 2
-    k, z, cell = k[keep], z[keep], cell[keep]
-    n = np.bincount(cell, minlength=H * W)
-    px = np.flatnonzero(n)
-    col = np.stack(
-        [np.bincount(cell, weights=C[k, i], minlength=H * W)[px] / n[px] for i in range(3)], 1
-    ).astype(np.float32)
-    iz = (np.bincount(cell, weights=1 / z, minlength=H * W)[px] / n[px]).astype(np.float32)
-    src = np.ones(H * W, np.uint8)
-    src[px] = 0
-    dist, lab = cv2.distanceTransformWithLabels(
-        src.reshape(H, W), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    return filled, sums.numpy() / count[:, None].astype(np.float32)
+
+
+def _nearest(
+    filled: NDArray[np.int64], shape: tuple[int, int]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """For each pixel (H, W), which of the `filled` ones is nearest, and how far that is in pixels."""
+    empty = np.ones(shape, np.uint8)
+    empty.flat[filled] = 0
+    distance, label = cv2.distanceTransformWithLabels(
+        empty, cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
     )
-    lut = np.zeros(len(px) + 1, np.int32)
-    lut[lab.reshape(-1)[px]] = np.arange(len(px))
-    near = lut[lab]
-    izi = iz[near]
-    mask = dist <= np.clip(radius * spacing * cam.fx * izi, minr, 32)
-    mask = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((close, close), np.uint8)) > 0
-    img = np.rint(col).astype(np.uint8)[near]
-    if med:
-        img = cv2.medianBlur(img, med)
-    return img * mask[..., None], np.where(mask, 1 / izi, 0).astype(np.float32)
+    of_label = np.zeros(len(filled) + 1, np.int64)
+    of_label[label.flat[filled]] = np.arange(len(filled))
+    return of_label.take(label), distance
