@@ -18,7 +18,7 @@ from sphinx.ext.napoleon import Config, GoogleDocstring
 REPO = Path(__file__).resolve().parents[1]
 CORE = REPO / "diff2i2p_core"
 GENERATED = REPO / "docs/generated"
-WITHOUT_PAGES = {"assets", "cli"}
+WITHOUT_PAGES = {"cli"}
 """The commands have a page of their own, made from their help."""
 
 sys.path.insert(0, str(REPO))
@@ -37,13 +37,16 @@ autodoc_default_options = {
     "exclude-members": "model_config",
 }
 autodoc_typehints_format = "short"
+autodoc_type_aliases = {name: name for name in ("ArrayLike", "NDArray", "Array", "Image", "Progress")}
 python_use_unqualified_type_names = True
+add_module_names = False
 suppress_warnings = ["ref.python"]  # names in annotations that several modules have
 
 
 def setup(app: Sphinx) -> None:
     app.connect("builder-inited", lambda app: write_generated_pages())
     app.connect("autodoc-process-docstring", read_docstring)
+    app.connect("autodoc-process-signature", read_signature)
 
 
 def write_generated_pages() -> None:
@@ -69,6 +72,17 @@ def read_docstring(app: Sphinx, what: str, name: str, obj: object, options: obje
     lines[:] = "`".join(parts).split("\n")
     if what not in ("attribute", "property", "data"):  # there it would take words before a colon for the type
         lines[:] = GoogleDocstring(lines, Config()).lines()
+
+
+def read_signature(
+    app: Sphinx, what: str, name: str, obj: object, options: object, arguments: str | None, result: str | None
+) -> tuple[str | None, str | None]:
+    """Types as the source names them: without the marks that autodoc leaves around aliases."""
+
+    def as_written(text: str | None) -> str | None:
+        return text and re.sub(r"TypeAliasForwardRef\('(\w+)'\)|(?<=: )'([^']+)'", r"\1\2", text)
+
+    return as_written(arguments), as_written(result)
 
 
 def _seen_from_generated(text: str) -> str:

@@ -26,7 +26,7 @@ def main() -> None:
         parser.error("give a map, an image and its camera_info")
 
     if given.map is not None:
-        map_path, image_path, camera = given.map, given.image, Camera.from_yaml(given.camera)
+        map_path, image_path, camera = given.map, given.image, Camera.from_file(given.camera)
     else:
         map_path, camera = synthetic_room.map_file(), synthetic_room.CAMERA
         image_path = synthetic_room.query_frames() / "frame-000000.color.jpg"

@@ -48,7 +48,7 @@ def check(config: _Experiment, overrides: _Overrides = None) -> None:
 def limits(config: _Experiment, overrides: _Overrides = None) -> None:
     """How many neighbours the network's point branch needs on the experiment's training clouds."""
     from diff2i2p_core.engine.config_file import load_config
-    from diff2i2p_core.engine.sources import training_pairs
+    from diff2i2p_core.engine.training_pairs import training_pairs
     from diff2i2p_core.pairs.neighbor_limits import KEPT, calibrate_neighbor_limits
 
     experiment = load_config(config, overrides or ())

@@ -65,7 +65,7 @@ def parse_camera(text: str, image: NDArray[np.uint8]) -> Camera:
     if Path(text).suffix == ".txt":
         matrix = read_matrix(Path(text), (3, 3), "give an existing file", "give a camera matrix")
         return Camera.from_matrix(matrix, width, height)
-    camera = Camera.from_yaml(text)
+    camera = Camera.from_file(text)
     camera.check_size(image.shape, f"image, with the camera {text}")
     return camera
 

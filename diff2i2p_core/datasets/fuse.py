@@ -13,7 +13,7 @@ from diff2i2p_core.datasets.settings import PreparationSettings
 from diff2i2p_core.datasets.windows import Window
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.depth import back_project
-from diff2i2p_core.geometry.fusion import View, fuse_views, thinned
+from diff2i2p_core.geometry.fused_views import View, fuse_views, thinned
 from diff2i2p_core.geometry.se3 import invert, transform_points
 from diff2i2p_core.io.files import atomic_path
 from diff2i2p_core.io.rgbd_folder import Frame, write_image

@@ -1,1 +1,1 @@
-"""The main job on a sample, end to end: map, ROS 2 node, player and listener processes, comparison."""
+"""The ROS 2 node, a player and a listener as processes: the demo on a sample, and replays of bags."""

@@ -18,7 +18,7 @@ from diff2i2p_core.engine.records import Means, Records
 from diff2i2p_core.engine.run_folder import RunFolder
 from diff2i2p_core.engine.schedule import Schedule
 from diff2i2p_core.engine.signals import Stopped, StopRequest
-from diff2i2p_core.engine.sources import batches, split, training_pairs, validation_pairs
+from diff2i2p_core.engine.training_pairs import batches, split, training_pairs, validation_pairs
 from diff2i2p_core.engine.validation import measure, protocol_of, score
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.evaluation.registration import PairMetrics, summarize

@@ -12,7 +12,7 @@ import numpy as np
 
 from diff2i2p_core.evaluation.cache import CacheInfo, read_registration, registration_files
 from diff2i2p_core.evaluation.protocol import Protocol
-from diff2i2p_core.evaluation.published import PUBLISHED, PUBLISHED_HEAD, PUBLISHED_NOTES
+from diff2i2p_core.evaluation.published_results import PUBLISHED, PUBLISHED_HEAD, PUBLISHED_NOTES
 from diff2i2p_core.evaluation.registration import RR_CURVE_CM, PairMetrics, Summary, pair_metrics
 from diff2i2p_core.io.files import write_text
 

@@ -70,7 +70,7 @@ class Camera:
         return cls(width, height, fx, fy, cx, cy)
 
     @classmethod
-    def from_yaml(cls, path: Path | str) -> Camera:
+    def from_file(cls, path: Path | str) -> Camera:
         """ROS's camera_info YAML, as camera_calibration writes it."""
         try:
             content: Any = yaml.safe_load(Path(path).read_text(encoding="utf-8"))

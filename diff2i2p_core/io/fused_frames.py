@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.geometry.fusion import View, fuse_views, thinned
+from diff2i2p_core.geometry.fused_views import View, fuse_views, thinned
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import transform_points
 from diff2i2p_core.io.rgbd_folder import PosedFrames

@@ -90,7 +90,7 @@ class PosedFrames:
 
     def _camera(self, name: str, width: int, height: int) -> Camera:
         if name == "camera-intrinsics.txt" and (self.folder / "camera.yaml").exists():
-            camera = Camera.from_yaml(self.folder / "camera.yaml")
+            camera = Camera.from_file(self.folder / "camera.yaml")
             camera.check_size((height, width), f"{self.folder}: images, with camera.yaml")
             return camera
         return Camera.from_matrix(self._matrix(name, (3, 3)), width, height)

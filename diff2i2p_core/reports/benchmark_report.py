@@ -17,7 +17,7 @@ from diff2i2p_core.evaluation.benchmark import (
 )
 from diff2i2p_core.evaluation.cache import CacheInfo, read_registration, registration_path
 from diff2i2p_core.evaluation.protocol import Protocol
-from diff2i2p_core.evaluation.published import PUBLISHED_HEAD, PUBLISHED_NOTES
+from diff2i2p_core.evaluation.published_results import PUBLISHED_HEAD, PUBLISHED_NOTES
 from diff2i2p_core.evaluation.registration import PairMetrics, Summary
 from diff2i2p_core.reports.page import (
     about_card,

@@ -9,7 +9,7 @@ import numpy as np
 
 from diff2i2p_core.rooms import pictures as pic
 from diff2i2p_core.rooms import textures as tx
-from diff2i2p_core.rooms.render import Rectangle, box, prism
+from diff2i2p_core.rooms.ray_casting import Rectangle, box, prism
 
 Piece = list[Rectangle]
 Builder = Callable[[np.random.Generator, float, float, float], Piece]

@@ -19,7 +19,7 @@ from diff2i2p_core.io.rgbd_folder import write_image, write_matrix
 from diff2i2p_core.rooms import furniture
 from diff2i2p_core.rooms import pictures as pic
 from diff2i2p_core.rooms import textures as tx
-from diff2i2p_core.rooms.render import Rectangle, Scene, box
+from diff2i2p_core.rooms.ray_casting import Rectangle, Scene, box
 from diff2i2p_core.rooms.sensors import SENSORS, Sensor
 from diff2i2p_core.typing import Array
 

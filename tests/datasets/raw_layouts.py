@@ -13,7 +13,7 @@ from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import compose
 from diff2i2p_core.io.rgbd_folder import Frame
 from diff2i2p_core.rooms import textures
-from diff2i2p_core.rooms.render import Scene, box
+from diff2i2p_core.rooms.ray_casting import Scene, box
 
 CAMERA = Camera(160, 120, 131.25, 131.25, 79.5, 59.5)
 LOOK_ALONG_Y = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])

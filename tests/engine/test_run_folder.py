@@ -12,7 +12,7 @@ import torch
 from diff2i2p_core.engine.experiment import TrainConfig
 from diff2i2p_core.engine.run_folder import RunFolder
 from diff2i2p_core.engine.schedule import Schedule
-from diff2i2p_core.engine.sources import batches
+from diff2i2p_core.engine.training_pairs import batches
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.pairs.pair import Pair
 

@@ -14,7 +14,7 @@ from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.depth import back_project
 from diff2i2p_core.geometry.se3 import compose, invert, transform_points
 from diff2i2p_core.io.rgbd_folder import PosedFrames
-from diff2i2p_core.rooms.render import Rectangle, Scene
+from diff2i2p_core.rooms.ray_casting import Rectangle, Scene
 from diff2i2p_core.rooms.room import TRAIN_SEEDS, Room, camera_path, make_room, room_seeds, write_frames
 from diff2i2p_core.rooms.sensors import LIDAR_NOISE, lidar_noise
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from diff2i2p_core.geometry.fusion import View, fuse_views, without_edges
+from diff2i2p_core.geometry.fused_views import View, fuse_views, without_edges
 
 
 @pytest.mark.parametrize(
