@@ -21,6 +21,7 @@ def localization(
         Path, typer.Argument(help="Posed RGB-D folder that makes the map.", show_default=False)
     ],
     query_frames: Annotated[Path, typer.Argument(help="Posed RGB-D folder to localize.", show_default=False)],
+    matcher: options.MatcherName = "auto",
     weights: options.Weights = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many queries, evenly spread.")] = None,
     map_range: Annotated[
@@ -58,6 +59,7 @@ def localization(
             map_frames,
             query_frames,
             weights,
+            matcher=options.matcher(matcher),
             map_range=map_range,
             query_range=query_range,
             limit=limit,

@@ -18,6 +18,7 @@ def localize(
     prior: Annotated[
         str | None, typer.Option(help="Where it should be: x,y,z,qx,qy,qz,qw of the camera.")
     ] = None,
+    matcher: options.MatcherName = "auto",
     weights: options.Weights = None,
     device: options.Device = "cpu",
     precision: options.Precision = "float32",
@@ -32,5 +33,11 @@ def localize(
     near = None if prior is None else options.parse_pose(prior, "--prior")
     metres = None if depth is None else read_depth(depth)
     settings = options.localizer_settings(precision)
-    localizer = Localizer.open(map_path, weights, device=options.check_device(device), settings=settings)
+    localizer = Localizer.open(
+        map_path,
+        weights,
+        matcher=options.matcher(matcher),
+        device=options.check_device(device),
+        settings=settings,
+    )
     options.answer(localizer.localize(pixels, model_camera, prior=near, depth=metres), as_json)

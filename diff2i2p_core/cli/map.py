@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from diff2i2p_core.cli import options
 from diff2i2p_core.cli.progress import progress_bars
+
+if TYPE_CHECKING:
+    from diff2i2p_core.mapping.map_file import PointMap
 
 app = typer.Typer(help="Build and join map files, say what is in them.", no_args_is_help=True)
 
@@ -26,18 +30,20 @@ def build(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="MAP", help="Map file to write.")],
     trajectory: Annotated[
-        Path | None, typer.Option(help="TUM file of camera poses in the cloud's frame, to place submaps.")
+        Path | None,
+        typer.Option(help="TUM file of camera poses in the cloud's frame, to look at it from."),
     ] = None,
     up: Annotated[
         str, typer.Option(help="Which way is up in a cloud without trajectory: x y z -x -y -z.")
     ] = "z",
+    matcher: options.MatcherName = "auto",
     weights: options.Weights = None,
     device: options.Device = "cpu",
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Worker processes on the CPU.", show_default="as many as pay")
     ] = None,
 ) -> None:
-    """A map file with submaps and cached features, from a cloud or a posed RGB-D folder.
+    """A map file with the features that images are matched with, from a cloud or a posed RGB-D folder.
 
     Stopped, the same command goes on where it was.
     """
@@ -50,6 +56,7 @@ def build(
         point_map = build_map(
             source,
             out,
+            matcher=options.matcher(matcher),
             weights=weights,
             trajectory=trajectory,
             up=up,
@@ -59,8 +66,8 @@ def build(
             note=lambda line: typer.echo(line, err=True),
         )
     typer.echo(
-        f"{out}: {len(point_map.submaps)} submaps, {len(point_map.cloud)} points at "
-        f"{point_map.spacing * 100:g} cm, weights {point_map.info.weights_name}"
+        f"{out}: {point_map.sizes}, {len(point_map.cloud)} points at {point_map.spacing * 100:g} cm"
+        + (f", weights {point_map.info.weights_name}" if "network" in point_map.kinds else "")
     )
 
 
@@ -82,50 +89,48 @@ def join(
     from diff2i2p_core.mapping.join import join_map_files
 
     joined = join_map_files(maps, out, apart)
-    typer.echo(f"{out}: {len(joined.submaps)} submaps, {len(joined.cloud)} points of {len(maps)} maps")
+    typer.echo(f"{out}: {joined.sizes}, {len(joined.cloud)} points of {len(maps)} maps")
 
 
 @app.command("info")
 def info(path: MapPath, as_json: options.AsJson = False) -> None:
     """What a map was made from and with, how large it is, and what memory it takes."""
     from diff2i2p_core.mapping.map_file import load_map
-    from diff2i2p_core.mapping.packed import CPU_BUDGET, pack
+    from diff2i2p_core.mapping.map_sizes import map_sizes
 
     point_map = load_map(path)
-    about, blocks = point_map.info, pack(point_map.submaps).blocks
-    low, high = (
-        end.astype(float).round(2) + 0.0
-        for end in (point_map.cloud.points.min(axis=0), point_map.cloud.points.max(axis=0))
-    )
-    nodes = sum(block.tensors["nodes"].numel() for block in blocks)
-    features = 2 * sum(block.num_bytes for block in blocks)
-    memory = point_map.cloud.points.nbytes + 2 * nodes + min(features, CPU_BUDGET)
-    size = {
-        "points": len(point_map.cloud),
-        "submaps": len(point_map.submaps),
-        "submap_points": sum(sum(block.num_points) for block in blocks),
-        "superpoints": sum(sum(block.num_superpoints) for block in blocks),
-        "extent": [low.tolist(), high.tolist()],
-        "bytes": path.stat().st_size,
-        "memory_bytes": memory,
-    }
+    size = map_sizes(point_map, path)
     if as_json:
-        typer.echo(json.dumps({**about.as_dict(), **size}))
-        return
-    settings = about.settings
-    view = (
-        f"up to {settings.max_depth:g} m, {settings.horizontal_fov_deg:g} x {settings.vertical_fov_deg:g} deg"
-    )
+        typer.echo(json.dumps({**point_map.info.as_dict(), **size}))
+    else:
+        typer.echo(f"{path}\n" + "\n".join(f"  {name:<9} {words}" for name, words in _rows(point_map, size)))
+
+
+def _rows(point_map: PointMap, size: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    about, settings = point_map.info, point_map.info.settings
+    low, high = size["extent"]
     extent = " x ".join(f"{b - a:.1f}" for a, b in zip(low, high, strict=True))
     corners = " to ".join("({:.1f}, {:.1f}, {:.1f})".format(*corner) for corner in (low, high))
-    typer.echo(
-        f"{path}\n"
-        f"  source    {about.source}, built {about.created}\n"
-        f"  weights   {about.weights_name} ({about.weights_id[:12]}), mode {about.mode}, "
-        f"point features {about.point_features}\n"
-        f"  map       {size['points']} points at {point_map.spacing * 100:g} cm, {extent} m, {corners}\n"
-        f"  submaps   {size['submaps']} with {size['submap_points']} points "
-        f"at {settings.spacing * 100:g} cm, {view}\n"
-        f"  size      {path.stat().st_size / 1e6:.1f} MB\n"
-        f"  memory    {memory / 1e6:.0f} MB beside the network's"
-    )
+    yield "source", f"{about.source}, built {about.created}"
+    yield "map", f"{size['points']} points at {point_map.spacing * 100:g} cm, {extent} m, {corners}"
+    yield "matchers", ", ".join(size["matchers"])
+    if point_map.rendered is not None:
+        views, spacing = point_map.rendered.views.settings, 100 * point_map.rendered.spacing
+        yield (
+            "views",
+            f"{size['views']} with {size['view_features']} features, rendered from {size['rendered_points']} "
+            f"points at {spacing:.1f} cm, up to {views.max_depth:g} m",
+        )
+    if size["submaps"]:
+        yield (
+            "weights",
+            f"{about.weights_name} ({about.weights_id[:12]}), mode {about.mode}, "
+            f"point features {about.point_features}",
+        )
+        yield (
+            "submaps",
+            f"{size['submaps']} with {size['submap_points']} points at {settings.spacing * 100:g} cm, up to "
+            f"{settings.max_depth:g} m, {settings.horizontal_fov_deg:g} x {settings.vertical_fov_deg:g} deg",
+        )
+    yield "size", f"{size['bytes'] / 1e6:.1f} MB"
+    yield "memory", f"{size['memory_bytes'] / 1e6:.0f} MB beside the networks'"

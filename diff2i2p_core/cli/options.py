@@ -18,10 +18,19 @@ if TYPE_CHECKING:
     from diff2i2p_core.geometry.camera import Camera
     from diff2i2p_core.localization.result import Localization
     from diff2i2p_core.localization.settings import LocalizerSettings
+    from diff2i2p_core.mapping.matchers import Matcher
 
 Weights = Annotated[
     str | None,
     typer.Option(help="Weights: a shipped or fetched name or a file (.safetensors, released .pth)."),
+]
+MatcherName = Annotated[
+    str,
+    typer.Option(
+        "--matcher",
+        metavar="auto|views|network",
+        help="Match images with views rendered from the map, with the network, or with all that it allows.",
+    ),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
 Precision = Annotated[
@@ -68,6 +77,16 @@ def parse_camera(text: str, image: NDArray[np.uint8]) -> Camera:
     camera = Camera.from_file(text)
     camera.check_size(image.shape, f"image, with the camera {text}")
     return camera
+
+
+def matcher(name: str) -> Matcher:
+    """The value of `--matcher`."""
+    from diff2i2p_core.mapping.matchers import MATCHERS
+
+    for known in MATCHERS:
+        if name == known:
+            return known
+    raise InputError(f"--matcher '{name}': unknown; use one of {', '.join(MATCHERS)}")
 
 
 def parse_pose(text: str, option: str) -> NDArray[np.float64]:

@@ -70,6 +70,7 @@ def replay(
         list[str] | None,
         typer.Option(help="A limit to pass, as recall@0.25m/10deg>=0.5, false==0, ate<=0.1; several times."),
     ] = None,
+    matcher: options.MatcherName = "auto",
     weights: options.Weights = None,
     device: options.Device = "cpu",
     out: Annotated[
@@ -106,6 +107,7 @@ def replay(
             live=live,
             rate=rate,
             requirements=tuple(require or ()),
+            matcher=options.matcher(matcher),
             weights=weights,
             device=options.check_device(device),
         )

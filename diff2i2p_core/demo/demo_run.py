@@ -55,7 +55,7 @@ def run_demo(
     ).map
     save_map(point_map, out / "demo.map")
     weights_name = point_map.info.weights_name
-    say(f"    {len(point_map.submaps)} submaps, {len(point_map.cloud)} points, weights {weights_name}")
+    say(f"    {point_map.sizes}, {len(point_map.cloud)} points, weights {weights_name}")
     say("3/4 starting the ROS 2 node; playing the images to it over DDS ...")
     heard = localize_over_ros(sample, out / "demo.map", out / "log", weights=weights, progress=progress)
     say("4/4 comparing the poses read from /tf with the truth ...")
@@ -76,8 +76,7 @@ def _about(sample: Sample, point_map: PointMap) -> dict[str, str]:
     info, queries = point_map.info, sample.query_numbers
     return {
         "sample": sample.name,
-        "map": f"{len(sample.map_numbers)} frames up to {sample.map_numbers[-1]}, "
-        f"{len(point_map.submaps)} submaps",
+        "map": f"{len(sample.map_numbers)} frames up to {sample.map_numbers[-1]}, {point_map.sizes}",
         "images": f"{len(queries)} from frame {queries[0]} on, played to the node one by one",
         "poses": "read from /tf by another process; the node may use its last pose as a prior",
         "latency": "from publishing an image to hearing its transform, over DDS",

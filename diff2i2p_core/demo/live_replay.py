@@ -57,6 +57,7 @@ def _node(given: ReplayInput) -> list[str]:
         )
     parameters: dict[str, Any] = {
         "use_sim_time": True,
+        "matcher": settings.matcher,
         "device": settings.device,
         "image_transport": "compressed" if compressed else "raw",
         "odom_frame": settings.odom_frame or "",

@@ -14,6 +14,7 @@ from diff2i2p_core.localization.localizer import Localizer
 from diff2i2p_core.localization.settings import LocalizerSettings, TrackerSettings
 from diff2i2p_core.localization.tracker import Tracker
 from diff2i2p_core.mapping.map_file import PointMap
+from diff2i2p_core.mapping.matchers import Matcher
 from diff2i2p_core.typing import Progress
 
 RATE = 30.0
@@ -41,6 +42,7 @@ def evaluate_frames(
     query_frames: Path | str,
     weights: Path | str | None = None,
     *,
+    matcher: Matcher = "auto",
     map_range: str = ":",
     query_range: str = ":",
     limit: int | None = None,
@@ -53,6 +55,7 @@ def evaluate_frames(
     """Build a map of one posed RGB-D folder and localize the images of another, or of the same, in it.
 
     Args:
+        matcher: what images are matched with, see `Localizer.from_frames`.
         map_range: frame numbers `A:B`, both included, that make the map; `query_range` those to localize.
         limit: at most so many images, evenly spread.
         beside: folders whose maps are put beside, see `Localizer.from_frames`.
@@ -67,6 +70,7 @@ def evaluate_frames(
         map_frames,
         chosen,
         weights,
+        matcher=matcher,
         beside=beside,
         device=device,
         settings=LocalizerSettings(align=align),
@@ -82,7 +86,8 @@ def evaluate_frames(
     info = localizer.map.info
     searched = "tracked" if track else "without prior"
     about = {
-        "map": f"{map_frames}, {len(chosen)} frames, {len(localizer.map.submaps)} submaps",
+        "map": f"{map_frames}, {len(chosen)} frames, {localizer.map.sizes}",
+        "matcher": " then ".join(proposer.name for proposer in localizer.proposers),
         **({"beside it": ", ".join(map(str, beside))} if beside else {}),
         "queries": f"{query_frames}, {len(numbers)} images, {searched}"
         + ("" if align else ", not aligned to colours"),

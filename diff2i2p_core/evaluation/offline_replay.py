@@ -42,7 +42,9 @@ def replay_offline(given: ReplayInput, progress: Progress | None = None) -> Repl
     """Localize the images one after the other, or, in `realtime`, those that a node would get to."""
     settings = given.settings
     tell = progress or (lambda what, done, total: None)
-    localizer = Localizer.open(given.map_path, settings.weights, device=settings.device)
+    localizer = Localizer.open(
+        given.map_path, settings.weights, matcher=settings.matcher, device=settings.device
+    )
     replay = localize_bag(
         given.camera,
         Tracker(localizer, TrackerSettings(use_prior=settings.track)),

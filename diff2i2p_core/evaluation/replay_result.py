@@ -71,7 +71,7 @@ class ReplayResult:
         truth = self.given.truth
         return {
             "bag": f"{camera.path}, {len(camera.stamps)} images of {camera.topic}, {seconds:.1f} s",
-            "map": f"{self.given.map_path}, {len(self.point_map.submaps)} submaps, of {info.source}",
+            "map": f"{self.given.map_path}, {self.point_map.sizes}, of {info.source}",
             "weights": f"{info.weights_name} ({info.weights_id[:12]})",
             "images": images,
             "search": (

@@ -9,6 +9,7 @@ from typing import Literal
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.evaluation.replay_truth import TruthSource
 from diff2i2p_core.evaluation.requirements import Requirement
+from diff2i2p_core.mapping.matchers import Matcher
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class ReplaySettings:
     """Of a live replay: seconds of the bag in a second."""
     requirements: tuple[str, ...] = ()
     """Limits to pass, as `recall@0.25m/10deg>=0.5`, `false==0`, `ate<=0.1`."""
+    matcher: Matcher = "auto"
+    """What images are matched with, of what the map has features for."""
     weights: Path | str | None = None
     """None: the installed ones that the map was made with."""
     device: str = "cpu"

@@ -100,6 +100,12 @@ class PointMap:
         )
 
     @property
+    def sizes(self) -> str:
+        """How many views and submaps it has, in words."""
+        views = [] if self.rendered is None else [f"{len(self.rendered.views)} views"]
+        return ", ".join([*views, *([f"{len(self.submaps)} submaps"] if len(self.submaps) else [])])
+
+    @property
     def kinds(self) -> list[str]:
         """The matchers that it has features for, the first to be asked first."""
         return [*(["views"] if self.rendered else []), *(["network"] if len(self.submaps) else [])]

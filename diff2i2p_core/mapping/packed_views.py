@@ -32,13 +32,13 @@ class RenderSettings:
 
     focal: float = 420.0
     """Pixels."""
-    width: int = 560
-    height: int = 420
+    width: int = 760
+    height: int = 520
     min_depth: float = 0.15
     max_depth: float = 8.0
     """Metres; points outside are not drawn."""
-    keypoints: int = 1500
-    """Features of a view, at most."""
+    keypoints: int = 1800
+    """Features of a view, at most: 241 kB."""
 
     @classmethod
     def for_spacing(cls, spacing: float) -> RenderSettings:

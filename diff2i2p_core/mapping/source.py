@@ -19,7 +19,7 @@ from diff2i2p_core.typing import Array, Progress
 
 RENDER_SPACING = 0.0125
 """Metres between the points that views are rendered from, at least."""
-RENDER_APART, RENDER_APART_DEG = 0.3, 15.0
+RENDER_APART, RENDER_APART_DEG = 0.25, 10.0
 """Metres and degrees: every pose of a trajectory is so near to a rendered view."""
 
 

@@ -22,7 +22,9 @@ from diff2i2p_core.geometry.submaps import front_limit
 from diff2i2p_core.typing import Array
 
 BUFFER_LONG_SIDE = 160
-"""Pixels of the coarse z-buffer."""
+"""Pixels of the coarse z-buffer that the image covers."""
+BUFFER_MARGIN = 8
+"""Pixels of it beyond each border."""
 REACH = 1.6
 """A point is seen as far as this many times its spacing from it, so holes of three spacings are filled."""
 
@@ -94,16 +96,27 @@ def _seen(
     x, y, z = matrix[:3, :3] @ points.T + matrix[:3, 3:]
     ahead = np.flatnonzero((z > min_depth) & (z < max_depth))
     x, y, z = x[ahead], y[ahead], z[ahead]
-    u = np.float32(camera.fx) * x / z + np.float32(camera.cx + 0.5)
-    v = np.float32(camera.fy) * y / z + np.float32(camera.cy + 0.5)
-    inside = np.flatnonzero((u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height))
-    columns, rows, z = u[inside].astype(np.int64), v[inside].astype(np.int64), z[inside]
+    # Points a little beyond the border hide others inside, too.
     step = max(1, round(max(camera.width, camera.height) / BUFFER_LONG_SIDE))
+    margin = step * BUFFER_MARGIN
+    u = np.float32(camera.fx) * x / z + np.float32(camera.cx + 0.5 + margin)
+    v = np.float32(camera.fy) * y / z + np.float32(camera.cy + 0.5 + margin)
+    width, height = camera.width + 2 * margin, camera.height + 2 * margin
+    near = np.flatnonzero((u >= 0) & (u < width) & (v >= 0) & (v < height))
+    columns, rows, z = u[near].astype(np.int64), v[near].astype(np.int64), z[near]
     coarse = columns // step, rows // step
-    shape = -(-camera.height // step), -(-camera.width // step)
-    limit = front_limit(z, *coarse, shape, spacing * max(camera.fx, camera.fy) / step, spacing)
-    front = np.flatnonzero(z <= limit[coarse[1], coarse[0]])
-    return ahead[inside[front]], (rows * camera.width + columns)[front], z[front]
+    limit = front_limit(
+        z,
+        *coarse,
+        (-(-height // step), -(-width // step)),
+        0.5 * spacing * max(camera.fx, camera.fy) / step,
+        spacing,
+        closed=True,
+    )
+    columns, rows = columns - margin, rows - margin
+    inside = (columns >= 0) & (columns < camera.width) & (rows >= 0) & (rows < camera.height)
+    seen = np.flatnonzero(inside & (z <= limit[coarse[1], coarse[0]]))
+    return ahead[near[seen]], (rows * camera.width + columns)[seen], z[seen]
 
 
 def _pixel_means(

@@ -42,7 +42,13 @@ class ScriptedLocalizer:
 
     @classmethod
     def open(
-        cls, map_path: Any, weights: str | None = None, *, device: str = "cpu", settings: Any = None
+        cls,
+        map_path: Any,
+        weights: str | None = None,
+        *,
+        matcher: str = "auto",
+        device: str = "cpu",
+        settings: Any = None,
     ) -> ScriptedLocalizer:
         if not map_path.exists():
             raise InputError(f"{map_path}: no such map; build one with `diff2i2p map build`")
@@ -54,6 +60,7 @@ class ScriptedLocalizer:
         cloud: PointCloud,
         weights: str | None = None,
         *,
+        matcher: str = "auto",
         device: str = "cpu",
         up: str = "z",
         settings: Any = None,

@@ -42,6 +42,12 @@ class Parameters:
         "Map file of `diff2i2p map build`. Empty: wait for a cloud on `map_cloud`",
         takes_effect="at reload_map",
     )
+    matcher: str = parameter(
+        "auto",
+        "What images are matched with: `views` rendered from a coloured map, the `network`'s submaps, or "
+        "`auto`, all that the map allows, views first",
+        choices=("auto", "views", "network"),
+    )
     weights: str = parameter(
         "",
         "Weights file or name of shipped weights. Empty: the map's; for a cloud `lite-rgb`, "

@@ -24,10 +24,12 @@ from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import invert
 from diff2i2p_core.localization.tracker import Localizing, Tracker
+from diff2i2p_core.mapping.matchers import checked_matcher
 
 if TYPE_CHECKING:
     from diff2i2p_core.localization.result import Localization
     from diff2i2p_core.localization.settings import LocalizerSettings
+    from diff2i2p_core.mapping.matchers import Matcher
 
 
 class LocalizerClass(Protocol):
@@ -38,6 +40,7 @@ class LocalizerClass(Protocol):
         map_path: str | Path,
         weights: str | None = None,
         *,
+        matcher: Matcher = "auto",
         device: str = "cpu",
         settings: LocalizerSettings | None = None,
     ) -> Localizing: ...
@@ -47,6 +50,7 @@ class LocalizerClass(Protocol):
         cloud: PointCloud,
         weights: str | None = None,
         *,
+        matcher: Matcher = "auto",
         device: str = "cpu",
         up: str = "z",
         settings: LocalizerSettings | None = None,
@@ -116,16 +120,26 @@ class Pipeline:
         """Take a map file; InputError if it, or the weights, cannot be used. The former map stays then."""
         p = self.parameters
         path = Path(name).expanduser()
-        settings = p.localizer_settings()
-        self.use(self._class.open(path, p.weights or None, device=p.device, settings=settings), str(path))
+        localizer = self._class.open(
+            path,
+            p.weights or None,
+            matcher=checked_matcher(p.matcher),
+            device=p.device,
+            settings=p.localizer_settings(),
+        )
+        self.use(localizer, str(path))
 
     def build_map(self, message: PointCloud2) -> None:
         """Make the map from a cloud. The former map stays in use if the cloud is refused (InputError)."""
         p = self.parameters
         cloud = cloud_from_message(message)
-        settings = p.localizer_settings()
         localizer = self._class.from_cloud(
-            cloud, p.weights or None, device=p.device, up=p.map_up, settings=settings
+            cloud,
+            p.weights or None,
+            matcher=checked_matcher(p.matcher),
+            device=p.device,
+            up=p.map_up,
+            settings=p.localizer_settings(),
         )
         self.use(localizer, f"cloud of {len(cloud)} points")
 
