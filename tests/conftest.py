@@ -22,6 +22,7 @@ import pytest
 
 if TYPE_CHECKING:
     from diff2i2p_core.geometry.point_cloud import PointCloud
+    from diff2i2p_core.models.xfeat import XFeat
     from diff2i2p_core.pairs.pair import Batch, Pair
 
 REPO = Path(__file__).resolve().parents[1]
@@ -184,6 +185,22 @@ def _golden_pair(folder: Path, name: str) -> Pair:
         name=f"{inputs['scene_name']}/{inputs['image_id']}_{inputs['cloud_id']}",
         rgb=torch.zeros(3, height, width, dtype=torch.uint8),
     )
+
+
+@pytest.fixture(autouse=True)
+def no_downloads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not on this machine is not fetched in the middle of a test."""
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+
+
+@pytest.fixture(scope="session")
+def xfeat_network() -> XFeat:
+    """XFeat with its published weights; tests are skipped where `make setup` could not get them."""
+    from diff2i2p_core.weights.xfeat import load_xfeat, xfeat_path
+
+    if not xfeat_path().is_file():
+        pytest.skip("needs XFeat's weights: run `diff2i2p weights fetch xfeat`")
+    return load_xfeat()
 
 
 @pytest.fixture(scope="session")

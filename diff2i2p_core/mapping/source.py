@@ -19,6 +19,8 @@ from diff2i2p_core.typing import Array, Progress
 
 RENDER_SPACING = 0.0125
 """Metres between the points that views are rendered from, at least."""
+COARSEST = 0.025
+"""Metres between the points that frames of a low resolution are fused to."""
 RENDER_APART, RENDER_APART_DEG = 0.25, 10.0
 """Metres and degrees: every pose of a trajectory is so near to a rendered view."""
 
@@ -74,5 +76,7 @@ def read_frames(
     """The fused frames `numbers` (default: all) of a posed RGB-D folder, seen from their keyframes."""
     frames = PosedFrames(folder)
     chosen = frames.numbers if numbers is None else numbers
-    cloud = fuse_frames(frames, chosen, RENDER_SPACING, progress=progress)
+    # as fine as every second pixel at 2 m: finer cells would be seen by too few frames
+    spacing = min(max(RENDER_SPACING, 2 * 2.0 / frames.camera.fx), COARSEST)
+    cloud = fuse_frames(frames, chosen, spacing, progress=progress)
     return MapSource.along(cloud, np.array([frames.pose(number) for number in chosen]))

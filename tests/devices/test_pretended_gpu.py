@@ -135,6 +135,7 @@ def test_localizer(
 ) -> None:
     localizer = Localizer.from_cloud(
         room_cloud,
+        matcher="network",
         weights=tiny_weights,
         views=VIEWS,
         device="cuda",

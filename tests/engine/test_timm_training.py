@@ -60,7 +60,7 @@ def test_learned_by_heart_it_localizes(tmp_path: Path) -> None:
     trained = trainer.run()
 
     frames = PosedFrames(tmp_path / "room")
-    localizer = Localizer.from_frames(tmp_path / "room", weights=trained)
+    localizer = Localizer.from_frames(tmp_path / "room", weights=trained, matcher="network")
     errors = []
     for frame in (frames[index] for index in range(len(frames))):
         found = localizer.localize(frame.image, frames.camera).map_from_camera

@@ -27,9 +27,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def test_all_frames_give_the_map_that_a_build_of_the_folder_gives(
     folders: list[Path], tiny_weights: Path, tmp_path: Path
 ) -> None:
-    built = build_map(folders[0], tmp_path / "room.map", weights=tiny_weights)
-    whole = Localizer.from_frames(folders[0], weights=tiny_weights).map
-    part = Localizer.from_frames(folders[0], [0, 1], tiny_weights).map
+    built = build_map(folders[0], tmp_path / "room.map", weights=tiny_weights, matcher="network")
+    whole = Localizer.from_frames(folders[0], weights=tiny_weights, matcher="network").map
+    part = Localizer.from_frames(folders[0], [0, 1], tiny_weights, matcher="network").map
     in_order, built_in_order = (np.unique(found.cloud.points, axis=0) for found in (whole, built))
     np.testing.assert_array_equal(in_order, built_in_order)
     np.testing.assert_array_equal(whole.views, built.views)
@@ -38,8 +38,10 @@ def test_all_frames_give_the_map_that_a_build_of_the_folder_gives(
 
 
 def test_maps_of_other_folders_are_put_beside(folders: list[Path], tiny_weights: Path) -> None:
-    here, there = (Localizer.from_frames(folder, weights=tiny_weights).map for folder in folders)
-    both = Localizer.from_frames(folders[0], weights=tiny_weights, beside=folders[1:]).map
+    here, there = (
+        Localizer.from_frames(folder, weights=tiny_weights, matcher="network").map for folder in folders
+    )
+    both = Localizer.from_frames(folders[0], weights=tiny_weights, matcher="network", beside=folders[1:]).map
     assert len(both.submaps) == len(here.submaps) + len(there.submaps)
     assert both.info.source == f"{folders[0]} + {folders[1]} (10 m apart along x)"
     own = len(here.cloud)
@@ -50,6 +52,8 @@ def test_maps_of_other_folders_are_put_beside(folders: list[Path], tiny_weights:
 
 def test_what_has_no_frames_is_refused(folders: list[Path], tiny_weights: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no frame 000009"):
-        Localizer.from_frames(folders[0], [0, 9], tiny_weights)
+        Localizer.from_frames(folders[0], [0, 9], tiny_weights, matcher="network")
     with pytest.raises(InputError, match=r"nothing: no such folder"):
-        Localizer.from_frames(folders[0], weights=tiny_weights, beside=[tmp_path / "nothing"])
+        Localizer.from_frames(
+            folders[0], weights=tiny_weights, matcher="network", beside=[tmp_path / "nothing"]
+        )

@@ -30,7 +30,9 @@ def test_image_and_depth_reach_the_network_without_the_lens(
     config = read_config(tiny_weights)[0].model_copy(update={"mode": "rgbd", "name": "tiny-rgbd"})
     save_model(Diff2I2P(config), tmp_path / "rgbd.safetensors")
     view = looking(np.array([2, 1.0, 1.2]), 1.5, 0.1)
-    localizer = Localizer.from_cloud(room_cloud, weights=tmp_path / "rgbd.safetensors", views=view[None])
+    localizer = Localizer.from_cloud(
+        room_cloud, matcher="network", weights=tmp_path / "rgbd.safetensors", views=view[None]
+    )
     inputs: list[tuple[torch.Tensor, torch.Tensor]] = []
     encode = network_of(localizer).model.encode_image
 

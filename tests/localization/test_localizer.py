@@ -33,7 +33,7 @@ VIEWS = np.array([looking(np.array([2, 1.0, 1.2]), yaw, 0.1) for yaw in (-1.5, 0
 
 @pytest.fixture
 def localizer(tiny_weights: Path, room_cloud: PointCloud) -> Localizer:
-    return Localizer.from_cloud(room_cloud, weights=tiny_weights, views=VIEWS)
+    return Localizer.from_cloud(room_cloud, matcher="network", weights=tiny_weights, views=VIEWS)
 
 
 def tell_the_truth(localizer: Localizer, monkeypatch: pytest.MonkeyPatch, outliers: float = 0.0) -> list[int]:
@@ -221,7 +221,9 @@ def test_a_cloud_without_colours_gets_weights_that_need_none(
     room_cloud: PointCloud,
 ) -> None:
     for colors, weights in ((None, "lite-geometry"), (room_cloud.colors, "lite-rgb")):
-        localizer = Localizer.from_cloud(PointCloud(room_cloud.points, colors), views=VIEWS[1:2])
+        localizer = Localizer.from_cloud(
+            PointCloud(room_cloud.points, colors), matcher="network", views=VIEWS[1:2]
+        )
         assert localizer.map.info.weights_name == network_of(localizer).model.config.name == weights
 
 
@@ -249,7 +251,9 @@ def test_weights_of_rgbd_mode_need_the_depth(
 
     config = read_config(tiny_weights)[0].model_copy(update={"mode": "rgbd", "name": "tiny-rgbd"})
     save_model(Diff2I2P(config), tmp_path / "rgbd.safetensors")
-    localizer = Localizer.from_cloud(room_cloud, weights=tmp_path / "rgbd.safetensors", views=VIEWS[:1])
+    localizer = Localizer.from_cloud(
+        room_cloud, matcher="network", weights=tmp_path / "rgbd.safetensors", views=VIEWS[:1]
+    )
     depth = np.full((240, 320), 2.0, np.float32)
     assert localizer.needs_depth
     assert localizer.localize(IMAGE, CAMERA, depth=depth).reason
@@ -289,4 +293,6 @@ def test_warming_up_asks_for_nothing_and_says_nothing(
 
     config = read_config(tiny_weights)[0].model_copy(update={"mode": mode, "name": "tiny"})
     save_model(Diff2I2P(config), tmp_path / "weights.safetensors")
-    Localizer.from_cloud(room_cloud, weights=tmp_path / "weights.safetensors", views=VIEWS[:1]).warm_up()
+    Localizer.from_cloud(
+        room_cloud, matcher="network", weights=tmp_path / "weights.safetensors", views=VIEWS[:1]
+    ).warm_up()

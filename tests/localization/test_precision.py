@@ -21,7 +21,7 @@ MAP_FRAMES, QUERIES = list(range(600, 700, 20)), list(range(606, 700, 10))
 @pytest.fixture(scope="module")
 def kitchen(data_dir: Path) -> tuple[Localizer, PosedFrames]:
     folder = data_dir / "redkitchen"
-    return Localizer.from_frames(folder, MAP_FRAMES), PosedFrames(folder)
+    return Localizer.from_frames(folder, MAP_FRAMES, matcher="network"), PosedFrames(folder)
 
 
 def poses(kitchen: tuple[Localizer, PosedFrames], align: bool = False, **settings: Any) -> list[Array | None]:

@@ -42,7 +42,9 @@ def localizer(tiny_weights: Path, monkeypatch: pytest.MonkeyPatch) -> Localizer:
     points = np.concatenate([east, transform_points(TURNED, east)])
     colors = np.full((len(points), 3), 120, np.uint8)
     views = np.array([EAST_VIEW, TURNED @ EAST_VIEW])
-    made = Localizer.from_cloud(PointCloud(points, colors), weights=tiny_weights, views=views)
+    made = Localizer.from_cloud(
+        PointCloud(points, colors), matcher="network", weights=tiny_weights, views=views
+    )
     camera = input_camera(CAMERA, network_of(made).model.config)
 
     def match(image: ImageFeatures, submap: SubmapFeatures, nodes: object = None) -> Correspondences:

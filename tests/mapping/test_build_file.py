@@ -39,6 +39,7 @@ def source(tmp_path: Path, room_cloud: PointCloud, tiny_weights: Path) -> dict[s
         "source": tmp_path / "room.ply",
         "out": tmp_path / "room.map",
         "weights": tiny_weights,
+        "matcher": "network",
         "trajectory": tmp_path / "views.tum",
     }
 
@@ -157,7 +158,7 @@ def test_a_killed_build_ends_its_processes_and_goes_on(source: dict[str, Any]) -
 from diff2i2p_core.mapping.build_file import build_map
 if __name__ == "__main__":
     build_map({str(source["source"])!r}, {str(source["out"])!r}, weights={str(source["weights"])!r},
-              trajectory={str(source["trajectory"])!r}, jobs=2)
+              trajectory={str(source["trajectory"])!r}, matcher="network", jobs=2)
 """
     script = source["out"].with_name("build.py")
     script.write_text(code)

@@ -43,7 +43,9 @@ def test_depth_reaches_a_network_that_needs_it(
     config = read_config(tiny_weights)[0].model_copy(update={"mode": "rgbd", "name": "tiny-rgbd"})
     save_model(Diff2I2P(config), tmp_path / "rgbd.safetensors")
     view = looking(np.array([2, 1.0, 1.2]), -1.5, 0.1)
-    localizer = Localizer.from_cloud(room_cloud, weights=tmp_path / "rgbd.safetensors", views=view[None])
+    localizer = Localizer.from_cloud(
+        room_cloud, matcher="network", weights=tmp_path / "rgbd.safetensors", views=view[None]
+    )
     health = Health(parameters=Parameters(), state="active", map="the room")
     health.needs_depth = localizer.needs_depth
     assert health.judge()[1] == DEPTH_MISSING
