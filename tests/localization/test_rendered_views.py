@@ -1,0 +1,122 @@
+"""Localization by rendered views, in a drawn room that nothing was trained on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.covariance import perturb
+from diff2i2p_core.geometry.se3 import rotation_error_deg, translation_error
+from diff2i2p_core.io.rgbd_folder import Frame, PosedFrames
+from diff2i2p_core.localization.hypothesis import Hypothesis
+from diff2i2p_core.localization.localizer import Localizer
+from diff2i2p_core.localization.rendered_views import RenderedViews
+from diff2i2p_core.mapping.build_file import build_map
+from diff2i2p_core.mapping.map_file import load_map
+from diff2i2p_core.models.xfeat import XFeat
+from diff2i2p_core.rooms.room import camera_path, make_room, write_frames
+
+CAMERA = Camera(320, 240, 262.5, 262.5, 159.75, 119.75)
+MAP, QUERIES = [0, 1, 3, 4, 6, 7, 9], [2, 5, 8]
+
+
+def frames_of(folder: Path, seed: int) -> PosedFrames:
+    room = make_room(seed)
+    write_frames(folder, room, CAMERA, camera_path(room, 10, seed))
+    return PosedFrames(folder)
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory: pytest.TempPathFactory) -> PosedFrames:
+    return frames_of(tmp_path_factory.mktemp("room"), 20_003)
+
+
+@pytest.fixture(scope="module")
+def localizer(frames: PosedFrames, xfeat_network: XFeat) -> Localizer:
+    return Localizer.from_frames(frames.folder, MAP, matcher="views")
+
+
+def frame(frames: PosedFrames, number: int) -> Frame:
+    return frames[frames.numbers.index(number)]
+
+
+@pytest.mark.parametrize("number", QUERIES)
+def test_images_of_the_room_are_localized(localizer: Localizer, frames: PosedFrames, number: int) -> None:
+    query = frame(frames, number)
+    found = localizer.localize(query.image, frames.camera)
+    assert found.localized and found.matcher == "views" and found.map_from_camera is not None
+    assert translation_error(found.map_from_camera, query.world_from_camera) < 0.05
+    assert rotation_error_deg(found.map_from_camera, query.world_from_camera) < 2
+    assert {"image", "retrieve", "match", "render", "pose"} <= set(found.latency_ms)
+    assert found.covariance is not None and (np.linalg.eigvalsh(found.covariance) > 0).all()
+
+
+def test_a_rough_prior_needs_no_view(
+    localizer: Localizer, frames: PosedFrames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = frame(frames, QUERIES[0])
+    prior = perturb(query.world_from_camera, np.array([0.15, -0.1, 0.1, 0.05, -0.08, 0.05]))
+
+    def never(*arguments: object, **named: object) -> list[Hypothesis]:
+        raise AssertionError("a view was matched")
+
+    monkeypatch.setattr(RenderedViews, "_matched", never)
+    found = localizer.localize(query.image, frames.camera, prior=prior)
+    assert found.map_from_camera is not None
+    assert translation_error(found.map_from_camera, query.world_from_camera) < 0.08
+
+
+def test_images_of_another_room_are_refused(localizer: Localizer, tmp_path: Path) -> None:
+    other = frames_of(tmp_path, 20_011)
+    for number in QUERIES:
+        found = localizer.localize(frame(other, number).image, other.camera)
+        assert not found.localized and found.reason
+
+
+def test_a_map_file_gives_the_same_poses_whatever_the_jobs(
+    localizer: Localizer, frames: PosedFrames, tmp_path: Path
+) -> None:
+    one = build_map(frames.folder, tmp_path / "one.map", matcher="views")
+    two = build_map(frames.folder, tmp_path / "two.map", matcher="views", jobs=2)
+    assert one.kinds == two.kinds == ["views"] and one.rendered is not None and two.rendered is not None
+    assert torch.equal(one.rendered.views.descriptors, two.rendered.views.descriptors)
+    assert torch.equal(one.rendered.views.signatures, two.rendered.views.signatures)
+    query = frame(frames, QUERIES[1])
+    poses = [
+        Localizer.open(tmp_path / name).localize(query.image, frames.camera).map_from_camera
+        for name in ("one.map", "two.map")
+    ]
+    assert poses[0] is not None and poses[1] is not None
+    np.testing.assert_array_equal(*poses)
+    assert translation_error(poses[0], query.world_from_camera) < 0.05
+    with pytest.raises(InputError, match=r"one\.map: has no features for the matcher 'network'"):
+        Localizer.open(tmp_path / "one.map", matcher="network")
+
+
+def test_auto_makes_both_and_asks_the_views_first(
+    frames: PosedFrames, tiny_weights: Path, xfeat_network: XFeat, tmp_path: Path
+) -> None:
+    build_map(frames.folder, tmp_path / "both.map", weights=tiny_weights)
+    assert load_map(tmp_path / "both.map").kinds == ["views", "network"]
+    localizer = Localizer.open(tmp_path / "both.map", tiny_weights)
+    assert [proposer.name for proposer in localizer.proposers] == ["views", "network"]
+    query = frame(frames, QUERIES[0])
+    assert localizer.localize(query.image, frames.camera).matcher == "views"
+    strict = replace(localizer.settings.views, min_inliers=10**6)
+    localizer.settings = replace(localizer.settings, views=strict, align=False)
+    refused = localizer.localize(query.image, frames.camera)
+    assert not refused.localized and refused.matcher == "network"
+
+
+def test_views_need_colours(frames: PosedFrames, xfeat_network: XFeat) -> None:
+    from diff2i2p_core.geometry.point_cloud import PointCloud
+
+    grey = PointCloud(np.random.default_rng(0).uniform(0, 3, (500, 3)).astype(np.float32))
+    with pytest.raises(InputError, match="no colours"):
+        Localizer.from_cloud(grey, matcher="views")
