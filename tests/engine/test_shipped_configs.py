@@ -17,8 +17,26 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 BENCHMARKS = ("7scenes", "rgbd_scenes_v2")
 
 
+@pytest.fixture(autouse=True)
+def data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIFF2I2P_DATA", "/data")
+
+
 def experiment(name: str) -> TrainConfig:
     return load_config(FOLDER / f"{name}.yaml")
+
+
+def folders(config: TrainConfig) -> set[str]:
+    """Of the data."""
+    benchmark = [] if config.benchmark is None else [config.benchmark.root]
+    return {
+        str(path) for path in (*benchmark, *(s.folder for s in (*config.scenes, *config.validation.scenes)))
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_data_is_in_the_named_folder_or_made_here(name: str) -> None:
+    assert all(folder.startswith(("/data/", "out/")) for folder in folders(experiment(name)))
 
 
 @pytest.mark.parametrize("name", NAMES)
