@@ -1,4 +1,4 @@
-"""Registration of image-to-cloud pairs, measured as in the papers (METHOD 5)."""
+"""Registration of image-to-cloud pairs, measured as in the papers (docs/method.md R26)."""
 
 from __future__ import annotations
 
