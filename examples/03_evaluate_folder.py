@@ -12,7 +12,7 @@ from pathlib import Path
 import synthetic_room
 from diff2i2p_core import Localizer, PosedFrames, build_map
 from diff2i2p_core.evaluation.localize_frames import localize_frames
-from diff2i2p_core.evaluation.trajectory import summarize
+from diff2i2p_core.evaluation.summary import summarize
 
 
 def main() -> None:
@@ -36,8 +36,8 @@ def main() -> None:
         error = result.translation_error_m
         print(f"frame {result.number}: {result.reason if error is None else f'{100 * error:.1f} cm'}")
     summary = summarize(results)
-    print(f"{summary['localized']} of {summary['queries']} localized, {summary['recall_005m_5deg']:.0%} well")
-    print(f"(within 5 cm and 5 deg), {summary['false_localizations']} falsely (over 0.5 m or 10 deg off)")
+    print(f"{summary.localized} of {summary.queries} localized, {summary.recall_005m_5deg:.0%} well")
+    print(f"(within 5 cm and 5 deg), {summary.false_localizations} falsely (over 0.5 m or 10 deg off)")
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ ROS_MODULES = (
     r"|\w+_msgs|rcl_interfaces|rosbag2_py|tf_transformations)"
 )
 MAX_FILE = 50 * 2**20
+TEXTS = {".py", ".md", ".yaml", ".yml", ".toml", ".rst", ".sh", ".cff", ".ipynb", ".xml", ".txt"}
 MAX_LINES = 300
 """Of a Python file: one subject."""
 
@@ -225,6 +226,36 @@ def test_every_dependency_is_pinned() -> None:
     }
     assert "ros-jazzy-rclpy" in listed
     assert listed - pinned == {"triton"}  # its version is what torch's wheel for GPUs asks for
+
+
+RULE = re.compile(r"(?<![\w/.^-])R([1-9]\d?)\b")
+OUTSIDE = re.compile(r"\bMETHOD(\.md)?\b|\(8\.\d+\)|\bD\d{1,2}\b")
+"""How a document was once cited that is not in the repository."""
+
+
+def test_every_rule_that_a_text_cites_is_on_the_methods_page() -> None:
+    page = (REPO / "docs/method.md").read_text(encoding="utf-8")
+    listed = re.findall(r'<a id="r(\d+)"></a>R\1 ', page)
+    assert listed == [str(number + 1) for number in range(len(listed))] and len(listed) > 20
+    wrong = {}
+    for path in tracked():
+        if path.suffix in TEXTS and path != Path(__file__):
+            text = path.read_text(encoding="utf-8")
+            cited = [f"R{n}" for n in RULE.findall(text) if n not in listed]
+            if found := cited + [match[0] for match in OUTSIDE.finditer(text)]:
+                wrong[str(path.relative_to(REPO))] = found
+    assert wrong == {}
+
+
+def test_citations_of_rules_are_recognised() -> None:
+    """The test above can fail."""
+    assert RULE.findall("(docs/method.md R9), R21 to R23; A^R2, R2D2, README") == ["9", "21", "23"]
+    assert [m[0] for m in OUTSIDE.finditer("METHOD 2.9, METHOD D11 (8.6)")] == [
+        "METHOD",
+        "METHOD",
+        "D11",
+        "(8.6)",
+    ]
 
 
 def test_no_tracked_file_is_large() -> None:

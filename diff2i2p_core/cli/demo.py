@@ -55,12 +55,12 @@ def demo(
         )
     console.print(_table(result.results))
     console.print(headline(result.summary))
-    latency = result.summary["latency_ms"]["median"]
+    latency = result.summary.latency_ms.median
     if latency is not None:
         console.print(f"Latency from image to transform: median {latency:.0f} ms.")
     written = ", ".join(str(out / name) for name in FILES if (out / name).exists())
     console.print(f"Took {time.monotonic() - started:.0f} s. Results: {written}")
-    if result.summary["localized"] == 0:
+    if result.summary.localized == 0:
         raise typer.Exit(3)
 
 

@@ -17,7 +17,7 @@ from diff2i2p_core.io.files import check_output_folder
 
 if TYPE_CHECKING:
     from diff2i2p_core.evaluation.protocol import Protocol
-    from diff2i2p_core.evaluation.registration import Summary
+    from diff2i2p_core.evaluation.registration import BenchmarkSummary
 
 
 def eval_(
@@ -86,7 +86,7 @@ def eval_(
         _print(summary, chosen)
 
 
-def _print(summary: Summary, protocol: Protocol) -> None:
+def _print(summary: BenchmarkSummary, protocol: Protocol) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table

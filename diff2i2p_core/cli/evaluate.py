@@ -71,4 +71,4 @@ def localization(
         )
     if out is not None:
         write_results(out, f"Localization of {query_frames}", result)
-    typer.echo(json.dumps(result.summary) if as_json else headline(result.summary))
+    typer.echo(json.dumps(result.summary.as_dict()) if as_json else headline(result.summary))

@@ -113,18 +113,17 @@ def replay(
         )
     with progress_bars() as progress:
         result = replay_run.replay(bag, map_path, settings, out=out, progress=progress)
-    content = result.as_dict()
     if as_json:
-        typer.echo(json.dumps(content))
+        typer.echo(json.dumps(result.as_dict()))
     else:
-        typer.echo(replay_headline(content))
+        typer.echo(replay_headline(result.summary))
         if result.verdicts:
             _print_table(result.verdicts)
         if out is not None:
             typer.echo(f"Results: {out / REPORT}, result.json and trajectory.tum beside it")
     if not result.passed:
         raise typer.Exit(1)
-    if not require and not content["localized"]:
+    if not require and not result.summary.localized:
         raise typer.Exit(3)
 
 

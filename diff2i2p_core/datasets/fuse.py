@@ -26,7 +26,7 @@ _MIN_VIEWS = 2
 
 @dataclass(frozen=True)
 class Names:
-    """A window's files below the set's `data` folder, as METHOD 1.1 has them."""
+    """A window's files below the set's `data` folder, in the benchmark's layout (docs/method.md R1)."""
 
     image: str
     depth: str

@@ -24,7 +24,7 @@ CAMERA = Camera(640, 480, 570.3, 570.3, 320.0, 240.0)
 
 
 def _subset(scene: int) -> Subset:
-    """The papers' split (METHOD 1.2): 1-8 train, 9-10 val, 11-14 test."""
+    """The papers' split: 1-8 train, 9-10 val, 11-14 test."""
     return "train" if scene <= 8 else "val" if scene <= 10 else "test"
 
 

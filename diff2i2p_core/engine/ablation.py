@@ -33,7 +33,7 @@ def _tuned(config: TrainConfig) -> bool:
 
 RULES = {
     "pose": Rule(
-        "no pose loss, PnP on all matches alike with swapped pixels (METHOD 8.1, 8.2)",
+        "no pose loss, PnP on all matches alike with swapped pixels",
         {
             "losses": {
                 "pose": {
@@ -50,40 +50,40 @@ RULES = {
         },
     ),
     "dct": Rule(
-        f"correspondence tuning left out (8.6); no released rule, hence not in `{RELEASED}`",
+        f"correspondence tuning left out; no released rule, hence not in `{RELEASED}`",
         {"model": {"replace": {"tuning": False}}},
         "tuning",
         _tuned,
         released=False,
     ),
     "depthless": Rule(
-        "pixels and nodes without depth count (8.8)",
+        "pixels and nodes without depth count",
         {"losses": {"tuning": {"depthless_pixels": True}, "coarse": {"unknown_nodes": "negative"}}},
     ),
     "kpconv": Rule(
-        "KPConv divides by the neighbours with a positive sum (8.9)",
+        "KPConv divides by the neighbours with a positive sum",
         {"model": {"replace": {"points": {"normalization": "positive_sum"}}}},
     ),
     "negatives": Rule(
-        "negatives by the smaller overlap (8.10)",
+        "negatives by the smaller overlap",
         {"losses": {"coarse": {"negatives": "smaller"}}},
         "losses.coarse.kind=circle",
         lambda config: config.losses.coarse.kind == "circle",
     ),
     "deformed": Rule(
-        "losses see the points that tuning moved (D3)",
+        "losses see the points that tuning moved",
         {"losses": {"fine": {"deformed_points": True}, "csd": {"deformed_points": True}}},
         "tuning",
         _tuned,
     ),
     "csd": Rule(
-        "the released gradient, prompts and rendering (8.3-8.5)",
+        "the released gradient, prompts and rendering",
         {"losses": {"csd": {"mode": "released"}}},
         "losses.csd.weight above 0",
         lambda config: config.losses.csd.weight > 0,
     ),
     "augmentation": Rule(
-        "uneven axes and Gaussian shifts (D21)",
+        "uneven axes and Gaussian shifts of training clouds",
         {"benchmark": {"augmentation": "released"}},
         "a benchmark",
         lambda config: config.benchmark is not None,

@@ -1,8 +1,11 @@
-"""Experiments' YAML files: `base` files, `key=value` overrides, and messages that name the nearest key."""
+"""Experiments' YAML files: `base` files, `key=value` overrides, folders named by environment variables, and
+messages that name the nearest key."""
 
 from __future__ import annotations
 
 import difflib
+import os
+import re
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -19,15 +22,18 @@ from diff2i2p_core.models.config import ModelConfig
 from diff2i2p_core.models.image_kinds import image_kind
 
 MAX_BASES = 8
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 def load_config(path: Path | str, overrides: Sequence[str] = ()) -> TrainConfig:
     """Read an experiment's YAML and apply `section.key=value` overrides (values are YAML).
 
     `base: other.yaml` starts from another experiment, a file beside this one. Of settings that exclude each
-    other, as steps and epochs, the later layer's counts. Relative folders are meant from the current folder.
+    other, as steps and epochs, the later layer's counts. `${NAME}` in a value is the environment variable of
+    that name. Relative folders are meant from the current folder.
     """
-    values = _layer(_read(Path(path)), _parse(overrides))
+    layers = _layer(_read(Path(path)), _parse(overrides))
+    values = {key: _expand(value, key, path) for key, value in layers.items()}
     try:
         config = TrainConfig.model_validate(values)
     except ValidationError as error:
@@ -84,6 +90,23 @@ def _layer(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         if name not in changes and any(changes.get(other) is not None for other in group)
     }
     return merge({key: value for key, value in base.items() if key not in replaced}, changes)
+
+
+def _expand(value: Any, key: str, path: Path | str) -> Any:
+    """With the environment variables in its texts; InputError for one that is not set."""
+    if isinstance(value, dict):
+        return {name: _expand(part, f"{key}.{name}", path) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_expand(part, f"{key}.{i}", path) for i, part in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+    for name in _VARIABLE.findall(value):
+        if name not in os.environ:
+            raise InputError(
+                f"{path}: '{key}' is {value}, but the environment variable {name} is not set; set it to the "
+                "folder with your data (docs/training.md), or change the value"
+            )
+    return _VARIABLE.sub(lambda match: os.environ[match[1]], value)
 
 
 def _explain(error: ValidationError, root: type[BaseModel], prefix: str = "") -> str:

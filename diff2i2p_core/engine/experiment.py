@@ -33,7 +33,7 @@ class ModelChoice(Section):
 
     preset: Literal["lite", "full", "released"] = "lite"
     """`full` is the published architecture; `released` also normalises KPConv as the published weights need
-    (METHOD 8.9)."""
+    (docs/method.md R9)."""
     point_features: PointFeatures = "rgb"
     mode: Literal["mono", "rgbd"] = "mono"
     replace: dict[str, Any] = Field(default_factory=dict)
@@ -83,7 +83,7 @@ class ValidationSettings(Section):
     protocol: Literal["7scenes", "rgbd_scenes_v2"] = "7scenes"
     """Whose thresholds."""
     released: bool = False
-    """With the oddities of the released evaluation (METHOD D3, D6, D14)."""
+    """With the oddities of the released evaluation (docs/method.md R16, R20, R27)."""
     solver: Literal["paper", "poselib"] = "poselib"
     """`paper` is P3P with 50,000 iterations."""
 

@@ -20,7 +20,7 @@ from rich.progress import (
 )
 
 from diff2i2p_core.engine.run_folder import RunFolder
-from diff2i2p_core.evaluation.registration import Summary
+from diff2i2p_core.evaluation.registration import BenchmarkSummary
 
 SHOWN = ("rr", "fmr", "ir", "pir", "median_position_m", "median_rotation_deg")
 """Of the validation, on the terminal."""
@@ -87,7 +87,7 @@ class Records:
         if self.main:
             self._progress.update(self._task, completed=step)
 
-    def validation(self, step: int, epoch: int, summary: Summary) -> None:
+    def validation(self, step: int, epoch: int, summary: BenchmarkSummary) -> None:
         if not self.main:
             return
         self.folder.log({"step": step, "epoch": epoch, "validation": summary.as_json()})

@@ -6,7 +6,13 @@ from collections.abc import Iterable
 
 from diff2i2p_core.engine.experiment import ValidationSettings
 from diff2i2p_core.evaluation.protocol import Protocol, find_protocol
-from diff2i2p_core.evaluation.registration import PairMetrics, Registration, Summary, pair_metrics, register
+from diff2i2p_core.evaluation.registration import (
+    BenchmarkSummary,
+    PairMetrics,
+    Registration,
+    pair_metrics,
+    register,
+)
 from diff2i2p_core.models.diff2i2p import Diff2I2P
 from diff2i2p_core.pairs.pair import Pair
 
@@ -31,6 +37,6 @@ def measure(
         model.train(training)
 
 
-def score(summary: Summary) -> tuple[float, float]:
+def score(summary: BenchmarkSummary) -> tuple[float, float]:
     """Greater is better: registration recall, then inlier ratio."""
     return summary.mean["rr"], summary.mean["ir"]

@@ -13,7 +13,7 @@ import numpy as np
 from diff2i2p_core.evaluation.cache import CacheInfo, read_registration, registration_files
 from diff2i2p_core.evaluation.protocol import Protocol
 from diff2i2p_core.evaluation.published_results import PUBLISHED, PUBLISHED_HEAD, PUBLISHED_NOTES
-from diff2i2p_core.evaluation.registration import RR_CURVE_CM, PairMetrics, Summary, pair_metrics
+from diff2i2p_core.evaluation.registration import RR_CURVE_CM, BenchmarkSummary, PairMetrics, pair_metrics
 from diff2i2p_core.io.files import write_text
 
 
@@ -63,7 +63,7 @@ def evaluate_folder(
     return found
 
 
-def table_rows(summary: Summary, columns: Sequence[Column] = COLUMNS) -> list[tuple[str, list[str]]]:
+def table_rows(summary: BenchmarkSummary, columns: Sequence[Column] = COLUMNS) -> list[tuple[str, list[str]]]:
     """Each scene with its numbers as text, then the mean over scenes."""
 
     def cell(value: float, column: Column) -> str:
@@ -73,7 +73,7 @@ def table_rows(summary: Summary, columns: Sequence[Column] = COLUMNS) -> list[tu
     return [(name, [cell(row[column.key], column) for column in columns]) for name, row in rows]
 
 
-def published_rows(summary: Summary, benchmark: str) -> Iterator[list[str]]:
+def published_rows(summary: BenchmarkSummary, benchmark: str) -> Iterator[list[str]]:
     """Rows under `PUBLISHED_HEAD`: ours first, then the published ones."""
     ours = (f"{100 * summary.mean[key]:.1f}" for key in ("ir", "fmr", "rr"))
     yield ["this run", *ours, "measured"]
@@ -99,7 +99,9 @@ def protocol_words(protocol: Protocol) -> str:
     return "; ".join(parts)
 
 
-def as_json(folder: Path, info: CacheInfo | None, protocol: Protocol, summary: Summary) -> dict[str, Any]:
+def as_json(
+    folder: Path, info: CacheInfo | None, protocol: Protocol, summary: BenchmarkSummary
+) -> dict[str, Any]:
     """A JSON object with the whole result; null where a number does not exist."""
     return {
         "cache": str(folder),
@@ -138,7 +140,9 @@ def write_json(path: Path, content: dict[str, Any], metrics: Sequence[PairMetric
     write_text(path, json.dumps(everything, indent=1, allow_nan=False) + "\n")
 
 
-def write_markdown(path: Path, title: str, protocol: Protocol, summary: Summary, benchmark: str) -> None:
+def write_markdown(
+    path: Path, title: str, protocol: Protocol, summary: BenchmarkSummary, benchmark: str
+) -> None:
     """Scenes, the curve of RR, and the mean beside the published results."""
     curve = rr_curve(summary)
     scenes = [[name, *cells] for name, cells in table_rows(summary)]
@@ -163,7 +167,7 @@ def write_markdown(path: Path, title: str, protocol: Protocol, summary: Summary,
     write_text(path, "\n".join(lines) + "\n")
 
 
-def rr_curve(summary: Summary) -> list[tuple[int, float]]:
+def rr_curve(summary: BenchmarkSummary) -> list[tuple[int, float]]:
     """Centimetres and the mean's registration recall there."""
     return [(cm, summary.mean[f"rr_{cm:02d}cm"]) for cm in RR_CURVE_CM]
 

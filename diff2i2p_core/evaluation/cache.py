@@ -113,8 +113,8 @@ def _ours(arrays: Mapping[str, NDArray[Any]]) -> Registration:
 
 
 def _released(arrays: Mapping[str, NDArray[Any]], name: str) -> Registration:
-    """METHOD 5. The file's cloud is the tuned one: untuned rows of matched points are unknown. Arrays of
-    one element were stored as scalars (METHOD D20); pixels are (row, column)."""
+    """docs/method.md R29: pixels are (row, column), arrays of one element scalars. The file's cloud is the
+    tuned one, so where matched points were before is unknown."""
     cloud = arrays["pcd_points"].astype(np.float32)
     points = arrays["pcd_corr_points"].astype(np.float32).reshape(-1, 3)
     row_of = {point.tobytes(): row for row, point in enumerate(cloud)}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.evaluation.trajectory import QueryResult, summarize
+from diff2i2p_core.evaluation.summary import Summary, summarize
+from diff2i2p_core.evaluation.trajectory import QueryResult
 from diff2i2p_core.io.rgbd_folder import PosedFrames
 from diff2i2p_core.localization.localizer import Localizer
 from diff2i2p_core.localization.settings import LocalizerSettings, TrackerSettings
@@ -32,8 +32,7 @@ class FramesResult:
     about: dict[str, str]
 
     @property
-    def summary(self) -> dict[str, Any]:
-        """The numbers, JSON types."""
+    def summary(self) -> Summary:
         return summarize(self.results)
 
 

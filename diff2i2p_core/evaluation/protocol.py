@@ -1,4 +1,4 @@
-"""The papers' evaluation protocol: thresholds, pose solver and what counts (METHOD 5)."""
+"""The released evaluation protocol: thresholds, pose solver and what counts (docs/method.md R26)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Solver = Literal["paper", "poselib"]
 
 
 class Protocol(Section):
-    """The defaults are the released evaluation of 7-Scenes; `corrected` mends what METHOD 7 lists."""
+    """The defaults are the released evaluation of 7-Scenes; `corrected` leaves its oddities out."""
 
     name: str = "7scenes"
     acceptance_radius: float = Field(default=0.05, gt=0)
@@ -30,21 +30,21 @@ class Protocol(Section):
     rmse: float = Field(default=0.1, gt=0)
     """Metres between the cloud at the true and at the estimated pose, below which a pair counts for RR."""
     solver: Solver = "paper"
-    """`paper`: OpenCV's P3P RANSAC on all matches alike; `poselib`: ours, which tries high scores first (with
-    OpenCV's USAC where poselib is not installed)."""
+    """`paper`: the released one, OpenCV's P3P RANSAC on all matches alike; `poselib`: ours, which tries high
+    scores first (with OpenCV's USAC where poselib is not installed)."""
     iterations: int = Field(default=50_000, gt=0)
-    """Of the paper's solver."""
+    """Of the solver `paper`."""
     reprojection_px: float = Field(default=8.0, gt=0)
     depth_only: bool = False
     """Matches of pixels without depth take no part in the inlier ratio; the released code measures them from
-    the camera's centre (METHOD D6)."""
+    the camera's centre (docs/method.md R20)."""
     tuned_cloud: bool = True
-    """RMSE over the cloud with the tuned points written into it, as the released code does (METHOD D3)."""
+    """RMSE over the cloud with the tuned points written into it, as released (docs/method.md R16)."""
     patch_overlap: float = Field(default=0.0, ge=0, lt=1)
     """Coarse pairs that overlap more than this are right: 0 in the released evaluation, 0.3 in the released
-    training (METHOD D14)."""
+    training (docs/method.md R27)."""
     num_corr: int | None = Field(default=None, ge=4)
-    """Only so many matches, the best by score; the released option has no effect (METHOD D12)."""
+    """Only so many matches, the best by score; the released option has no effect (docs/method.md R28)."""
 
     def corrected(self) -> Protocol:
         """The same thresholds without the released oddities."""

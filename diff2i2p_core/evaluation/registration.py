@@ -1,4 +1,4 @@
-"""Registration of image-to-cloud pairs, measured as in the papers (METHOD 5)."""
+"""Registration of image-to-cloud pairs, measured as in the papers (docs/method.md R26)."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ def _share(flags: NDArray[Any]) -> float:
 
 
 @dataclass(frozen=True)
-class Summary:
+class BenchmarkSummary:
     """Metrics by name for each scene, and their unweighted mean over the scenes.
 
     Ratios in [0, 1], metres, degrees. RRE and RTE are over the registered pairs, NaN without any (such a
@@ -238,7 +238,7 @@ class Summary:
         return {"scenes": {name: finite(row) for name, row in self.scenes.items()}, "mean": finite(self.mean)}
 
 
-def summarize(metrics: Iterable[PairMetrics]) -> Summary:
+def summarize(metrics: Iterable[PairMetrics]) -> BenchmarkSummary:
     """The papers' numbers of at least one pair."""
     by_scene: dict[str, list[PairMetrics]] = {}
     for pair in metrics:
@@ -250,7 +250,7 @@ def summarize(metrics: Iterable[PairMetrics]) -> Summary:
         known = column[~np.isnan(column)]
         mean[key] = float(known.mean()) if len(known) else np.nan
     mean["pairs"] = sum(row["pairs"] for row in scenes.values())
-    return Summary(scenes, mean)
+    return BenchmarkSummary(scenes, mean)
 
 
 def _scene_summary(pairs: list[PairMetrics]) -> dict[str, float]:

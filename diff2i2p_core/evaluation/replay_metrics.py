@@ -1,71 +1,90 @@
-"""The numbers of a replay: errors, drift, availability, latency, and whether the covariance is honest."""
+"""What a replay has beside the summary of its images: drift, availability, gaps, reasons."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from diff2i2p_core.evaluation.trajectory import QueryResult, consistency, percentile
+from diff2i2p_core.evaluation.summary import Summary, known, recall, summarize, with_truth
+from diff2i2p_core.evaluation.trajectory import FALSE_DEGREES, FALSE_METRES, QueryResult
 from diff2i2p_core.geometry.covariance import difference
 from diff2i2p_core.geometry.se3 import compose, invert, rotation_error_deg
 from diff2i2p_core.typing import Array
 
-RECALL_LIMITS = ((0.05, 5.0), (0.10, 5.0), (0.25, 10.0), (0.50, 10.0))
-"""Metres, degrees."""
+
+@dataclass(frozen=True)
+class RelativeError:
+    """Root mean square error of the motion between pairs of poses; None without a pair."""
+
+    pairs: int
+    translation_m: float | None
+    rotation_deg: float | None
 
 
-def replay_summary(
+@dataclass(frozen=True)
+class SquaredErrors:
+    """Mean normalized squared errors by their three degrees of freedom: 1 if the covariance is right."""
+
+    position: float | None
+    rotation: float | None
+
+
+@dataclass(frozen=True)
+class ReplaySummary(Summary):
+    """A summary of images that have an order in time."""
+
+    recall_050m_10deg: float | None
+    rmse_translation_m: float | None
+    """Root mean square error of the localized images, also called absolute trajectory error (ATE)."""
+    rmse_rotation_deg: float | None
+    rpe_1s: RelativeError
+    """Over the motion of a second, and of a metre."""
+    rpe_1m: RelativeError
+    nees: SquaredErrors
+    with_truth: int
+    """Images whose true pose is known."""
+    dropped: int
+    """Images that were not worked on."""
+    availability: float | None
+    """Fraction of the images with a pose."""
+    longest_gap_s: float | None
+    """Without a pose, from the recording's first image to its last."""
+    first_pose_s: float | None
+    reasons: dict[str, int]
+    """How often each gate was why an image was not localized, the most frequent first."""
+
+
+def summarize_replay(
     results: Sequence[QueryResult], begin: float, end: float, dropped: int = 0
-) -> dict[str, Any]:
-    """All numbers, JSON types; None where there is nothing to count.
+) -> ReplaySummary:
+    """All numbers of `results`.
 
     Args:
         results: of the images that were worked on, in order of time.
         begin: stamp of the recording's first image in seconds, worked on or not; `end` of its last.
         dropped: images that were not worked on.
     """
-    judged = [r for r in results if r.true_map_from_camera is not None]
-    metres = [r.translation_error_m for r in judged if r.map_from_camera is not None]
-    degrees = [r.rotation_error_deg for r in judged if r.map_from_camera is not None]
+    judged = with_truth(results)
     stamps = [r.stamp for r in results if r.map_from_camera is not None]
-    latencies = [r.latency_ms for r in results if r.latency_ms is not None]
-    edges = [begin, *stamps, end]
-    return {
-        "images": len(results),
-        "dropped": dropped,
-        "localized": len(stamps),
-        "with_truth": len(judged),
-        "availability": len(stamps) / len(results) if results else None,
-        "longest_gap_s": float(np.diff(edges).max()) if stamps else None,
-        "first_pose_s": stamps[0] - begin if stamps else None,
-        "ate": {
-            "translation_m": {"rmse": _rmse(metres), "median": percentile(metres, 50)},
-            "rotation_deg": {"rmse": _rmse(degrees), "median": percentile(degrees, 50)},
-        },
-        "rpe": {"1s": _relative(judged, seconds=1.0), "1m": _relative(judged, metres=1.0)},
-        "recall": {recall_name(m, d): recall(results, m, d) for m, d in RECALL_LIMITS},
-        "false_localizations": sum(r.is_false for r in judged) if judged else None,
-        "latency_ms": {"median": percentile(latencies, 50), "p95": percentile(latencies, 95)},
-        "covariance": consistency([r for r in judged if r.map_from_camera is not None]),
-        "nees": _nees(judged),
-        "reasons": reasons(results),
-    }
-
-
-def recall_name(metres: float, degrees: float) -> str:
-    """As in `recall@0.1m/5deg`."""
-    return f"{metres:g}m/{degrees:g}deg"
-
-
-def recall(results: Sequence[QueryResult], metres: float, degrees: float) -> float | None:
-    """The share of the images with a known true pose that were localized within these limits."""
-    judged = [r for r in results if r.true_map_from_camera is not None]
-    return sum(r.within(metres, degrees) for r in judged) / len(judged) if judged else None
+    return ReplaySummary(
+        **vars(summarize(results)),
+        recall_050m_10deg=recall(results, FALSE_METRES, FALSE_DEGREES),
+        rmse_translation_m=_rmse(known(r.translation_error_m for r in results)),
+        rmse_rotation_deg=_rmse(known(r.rotation_error_deg for r in results)),
+        rpe_1s=_relative(judged, seconds=1.0),
+        rpe_1m=_relative(judged, metres=1.0),
+        nees=_squared_errors(judged),
+        with_truth=len(judged),
+        dropped=dropped,
+        availability=len(stamps) / len(results) if results else None,
+        longest_gap_s=float(np.diff([begin, *stamps, end]).max()) if stamps else None,
+        first_pose_s=stamps[0] - begin if stamps else None,
+        reasons=reasons(results),
+    )
 
 
 def reasons(results: Sequence[QueryResult]) -> dict[str, int]:
@@ -98,14 +117,14 @@ def aligned(results: Sequence[QueryResult]) -> list[QueryResult]:
     ]
 
 
-def _rmse(values: Sequence[float | None]) -> float | None:
-    return float(np.sqrt(np.mean(np.square(np.asarray(values, float))))) if len(values) else None
+def _rmse(values: Sequence[float]) -> float | None:
+    return float(np.sqrt(np.mean(np.square(values)))) if values else None
 
 
 def _relative(
     judged: Sequence[QueryResult], *, seconds: float | None = None, metres: float | None = None
-) -> dict[str, Any]:
-    """Errors of the motion between poses so far apart (at most half as much again), root mean square."""
+) -> RelativeError:
+    """Between poses so far apart (at most half as much again)."""
     positions = np.array([_truth(r)[:3, 3] for r in judged]).reshape(-1, 3)
     if seconds is not None:
         along, apart = np.array([r.stamp for r in judged]), seconds
@@ -124,11 +143,10 @@ def _relative(
         estimated = invert(_estimate(start)) @ _estimate(end)
         offsets.append(float(np.linalg.norm((invert(true) @ estimated)[:3, 3])))
         turns.append(rotation_error_deg(true, estimated))
-    return {"pairs": len(offsets), "translation_m": _rmse(offsets), "rotation_deg": _rmse(turns)}
+    return RelativeError(len(offsets), _rmse(offsets), _rmse(turns))
 
 
-def _nees(judged: Sequence[QueryResult]) -> dict[str, float | None]:
-    """Mean normalized squared errors by their three degrees of freedom: 1 if the covariance is right."""
+def _squared_errors(judged: Sequence[QueryResult]) -> SquaredErrors:
     squared: dict[str, list[float]] = {"position": [], "rotation": []}
     for r in judged:
         if r.map_from_camera is None or r.covariance is None or r.is_false:
@@ -137,7 +155,9 @@ def _nees(judged: Sequence[QueryResult]) -> dict[str, float | None]:
         for name, part in (("position", slice(0, 3)), ("rotation", slice(3, 6))):
             solved = np.linalg.lstsq(r.covariance[part, part], error[part], rcond=None)[0]
             squared[name].append(float(error[part] @ solved) / 3)
-    return {name: float(np.mean(values)) if values else None for name, values in squared.items()}
+    return SquaredErrors(
+        **{name: float(np.mean(errors)) if errors else None for name, errors in squared.items()}
+    )
 
 
 def _truth(result: QueryResult) -> Array:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from diff2i2p_core.evaluation.localize_bag import Replay
-from diff2i2p_core.evaluation.replay_metrics import aligned, replay_summary
+from diff2i2p_core.evaluation.replay_metrics import ReplaySummary, aligned, summarize_replay
 from diff2i2p_core.evaluation.replay_settings import ReplaySettings
 from diff2i2p_core.evaluation.replay_truth import Truth
 from diff2i2p_core.evaluation.requirements import Verdict
@@ -34,8 +34,7 @@ class ReplayResult:
     given: ReplayInput
     point_map: PointMap
     replay: Replay
-    summary: dict[str, Any]
-    """Of `replay_metrics.replay_summary`."""
+    summary: ReplaySummary
     verdicts: Sequence[Verdict]
     """One for each requirement."""
     node: dict[str, Any] | None = None
@@ -51,7 +50,7 @@ class ReplayResult:
         """Align the results if the settings ask for it, then count and judge them."""
         if given.settings.align == "se3":
             replay = replace(replay, results=aligned(replay.results))
-        summary = replay_summary(replay.results, replay.begin, replay.end, replay.dropped)
+        summary = summarize_replay(replay.results, replay.begin, replay.end, replay.dropped)
         verdicts = [limit.judge(replay.results, summary) for limit in given.settings.limits]
         return cls(given, point_map, replay, summary, verdicts, node)
 
@@ -84,7 +83,7 @@ class ReplayResult:
     def as_dict(self) -> dict[str, Any]:
         """The object of result.json but for the single frames; JSON types."""
         return {
-            **self.summary,
+            **self.summary.as_dict(),
             **({} if self.node is None else {"node": self.node}),
             "about": self.about,
             "requirements": [asdict(verdict) for verdict in self.verdicts],

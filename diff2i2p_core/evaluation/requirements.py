@@ -6,10 +6,10 @@ import operator
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.evaluation.replay_metrics import recall
+from diff2i2p_core.evaluation.replay_metrics import ReplaySummary
+from diff2i2p_core.evaluation.summary import recall
 from diff2i2p_core.evaluation.trajectory import QueryResult
 
 _OPERATORS = {
@@ -20,21 +20,21 @@ _OPERATORS = {
     "<": operator.lt,
 }
 _QUANTITIES = {
-    "ate": ("ate", "translation_m", "rmse"),
-    "ate_rotation": ("ate", "rotation_deg", "rmse"),
-    "median": ("ate", "translation_m", "median"),
-    "median_rotation": ("ate", "rotation_deg", "median"),
-    "rpe_1s": ("rpe", "1s", "translation_m"),
-    "rpe_1m": ("rpe", "1m", "translation_m"),
-    "false": ("false_localizations",),
-    "availability": ("availability",),
-    "longest_gap": ("longest_gap_s",),
-    "first_pose": ("first_pose_s",),
-    "latency_median": ("latency_ms", "median"),
-    "latency_p95": ("latency_ms", "p95"),
-    "dropped": ("dropped",),
+    "ate": "rmse_translation_m",
+    "ate_rotation": "rmse_rotation_deg",
+    "median": "median_translation_m",
+    "median_rotation": "median_rotation_deg",
+    "rpe_1s": "rpe_1s.translation_m",
+    "rpe_1m": "rpe_1m.translation_m",
+    "false": "false_localizations",
+    "availability": "availability",
+    "longest_gap": "longest_gap_s",
+    "first_pose": "first_pose_s",
+    "latency_median": "latency_ms.median",
+    "latency_p95": "latency_ms.p95",
+    "dropped": "dropped",
 }
-"""Where in `replay_summary`; metres, degrees, seconds, milliseconds, shares and counts."""
+"""Where in a `ReplaySummary`; metres, degrees, seconds, milliseconds, fractions and counts."""
 _NEED_TRUTH = ("recall", "ate", "ate_rotation", "median", "median_rotation", "rpe_1s", "rpe_1m", "false")
 _FORM = re.compile(r"(?P<name>[a-z0-9_]+)(?:@(?P<at>.*?))?\s*(?P<operator>>=|<=|==|>|<)\s*(?P<limit>\S+)")
 _AT = re.compile(r"([0-9.]+)m/([0-9.]+)deg")
@@ -74,13 +74,11 @@ class Requirement:
     def needs_truth(self) -> bool:
         return self.name in _NEED_TRUTH
 
-    def judge(self, results: Sequence[QueryResult], summary: dict[str, Any]) -> Verdict:
-        value: Any = summary
+    def judge(self, results: Sequence[QueryResult], summary: ReplaySummary) -> Verdict:
         if self.within is not None:
             value = recall(results, *self.within)
         else:
-            for key in _QUANTITIES[self.name]:
-                value = value[key]
+            value = operator.attrgetter(_QUANTITIES[self.name])(summary)
         passed = value is not None and bool(_OPERATORS[self.operator](value, self.limit))
         return Verdict(self.text, value, passed)
 

@@ -1,4 +1,4 @@
-"""Which submaps an image may show: by the network's own features, or by a prior pose (METHOD 8.14)."""
+"""Which submaps an image may show: by the network's own features, or by a prior pose."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Coarse losses on nodes: the overlap-weighted circle loss of the paper, and a contrastive one."""
+"""Coarse losses on nodes: the overlap-weighted circle loss of 2D3D-MATR, and a contrastive one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NEGATIVE_OVERLAP = 0.2
 def coarse_circle_loss(
     image_nodes: Tensor, point_nodes: Tensor, used: Tensor, overlaps: NodeOverlaps, settings: CoarseSettings
 ) -> Tensor:
-    """Circle loss of L2-normalised nodes (M, D), (S, D) on the entries `used` (M, S) (METHOD 3, 8.10).
+    """Circle loss of L2-normalised nodes (M, D), (S, D) on the entries `used` (M, S): docs/method.md R17.
 
     Positive above 0.3 of the smaller of both overlaps, weighted by its root; negative below 0.2 of the
     larger one (or the smaller one, too).

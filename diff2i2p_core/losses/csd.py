@@ -1,7 +1,8 @@
 """Control-side score distillation (CSD): a rendered depth map judged by a depth-conditioned diffusion model.
 
-`control` (the method): noise the image's latents, predict that noise eps with the rendered depth as the
-ControlNet's condition c, and let the prediction's error reach the depth through the frozen networks,
+`control` is our reading of the paper's abstract, the one part of the paper that was at hand (docs/method.md):
+noise the image's latents, predict that noise eps with the rendered depth as the ControlNet's condition c, and
+let the prediction's error reach the depth through the frozen networks,
 
     L = 1/2 w(t) |m (eps_hat(x_t, t, text, c) - eps)|^2,
     dL/dd = w(t) (d eps_hat/d c  d c/d d)^T m (eps_hat - eps).

@@ -1,4 +1,4 @@
-"""CSD of a batch: each cloud rendered from its PnP pose, judged by a diffusion model (METHOD 8.5)."""
+"""CSD of a batch: each cloud rendered from its PnP pose, judged by a diffusion model."""
 
 from __future__ import annotations
 

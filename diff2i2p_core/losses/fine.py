@@ -1,4 +1,4 @@
-"""Fine losses on pixel and point features: the circle loss of the paper, and a dense contrastive one."""
+"""Fine losses on pixel and point features: the circle loss of 2D3D-MATR, and a dense contrastive one."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def drawn_pairs(
 
 
 def drawn_circle_loss(drawn: DrawnPairs, settings: FineSettings) -> Tensor:
-    """Circle loss among the drawn correspondences (METHOD 3)."""
+    """Circle loss among the drawn correspondences (docs/method.md R17)."""
     radius, radius_px = positive_radius(drawn.config), positive_pixels(drawn.config)
     return fine_circle_loss(
         drawn.pixel_features,
@@ -104,7 +104,7 @@ def fine_circle_loss(
     positive: tuple[float, float],
     negative: tuple[float, float],
 ) -> Tensor:
-    """Circle loss on the squared feature distances of C sampled correspondences (METHOD 3).
+    """Circle loss on the squared feature distances of C sampled correspondences (docs/method.md R17).
 
     Args:
         pixel_features, point_features: (C, D) L2-normalised.

@@ -1,4 +1,4 @@
-"""CSD as the released code has it: its loss, and the depth that it renders (METHOD D7, D8, D10)."""
+"""CSD as the released code has it: its loss, and the depth that it renders (docs/method.md R23 to R25)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The training objective's settings. Defaults are the corrected method; `released` rules can be turned on."""
+"""The training objective's settings. Defaults are the corrected method; released rules can be turned on, and
+are cited by their numbers in docs/method.md, R16 to R25."""
 
 from __future__ import annotations
 
@@ -22,9 +23,9 @@ class CoarseSettings(Section):
     temperature: float = Field(default=0.1, gt=0)
     """Of the contrastive loss."""
     negatives: Literal["larger", "smaller"] = "larger"
-    """Negative is a pair whose larger overlap is small; `smaller` is the released rule (METHOD D5)."""
+    """Negative is a pair whose larger overlap is small; `smaller` is the released rule (R18)."""
     unknown_nodes: Literal["ignored", "negative"] = "ignored"
-    """Nodes without depth or with too few points have no truth; the released code takes them as negatives."""
+    """Nodes without depth or with too few points have no truth; they are negatives as released (R19)."""
 
 
 class FineSettings(Section):
@@ -37,7 +38,7 @@ class FineSettings(Section):
     temperature: float = Field(default=0.05, gt=0)
     """Of the contrastive loss."""
     deformed_points: bool = False
-    """Distances are measured from the points that tuning moved, as in the released code (METHOD D3)."""
+    """Distances are measured from the points that tuning moved, as released (R16)."""
 
 
 class TuningSettings(Section):
@@ -46,7 +47,7 @@ class TuningSettings(Section):
     offset_weight: float = Field(default=0.2, ge=0)
     residual_weight: float = Field(default=0.4, ge=0)
     depthless_pixels: bool = False
-    """Pixels without depth count, with the camera's centre as their point, as released (METHOD D6)."""
+    """Pixels without depth count, with the camera's centre as their point, as released (R20)."""
 
     @property
     def used(self) -> bool:
@@ -73,7 +74,7 @@ class PoseSettings(Section):
     """A match of score s weighs exp((s - best) / temperature), so that the pose's error reaches the features;
     None: all weigh the same (the released rule), and only tuned points get a gradient."""
     pixel_order: Literal["column_row", "row_column"] = "column_row"
-    """`row_column` hands PnP swapped pixels as the released code does (METHOD D1)."""
+    """`row_column` hands PnP swapped pixels as the released code does (R21)."""
 
     def used(self, epoch: int) -> bool:
         return epoch >= self.start_epoch and self.rotation_weight + self.translation_weight > 0
@@ -83,9 +84,9 @@ class CsdSettings(Section):
     """Control-side score distillation: the depth seen from the PnP pose, judged by a diffusion model."""
 
     weight: float = Field(default=0.0, ge=0)
-    """0: off, since the models are a download of 5.7 GB; the paper's is 0.001."""
+    """0: off, since the models are a download of 5.7 GB; the released weight is 0.001."""
     mode: Literal["control", "released"] = "control"
-    """`released`: the released loss, hard rendering and densification (METHOD D7, D8, D10)."""
+    """`released`: the released loss, hard rendering and densification (R23 to R25)."""
     start_epoch: int = Field(default=31, ge=1)
     base: str = DEFAULT_BASE
     """Stable Diffusion 1.x or 2.x: a local folder, or a hub id that `hf download` has fetched."""
@@ -105,7 +106,7 @@ class CsdSettings(Section):
     min_visible: float = Field(default=0.3, ge=0, le=1)
     """Pairs of whose cloud either pose sees a smaller share are left out."""
     deformed_points: bool = False
-    """The cloud is rendered with the points that tuning moved, as in the released code (METHOD D3)."""
+    """The cloud is rendered with the points that tuning moved, as released (R16)."""
 
     @field_validator("timesteps")
     @classmethod

@@ -30,7 +30,7 @@ def tuning_loss(
     truth: Tensor,
     counted: Tensor,
 ) -> TuningLoss:
-    """Losses (METHOD 2.10) of a model that tunes; zero with defined gradients where nothing is matched.
+    """Losses of a model that tunes (docs/method.md R15); zero, with gradients, where nothing is matched.
 
     Args:
         truth: (C, 3) the matched pixels' points in the submap frame.

@@ -46,7 +46,7 @@ class PointConfig(Section):
     """Residual blocks of a level beside the strided one (level 0: one)."""
     neighbor_limits: tuple[int, ...] = (51, 42, 41, 40)
     normalization: Literal["neighbors", "positive_sum"] = "neighbors"
-    """KPConv divides by the number of real neighbours, or as the released code does (METHOD D11)."""
+    """KPConv divides by the number of real neighbours, or as released (docs/method.md R9)."""
 
 
 class FusionConfig(Section):
@@ -76,7 +76,7 @@ class MatchingConfig(Section):
 
 
 class ModelConfig(Section):
-    """A whole network. The defaults are the released architecture (METHOD 2)."""
+    """A whole network. The defaults are the released architecture (docs/method.md R6 to R15)."""
 
     name: str = "released"
     mode: Mode = "mono"

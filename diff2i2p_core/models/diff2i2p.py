@@ -189,7 +189,7 @@ class Diff2I2P(nn.Module):
     ) -> Correspondences:
         """Correspondences of one image and one submap; `nodes` if `fuse` has already run.
 
-        Training takes the best pixel of a point alone, whatever `fine_top_k` (METHOD 2.9).
+        Training takes the best pixel of a point alone, whatever `fine_top_k` (docs/method.md R14).
         """
         if nodes is None:
             nodes = self.fuse(image, submap)

@@ -1,4 +1,4 @@
-"""Cross-modal fusion transformer (METHOD 2.4)."""
+"""Cross-modal fusion transformer (docs/method.md R10)."""
 
 from __future__ import annotations
 

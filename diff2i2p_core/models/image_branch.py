@@ -117,7 +117,7 @@ class ImageBranch(nn.Module, ABC):
 
 
 class NodePyramid(nn.Module):
-    """Three levels of image nodes from the finest grid of tokens (METHOD 2.5)."""
+    """Three levels of image nodes from the finest grid of tokens (docs/method.md R11)."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()

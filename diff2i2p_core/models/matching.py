@@ -1,4 +1,4 @@
-"""Coarse-to-fine matching (2D3D-MATR; METHOD 2.8, 2.9)."""
+"""Coarse-to-fine matching (2D3D-MATR; docs/method.md R13, R14)."""
 
 from __future__ import annotations
 

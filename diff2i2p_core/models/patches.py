@@ -1,4 +1,4 @@
-"""Which fine pixels belong to which image node, and which points to which superpoint (METHOD 2.6)."""
+"""Which fine pixels belong to which image node, and which points to which superpoint (docs/method.md R12)."""
 
 from __future__ import annotations
 

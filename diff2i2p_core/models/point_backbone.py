@@ -1,4 +1,4 @@
-"""Point branch: KPConv feature pyramid network (METHOD 2.3)."""
+"""Point branch: KPConv feature pyramid network (docs/method.md R8)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The image branch of the paper: a ResNet with a feature pyramid, trained from scratch."""
+"""The released image branch: a ResNet with a feature pyramid, trained from scratch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _upsample(x: Tensor, like: Tensor) -> Tensor:
 
 
 class ResNetFPN(ImageBranch):
-    """ResNet-FPN (METHOD 2.2): (B, C, H, W) to a fine map and the coarsest map.
+    """ResNet-FPN (docs/method.md R7): (B, C, H, W) to a fine map and the coarsest map.
 
     Stage i runs at stride 2^(i+1); the decoder climbs back to the stage of `fine_stride`, or through the
     stem's features to full resolution for `fine_stride` 1.

@@ -1,4 +1,4 @@
-"""Deformable Correspondence Tuning: a small network moves each matched point (METHOD 2.10, 8.6)."""
+"""Deformable Correspondence Tuning: a small network moves each matched point (docs/method.md R15)."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def kpconv(
     """features (N, C), kernel_points (15, 3) and influence radius in metres, weights (15, C, D) to (M, D).
 
     Sums over kernel points of (influence-weighted neighbour features) x weights, divided by the number of
-    real neighbours, or of those with a positive feature sum (`positive_sum`, the released rule, METHOD D11).
+    real neighbours, or of those with a positive feature sum (`positive_sum`, as released: docs/method.md R9).
     Differentiable in features and weights.
     """
     if use_triton(features):

@@ -1,4 +1,4 @@
-"""Mutual best matches: of a matrix of similarities, and between many pairs of patches (METHOD 2.8, 2.9)."""
+"""Mutual best matches: of a matrix of similarities, and between many pairs of patches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The point pyramid: levels of grid-averaged points with tables of neighbours (METHOD 1.4)."""
+"""The point pyramid: levels of grid-averaged points with tables of neighbours (docs/method.md R4)."""
 
 from __future__ import annotations
 

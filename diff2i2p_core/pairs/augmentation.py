@@ -1,4 +1,4 @@
-"""Random rigid motion and noise of a training cloud, image untouched (METHOD 1.3, step 4)."""
+"""Random rigid motion and noise of a training cloud, image untouched (docs/method.md R2)."""
 
 from __future__ import annotations
 

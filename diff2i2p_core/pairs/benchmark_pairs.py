@@ -1,4 +1,4 @@
-"""Pairs of the papers' benchmarks, 7-Scenes and RGB-D Scenes V2 in the layout of 2D3D-MATR (METHOD 1)."""
+"""Pairs of the papers' benchmarks, 7-Scenes and RGB-D Scenes V2 in the layout of 2D3D-MATR."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class BenchmarkSettings(Section):
     test: str = "test"
     """Names of the subsets."""
     min_overlap: float | None = Field(default=None, ge=0, le=1)
-    """Pairs that share less are left out; null: as in the papers, 0.5 (7scenes) or none."""
+    """Pairs that share less are left out; null: as released, 0.5 (7scenes) or none."""
     max_points: int = Field(default=30000, gt=0)
     """Points of a training cloud, chosen at random."""
     test_points: int | None = Field(default=None, gt=0)
-    """The same when validating and testing; null: as in the papers, all (7scenes) or 30000."""
+    """The same when validating and testing; null: as released, all (7scenes) or 30000."""
     augmentation: Literal["corrected", "released", "none"] = "corrected"
     """Random motion and noise of training clouds."""
 

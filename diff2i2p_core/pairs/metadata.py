@@ -1,4 +1,4 @@
-"""The benchmarks' lists of pairs (METHOD 1.1, 1.2): pickles as published, or JSON Lines made of them.
+"""The benchmarks' lists of pairs (docs/method.md R1): pickles as published, or JSON Lines made of them.
 
 root/metadata/train-full.pkl | .jsonl    (RGB-D Scenes V2: train.pkl | .jsonl)
 root/data/<the files that they name>
@@ -174,7 +174,7 @@ def _check_path(name: object, where: str) -> None:
 
 
 def file_id(name: str, layout: Layout, where: str = "file") -> str:
-    """The short name of an image or a cloud in results (METHOD 1.1); it holds no '_'.
+    """The short name of an image or a cloud in results (docs/method.md R1); it holds no '_'.
 
     7scenes: `chess/seq-11/color_019.png` is 11-019. rgbd_scenes_v2: `scene/color_00019.png` is 00019.
     """

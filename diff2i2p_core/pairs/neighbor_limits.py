@@ -1,4 +1,4 @@
-"""How many neighbours the tables of a point pyramid keep, measured on training clouds (METHOD 1.4)."""
+"""How many neighbours the tables of a point pyramid keep, measured on training clouds (docs/method.md R4)."""
 
 from __future__ import annotations
 

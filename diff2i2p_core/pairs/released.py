@@ -1,4 +1,4 @@
-"""Random motions of training clouds as the released code draws them (METHOD D21)."""
+"""Random motions of training clouds as the released code draws them (docs/method.md R2)."""
 
 from __future__ import annotations
 

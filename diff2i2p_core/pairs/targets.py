@@ -1,4 +1,4 @@
-"""Ground truth of a pair: true pixel-point correspondences and the overlaps of nodes (METHOD 1.3, 2.7).
+"""Ground truth of a pair: true pixel-point correspondences and overlaps of nodes (docs/method.md R3, R5).
 
 Made from the query's depth, outside the network: inference needs none of it. Pixels without depth are
 neither positive nor negative.
@@ -165,7 +165,7 @@ def node_overlaps(
     members: Ints,
     num_points: int,
 ) -> NodeOverlaps:
-    """Pairs of nodes that overlap from both sides (METHOD 2.7).
+    """Pairs of nodes that overlap from both sides (docs/method.md R5).
 
     A pixel overlaps a superpoint if the nearest of the superpoint's points is close in 3D and in the image; a
     node's overlap is the part of its pixels with depth that do. Likewise for points and image nodes.

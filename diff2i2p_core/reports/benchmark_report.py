@@ -18,7 +18,7 @@ from diff2i2p_core.evaluation.benchmark import (
 from diff2i2p_core.evaluation.cache import CacheInfo, read_registration, registration_path
 from diff2i2p_core.evaluation.protocol import Protocol
 from diff2i2p_core.evaluation.published_results import PUBLISHED_HEAD, PUBLISHED_NOTES
-from diff2i2p_core.evaluation.registration import PairMetrics, Summary
+from diff2i2p_core.evaluation.registration import BenchmarkSummary, PairMetrics
 from diff2i2p_core.reports.page import (
     about_card,
     best_median_worst,
@@ -38,7 +38,7 @@ def write_benchmark_report(
     info: CacheInfo | None,
     protocol: Protocol,
     metrics: Sequence[PairMetrics],
-    summary: Summary,
+    summary: BenchmarkSummary,
 ) -> None:
     """Write the report of `metrics` (at least one pair) of the registrations in `folder`."""
     title = f"Registration of {len(metrics)} pairs: {folder}"

@@ -32,7 +32,7 @@ def write_results(folder: Path | str, title: str, result: FramesResult) -> None:
         (frame_caption(word, query), _panel(result, query, frame_caption(word, query)))
         for word, query in pick_frames(result.results)
     ]
-    content = {**summary, "about": result.about, "frames": [r.as_dict() for r in result.results]}
+    content = {**summary.as_dict(), "about": result.about, "frames": [r.as_dict() for r in result.results]}
     write_text(folder / NUMBERS, json.dumps(content, indent=1) + "\n")
     write_trajectory(folder / TRAJECTORY, list(localized), list(localized.values()))
     write_report(

@@ -69,6 +69,16 @@ def figures(panels: Sequence[tuple[str, Image]]) -> list[str]:
     ]
 
 
+def amount(value: float | None, unit: str, digits: int = 1, scale: float = 1.0) -> str:
+    """As in "3.2 cm"; a dash for None."""
+    return "–" if value is None else f"{value * scale:.{digits}f} {unit}".rstrip()
+
+
+def percent(fraction: float | None) -> str:
+    """As in "96%"; a dash for None."""
+    return "–" if fraction is None else f"{fraction:.0%}"
+
+
 def tiles(numbers: Sequence[tuple[str, str]]) -> str:
     """Values and their labels as a row of tiles."""
     return (

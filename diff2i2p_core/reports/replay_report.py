@@ -6,13 +6,14 @@ import html
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from diff2i2p_core.evaluation.localize_bag import Replay
-from diff2i2p_core.evaluation.replay_metrics import RECALL_LIMITS, recall_name
+from diff2i2p_core.evaluation.replay_metrics import ReplaySummary
 from diff2i2p_core.evaluation.replay_result import ReplayResult
+from diff2i2p_core.evaluation.requirements import Verdict
+from diff2i2p_core.evaluation.summary import WithinSigmas
 from diff2i2p_core.evaluation.trajectory import QueryResult
 from diff2i2p_core.io.files import write_text
 from diff2i2p_core.io.trajectories import write_trajectory
@@ -21,15 +22,17 @@ from diff2i2p_core.messages.bag_camera import BagCamera
 from diff2i2p_core.reports.overlay import panel
 from diff2i2p_core.reports.page import (
     about_card,
+    amount,
     best_median_worst,
     figures,
+    percent,
     plain_table,
     tiles,
     write_page,
 )
 from diff2i2p_core.reports.plots import histogram, top_view
 from diff2i2p_core.reports.replay_plots import errors_over_time
-from diff2i2p_core.reports.report import color_key, frame_caption, frame_table, pick_frames
+from diff2i2p_core.reports.report import color_key, frame_caption, frame_table, pick_frames, recall_tiles
 from diff2i2p_core.typing import Array, Image
 
 REPORT, TRAJECTORY, NUMBERS = FILES = ("report.html", "trajectory.tum", "result.json")
@@ -38,26 +41,26 @@ REPORT, TRAJECTORY, NUMBERS = FILES = ("report.html", "trajectory.tum", "result.
 def write_replay(folder: Path | str, result: ReplayResult) -> None:
     """Write report.html, trajectory.tum (of the robot's frame, else the camera's) and, last, result.json."""
     folder = Path(folder)
-    title, content = f"Replay of {result.given.camera.path.name}", result.as_dict()
-    write_page(folder / REPORT, title, replay_page(title, content, result))
+    title = f"Replay of {result.given.camera.path.name}"
+    write_page(folder / REPORT, title, replay_page(title, result))
     base = result.given.settings.base_frame
     stamps, poses = _trajectory(result.replay, result.given.camera, base)
     write_trajectory(folder / TRAJECTORY, stamps, poses, body=base or "camera")
     frames = [r.as_dict() for r in result.replay.results]
-    write_text(folder / NUMBERS, json.dumps({**content, "frames": frames}, indent=1) + "\n")
+    write_text(folder / NUMBERS, json.dumps({**result.as_dict(), "frames": frames}, indent=1) + "\n")
 
 
-def replay_page(title: str, content: dict[str, Any], result: ReplayResult) -> list[str]:
-    """The sections of the report; `content` is the result's `as_dict`."""
-    replay, point_map = result.replay, result.point_map
+def replay_page(title: str, result: ReplayResult) -> list[str]:
+    """The sections of the report."""
+    replay, point_map, summary = result.replay, result.point_map, result.summary
     results = replay.results
     sections = [
         f"<h1>{html.escape(title)}</h1>",
-        f"<p>{html.escape(replay_headline(content))}</p>",
-        _tiles(content),
+        f"<p>{html.escape(replay_headline(summary))}</p>",
+        _tiles(summary),
     ]
-    if content["requirements"]:
-        sections += ["<h2>Requirements</h2>", _requirements(content["requirements"])]
+    if result.verdicts:
+        sections += ["<h2>Requirements</h2>", _requirements(result.verdicts)]
     if any(r.true_map_from_camera is not None or r.map_from_camera is not None for r in results):
         sections += [
             "<h2>Seen from above</h2>",
@@ -67,9 +70,9 @@ def replay_page(title: str, content: dict[str, Any], result: ReplayResult) -> li
             f'<div class="card">{top_view(results, point_map.cloud.points)}</div>',
         ]
     sections += ["<h2>Over time</h2>", *_over_time(replay), '<div class="plots">', *_histogram(results)]
-    sections += [_reasons(content["reasons"]), "</div>"]
-    if content["with_truth"]:
-        sections += ["<h2>Drift and covariance</h2>", _numbers(content)]
+    sections += [_reasons(summary.reasons), "</div>"]
+    if summary.with_truth:
+        sections += ["<h2>Drift and covariance</h2>", _numbers(summary)]
     chosen = pick_frames(results) or _some(results)
     if chosen:
         sections.append(
@@ -82,27 +85,24 @@ def replay_page(title: str, content: dict[str, Any], result: ReplayResult) -> li
         "<h2>Every frame</h2>",
         frame_table(results),
         "<h2>The run</h2>",
-        about_card(content["about"] | {f"node: {k}": str(v) for k, v in content.get("node", {}).items()}),
+        about_card(result.about | {f"node: {k}": str(v) for k, v in (result.node or {}).items()}),
     ]
 
 
-def replay_headline(content: dict[str, Any]) -> str:
+def replay_headline(summary: ReplaySummary) -> str:
     """The result in one sentence."""
-    images = f"{content['images']} images" + (
-        f" ({content['dropped']} dropped)" if content["dropped"] else ""
-    )
-    if not content["localized"]:
+    images = f"{summary.queries} images" + (f" ({summary.dropped} dropped)" if summary.dropped else "")
+    if not summary.localized:
         return f"None of {images} was localized."
-    words = f"{content['localized']} of {images} localized"
-    if content["with_truth"]:
-        ate = content["ate"]
+    words = f"{summary.localized} of {images} localized"
+    if summary.with_truth:
         words += (
-            f", ATE {_value(ate['translation_m']['rmse'], 100, 'cm')} and "
-            f"{_value(ate['rotation_deg']['rmse'], 1, 'deg', 2)}, "
-            f"{content['recall'][recall_name(0.1, 5)]:.0%} within 10 cm and 5 deg, "
-            f"{content['false_localizations']} false"
+            f", ATE {amount(summary.rmse_translation_m, 'cm', 1, 100)} and "
+            f"{amount(summary.rmse_rotation_deg, 'deg', 2)}, "
+            f"{percent(summary.recall_010m_5deg)} within 10 cm and 5 deg, "
+            f"{summary.false_localizations} false"
         )
-    return f"{words}; latency {_value(content['latency_ms']['median'], 1, 'ms', 0)} median."
+    return f"{words}; latency {amount(summary.latency_ms.median, 'ms', 0)} median."
 
 
 def _trajectory(replay: Replay, camera: BagCamera, base: str | None) -> tuple[list[float], list[Array]]:
@@ -117,41 +117,38 @@ def _trajectory(replay: Replay, camera: BagCamera, base: str | None) -> tuple[li
     return stamps, poses
 
 
-def _tiles(content: dict[str, Any]) -> str:
-    latency, ate, recall = content["latency_ms"], content["ate"], content["recall"]
+def _tiles(summary: ReplaySummary) -> str:
+    latency = summary.latency_ms
     numbers = [
-        (f"{content['localized']} / {content['images']}", "images localized"),
+        (f"{summary.localized} / {summary.queries}", "images localized"),
         (
-            _value(content["longest_gap_s"], 1, "s"),
-            f"longest gap; first pose after {_value(content['first_pose_s'], 1, 's')}",
+            amount(summary.longest_gap_s, "s"),
+            f"longest gap; first pose after {amount(summary.first_pose_s, 's')}",
         ),
-        (_value(latency["median"], 1, "ms", 0), f"median latency; p95 {_value(latency['p95'], 1, 'ms', 0)}"),
+        (amount(latency.median, "ms", 0), f"median latency; p95 {amount(latency.p95, 'ms', 0)}"),
     ]
-    if content["dropped"]:
-        numbers.append((str(content["dropped"]), "images dropped"))
-    if content["with_truth"]:
+    if summary.dropped:
+        numbers.append((str(summary.dropped), "images dropped"))
+    if summary.with_truth:
         numbers += [
             (
-                _value(ate["translation_m"]["rmse"], 100, "cm"),
-                f"ATE (RMSE); median {_value(ate['translation_m']['median'], 100, 'cm')}",
+                amount(summary.rmse_translation_m, "cm", 1, 100),
+                f"ATE (RMSE); median {amount(summary.median_translation_m, 'cm', 1, 100)}",
             ),
             (
-                _value(ate["rotation_deg"]["rmse"], 1, "°", 2),
-                f"ATE of rotation; median {_value(ate['rotation_deg']['median'], 1, '°', 2)}",
+                amount(summary.rmse_rotation_deg, "°", 2),
+                f"ATE of rotation; median {amount(summary.median_rotation_deg, '°', 2)}",
             ),
-            *(
-                (f"{recall[recall_name(m, d)]:.0%}", f"within {100 * m:g} cm, {d:g}°")
-                for m, d in RECALL_LIMITS
-            ),
-            (str(content["false_localizations"]), "false (over 0.5 m or 10°)"),
+            *recall_tiles(summary),
+            (percent(summary.recall_050m_10deg), "within 50 cm, 10°"),
+            (str(summary.false_localizations), "false (over 0.5 m or 10°)"),
         ]
     return tiles(numbers)
 
 
-def _requirements(verdicts: Sequence[dict[str, Any]]) -> str:
+def _requirements(verdicts: Sequence[Verdict]) -> str:
     rows = [
-        (v["requirement"], "none" if v["value"] is None else f"{v['value']:.4g}", _word(v["passed"]))
-        for v in verdicts
+        (v.requirement, "none" if v.value is None else f"{v.value:.4g}", _word(v.passed)) for v in verdicts
     ]
     return plain_table(("requirement", "value", "result"), rows)
 
@@ -203,27 +200,30 @@ def _reasons(counts: dict[str, int]) -> str:
     return plain_table(("why not localized", "images"), rows)
 
 
-def _numbers(content: dict[str, Any]) -> str:
+def _numbers(summary: ReplaySummary) -> str:
     rows = [
         (
             f"relative pose error over {over}",
-            f"{_value(rpe['translation_m'], 100, 'cm')}, {_value(rpe['rotation_deg'], 1, '°', 2)} "
-            f"({rpe['pairs']} pairs)",
+            f"{amount(rpe.translation_m, 'cm', 1, 100)}, {amount(rpe.rotation_deg, '°', 2)} "
+            f"({rpe.pairs} pairs)",
         )
-        for over, rpe in (("1 s", content["rpe"]["1s"]), ("1 m", content["rpe"]["1m"]))
+        for over, rpe in (("1 s", summary.rpe_1s), ("1 m", summary.rpe_1m))
     ]
-    if content["covariance"] is not None:
-        for name in ("position", "rotation"):
-            shares = content["covariance"][name]
-            rows.append(
-                (
-                    f"covariance of the {name}",
-                    f"{shares['within_1_sigma']:.0%} within 1 sigma (honest: 68 %), "
-                    f"{shares['within_2_sigma']:.0%} within 2 (95 %); "
-                    f"mean squared {_value(content['nees'][name], 1, '')}(honest: 1)",
-                )
-            )
+    if summary.covariance is not None:
+        found, nees = summary.covariance, summary.nees
+        rows += [
+            _sigma_row("position", found.position, nees.position),
+            _sigma_row("rotation", found.rotation, nees.rotation),
+        ]
     return plain_table(("", ""), rows)
+
+
+def _sigma_row(name: str, found: WithinSigmas, squared: float | None) -> tuple[str, str]:
+    return (
+        f"covariance of the {name}",
+        f"{found.within_1_sigma:.0%} within 1 sigma (right: 68 %), {found.within_2_sigma:.0%} within 2 "
+        f"(95 %); mean squared {amount(squared, '')} (right: 1)",
+    )
 
 
 def _some(results: Sequence[QueryResult]) -> list[tuple[str, QueryResult]]:
@@ -256,7 +256,3 @@ def _panels(
             )
         )
     return panels
-
-
-def _value(value: float | None, scale: float, unit: str, digits: int = 1) -> str:
-    return "–" if value is None else f"{value * scale:.{digits}f} {unit}"

@@ -5,13 +5,21 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from diff2i2p_core.evaluation.summary import RECALL_LIMITS, Summary, WithinSigmas
 from diff2i2p_core.evaluation.trajectory import QueryResult
-from diff2i2p_core.reports.page import about_card, best_median_worst, figures, tiles, write_page
+from diff2i2p_core.reports.page import (
+    about_card,
+    amount,
+    best_median_worst,
+    figures,
+    percent,
+    tiles,
+    write_page,
+)
 from diff2i2p_core.reports.plots import GRADES, cumulative_curve, describe, grade, top_view
 from diff2i2p_core.typing import Image
 
@@ -21,11 +29,11 @@ def write_report(
     title: str,
     about: dict[str, str],
     results: Sequence[QueryResult],
-    summary: dict[str, Any],
+    summary: Summary,
     map_points: NDArray[np.float32],
     panels: Sequence[tuple[str, Image]] = (),
 ) -> None:
-    """Write the report of `results` (at least one) with their `summary` (of `summarize`).
+    """Write the report of `results` (at least one) with their `summary`.
 
     `about` are label and value pairs about the run; `panels` captions and RGB pictures of single frames.
     """
@@ -52,15 +60,16 @@ def write_report(
     write_page(path, title, sections)
 
 
-def headline(summary: dict[str, Any]) -> str:
+def headline(summary: Summary) -> str:
     """The result in one sentence."""
-    if not summary["localized"]:
-        return f"None of {summary['queries']} images was localized."
+    if not summary.localized:
+        return f"None of {summary.queries} images was localized."
     return (
-        f"{summary['localized']} of {summary['queries']} images localized, median error "
-        f"{100 * summary['median_translation_m']:.1f} cm and {summary['median_rotation_deg']:.2f} deg; "
-        f"{summary['recall_010m_5deg']:.0%} of all within 10 cm and 5 deg, "
-        f"{summary['false_localizations']} false."
+        f"{summary.localized} of {summary.queries} images localized, median error "
+        f"{amount(summary.median_translation_m, 'cm', 1, 100)} and "
+        f"{amount(summary.median_rotation_deg, 'deg', 2)}; "
+        f"{percent(summary.recall_010m_5deg)} of all within 10 cm and 5 deg, "
+        f"{summary.false_localizations} false."
     )
 
 
@@ -74,36 +83,35 @@ def frame_caption(word: str, result: QueryResult) -> str:
     return f"{word} of the localized: {describe(result)}"
 
 
-def _tiles(summary: dict[str, Any]) -> str:
-    def number(value: float | None, scale: float, unit: str, digits: int = 1) -> str:
-        return "–" if value is None else f"{value * scale:.{digits}f} {unit}"
-
-    latency = summary["latency_ms"]
-    shares = summary["covariance"]
-    covariance = (
-        [] if shares is None else [_sigma_tile(name, shares[name]) for name in ("position", "rotation")]
-    )
-    return tiles(
-        [
-            (f"{summary['localized']} / {summary['queries']}", "images localized"),
-            (number(summary["median_translation_m"], 100, "cm"), "median position error"),
-            (number(summary["median_rotation_deg"], 1, "°", 2), "median rotation error"),
-            (f"{summary['recall_005m_5deg']:.0%}", "within 5 cm, 5°"),
-            (f"{summary['recall_010m_5deg']:.0%}", "within 10 cm, 5°"),
-            (f"{summary['recall_025m_10deg']:.0%}", "within 25 cm, 10°"),
-            (str(summary["false_localizations"]), "false (over 0.5 m or 10°)"),
-            (
-                number(latency["median"], 1, "ms", 0),
-                f"median latency; p95 {number(latency['p95'], 1, 'ms', 0)}",
-            ),
-            *covariance,
+def _tiles(summary: Summary) -> str:
+    latency, covariance = summary.latency_ms, summary.covariance
+    numbers = [
+        (f"{summary.localized} / {summary.queries}", "images localized"),
+        (amount(summary.median_translation_m, "cm", 1, 100), "median position error"),
+        (amount(summary.median_rotation_deg, "°", 2), "median rotation error"),
+        *recall_tiles(summary),
+        (str(summary.false_localizations), "false (over 0.5 m or 10°)"),
+        (amount(latency.median, "ms", 0), f"median latency; p95 {amount(latency.p95, 'ms', 0)}"),
+    ]
+    if covariance is not None:
+        numbers += [
+            _sigma_tile("position", covariance.position),
+            _sigma_tile("rotation", covariance.rotation),
         ]
-    )
+    return tiles(numbers)
 
 
-def _sigma_tile(name: str, shares: dict[str, float]) -> tuple[str, str]:
-    found = f"{shares['within_1_sigma']:.0%}, {shares['within_2_sigma']:.0%}"
-    return found, f"of the {name} errors within 1 and 2 reported sigma (honest: 68 %, 95 %)"
+def recall_tiles(summary: Summary) -> list[tuple[str, str]]:
+    """Numbers and labels."""
+    return [
+        (percent(getattr(summary, name)), f"within {100 * metres:g} cm, {degrees:g}°")
+        for name, (metres, degrees) in RECALL_LIMITS.items()
+    ]
+
+
+def _sigma_tile(name: str, found: WithinSigmas) -> tuple[str, str]:
+    fractions = f"{found.within_1_sigma:.0%}, {found.within_2_sigma:.0%}"
+    return fractions, f"of the {name} errors within 1 and 2 reported sigma (right: 68 %, 95 %)"
 
 
 def color_key() -> str:

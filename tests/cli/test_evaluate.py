@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from in_process import Command
 
-from diff2i2p_core.evaluation.trajectory import summarize
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.localization.localizer import Localizer
 from diff2i2p_core.localization.result import Localization
@@ -42,7 +41,10 @@ def test_json_has_the_promised_keys_and_out_gets_its_files(
     status, printed, _ = evaluate(frames, frames, *ranges, "--weights", tiny_weights, "--json", "--out", out)
     assert status == 0
     summary = json.loads(printed)
-    assert list(summary) == list(summarize([]))
+    assert set(summary) == {
+        "queries", "localized", "recall_005m_5deg", "recall_010m_5deg", "recall_025m_10deg",
+        "median_translation_m", "median_rotation_deg", "false_localizations", "latency_ms", "covariance",
+    }  # fmt: skip
     assert summary["queries"] == 2
     assert set(summary["latency_ms"]) == {"median", "p95"}
     written = json.loads((out / "summary.json").read_text())

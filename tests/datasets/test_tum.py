@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import cv2
@@ -12,10 +13,13 @@ from typer.testing import CliRunner
 
 from diff2i2p_core.cli.main import app
 from diff2i2p_core.datasets.dataset_file import read_dataset
+from diff2i2p_core.datasets.tum import _CAMERAS as tum_cameras
 from diff2i2p_core.datasets.tum import tum
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.se3 import rotation_error_deg, to_quaternion, translation_error
+from diff2i2p_core.io.rgbd_folder import PosedFrames
 
+REPO = Path(__file__).parents[2]
 FRAMES = recording(30)
 INTRINSICS = "131.25,131.25,79.5,59.5"
 
@@ -68,6 +72,19 @@ def test_a_folder_of_sequences_becomes_pairs(tmp_path: Path) -> None:
     dataset = read_dataset(tmp_path / "set")
     assert dataset.scenes["desk"]["frames"] == 30
     assert all(counts["pairs"] for counts in dataset.subsets.values())
+
+
+def test_the_documented_way_to_a_posed_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (REPO / "docs/training.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?datasets\.tum.*?)```", text, re.DOTALL)
+    write_tum(tmp_path / "rgbd_dataset_freiburg3_teddy")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(tum_cameras, "3", CAMERA)
+    exec(code, {})
+    frames = PosedFrames(tmp_path / "tum_fr3_teddy")
+    assert frames.numbers == list(range(30)) and frames.camera == CAMERA
+    np.testing.assert_allclose(frames[7].depth, FRAMES[7].depth, atol=6e-4)
+    assert translation_error(frames[7].world_from_camera, FRAMES[7].world_from_camera) < 1e-4
 
 
 def test_images_without_depth_or_pose_are_left_out(tmp_path: Path) -> None:

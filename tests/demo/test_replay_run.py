@@ -36,7 +36,7 @@ def test_by_default_each_image_without_a_truth() -> None:
     assert [r.map_from_camera is not None for r in result.replay.results] == [
         number not in (3, 4) for number in range(12)
     ]
-    assert (result.summary["localized"], result.summary["with_truth"]) == (10, 0)
+    assert (result.summary.localized, result.summary.with_truth) == (10, 0)
     assert result.passed and list(result.verdicts) == [] and result.node is None
     assert told[0] == ("reading the bag", 0, None) and told[-1] == ("localizing", 12, 12)
 
@@ -50,7 +50,7 @@ def test_verdicts_and_files() -> None:
     )
     result = replay(Path("bag"), Path("room.map"), settings, out="out")
     assert [verdict.passed for verdict in result.verdicts] == [True, False] and not result.passed
-    assert result.summary["ate"]["translation_m"]["rmse"] == pytest.approx(0.02, abs=1e-6)
+    assert result.summary.rmse_translation_m == pytest.approx(0.02, abs=1e-6)
     written = json.loads(Path("out/result.json").read_text())
     assert len(written.pop("frames")) == 12 and written == result.as_dict()
     assert {path.name for path in Path("out").iterdir()} == {"report.html", "trajectory.tum", "result.json"}

@@ -37,6 +37,17 @@ def test_an_override_replaces_its_alternative(experiment: Path) -> None:
     assert config.benchmark.root == Path("there")
 
 
+def test_folders_named_by_the_environment(experiment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment.write_text('steps: 5\nscenes: [{folder: "${MY_DATA}/kitchen"}, {folder: here}]\n')
+    monkeypatch.setenv("MY_DATA", "/mnt/data")
+    assert [str(scene.folder) for scene in load_config(experiment).scenes] == ["/mnt/data/kitchen", "here"]
+    monkeypatch.delenv("MY_DATA")
+    words = r"'scenes\.0\.folder' is \$\{MY_DATA\}/kitchen, but .* MY_DATA is not set; set it to the folder"
+    with pytest.raises(InputError, match=words):
+        load_config(experiment)
+    assert load_config(experiment, ["scenes=[{folder: there}]"]).scenes[0].folder == Path("there")
+
+
 def test_an_experiment_starts_from_its_base(experiment: Path) -> None:
     child = experiment.with_name("child.yaml")
     child.write_text("base: experiment.yaml\nname: child\nepochs: 2\noptimizer: {kind: adam}\n")

@@ -1,4 +1,4 @@
-"""The experiments in training/configs build their networks; the benchmarks' are what the paper used."""
+"""The experiments in training/configs build their networks; those of the benchmarks are the released ones."""
 
 from __future__ import annotations
 
@@ -17,8 +17,26 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 BENCHMARKS = ("7scenes", "rgbd_scenes_v2")
 
 
+@pytest.fixture(autouse=True)
+def data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIFF2I2P_DATA", "/data")
+
+
 def experiment(name: str) -> TrainConfig:
     return load_config(FOLDER / f"{name}.yaml")
+
+
+def folders(config: TrainConfig) -> set[str]:
+    """Of the data."""
+    benchmark = [] if config.benchmark is None else [config.benchmark.root]
+    return {
+        str(path) for path in (*benchmark, *(s.folder for s in (*config.scenes, *config.validation.scenes)))
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_data_is_in_the_named_folder_or_made_here(name: str) -> None:
+    assert all(folder.startswith(("/data/", "out/")) for folder in folders(experiment(name)))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -70,7 +88,7 @@ def test_the_baseline_is_the_published_network_without_diff2i2ps_additions(datas
         models = Diff2I2P(baseline), Diff2I2P(published)
     own, full = ({name: tuple(value.shape) for name, value in m.state_dict().items()} for m in models)
     assert own.keys() == {name for name in full if not name.startswith("tuning.")}
-    # One grey channel and a feature of ones instead of four and three; the rest is the same (METHOD 2, 6).
+    # One grey channel and a feature of ones instead of four and three; the rest is the same.
     inputs = sorted((own[name], full[name]) for name in own if own[name] != full[name])
     assert inputs == [((15, 1, 64), (15, 3, 64)), ((128, 1, 7, 7), (128, 4, 7, 7))]
     assert sum(p.numel() for p in models[0].parameters()) == 31_054_720

@@ -67,5 +67,5 @@ def test_learned_by_heart_it_localizes(tmp_path: Path) -> None:
         if found is not None:
             truth = frame.world_from_camera
             errors.append((translation_error(found, truth), rotation_error_deg(found, truth)))
-    assert len(errors) >= 3  # of 4; the paper's branch finds no more in as few steps
+    assert len(errors) >= 3  # of 4; the released branch finds no more in as few steps
     assert all(metres < 0.2 and degrees < 5 for metres, degrees in errors)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.evaluation.replay_metrics import aligned, gate, recall, replay_summary
+from diff2i2p_core.evaluation.replay_metrics import RelativeError, aligned, gate, summarize_replay
 from diff2i2p_core.evaluation.requirements import Requirement
+from diff2i2p_core.evaluation.summary import recall, summarize
 from diff2i2p_core.evaluation.trajectory import QueryResult
 from diff2i2p_core.geometry.covariance import perturb
 from diff2i2p_core.geometry.se3 import compose, exp
@@ -46,33 +47,40 @@ def test_errors_recall_availability_and_reasons() -> None:
         result(4, None),
         result(7, off(0.7), latency=300),
     ]
-    summary = replay_summary(results, begin=50.0, end=55.0, dropped=6)
-    assert json.dumps(summary, allow_nan=False)
-    assert (summary["images"], summary["localized"], summary["dropped"]) == (5, 3, 6)
-    assert summary["availability"] == pytest.approx(0.6)
-    assert summary["first_pose_s"] == pytest.approx(0.5)
-    assert summary["longest_gap_s"] == pytest.approx(2.5)  # frames 2 to 7
+    summary = summarize_replay(results, begin=50.0, end=55.0, dropped=6)
+    assert json.dumps(summary.as_dict(), allow_nan=False)
+    assert (summary.queries, summary.localized, summary.dropped) == (5, 3, 6)
+    assert summary.availability == pytest.approx(0.6)
+    assert summary.first_pose_s == pytest.approx(0.5)
+    assert summary.longest_gap_s == pytest.approx(2.5)  # frames 2 to 7
     expected = np.sqrt((0.04**2 + 0.2**2 + 0.7**2) / 3)
-    assert summary["ate"]["translation_m"]["rmse"] == pytest.approx(expected)
-    assert summary["ate"]["translation_m"]["median"] == pytest.approx(0.2)
-    assert summary["ate"]["rotation_deg"]["rmse"] == pytest.approx(np.sqrt(9 / 3), abs=1e-4)
-    assert summary["recall"] == {"0.05m/5deg": 0.2, "0.1m/5deg": 0.2, "0.25m/10deg": 0.4, "0.5m/10deg": 0.4}
-    assert summary["false_localizations"] == 1
-    assert summary["latency_ms"]["median"] == 100
-    assert summary["reasons"] == {"too few inliers": 2}
+    assert summary.rmse_translation_m == pytest.approx(expected)
+    assert summary.median_translation_m == pytest.approx(0.2)
+    assert summary.rmse_rotation_deg == pytest.approx(np.sqrt(9 / 3), abs=1e-4)
+    assert (summary.recall_005m_5deg, summary.recall_010m_5deg) == (0.2, 0.2)
+    assert (summary.recall_025m_10deg, summary.recall_050m_10deg) == (0.4, 0.4)
+    assert summary.false_localizations == 1
+    assert summary.latency_ms.median == 100
+    assert summary.reasons == {"too few inliers": 2}
+
+
+def test_a_replay_says_what_an_evaluation_says_in_the_same_words() -> None:
+    results = [result(1, off(0.04), np.eye(6)), result(2, off(0.7, 3)), result(3, None)]
+    evaluated, replayed = summarize(results).as_dict(), summarize_replay(results, 50, 52).as_dict()
+    assert {name: replayed[name] for name in evaluated} == evaluated
 
 
 def test_relative_errors_over_a_second_and_a_metre() -> None:
     """A constant offset is no drift; 1 cm more a frame is 2 cm a second and 4 cm over 4 x 0.3 m."""
-    steady = replay_summary([result(i, off(0.3)) for i in range(10)], 50, 55)
-    assert steady["rpe"]["1s"]["pairs"] == 8
-    assert steady["rpe"]["1s"]["translation_m"] == pytest.approx(0, abs=1e-9)
-    drifting = replay_summary([result(i, off(0.01 * i)) for i in range(10)], 50, 55)
-    assert drifting["rpe"]["1s"]["translation_m"] == pytest.approx(0.02)
-    assert (drifting["rpe"]["1m"]["pairs"], drifting["rpe"]["1m"]["rotation_deg"]) == (6, pytest.approx(0))
-    assert drifting["rpe"]["1m"]["translation_m"] == pytest.approx(0.04)
-    far_apart = replay_summary([result(0, off(0)), result(8, off(0.1))], 50, 55)
-    assert far_apart["rpe"]["1s"] == {"pairs": 0, "translation_m": None, "rotation_deg": None}
+    steady = summarize_replay([result(i, off(0.3)) for i in range(10)], 50, 55)
+    assert steady.rpe_1s.pairs == 8
+    assert steady.rpe_1s.translation_m == pytest.approx(0, abs=1e-9)
+    drifting = summarize_replay([result(i, off(0.01 * i)) for i in range(10)], 50, 55)
+    assert drifting.rpe_1s.translation_m == pytest.approx(0.02)
+    assert (drifting.rpe_1m.pairs, drifting.rpe_1m.rotation_deg) == (6, pytest.approx(0))
+    assert drifting.rpe_1m.translation_m == pytest.approx(0.04)
+    far_apart = summarize_replay([result(0, off(0)), result(8, off(0.1))], 50, 55)
+    assert far_apart.rpe_1s == RelativeError(pairs=0, translation_m=None, rotation_deg=None)
 
 
 def test_an_honest_covariance_and_one_that_promises_too_much() -> None:
@@ -80,30 +88,31 @@ def test_an_honest_covariance_and_one_that_promises_too_much() -> None:
     sigma = np.array([0.03, 0.01, 0.02, 0.005, 0.02, 0.01])
     covariance = np.diag(sigma**2)
     errors = rng.normal(size=(800, 6)) * sigma
-    honest = replay_summary([result(i, e, covariance) for i, e in enumerate(errors)], 50, 60)
-    assert honest["covariance"]["poses"] == 800
-    for part in ("position", "rotation"):
-        assert honest["nees"][part] == pytest.approx(1, abs=0.08)
-        assert honest["covariance"][part]["within_1_sigma"] == pytest.approx(0.683, abs=0.03)
-        assert honest["covariance"][part]["within_2_sigma"] == pytest.approx(0.954, abs=0.015)
+    honest = summarize_replay([result(i, e, covariance) for i, e in enumerate(errors)], 50, 60)
+    assert honest.covariance is not None and honest.covariance.poses == 800
+    assert honest.nees.position == pytest.approx(1, abs=0.08)
+    assert honest.nees.rotation == pytest.approx(1, abs=0.08)
+    for found in (honest.covariance.position, honest.covariance.rotation):
+        assert found.within_1_sigma == pytest.approx(0.683, abs=0.03)
+        assert found.within_2_sigma == pytest.approx(0.954, abs=0.015)
     proud = [result(i, e, covariance / 4) for i, e in enumerate(errors[:300])]
-    assert replay_summary(proud, 50, 60)["nees"]["position"] == pytest.approx(4, rel=0.15)
+    assert summarize_replay(proud, 50, 60).nees.position == pytest.approx(4, rel=0.15)
 
 
 def test_without_truth_only_what_needs_none() -> None:
     found = QueryResult(0, 0.0, None, np.eye(4), latency_ms=5.0)
-    summary = replay_summary([found], 0, 1)
-    assert summary["availability"] == 1 and summary["with_truth"] == 0
-    assert summary["false_localizations"] is None and summary["ate"]["translation_m"]["rmse"] is None
-    assert set(summary["recall"].values()) == {None}
+    summary = summarize_replay([found], 0, 1)
+    assert summary.availability == 1 and summary.with_truth == 0
+    assert summary.false_localizations is None and summary.rmse_translation_m is None
+    assert {value for name, value in summary.as_dict().items() if name.startswith("recall")} == {None}
     assert not found.is_false and recall([found], 1, 1) is None
 
 
 def test_nothing_at_all_is_still_json() -> None:
-    summary = replay_summary([result(1, None)], 50, 51)
-    assert json.dumps(summary, allow_nan=False)
-    assert (summary["longest_gap_s"], summary["first_pose_s"]) == (None, None)
-    assert json.dumps(replay_summary([], 50, 51), allow_nan=False)
+    summary = summarize_replay([result(1, None)], 50, 51)
+    assert json.dumps(summary.as_dict(), allow_nan=False)
+    assert (summary.longest_gap_s, summary.first_pose_s) == (None, None)
+    assert json.dumps(summarize_replay([], 50, 51).as_dict(), allow_nan=False)
 
 
 def test_a_truth_of_another_frame_is_moved_onto_the_estimates() -> None:
@@ -112,9 +121,9 @@ def test_a_truth_of_another_frame_is_moved_onto_the_estimates() -> None:
     moved = [QueryResult(r.number, r.stamp, other @ walk(r.number), r.map_from_camera) for r in results] + [
         QueryResult(11, 60.0, None, np.eye(4))
     ]
-    summary = replay_summary(aligned(moved), 50, 60)
-    assert summary["ate"]["translation_m"]["rmse"] == pytest.approx(0.01, abs=1e-6)
-    assert summary["ate"]["rotation_deg"]["rmse"] == pytest.approx(0, abs=1e-4)
+    summary = summarize_replay(aligned(moved), 50, 60)
+    assert summary.rmse_translation_m == pytest.approx(0.01, abs=1e-6)
+    assert summary.rmse_rotation_deg == pytest.approx(0, abs=1e-4)
     lost = [result(1, None)]
     assert aligned(lost) == lost
 
@@ -142,7 +151,7 @@ def test_gates_are_named_without_their_numbers() -> None:
 def test_requirements(text: str, value: float | None, passed: bool) -> None:
     results = [result(1, off(0.04)), result(2, off(0.2, 3)), result(3, None), result(4, None)]
     results.append(result(7, off(0.7), latency=300))
-    verdict = Requirement.parse(text).judge(results, replay_summary(results, 50, 55))
+    verdict = Requirement.parse(text).judge(results, summarize_replay(results, 50, 55))
     assert verdict.passed is passed
     assert verdict.value == (None if value is None else pytest.approx(value, abs=1e-3))
 

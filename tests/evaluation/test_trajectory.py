@@ -7,7 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from diff2i2p_core.evaluation.trajectory import QueryResult, consistency, summarize
+from diff2i2p_core.evaluation.summary import WithinSigmas, consistency, summarize
+from diff2i2p_core.evaluation.trajectory import QueryResult
 from diff2i2p_core.geometry.covariance import difference, perturb
 from diff2i2p_core.geometry.se3 import exp
 from diff2i2p_core.typing import Array
@@ -45,7 +46,7 @@ def test_summary_of_known_errors() -> None:
         result(7, None),
     ]
     summary = summarize(results)
-    assert list(summary) == [
+    assert list(summary.as_dict()) == [
         "queries",
         "localized",
         "median_translation_m",
@@ -57,21 +58,21 @@ def test_summary_of_known_errors() -> None:
         "covariance",
         "latency_ms",
     ]
-    assert (summary["queries"], summary["localized"]) == (8, 6)
-    assert summary["median_translation_m"] == pytest.approx(0.095)
-    assert summary["median_rotation_deg"] == pytest.approx(4.0, abs=1e-5)
-    assert summary["recall_005m_5deg"] == 1 / 8
-    assert summary["recall_010m_5deg"] == 2 / 8
-    assert summary["recall_025m_10deg"] == 4 / 8
-    assert summary["false_localizations"] == 2
-    assert summary["latency_ms"] == {"median": 200.0, "p95": pytest.approx(290.0)}
+    assert (summary.queries, summary.localized) == (8, 6)
+    assert summary.median_translation_m == pytest.approx(0.095)
+    assert summary.median_rotation_deg == pytest.approx(4.0, abs=1e-5)
+    assert summary.recall_005m_5deg == 1 / 8
+    assert summary.recall_010m_5deg == 2 / 8
+    assert summary.recall_025m_10deg == 4 / 8
+    assert summary.false_localizations == 2
+    assert (summary.latency_ms.median, summary.latency_ms.p95) == (200, pytest.approx(290))
 
 
 def test_nothing_localized_gives_nulls_that_json_can_hold() -> None:
     summary = summarize([result(0, None)])
-    assert json.loads(json.dumps(summary))["median_translation_m"] is None
-    assert summary["latency_ms"] == {"median": None, "p95": None}
-    assert summary["recall_025m_10deg"] == 0
+    assert json.loads(json.dumps(summary.as_dict()))["median_translation_m"] is None
+    assert summary.as_dict()["latency_ms"] == {"median": None, "p95": None}
+    assert summary.recall_025m_10deg == 0
     json.dumps(result(0, 0.1).as_dict())
 
 
@@ -83,19 +84,18 @@ def test_honest_covariances_hold_their_shares_and_small_ones_name_the_factor() -
     errors = rng.multivariate_normal(np.zeros(6), covariance, 3000)
     np.testing.assert_allclose(difference(perturb(truth, errors[0]), truth), errors[0], atol=1e-12)
 
-    def run(reported: Array) -> dict[str, dict[str, float]]:
-        shares = consistency(
+    def run(reported: Array) -> tuple[WithinSigmas, WithinSigmas]:
+        found = consistency(
             [QueryResult(i, 0, truth, perturb(truth, e), covariance=reported) for i, e in enumerate(errors)]
         )
-        assert shares is not None and shares["poses"] == 3000
-        return shares
+        assert found is not None and found.poses == 3000
+        return found.position, found.rotation
 
-    for part in ("position", "rotation"):
-        honest, bold = run(covariance)[part], run(covariance / 9)[part]
-        assert honest["within_1_sigma"] == pytest.approx(0.683, abs=0.02)
-        assert honest["within_2_sigma"] == pytest.approx(0.954, abs=0.01)
-        assert honest["factor_to_068"] == pytest.approx(1, abs=0.04)
-        assert bold["within_1_sigma"] < 0.3 and bold["factor_to_068"] == pytest.approx(3, abs=0.12)
+    for honest, bold in zip(run(covariance), run(covariance / 9), strict=True):
+        assert honest.within_1_sigma == pytest.approx(0.683, abs=0.02)
+        assert honest.within_2_sigma == pytest.approx(0.954, abs=0.01)
+        assert honest.factor_to_068 == pytest.approx(1, abs=0.04)
+        assert bold.within_1_sigma < 0.3 and bold.factor_to_068 == pytest.approx(3, abs=0.12)
 
 
 def test_consistency_needs_poses_with_covariances_and_leaves_false_ones_out() -> None:

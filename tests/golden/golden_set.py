@@ -188,5 +188,5 @@ def matched_rows(numbers: Mapping[str, np.ndarray]) -> Rows:
 
 def released_step(model: Diff2I2P, golden: Golden, matched: Rows) -> TrainingStep:
     """A step of the released training on given matches."""
-    settings = load_config(RELEASED).losses
+    settings = load_config(RELEASED, ["benchmark.root=unused"]).losses
     return training_step(model.train(), golden.pair, settings, matched, golden.drawn)

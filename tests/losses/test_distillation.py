@@ -146,7 +146,7 @@ def test_the_released_rules_run(make: Make, room_batch: Batch) -> None:
     subject = make(csd=released, pose=RELEASED_POSE, coarse={"weight": 1}, fine={"weight": 1})
     losses = subject(room_batch, 1)
     assert all(value.isfinite() for value in losses.values())
-    assert losses["pose_m"] > 0.3  # METHOD D1
+    assert losses["pose_m"] > 0.3  # docs/method.md R21
     losses["loss"].backward()
     assert all(p.grad.isfinite().all() for p in subject.parameters() if p.grad is not None)
 

@@ -61,7 +61,7 @@ def test_coarse_losses_prefer_the_truth(kind: str) -> None:
 
 def test_negatives_use_the_larger_overlap() -> None:
     image, points, used, overlaps = _nodes()
-    # A pair of a small and a large overlap is a negative by the released rule alone (METHOD D5).
+    # A pair of a small and a large overlap is a negative by the released rule alone (docs/method.md R18).
     one_sided = NodeOverlaps(
         np.append(overlaps.image_nodes, 0),
         np.append(overlaps.point_nodes, 1),

@@ -142,7 +142,7 @@ def test_without_a_pose_the_loss_is_zero_and_has_gradients(count: int) -> None:
 
 
 def test_swapped_pixels_give_a_pose_far_off() -> None:
-    """METHOD D1, on matches whose pose is exact in the right order."""
+    """docs/method.md R21, on matches whose pose is exact in the right order."""
     pair = make_pair(0)
     matches = make_matches(pair, 300)
     swapped = PoseSettings(

@@ -102,6 +102,6 @@ def test_tuned_points_and_offsets(stages: Compared) -> None:
 
 
 def test_tuning_leaves_the_cloud_alone(stages: Compared) -> None:
-    # The released code writes deformed points back into its input (METHOD D3).
+    # The released code writes deformed points back into its input (docs/method.md R16).
     for s, expected in stages:
         assert torch.equal(s.submap.points, torch.from_numpy(expected["pcd_points_before_mutation"]))

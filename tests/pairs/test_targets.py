@@ -140,7 +140,7 @@ def test_released_overlaps(golden_dir: Path, golden_pair: Callable[[str], Pair],
         (found.point_overlaps, "gt_pcd_node_corr_overlaps"),
     ):
         np.testing.assert_allclose(ours[order], expected[name][theirs], atol=1e-5)
-    # The released list is of pixels placed up to a row too low (METHOD D9): near ours, not equal.
+    # The released list is of pixels placed up to a row too low (docs/method.md R3): near ours, not equal.
     stored = set(zip(inputs["img_corr_indices"].tolist(), inputs["pcd_corr_indices"].tolist(), strict=True))
     own = set(zip(targets.pixel_indices.tolist(), targets.point_indices.tolist(), strict=True))
     assert len(own) == pytest.approx(len(stored), rel=0.02)

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from html_page import Balance
 
-from diff2i2p_core.evaluation.trajectory import QueryResult, summarize
+from diff2i2p_core.evaluation.summary import summarize
+from diff2i2p_core.evaluation.trajectory import QueryResult
 from diff2i2p_core.geometry.se3 import exp
 from diff2i2p_core.reports.plots import cumulative_curve, grade
 from diff2i2p_core.reports.report import headline, pick_frames, write_report
