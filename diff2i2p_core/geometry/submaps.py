@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +15,8 @@ from diff2i2p_core.geometry.point_cloud import PointCloud
 
 _BUFFER_LONG_SIDE = 160
 _MAX_LEVEL = 5
+_OVERLAP = 0.25
+"""Part of a level, so that no gap is left between the depths of two levels."""
 
 
 @dataclass(frozen=True)
@@ -96,26 +99,34 @@ def visible_points(
     inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
     kept, z = kept[inside], z[inside]
     columns, rows = u[inside].astype(np.int64), v[inside].astype(np.int64)
-    limit = _front_limit(
+    limit = front_limit(
         z, columns, rows, (height, width), 1.5 * spacing * max(camera.fx, camera.fy) * scale, spacing
     )
     return kept[z <= limit[rows, columns]]
 
 
-def _front_limit(
+def front_limit(
     z: NDArray[np.float32],
     columns: NDArray[np.int64],
     rows: NDArray[np.int64],
     shape: tuple[int, int],
     footprint_at_1m: float,
     spacing: float,
+    *,
+    closed: bool = False,
 ) -> NDArray[np.float32]:
-    """The greatest visible depth at each pixel (H, W) of the buffer; inf where no surface is in front."""
+    """The greatest visible depth at each pixel (H, W) of a coarse buffer; inf where no surface is in front.
+
+    Of points with depths `z` (N,) in these columns and rows; a point covers `footprint_at_1m` pixels of the
+    buffer at 1 m. The limit is behind the front by `spacing`, 3 % of the depth and the surface's slope.
+    `closed`: gaps of a cell are closed, so that a footprint of half the spacing leaves none.
+    """
     height, width = shape
-    level = np.clip(np.ceil(np.log2(footprint_at_1m / z)), 0, _MAX_LEVEL).astype(np.int64)
+    exact = np.log2(footprint_at_1m / z)
+    levels = [np.clip(np.ceil(x), 0, _MAX_LEVEL) for x in ((exact, exact + _OVERLAP) if closed else (exact,))]
     limit = np.full(shape, np.inf, np.float32)
     for n in range(_MAX_LEVEL + 1):
-        mine = np.flatnonzero(level == n)
+        mine = np.flatnonzero(np.logical_or.reduce([level == n for level in levels]))
         if not len(mine):
             continue
         step = 1 << n
@@ -123,10 +134,19 @@ def _front_limit(
         cell = torch.from_numpy((rows[mine] >> n) * w + (columns[mine] >> n))
         nearest = torch.full((h * w,), math.inf).scatter_reduce_(0, cell, torch.from_numpy(z[mine]), "amin")
         front = nearest.numpy().reshape(h, w)
+        if closed:
+            front = _without_gaps(front)
         tolerated = front * np.float32(1.03) + np.float32(spacing) + _slope(front)
         full = tolerated.repeat(step, axis=0).repeat(step, axis=1)[:height, :width]
         np.minimum(limit, full, out=limit)
     return limit
+
+
+def _without_gaps(front: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Depth (H, W) with single cells and lines that lie behind all around them brought to the front."""
+    with np.errstate(divide="ignore"):
+        closed = cv2.morphologyEx(1 / front, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+        return np.asarray(1 / closed, np.float32)
 
 
 def _slope(front: NDArray[np.float32]) -> NDArray[np.float32]:
