@@ -2,7 +2,7 @@
 
 Points in front of the surface's depth in a coarse z-buffer are seen. Those that fall into one pixel are
 averaged; every other pixel takes the colour and depth of the nearest pixel that has a point. That keeps the
-cloud's detail: interpolated or splatted with squares, the same clouds gave fewer matches with photographs.
+cloud's detail: splatted with squares, or smoothed, the same clouds gave fewer matches with photographs.
 """
 
 from __future__ import annotations
@@ -22,9 +22,7 @@ from diff2i2p_core.geometry.submaps import front_limit
 from diff2i2p_core.typing import Array
 
 BUFFER_LONG_SIDE = 160
-"""Pixels of the coarse z-buffer that the image covers."""
-BUFFER_MARGIN = 8
-"""Pixels of it beyond each border."""
+"""Pixels of the coarse z-buffer."""
 REACH = 1.6
 """A point is seen as far as this many times its spacing from it, so holes of three spacings are filled."""
 
@@ -96,27 +94,17 @@ def _seen(
     x, y, z = matrix[:3, :3] @ points.T + matrix[:3, 3:]
     ahead = np.flatnonzero((z > min_depth) & (z < max_depth))
     x, y, z = x[ahead], y[ahead], z[ahead]
-    # Points a little beyond the border hide others inside, too.
+    u = np.float32(camera.fx) * x / z + np.float32(camera.cx + 0.5)
+    v = np.float32(camera.fy) * y / z + np.float32(camera.cy + 0.5)
+    inside = np.flatnonzero((u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height))
+    columns, rows, z = u[inside].astype(np.int64), v[inside].astype(np.int64), z[inside]
     step = max(1, round(max(camera.width, camera.height) / BUFFER_LONG_SIDE))
-    margin = step * BUFFER_MARGIN
-    u = np.float32(camera.fx) * x / z + np.float32(camera.cx + 0.5 + margin)
-    v = np.float32(camera.fy) * y / z + np.float32(camera.cy + 0.5 + margin)
-    width, height = camera.width + 2 * margin, camera.height + 2 * margin
-    near = np.flatnonzero((u >= 0) & (u < width) & (v >= 0) & (v < height))
-    columns, rows, z = u[near].astype(np.int64), v[near].astype(np.int64), z[near]
     coarse = columns // step, rows // step
-    limit = front_limit(
-        z,
-        *coarse,
-        (-(-height // step), -(-width // step)),
-        0.5 * spacing * max(camera.fx, camera.fy) / step,
-        spacing,
-        closed=True,
-    )
-    columns, rows = columns - margin, rows - margin
-    inside = (columns >= 0) & (columns < camera.width) & (rows >= 0) & (rows < camera.height)
-    seen = np.flatnonzero(inside & (z <= limit[coarse[1], coarse[0]]))
-    return ahead[near[seen]], (rows * camera.width + columns)[seen], z[seen]
+    shape = -(-camera.height // step), -(-camera.width // step)
+    footprint_at_1m = 0.5 * spacing * max(camera.fx, camera.fy) / step
+    limit = front_limit(z, *coarse, shape, footprint_at_1m, spacing, closed=True)
+    front = np.flatnonzero(z <= limit[coarse[1], coarse[0]])
+    return ahead[inside[front]], (rows * camera.width + columns)[front], z[front]
 
 
 def _pixel_means(
@@ -127,7 +115,7 @@ def _pixel_means(
     sums = torch.zeros(len(filled), rows.shape[1]).index_add_(
         0, torch.from_numpy(index), torch.from_numpy(rows)
     )
-    return filled, sums.numpy() / count[:, None].astype(np.float32)
+    return filled, np.asarray(sums.numpy() / count[:, None], np.float32)
 
 
 def _nearest(
@@ -136,9 +124,10 @@ def _nearest(
     """For each pixel (H, W), which of the `filled` ones is nearest, and how far that is in pixels."""
     empty = np.ones(shape, np.uint8)
     empty.flat[filled] = 0
-    distance, label = cv2.distanceTransformWithLabels(
+    distance, labels = cv2.distanceTransformWithLabels(
         empty, cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
     )
+    label = np.asarray(labels, np.int32)
     of_label = np.zeros(len(filled) + 1, np.int64)
     of_label[label.flat[filled]] = np.arange(len(filled))
-    return of_label.take(label), distance
+    return of_label.take(label), np.asarray(distance, np.float32)
