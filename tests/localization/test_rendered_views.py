@@ -93,7 +93,7 @@ def test_a_map_file_gives_the_same_poses_whatever_the_jobs(
         for name in ("one.map", "two.map")
     ]
     assert poses[0] is not None and poses[1] is not None
-    np.testing.assert_array_equal(*poses)
+    np.testing.assert_array_equal(poses[0], poses[1])
     assert translation_error(poses[0], query.world_from_camera) < 0.05
     with pytest.raises(InputError, match=r"one\.map: has no features for the matcher 'network'"):
         Localizer.open(tmp_path / "one.map", matcher="network")

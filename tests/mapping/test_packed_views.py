@@ -92,8 +92,9 @@ def test_joined_maps_have_the_views_of_all(point_map: PointMap) -> None:
     joined = join_maps({"a.map": point_map, "b.map": other}, apart=5.0).rendered
     assert joined is not None and joined.views.counts == [5, 0, 7, 3, 4]
     shift = point_map.cloud.points[:, 0].max() + 5.0 - other.cloud.points[:, 0].min()
-    offset = np.array([shift, 0, 0])
-    np.testing.assert_allclose(joined.views[3].points, other.rendered.views[0].points + offset, atol=1e-4)  # type: ignore[union-attr]
+    assert other.rendered is not None
+    moved = other.rendered.views[0].points + np.array([shift, 0, 0])
+    np.testing.assert_allclose(joined.views[3].points, moved, atol=1e-4)
     assert len(joined.cloud.cloud) == 2 * len(point_map.cloud)
     without = replace(other, rendered=None)
     assert join_maps({"a.map": point_map, "b.map": without}).rendered is None
