@@ -91,14 +91,17 @@ def test_convert_refuses_other_names_and_datasets(tmp_path: Path) -> None:
         run("weights", "convert", "a.pth", tmp_path / "b.safetensors", "--dataset", "kitti")
 
 
-def test_dump_shows_every_setting() -> None:
+def test_dump_shows_every_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIFF2I2P_DATA", "/data")
     values = yaml.safe_load(run("config", "dump", CONFIG, "steps=5"))
     assert values["steps"] == 5
+    assert values["scenes"][0]["folder"] == "/data/redkitchen"
     assert values["optimizer"]["clip"] == 1.0
     assert values["pairs"]["novel_view"] == 0.4
 
 
-def test_check_finds_a_typo() -> None:
+def test_check_finds_a_typo(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIFF2I2P_DATA", "/data")
     assert "lite-rgb, mono, rgb" in run("config", "check", CONFIG)
     with pytest.raises(InputError, match="did you mean 'novel_view'"):
         run("config", "check", CONFIG, "pairs.novel_vew=0.1")
