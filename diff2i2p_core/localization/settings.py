@@ -54,13 +54,14 @@ class ViewSettings:
     """Cosine of two descriptors that match."""
     max_error_px: float = 5.0
     """Reprojection error of an inlier, in pixels of the rendered view."""
-    min_inliers: int = 60
-    """Of a render at the pose itself. Renders at wrong poses stay below."""
+    min_inliers: int = 40
+    """Of a render at the pose itself: measured, right poses have 80 and more, wrong ones 20 at most."""
     min_inlier_ratio: float = 0.2
     min_coverage: float = 0.1
     """Part of the image, in cells of an 8x6 grid, that must hold inliers."""
-    sigma_scale: float = 2.0
-    """The standard deviations of PnP are multiplied by this: neighbouring matches err alike."""
+    sigma_scale: float = 10.0
+    """The standard deviations of PnP are multiplied by this: errors of the map, of its rendering and of the
+    calibration move many matches alike."""
 
 
 @dataclass(frozen=True)
