@@ -5,7 +5,7 @@ SHOWN = 60
 
 
 class InputError(Exception):
-    """Bad input. The message is one line: what is wrong, in which file or argument, and the mend.
+    """Bad input. The message is one line: what is wrong, in which file or argument, and the fix.
 
     The command line prints it and exits with status 2; the ROS node logs it and raises a diagnostic.
     """

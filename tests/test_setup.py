@@ -100,7 +100,7 @@ def test_changed_inputs_are_installed_into_the_same_environment(checkout: Checko
     assert checkout.set_up().stdout == ""
 
 
-def test_a_failed_step_is_named_with_the_log_and_the_mend_and_tried_again(checkout: Checkout) -> None:
+def test_a_failed_step_is_named_with_its_log_and_its_fix_and_tried_again(checkout: Checkout) -> None:
     failed = checkout.set_up(FAIL_ON="txt torch", FAIL_WITH="OSError: [Errno 28] No space left on device")
     assert failed.returncode == 1
     assert "'PyTorch' failed" in failed.stderr

@@ -33,7 +33,7 @@ version_of() { # INTERPRETER
   "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null
 }
 
-fail() { # MESSAGE MEND
+fail() { # MESSAGE FIX
   printf 'setup: %s\n       %s\n' "$1" "$2" >&2
   exit 1
 }
@@ -48,11 +48,11 @@ step() { # TITLE COMMAND...
   else
     printf 'failed\n'
     tail -n 15 "$LOG" | sed 's/^/  | /' >&2
-    fail "'$title' failed; the whole log is $LOG" "$(mend)"
+    fail "'$title' failed; the whole log is $LOG" "$(hint)"
   fi
 }
 
-mend() { # a hint from the end of the log
+hint() { # how to fix the failure that the end of the log shows
   local tail
   tail=$(tail -n 40 "$LOG")
   case $tail in
@@ -61,7 +61,7 @@ mend() { # a hint from the end of the log
       echo "Is the package index reachable? Set pip's proxy or index if it is not; then run it again." ;;
     *"No matching distribution"*)
       echo "The package index has no fitting wheel: try another Python with PYTHON=python3.12 tools/setup.sh" ;;
-    *) echo "Mend what the log says and run it again." ;;
+    *) echo "Fix what the log reports, then run it again." ;;
   esac
 }
 
@@ -86,7 +86,7 @@ choose_python() {
       fi
     done
     echo "setup: ROS 2 $ROS_DISTRO is sourced, but no Python 3.10 to 3.13 here imports its rclpy;"
-    echo "       using ROS 2 from PyPI (once ROS 2 is mended: remove .venv and run it again)"
+    echo "       using ROS 2 from PyPI (once ROS 2 is fixed, remove .venv and run it again)"
   fi
   for candidate in "${candidates[@]}"; do
     if python_fits "$candidate"; then

@@ -67,7 +67,7 @@ class PosedFrames:
         pose = self._matrix(name, (4, 4))
         if not is_rigid(pose):
             raise InputError(
-                f"{self.folder / name}: not a finite rigid 4x4 transform; mend or remove the frame"
+                f"{self.folder / name}: not a finite rigid 4x4 transform; fix or remove the frame"
             )
         return pose if self.color_from_depth is None else pose @ invert(self.color_from_depth)
 
@@ -96,7 +96,7 @@ class PosedFrames:
         return Camera.from_matrix(self._matrix(name, (3, 3)), width, height)
 
     def _matrix(self, name: str, shape: tuple[int, int]) -> NDArray[np.float64]:
-        return read_matrix(self.folder / name, shape, "a posed RGB-D folder needs it", "mend the file")
+        return read_matrix(self.folder / name, shape, "a posed RGB-D folder needs it", "fix the file")
 
     def _read_image(self, number: int) -> NDArray[np.uint8]:
         for suffix in ("jpg", "png"):
@@ -111,8 +111,8 @@ class PosedFrames:
         return read_depth(self.folder / f"frame-{number:06d}.depth.png")
 
 
-def read_matrix(path: Path, shape: tuple[int, int], needed: str, mend: str) -> NDArray[np.float64]:
-    """A matrix of a text file; `needed` and `mend` end the messages where it is missing or wrong."""
+def read_matrix(path: Path, shape: tuple[int, int], needed: str, fix: str) -> NDArray[np.float64]:
+    """A matrix of a text file; `needed` and `fix` end the messages where it is missing or wrong."""
     try:
         matrix = np.loadtxt(path, dtype=np.float64)
     except OSError:
@@ -120,7 +120,7 @@ def read_matrix(path: Path, shape: tuple[int, int], needed: str, mend: str) -> N
     except ValueError:
         matrix = np.empty(0)
     if matrix.shape != shape:
-        raise InputError(f"{path}: not a {shape[0]}x{shape[1]} matrix of numbers; {mend}")
+        raise InputError(f"{path}: not a {shape[0]}x{shape[1]} matrix of numbers; {fix}")
     return matrix
 
 

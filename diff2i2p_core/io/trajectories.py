@@ -45,7 +45,7 @@ def read_trajectory(path: Path | str) -> tuple[list[float], list[Array]]:
             values = []
         if len(values) != 7 or not np.isfinite(values).all() or not 0.9 < np.linalg.norm(values[3:]) < 1.1:
             raise InputError(
-                f"{path}, line {number}: not `stamp tx ty tz qx qy qz qw` with a unit quaternion; mend it"
+                f"{path}, line {number}: not `stamp tx ty tz qx qy qz qw` with a unit quaternion; fix it"
             )
         stamps.append(stamp)
         poses.append(from_quaternion(values[:3], values[3:]))

@@ -30,18 +30,18 @@ def check_cloud(message: Any, where: str) -> None:
     """
     count = message.width * message.height
     if count == 0:
-        raise InputError(f"{where}: it holds no points; mend the publisher")
+        raise InputError(f"{where}: it holds no points; fix the publisher")
     if count > MAX_POINTS:
         raise InputError(f"{where}: {count} points are over {MAX_POINTS}; downsample the cloud")
     if message.point_step == 0 or message.row_step < message.width * message.point_step:
         raise InputError(
             f"{where}: row_step {message.row_step} does not hold {message.width} points of point_step "
-            f"{message.point_step}; mend the publisher"
+            f"{message.point_step}; fix the publisher"
         )
     if len(message.data) != message.row_step * message.height:
         raise InputError(
             f"{where}: {len(message.data)} bytes of data, but height {message.height} x row_step "
-            f"{message.row_step} is {message.row_step * message.height}; mend the publisher"
+            f"{message.row_step} is {message.row_step * message.height}; fix the publisher"
         )
     if len(message.fields) > MAX_FIELDS:
         raise InputError(f"{where}: {len(message.fields)} fields; publish x, y, z and rgb")
@@ -53,7 +53,7 @@ def check_cloud(message: Any, where: str) -> None:
     used = [field for field in message.fields if field.name in AXES or field.name == "rgb"]
     for field, after in pairwise(sorted(used, key=lambda field: field.offset)):
         if after.offset < field.offset + np.dtype(FLOATS.get(field.datatype, "f4")).itemsize:
-            raise InputError(f"{where}: its fields {field.name} and {after.name} overlap; mend the publisher")
+            raise InputError(f"{where}: its fields {field.name} and {after.name} overlap; fix the publisher")
 
 
 def cloud_of(message: Any, where: str) -> PointCloud:
@@ -89,7 +89,7 @@ def _column(message: Any, field: Any, kinds: dict[int, str], where: str) -> NDAr
     if field.count > 1 or field.offset + item.itemsize > message.point_step:
         raise InputError(
             f"{where}: field {name} (offset {field.offset}, count {field.count}) does not fit into "
-            f"point_step {message.point_step}; mend the publisher"
+            f"point_step {message.point_step}; fix the publisher"
         )
     column: NDArray[Any] = np.ndarray(
         shape=(message.height, message.width),

@@ -50,7 +50,7 @@ def check_image(message: Any, where: str) -> None:
         return
     _check_raw(message, {name: size for name, (size, _) in COLORS.items()}, where)
     if COLORS[message.encoding][0] == 2 and message.width % 2:
-        raise InputError(f"{where}: {message.encoding} of odd width {message.width}; mend the publisher")
+        raise InputError(f"{where}: {message.encoding} of odd width {message.width}; fix the publisher")
 
 
 def image_of(message: Any, where: str) -> NDArray[np.uint8]:
@@ -97,18 +97,18 @@ def _check_raw(message: Any, pixel_bytes: dict[str, int], where: str) -> None:
     if message.step < message.width * size:
         raise InputError(
             f"{where}: step {message.step} is less than a row of {message.width} {message.encoding} pixels; "
-            "mend the publisher"
+            "fix the publisher"
         )
     if len(message.data) != message.step * message.height:
         raise InputError(
             f"{where}: {len(message.data)} bytes of data, but height {message.height} x step {message.step} "
-            f"is {message.step * message.height}; mend the publisher"
+            f"is {message.step * message.height}; fix the publisher"
         )
 
 
 def _check_size(width: int, height: int, where: str) -> None:
     if width == 0 or height == 0 or max(width, height) > MAX_ASPECT * min(width, height):
-        raise InputError(f"{where}: the size is {width}x{height}; mend the publisher")
+        raise InputError(f"{where}: the size is {width}x{height}; fix the publisher")
     if width * height > MAX_PIXELS:
         raise InputError(
             f"{where}: {width}x{height} is over {MAX_PIXELS // 10**6} megapixels; use smaller images"
@@ -117,7 +117,7 @@ def _check_size(width: int, height: int, where: str) -> None:
 
 def _check_data(message: Any, where: str) -> None:
     if not len(message.data):
-        raise InputError(f"{where}: it holds no data; mend the publisher")
+        raise InputError(f"{where}: it holds no data; fix the publisher")
 
 
 def _pixels(message: Any, kind: str, channels: int) -> NDArray[Any]:
@@ -143,7 +143,7 @@ def _decoded(message: Any, start: int, flags: int, where: str) -> NDArray[Any]:
     _check_size(width, height, where)
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if pixels is None or pixels.shape[:2] != (height, width):
-        raise InputError(f"{where}: its {width}x{height} {kind} data is damaged; mend the publisher")
+        raise InputError(f"{where}: its {width}x{height} {kind} data is damaged; fix the publisher")
     return np.asarray(pixels)
 
 

@@ -46,7 +46,7 @@ class TransformTree:
             raise InputError(f"tf: {parent} -> {child} is not a unit quaternion and a finite position")
         link = self._links.setdefault(child, _Link(parent))
         if link.parent != parent:
-            raise InputError(f"tf: {child} has two parents, {link.parent} and {parent}; mend the transforms")
+            raise InputError(f"tf: {child} has two parents, {link.parent} and {parent}; fix the transforms")
         if stamp is None:
             link.static = from_quaternion(row[:3], row[3:])
             return
@@ -94,7 +94,7 @@ class TransformTree:
         while chain[-1] in self._links:
             parent = self._links[chain[-1]].parent
             if parent in chain:
-                raise InputError(f"tf: {parent} is above itself; mend the transforms")
+                raise InputError(f"tf: {parent} is above itself; fix the transforms")
             chain.append(parent)
         return chain
 

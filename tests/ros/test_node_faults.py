@@ -138,7 +138,7 @@ def test_a_silent_camera_is_a_warning(robot: Robot, launch_node: Callable[..., A
     robot.wait_status(WARN, "no image for 0.5 s")
 
 
-def test_a_missing_map_is_named_and_mended_by_configuring_again(
+def test_a_missing_map_is_named_and_fixed_by_configuring_again(
     robot: Robot, launch_node: Callable[..., Any], map_file: str
 ) -> None:
     node = launch_node(map="/nowhere/room.map").node

@@ -2,7 +2,7 @@
 
     python -m diff2i2p.graph_check --node /diff2i2p --seconds 5
 
-Prints a JSON list of checks as `diff2i2p doctor` shows them: name, status (ok, note, missing), found, mend.
+Prints a JSON list of checks as `diff2i2p doctor` shows them: name, status (ok, note, missing), found, fix.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ ANSWER_SECONDS = 10.0
 LEVELS = {DiagnosticStatus.OK: "ok", DiagnosticStatus.WARN: "note"}
 
 
-def check(name: str, status: str, found: str, mend: str = "") -> Check:
-    return {"name": name, "status": status, "found": found, "mend": mend}
+def check(name: str, status: str, found: str, fix: str = "") -> Check:
+    return {"name": name, "status": status, "found": found, "fix": fix}
 
 
 class GraphCheck:
@@ -81,12 +81,12 @@ class GraphCheck:
         if not self._wait(lambda: me in graph()):
             others = sorted({name for name, _ in graph()} - {self._node.get_name()})
             found = f"no node {self._target}; nodes here: {', '.join(others) or 'none'}"
-            mend = "start it, name it with --node, or compare ROS_DOMAIN_ID and ROS_AUTOMATIC_DISCOVERY_RANGE"
-            yield check("node", "missing", found, mend)
+            fix = "start it, name it with --node, or compare ROS_DOMAIN_ID and ROS_AUTOMATIC_DISCOVERY_RANGE"
+            yield check("node", "missing", found, fix)
             return
         if graph().count(me) > 1:
-            mend = "stop one of them, or give each a namespace; what follows may be of either"
-            yield check("node", "missing", f"several nodes are named {self._target}", mend)
+            fix = "stop one of them, or give each a namespace; what follows may be of either"
+            yield check("node", "missing", f"several nodes are named {self._target}", fix)
         values = self._parameters()
         if not values:
             yield check("node", "missing", f"{self._target} answers no question", "is it hanging? restart it")
@@ -156,7 +156,7 @@ class GraphCheck:
             yield check("TF", "note", "the camera's frame is unknown: no camera_info was heard")
         wanted = [(base, camera, "start robot_state_publisher, or set camera_frame or base_frame")]
         wanted += [(odom, base or camera, "start the odometry, or set odom_frame or base_frame")]
-        for parent, child, mend in wanted:
+        for parent, child, fix in wanted:
             if not parent or not child:
                 continue
             name = f"TF {parent} <- {child}"
@@ -166,19 +166,19 @@ class GraphCheck:
                 known = set(self._parents) | {one for many in self._parents.values() for one in many}
                 absent = [f"'{frame}'" for frame in (parent, child) if frame not in known]
                 found = f"nobody publishes {' or '.join(absent)}" if absent else "in two unconnected trees"
-                yield check(name, "missing", found, mend)
+                yield check(name, "missing", found, fix)
         self._wait(lambda: any(len(parents) > 1 for parents in self._parents.values()), TF_SECONDS)
         for frame, parents in self._parents.items():
             if len(parents) > 1:
                 found = f"'{frame}' has the parents {', '.join(sorted(parents))}"
-                mend = "stop one of the publishers: a frame has one parent (docs/frame_contract.md)"
-                yield check(f"TF {frame}", "missing", found, mend)
+                fix = "stop one of the publishers: a frame has one parent (docs/frame_contract.md)"
+                yield check(f"TF {frame}", "missing", found, fix)
 
     def _clock(self, simulated: bool) -> Iterator[Check]:
         published = bool(self._node.get_publishers_info_by_topic("/clock"))
         if simulated and not published:
-            mend = "play the bag with --clock, or set use_sim_time false"
-            yield check("clock", "missing", "use_sim_time is set, but nobody publishes /clock", mend)
+            fix = "play the bag with --clock, or set use_sim_time false"
+            yield check("clock", "missing", "use_sim_time is set, but nobody publishes /clock", fix)
         elif published and not simulated:
             yield check("clock", "note", "/clock is published, but use_sim_time is false", "set use_sim_time")
 

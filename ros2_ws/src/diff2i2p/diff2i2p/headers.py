@@ -25,14 +25,14 @@ def check_stamp(stamp: Time, what: str) -> None:
         raise InputError(f"{what}: the time stamp is zero; let its driver stamp it")
     if not 0 <= stamp.sec <= LAST_SECOND or stamp.nanosec >= 1_000_000_000:
         raise InputError(
-            f"{what}: the time stamp {stamp.sec} s {stamp.nanosec} ns is invalid; mend the driver"
+            f"{what}: the time stamp {stamp.sec} s {stamp.nanosec} ns is invalid; fix the driver"
         )
 
 
 def check_frame(frame: str, what: str) -> None:
     """Refuse what no frame is called: control characters, names without end."""
     if len(frame) > LONGEST_NAME or not frame.isprintable():
-        raise InputError(f"{what}: the frame_id {quoted(frame)} is no name; mend its publisher")
+        raise InputError(f"{what}: the frame_id {quoted(frame)} is no name; fix its publisher")
 
 
 def check_map_frame(frame: str, map_frame: str, what: str, fix: str) -> None:

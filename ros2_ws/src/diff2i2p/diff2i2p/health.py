@@ -64,7 +64,7 @@ class Health:
         with self._lock:
             self.seen.setdefault(topic, time.monotonic())
 
-    def mended(self, *topics: str) -> None:
+    def recovered(self, *topics: str) -> None:
         with self._lock:
             for topic in topics:
                 self.troubles.pop(topic, None)

@@ -78,7 +78,7 @@ class CameraInputs:
         self._camera = None
         self._camera = camera_from_info(message, rectified=self.parameters.image_is_rectified)
         self._health.saw("camera_info")
-        self._health.mended("camera_info")
+        self._health.recovered("camera_info")
         self._diagnostics.publish_change()
 
     def _on_image(self, message: Image | CompressedImage) -> None:

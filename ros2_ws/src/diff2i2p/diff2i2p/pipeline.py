@@ -197,7 +197,7 @@ class Pipeline:
         values |= {f"latency_{name}_ms": f"{ms:.0f}" for name, ms in found.latency_ms.items()}
         values["latency_total_ms"] = f"{1000 * (time.monotonic() - job.received):.0f}"
         self._health.values |= values
-        self._health.mended("image", "depth", "tf")
+        self._health.recovered("image", "depth", "tf")
         self._health.count("images_localized" if found.localized else "images_not_localized")
         if found.localized:
             self._health.outcome = (DiagnosticStatus.OK, "localized")
@@ -211,6 +211,6 @@ class Pipeline:
         localizer.warm_up()
         self._tracker = Tracker(localizer, p.tracker_settings())
         self._health.map = source
-        self._health.mended("map_cloud", "map_file")
+        self._health.recovered("map_cloud", "map_file")
         self._health.values["map_points"] = str(len(localizer.map.cloud))
         self._health.needs_depth = localizer.needs_depth

@@ -38,7 +38,7 @@ class PoseFile:
         try:
             save_pose(self.path, pose, self._parameters, map_name)
         except OSError as error:
-            fault = f"{self.path}: cannot be written ({error.strerror}); mend initial_pose_file"
+            fault = f"{self.path}: cannot be written ({error.strerror}); fix initial_pose_file"
             raise InputError(fault) from None
 
     def restore(self, map_name: str) -> Matrix | None:
@@ -72,7 +72,7 @@ def load_pose(path: Path, parameters: Parameters, map_name: str) -> Matrix | Non
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); mend initial_pose_file") from None
+        raise InputError(f"{path}: cannot be read ({error.strerror}); fix initial_pose_file") from None
     except (ValueError, KeyError, TypeError):  # JSON and UTF-8 faults are ValueErrors
         raise InputError(f"{path}: not a saved pose; delete it") from None
     wanted = (map_name, parameters.map_frame, parameters.base_frame or CAMERA)
