@@ -153,7 +153,7 @@ def test_on_arm64_ros_has_to_be_installed(checkout: Checkout) -> None:
     uname.chmod(0o755)
     refused = checkout.set_up()
     assert refused.returncode == 1
-    assert "PyPI has it for x86_64 alone; this is aarch64" in refused.stderr
+    assert "PyPI has it for x86_64 only; this is aarch64" in refused.stderr
     assert checkout.set_up(ROS_DISTRO="jazzy", HAS_ROS="1").returncode == 0
 
 

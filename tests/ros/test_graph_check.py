@@ -92,7 +92,7 @@ def test_absent_frames_and_qos_that_does_not_fit(
     launch_node(map=map_file, base_frame="base_link", camera_frame=CAMERA_FRAME, **override)
     wait_for(lambda: robot.get_subscriptions_info_by_topic("/image"), "the node")
     found = look()
-    assert "QoS of /image does not fit (robot: " in found["image"]["found"]
+    assert "incompatible QoS on /image (robot: " in found["image"]["found"]
     assert found["camera_info"]["status"] == "ok"
     frames = found["TF base_link <- camera_optical"]
     assert frames["found"] == "nobody publishes 'base_link' or 'camera_optical'"
