@@ -1,4 +1,4 @@
-"""Trajectories in the TUM format: a line `stamp tx ty tz qx qy qz qw` per pose, `#` for comments."""
+"""Trajectories in the TUM format: one line `stamp tx ty tz qx qy qz qw` per pose, `#` for comments."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def write_trajectory(
     frame: str = "map",
     body: str = "camera",
 ) -> None:
-    """Write poses (4, 4) `frame`_from_`body` with their stamps in seconds; the camera's frame is optical."""
+    """Write poses (4, 4) `frame`_from_`body` with stamps in seconds. The frame of `camera` is optical."""
     optical = ", optical frame" if body == "camera" else ""
     lines = [f"# stamp tx ty tz qx qy qz qw: {frame}_from_{body}, metres{optical}"]
     for stamp, pose in zip(stamps, poses, strict=True):
