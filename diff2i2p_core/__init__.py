@@ -1,7 +1,7 @@
 """Diff2I2P: the 6-DoF pose of a camera in a point cloud map, from one image.
 
-The names below are the public interface. They are imported when they are first used, so that importing the
-package loads neither torch nor OpenCV.
+The names below are the public interface. Each is imported when it is first used, so importing the package
+loads neither torch nor OpenCV.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _HOMES = {
     "register": "localization.localizer",
     "replay": "demo.replay_run",
 }
-"""The module, inside this package, that each public name is defined in."""
+"""The module of this package in which each public name is defined."""
 
 __all__ = [
     "Camera",
@@ -69,7 +69,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'diff2i2p_core' has no attribute '{name}'")
     value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value  # found at once from now on
+    globals()[name] = value  # so this function is not called for it again
     return value
 
 

@@ -1,21 +1,21 @@
-"""The one exception that a user's mistake or a broken file raises."""
+"""The one exception for user mistakes and broken files."""
 
 SHOWN = 60
-"""Characters of a text from outside in an error."""
+"""Maximum length of external text in an error message."""
 
 
 class InputError(Exception):
-    """Bad input. The message is one line: what is wrong, in which file or argument, and the mend.
+    """Bad input. The message is one line: what is wrong, in which file or argument, and how to fix it.
 
-    The command line prints it and exits with status 2; the ROS node logs it and raises a diagnostic.
+    The command line prints it and exits with status 2. The ROS node logs it and reports it in /diagnostics.
     """
 
 
 def reason(error: Exception) -> str:
-    """What another package's exception says, for one line of an error."""
+    """The message of another package's exception, shortened to fit into one line."""
     return str(error).strip().partition("\n")[0][:120] or type(error).__name__
 
 
 def quoted(text: str) -> str:
-    """A text from outside, which may be anything, for one line of an error."""
+    """External text, which may be anything, quoted and shortened to fit into one line."""
     return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}...")

@@ -1,4 +1,4 @@
-"""What all groups of settings have in common."""
+"""The base class of all groups of settings, and look-up by name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Section(BaseModel):
 
 
 def look_up(table: Mapping[str, Entry], name: str, setting: str) -> Entry:
-    """The entry of a table of names that `setting` chooses. InputError with the names if it is not there."""
+    """The entry `name` of a table. InputError naming the `setting` and all names if there is none."""
     if name not in table:
         raise InputError(f"{setting} {quoted(name)} is unknown; use one of {', '.join(table)}")
     return table[name]

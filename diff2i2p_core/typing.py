@@ -1,4 +1,4 @@
-"""Types that many parts share."""
+"""Types used in many packages."""
 
 from __future__ import annotations
 
@@ -11,4 +11,4 @@ Array = NDArray[np.float64]
 Image = NDArray[np.uint8]
 """(H, W, 3) RGB."""
 Progress = Callable[[str, int, int | None], None]
-"""Called with (what is being done, done, total); the total is None as long as it is not known."""
+"""Called with (task, done, total). The total is None while it is unknown."""

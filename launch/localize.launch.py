@@ -1,6 +1,6 @@
 """ros2 launch diff2i2p localize.launch.py map:=room.map image:=/camera/image_raw [rviz:=true]
 
-`--show-args` lists the arguments. Those left empty leave the value to the parameter file.
+`--show-args` lists the arguments. If one is empty, the value in the parameter file is used.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from launch_ros.actions import LifecycleNode, Node
 SHARE = Path(get_package_share_directory("diff2i2p"))
 
 PARAMETERS = {
-    "map": "map file of `diff2i2p map build`; empty: wait for a cloud on the topic map_cloud",
+    "map": "map file made by `diff2i2p map build`; empty: wait for a cloud on the topic map_cloud",
     "weights": "weights file or name of shipped weights; empty: the map's",
     "device": "cpu, cuda or cuda:N",
-    "odom_frame": "odometry's frame: map -> odom_frame is published then",
-    "base_frame": "robot's frame: the pose is this frame's then, else the camera's",
-    "mode": "continuous or on_request: work on images all the time, or only on the service localize_once",
-    "initial_pose_file": "where the last pose is kept for the next start; empty: nowhere",
+    "odom_frame": "odometry frame; if set, map -> odom_frame is published",
+    "base_frame": "robot frame; if set, its pose is published instead of the camera's",
+    "mode": "continuous or on_request: process images all the time, or only for the service localize_once",
+    "initial_pose_file": "file in which the last pose is saved for the next start; empty: do not save it",
 }
-"""Arguments that are parameters of the node, too."""
+"""Arguments that are also parameters of the node."""
 
 TOPICS = {
-    "image": ("/camera/image_raw", "image topic; its sibling <image>/compressed is read as well"),
+    "image": ("/camera/image_raw", "image topic; <image>/compressed is read as well"),
     "camera_info": ("", "calibration topic; empty: camera_info beside the image topic"),
     "depth": ("", "depth topic, registered to the image; weights of the mode rgbd need it; empty: none"),
     "map_cloud": (
         "/map_cloud",
-        "PointCloud2 topic of the map (reliable, transient local), without a map file",
+        "PointCloud2 topic of the map (reliable, transient local), used without a map file",
     ),
 }
 
@@ -46,18 +46,18 @@ def generate_launch_description() -> LaunchDescription:
     ]
     arguments += [
         DeclareLaunchArgument(
-            "namespace", default_value="", description="of the node; its relative topics are in it"
+            "namespace", default_value="", description="namespace of the node and its relative topics"
         ),
         DeclareLaunchArgument(
             "params_file",
             default_value=str(SHARE / "config" / "localize.yaml"),
-            description="YAML file of the node's parameters; the arguments above win over it",
+            description="YAML file of the node's parameters; the arguments above override it",
         ),
         DeclareLaunchArgument(
             "use_sim_time", default_value="false", description="take the time from /clock (bags, simulation)"
         ),
         DeclareLaunchArgument(
-            "rviz", default_value="false", description="start RViz with the package's view"
+            "rviz", default_value="false", description="start RViz with the package's configuration"
         ),
     ]
     rviz = Node(

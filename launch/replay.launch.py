@@ -1,6 +1,6 @@
 """ros2 launch diff2i2p replay.launch.py bag:=FOLDER map:=room.map image:=/camera/image_raw [rviz:=true]
 
-Plays a bag with its own time (/clock) to the localization node. All arguments of localize.launch.py apply.
+Plays a bag to the localization node, with its time on /clock. All arguments of localize.launch.py apply.
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
             DeclareLaunchArgument("bag", description="bag folder or file, MCAP or sqlite3"),
-            DeclareLaunchArgument("rate", default_value="1.0", description="speed of playing"),
+            DeclareLaunchArgument("rate", default_value="1.0", description="playback speed"),
             DeclareLaunchArgument(
-                "delay", default_value="10.0", description="seconds before playing, while the map is loaded"
+                "delay",
+                default_value="10.0",
+                description="seconds to wait before playing, while the map is loaded",
             ),
             SetLaunchConfiguration("use_sim_time", "true"),
             IncludeLaunchDescription(PythonLaunchDescriptionSource(str(LOCALIZE))),

@@ -100,7 +100,7 @@ def test_changed_inputs_are_installed_into_the_same_environment(checkout: Checko
     assert checkout.set_up().stdout == ""
 
 
-def test_a_failed_step_is_named_with_the_log_and_the_mend_and_tried_again(checkout: Checkout) -> None:
+def test_a_failed_step_is_named_with_its_log_and_its_fix_and_tried_again(checkout: Checkout) -> None:
     failed = checkout.set_up(FAIL_ON="txt torch", FAIL_WITH="OSError: [Errno 28] No space left on device")
     assert failed.returncode == 1
     assert "'PyTorch' failed" in failed.stderr
@@ -153,7 +153,7 @@ def test_on_arm64_ros_has_to_be_installed(checkout: Checkout) -> None:
     uname.chmod(0o755)
     refused = checkout.set_up()
     assert refused.returncode == 1
-    assert "PyPI has it for x86_64 alone; this is aarch64" in refused.stderr
+    assert "PyPI has it for x86_64 only; this is aarch64" in refused.stderr
     assert checkout.set_up(ROS_DISTRO="jazzy", HAS_ROS="1").returncode == 0
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds build/docs with warnings as errors, in the .venv of tools/setup.sh; installs the extra `docs` there if it is missing.
+# Builds build/docs with warnings as errors, in the .venv of tools/setup.sh. Installs the extra `docs` if needed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly PYTHON=.venv/bin/python
@@ -7,7 +7,7 @@ readonly PYTHON=.venv/bin/python
 if ! "$PYTHON" -c 'import sphinx, myst_parser, furo' 2>/dev/null; then
   "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
     echo "docs: Sphinx needs Python 3.11 or later, .venv has $("$PYTHON" --version)" >&2
-    echo "      make it with another one: PYTHON=python3.12 make docs" >&2
+    echo "      use another one: PYTHON=python3.12 make docs" >&2
     exit 1
   }
   echo "docs: installing the extra docs"

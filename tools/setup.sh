@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Makes .venv with all that `make demo` and `make test` need; does nothing when it is up to date.
+# Makes .venv with everything that `make demo` and `make test` need. Does nothing if it is up to date.
 #
 #   PYTHON=python3.12 tools/setup.sh    choose the Python (3.10 to 3.13)
 #
-# A sourced ROS 2 is used as it is. Without one, ROS 2 comes from PyPI and tf2_msgs is built (tools/tf2_msgs).
+# A sourced ROS 2 is used as is. Otherwise ROS 2 comes from PyPI, and tf2_msgs is built (tools/tf2_msgs).
 set -Eeuo pipefail
 shopt -s nullglob
 trap 'echo "setup: stopped by an error at line $LINENO of tools/setup.sh" >&2' ERR
@@ -12,10 +12,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly VENV=$PWD/.venv
 readonly STAMP=$VENV/.setup-stamp
 readonly LOG=$PWD/build/setup.log
-readonly NODE=ros2_ws/src/diff2i2p # its data files (launch/ too) are copied when it is installed
+readonly NODE=ros2_ws/src/diff2i2p # its data files (and launch/) are copied when it is installed
 readonly NEEDED_MB=3000
 
-# What the finished set-up depends on; the stamp holds this text's checksum.
+# A checksum of everything that the set-up depends on; the stamp file holds it.
 fingerprint() {
   {
     echo "$VENV ROS:${ROS_DISTRO:-none}"
@@ -33,7 +33,7 @@ version_of() { # INTERPRETER
   "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null
 }
 
-fail() { # MESSAGE MEND
+fail() { # MESSAGE FIX
   printf 'setup: %s\n       %s\n' "$1" "$2" >&2
   exit 1
 }
@@ -48,11 +48,11 @@ step() { # TITLE COMMAND...
   else
     printf 'failed\n'
     tail -n 15 "$LOG" | sed 's/^/  | /' >&2
-    fail "'$title' failed; the whole log is $LOG" "$(mend)"
+    fail "'$title' failed; the whole log is $LOG" "$(hint)"
   fi
 }
 
-mend() { # a hint from the end of the log
+hint() { # how to fix the failure that the end of the log shows
   local tail
   tail=$(tail -n 40 "$LOG")
   case $tail in
@@ -61,7 +61,7 @@ mend() { # a hint from the end of the log
       echo "Is the package index reachable? Set pip's proxy or index if it is not; then run it again." ;;
     *"No matching distribution"*)
       echo "The package index has no fitting wheel: try another Python with PYTHON=python3.12 tools/setup.sh" ;;
-    *) echo "Mend what the log says and run it again." ;;
+    *) echo "Fix what the log reports, then run it again." ;;
   esac
 }
 
@@ -69,14 +69,14 @@ python_fits() { # INTERPRETER
   "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1
 }
 
-# Sets `ros` (system or wheels) and `python`, the interpreter to build on.
+# Sets `ros` (system or wheels) and `python`, the interpreter to use.
 choose_python() {
   local candidate
   local -a candidates=(python3 python3.13 python3.12 python3.11 python3.10)
   if [[ -n ${PYTHON:-} ]]; then
     candidates=("$PYTHON")
   elif [[ -x $VENV/bin/python ]]; then
-    candidates=("$(readlink -f "$VENV/bin/python")" "${candidates[@]}") # once chosen, the same again
+    candidates=("$(readlink -f "$VENV/bin/python")" "${candidates[@]}") # keep the earlier choice
   fi
   if [[ -n ${ROS_DISTRO:-} ]]; then
     for candidate in "${candidates[@]}" /usr/bin/python3; do
@@ -86,7 +86,7 @@ choose_python() {
       fi
     done
     echo "setup: ROS 2 $ROS_DISTRO is sourced, but no Python 3.10 to 3.13 here imports its rclpy;"
-    echo "       using ROS 2 from PyPI (once ROS 2 is mended: remove .venv and run it again)"
+    echo "       using ROS 2 from PyPI (once ROS 2 is fixed, remove .venv and run it again)"
   fi
   for candidate in "${candidates[@]}"; do
     if python_fits "$candidate"; then
@@ -104,8 +104,8 @@ check_machine() {
     fail "$python cannot make virtual environments" "Debian, Ubuntu: sudo apt install python3-venv"
   if [[ $ros == wheels ]]; then
     [[ $(uname -m) == x86_64 ]] ||
-      fail "no ROS 2 is sourced, and PyPI has it for x86_64 alone; this is $(uname -m)" \
-        "Install ROS 2 and source it. Without it, the core alone: pip install ."
+      fail "no ROS 2 is sourced, and PyPI has it for x86_64 only; this is $(uname -m)" \
+        "Install ROS 2 and source it. To install only the core: pip install ."
     command -v "${CXX:-c++}" >/dev/null || command -v g++ >/dev/null ||
       fail "no C++ compiler found" "Debian, Ubuntu: sudo apt install g++"
     "$python" -c 'import os, sysconfig as s, sys; sys.exit(not os.path.exists(s.get_path("include") + "/Python.h"))' ||
@@ -113,10 +113,10 @@ check_machine() {
   fi
   free_mb=$(df -Pm . | awk 'NR == 2 {print $4}')
   [[ -d $VENV || $free_mb -ge $NEEDED_MB ]] ||
-    fail "only $free_mb MB are free here, $NEEDED_MB are needed" "Free some disk space."
+    fail "only $free_mb MB are free here, but $NEEDED_MB MB are needed" "Free some disk space."
 }
 
-# Whether the existing .venv was made here, by the chosen Python, for the chosen kind of ROS.
+# Whether the existing .venv was made here, with the chosen Python, for the chosen kind of ROS.
 venv_fits() {
   local site=false
   [[ $ros == system ]] && site=true
@@ -148,12 +148,12 @@ build_tf2_msgs() {
 
 fetch_features() {
   "$VENV/bin/python" -m diff2i2p_core.cli.main weights fetch xfeat >>"$LOG" 2>&1 </dev/null ||
-    echo "setup: XFeat's weights could not be fetched ($LOG says why); the first use tries again" >&2
+    echo "setup: XFeat's weights could not be fetched ($LOG says why); they will be fetched at first use" >&2
 }
 
 set_up() {
   local ros python version extras=train,viz,bags,dev
-  unset _ROS_WHEELS_BOOTSTRAP_COMPLETE # left by a parent process of another environment
+  unset _ROS_WHEELS_BOOTSTRAP_COMPLETE # may be set by a parent process from another environment
   choose_python
   check_machine
   version=$(version_of "$python")
@@ -175,7 +175,7 @@ set_up() {
   fetch_features
   fingerprint >"$STAMP.part"
   mv "$STAMP.part" "$STAMP"
-  echo "setup: done in $SECONDS s; to use it in a shell: source .venv/bin/activate"
+  echo "setup: done in $SECONDS s; to use it, run: source .venv/bin/activate"
 }
 
 up_to_date && exit 0

@@ -1,4 +1,4 @@
-"""`diff2i2p doctor`: what is installed, what is missing, and the mend."""
+"""`diff2i2p doctor`: what is installed, what is missing, and the fix."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ REPLACED = {
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the report. `mend` is empty where nothing has to be done."""
+    """One line of the report. `fix` is empty where nothing has to be done."""
 
     name: str
     status: Literal["ok", "note", "missing"]
     found: str
-    mend: str = ""
+    fix: str = ""
 
 
 def doctor(
@@ -63,7 +63,7 @@ def doctor(
     node: Annotated[str, typer.Option(help="Full name of that node.")] = "/diff2i2p",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Say what is installed, what is missing and the mend. Exit status 2 if something needed is missing."""
+    """Say what is installed, what is missing and the fix. Exit status 2 if something needed is missing."""
     found = graph_checks(node) if ros else checks()
     ready = all(check.status != "missing" for check in found)
     if as_json:
@@ -74,7 +74,7 @@ def doctor(
 
 
 def checks() -> list[Check]:
-    """All checks, in the order in which their faults are best mended."""
+    """All checks, in the order in which faults are best fixed."""
     return [
         _python(),
         _torch(),
@@ -138,8 +138,8 @@ def _kernels() -> Iterator[Check]:
         kind = "Triton's" if use_triton(points) else "none for this GPU: torch's operations"
         yield Check("GPU kernels", "ok", kind)
     except Exception as error:
-        mend = "apt install gcc python3-dev; without kernels: DIFF2I2P_OPS=torch, slower"
-        yield Check("GPU kernels", "note", f"{_reason(error)}: only --device cpu will run", mend)
+        fix = "apt install gcc python3-dev; without kernels: DIFF2I2P_OPS=torch, slower"
+        yield Check("GPU kernels", "note", f"{_reason(error)}: only --device cpu will run", fix)
 
 
 def _module(name: str, module: str, package: str, without: str = "") -> Check:
@@ -163,15 +163,15 @@ def _ros() -> Iterator[Check]:
         output, fault = probe.stdout, probe.stderr.strip().splitlines()[-1:] if probe.returncode else []
     except subprocess.TimeoutExpired:
         output, fault = "", ["rclpy does not start within 60 s"]
-    mend = f"{SETUP}, or source a ROS 2 installation first"
+    fix = f"{SETUP}, or source a ROS 2 installation first"
     if fault or not output.strip():
-        yield Check("ROS 2", "missing", fault[0] if fault else "rclpy does not start", mend)
+        yield Check("ROS 2", "missing", fault[0] if fault else "rclpy does not start", fix)
         return
     answer = json.loads(output.strip().splitlines()[-1])
     origin = os.environ.get("ROS_DISTRO", "from PyPI")
     yield Check("ROS 2", "ok", f"{origin}, {answer['rmw']}, domain {os.environ.get('ROS_DOMAIN_ID', '0')}")
     fault = [answer["tf2_msgs"]] if answer["tf2_msgs"] else []
-    yield Check("tf2_msgs", "missing", fault[0], mend) if fault else Check("tf2_msgs", "ok", "loads")
+    yield Check("tf2_msgs", "missing", fault[0], fix) if fault else Check("tf2_msgs", "ok", "loads")
     if importlib.util.find_spec("diff2i2p") is None:
         yield Check(
             "ROS 2 node", "missing", "package diff2i2p is not installed", f"{SETUP}, or colcon build ros2_ws"
@@ -203,8 +203,8 @@ def _weights() -> Iterator[Check]:
             path = resolve_weights(name)
             parameters = sum(parameter.numel() for parameter in load_model(path).parameters())
         except InputError as error:
-            mend = "check the repository out again, or install the package again"
-            yield Check(f"weights {name}", "missing" if name in defaults else "note", str(error), mend)
+            fix = "check the repository out again, or install the package again"
+            yield Check(f"weights {name}", "missing" if name in defaults else "note", str(error), fix)
         else:
             megabytes = path.stat().st_size / 1e6
             yield Check(f"weights {name}", "ok", f"{megabytes:.1f} MB, {parameters / 1e6:.1f} M parameters")
@@ -214,18 +214,18 @@ def _features() -> Check:
     """Only looks: a report fetches nothing."""
     from diff2i2p_core.weights.xfeat import LICENCE, NAME, load_xfeat, xfeat_path
 
-    name, mend, without = (
+    name, fix, without = (
         f"weights {NAME}",
         f"diff2i2p weights fetch {NAME}",
         "no localization by rendered views",
     )
     path = xfeat_path()
     if not path.is_file():
-        return Check(name, "note", f"not fetched yet: {without}", mend)
+        return Check(name, "note", f"not fetched yet: {without}", fix)
     try:
         load_xfeat(path)
     except InputError:
-        return Check(name, "note", f"{path} is damaged: {without}", mend)
+        return Check(name, "note", f"{path} is damaged: {without}", fix)
     return Check(name, "ok", f"{path.stat().st_size / 1e6:.1f} MB, {LICENCE}")
 
 
@@ -240,8 +240,8 @@ def _room() -> Iterator[Check]:
     for name, folder, needed in places:
         free = shutil.disk_usage(folder).free
         text = f"{free / 2**30:.1f} GiB free in {folder}"
-        mend = "" if free >= needed else f"make {needed / 2**30:.2g} GiB free (in a container: --shm-size)"
-        yield Check(name, "note" if mend else "ok", text, mend)
+        fix = "" if free >= needed else f"make {needed / 2**30:.2g} GiB free (in a container: --shm-size)"
+        yield Check(name, "note" if fix else "ok", text, fix)
 
 
 def _reason(error: Exception) -> str:
@@ -258,8 +258,8 @@ def _print(found: list[Check], ready: bool) -> None:
     for check in found:
         state = f"[{colours[check.status]}]{check.status}[/]"
         table.add_row(state, check.name, escape(check.found))
-        if check.mend:
-            table.add_row("", "", f"[bold]mend:[/] {escape(check.mend)}")
+        if check.fix:
+            table.add_row("", "", f"[bold]fix:[/] {escape(check.fix)}")
     console = Console(highlight=False)
     console.print(table)
     missing = ", ".join(check.name for check in found if check.status == "missing")

@@ -54,5 +54,5 @@ def parse_pose(text: str | bytes, where: object) -> Array:
     except ValueError:
         pose = np.zeros((4, 4))
     if not is_rigid(pose):
-        raise InputError(f"{where}: not a finite rigid 4x4 transform; mend or remove the frame")
+        raise InputError(f"{where}: not a finite rigid 4x4 transform; fix or remove the frame")
     return pose

@@ -114,7 +114,7 @@ def _associated(folder: Path) -> _Associated:
         values = np.full((1, 7), np.nan)
     if not np.isfinite(values).all() or (np.abs(np.linalg.norm(values[:, 3:], axis=1) - 1) > 0.1).any():
         raise InputError(
-            f"{folder / 'groundtruth.txt'}: not lines `stamp tx ty tz qx qy qz qw`; mend the file"
+            f"{folder / 'groundtruth.txt'}: not lines `stamp tx ty tz qx qy qz qw`; fix the file"
         )
     poses = TimedPoses(np.array(truth_stamps), values[:, :3], values[:, 3:])
     found = _Associated([], [], [], [])

@@ -61,7 +61,7 @@ def cut_windows(recordings: Sequence[Recording], settings: PreparationSettings) 
         if share and all(window.subset != name for window in windows):
             longest = max(len(recording.numbers) for recording in recordings)
             raise InputError(
-                f"no recording can be parted into train, val and test: the longest has {longest} frames, "
+                f"no recording can be split into train, val and test: the longest has {longest} frames, "
                 f"{longest // settings.window} clouds of {settings.window}; record more, or use smaller "
                 "windows"
             )

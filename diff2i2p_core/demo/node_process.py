@@ -29,15 +29,15 @@ FRAME_TIMEOUT = 40.0
 
 
 def check_ros() -> None:
-    """InputError with the mend where the node cannot run."""
-    mend = "run `make setup`, or source a ROS 2 installation and the workspace of ros2_ws"
+    """InputError with the fix where the node cannot run."""
+    fix = "run `make setup`, or source a ROS 2 installation and the workspace of ros2_ws"
     for module, what in (
         ("rclpy", "ROS 2 (rclpy)"),
         ("tf2_msgs", "tf2_msgs"),
         ("diff2i2p", "the ROS package diff2i2p"),
     ):
         if importlib.util.find_spec(module) is None:
-            raise InputError(f"{what} is not installed for {sys.executable}; {mend}")
+            raise InputError(f"{what} is not installed for {sys.executable}; {fix}")
 
 
 def ros_environment(log_folder: Path) -> dict[str, str]:

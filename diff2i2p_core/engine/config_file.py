@@ -54,7 +54,7 @@ def _read(path: Path, depth: int = 0) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give a configuration file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())}); mend the file") from None
+        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())}); fix the file") from None
     if not isinstance(values, dict):
         raise InputError(f"{path}: holds no settings; see training/configs for examples")
     base = values.pop("base", None)
@@ -125,7 +125,7 @@ def _explain(error: ValidationError, root: type[BaseModel], prefix: str = "") ->
     if first["type"] == "model_type":
         return f"'{where}': {first['input']!r} is not a section; give its settings as {{key: value, ...}}"
     message = first["msg"]
-    return f"'{where}': {message[:1].lower()}{message[1:]}; mend the value"
+    return f"'{where}': {message[:1].lower()}{message[1:]}; fix the value"
 
 
 def _nearest(location: tuple[int | str, ...], root: type[BaseModel]) -> str | None:

@@ -77,7 +77,7 @@ def _opened(source: TruthSource, camera: BagCamera) -> Truth | None:
         if not all(np.isfinite(row).all() and abs(np.linalg.norm(row[3:]) - 1) < 0.05 for row in rows):
             raise InputError(
                 f"{camera.path}: {source.topic}: a pose is not finite or its quaternion not a unit's; "
-                "mend the recording"
+                "fix the recording"
             )
         timed = TimedPoses.of([stamp for stamp, *_ in found], rows)
         return _of_frame(source.topic, timed, (found[0][2] or frame).lstrip("/"), camera)

@@ -18,7 +18,7 @@ DISTORTION_MODELS = ("none", "plumb_bob", "rational_polynomial", "equidistant")
 
 @dataclass(frozen=True)
 class Camera:
-    """Intrinsics in pixels for an image of `width` x `height`; distortion in ROS's models and order."""
+    """Intrinsics in pixels for an image of `width` x `height`. Distortion follows ROS's models and order."""
 
     width: int
     height: int
@@ -56,13 +56,13 @@ class Camera:
 
     @classmethod
     def from_matrix(cls, matrix: ArrayLike, width: int, height: int) -> Camera:
-        """A pinhole camera of the intrinsic matrix K (3, 3)."""
+        """A pinhole camera from its intrinsic matrix K (3, 3)."""
         k = np.asarray(matrix, float)
         return cls(width, height, float(k[0, 0]), float(k[1, 1]), float(k[0, 2]), float(k[1, 2]))
 
     @classmethod
     def from_text(cls, text: str, width: int, height: int) -> Camera:
-        """`fx,fy,cx,cy` for an image of known size."""
+        """A pinhole camera from the text `fx,fy,cx,cy`, for an image of known size."""
         try:
             fx, fy, cx, cy = (float(value) for value in text.split(","))
         except ValueError:
@@ -90,10 +90,7 @@ class Camera:
         return replace(camera, distortion_model=model, distortion=distortion)
 
     def check_size(self, shape: tuple[int, ...], what: str) -> None:
-        """Refuse an image, or a depth image, of `shape` (H, W, ...) that is not of this camera's size.
-
-        The InputError begins with `what`.
-        """
+        """InputError that begins with `what` if `shape` (H, W, ...) is not this camera's image size."""
         height, width = shape[:2]
         if (width, height) != (self.width, self.height):
             raise InputError(
@@ -102,7 +99,7 @@ class Camera:
             )
 
     def scaled_to(self, width: int, height: int) -> Camera:
-        """The camera of the same view resampled to another size (pixel centres at integers)."""
+        """The camera of the same image resampled to another size (pixel centres at integers)."""
         sx, sy = width / self.width, height / self.height
         return replace(
             self,
@@ -137,7 +134,7 @@ class Camera:
         return np.stack([self.fx * p[:, 0] / safe + self.cx, self.fy * p[:, 1] / safe + self.cy], axis=1), z
 
     def contains(self, pixels: NDArray[np.float64], depth: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Which projections (N, 2) with depths (N,) fall into the image, in front of the camera."""
+        """Which projections (N, 2) with depths (N,) are in the image and in front of the camera."""
         u, v = pixels[:, 0], pixels[:, 1]
         inside = (u > -0.5) & (u < self.width - 0.5) & (v > -0.5) & (v < self.height - 0.5)
         return np.asarray(inside & (depth > 0))

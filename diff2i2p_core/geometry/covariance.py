@@ -1,7 +1,7 @@
 """Uncertainty of a camera pose from reprojection errors.
 
-The 6-vector of a pose is ROS's (PoseWithCovariance): x, y, z, rotX, rotY, rotZ of map_from_camera, where the
-rotations are small ones about the fixed axes of the map frame and leave the camera's centre where it is.
+The 6-vector of a pose follows ROS (PoseWithCovariance): x, y, z, rotX, rotY, rotZ of map_from_camera. The
+rotations are small and about the fixed axes of the map frame; they do not move the camera's centre.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def difference(map_from_camera: Array, reference: Array) -> Array:
 def in_sigmas(map_from_camera: Array, covariance: Array, truth: Array) -> Array:
     """The error (6,) of a pose, each component divided by its reported standard deviation.
 
-    Of honest covariances 68 % of the components are at most 1 in size, and 95 % at most 2.
+    If covariances are realistic, 68 % of the components are within +-1, and 95 % within +-2.
     """
     return difference(map_from_camera, truth) / np.sqrt(covariance.diagonal())
 
@@ -38,8 +38,8 @@ def in_sigmas(map_from_camera: Array, covariance: Array, truth: Array) -> Array:
 def covariance_at(covariance: Array, lever: Array) -> Array:
     """The covariance (6, 6) of a body's pose at another point fixed to it.
 
-    `lever` (3,) leads from the first point to the other, in the axes of the fixed frame; rotations there
-    turn about fixed axes, so the other point moves by dt + dr x lever.
+    `lever` (3,) is the vector from the first point to the other, in the axes of the fixed frame. Rotations
+    are about the fixed axes, so the other point moves by dt + dr x lever.
     """
     x, y, z = lever
     jacobian = np.eye(6)
@@ -63,13 +63,13 @@ def reprojection(map_from_camera: Array, points: Array, camera: Camera) -> tuple
         axis=1,
     )
     by_map_point = by_camera_point @ rotation.T
-    # A pose moved by (dt, dw) acts on a point as the point moved by -dt - dw x offset.
+    # Moving the pose by (dt, dw) has the same effect as moving the point by -dt - dw x offset.
     jacobian = np.concatenate([-by_map_point, _cross(by_map_point, offset[:, None])], axis=2)
     return pixels, z, jacobian
 
 
 def _cross(a: Array, b: Array) -> Array:
-    """Cross products along the last axis; np.cross takes several times as long on small arrays."""
+    """Cross products along the last axis. np.cross is several times slower on small arrays."""
     return np.stack(
         [
             a[..., 1] * b[..., 2] - a[..., 2] * b[..., 1],
@@ -83,10 +83,11 @@ def _cross(a: Array, b: Array) -> Array:
 def pose_covariance(residual: Array, jacobian: Array, *, min_sigma_px: float = 0.0) -> Array | None:
     """6x6 covariance (metres, radians, ROS order) of a pose fitted to inliers.
 
-    `residual` (N, 2) of their pixels and its `jacobian` (N, 2, 6), as `reprojection` has it.
+    `residual` (N, 2) of their pixels and its `jacobian` (N, 2, 6), as returned by `reprojection`.
 
-    The inverse Gauss-Newton Hessian times the variance of the residuals (two a correspondence, six degrees of
-    freedom spent), which is at least `min_sigma_px` squared. None where the inliers do not fix the pose.
+    The result is the inverse Gauss-Newton Hessian times the variance of the residuals (two per
+    correspondence, minus six degrees of freedom), which is at least `min_sigma_px` squared. None if the
+    inliers do not determine the pose.
     """
     flat = jacobian.reshape(-1, 6)
     scale = np.linalg.norm(flat, axis=0)

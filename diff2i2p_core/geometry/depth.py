@@ -10,7 +10,7 @@ from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import transform_points
 
 MAX_DEPTH = 6.0
-"""Metres beyond which a Kinect-class depth is noise (the benchmark's limit, too)."""
+"""Metres. Beyond this, depth from a Kinect-class sensor is noise (this is also the benchmark's limit)."""
 
 
 def back_project(depth: NDArray[np.float32], camera: Camera) -> NDArray[np.float32]:
@@ -22,7 +22,7 @@ def back_project(depth: NDArray[np.float32], camera: Camera) -> NDArray[np.float
 
 
 def z_buffer(points: ArrayLike, camera: Camera) -> NDArray[np.float32]:
-    """The nearest depth at each pixel (H, W) of points (N, 3) in the camera frame; 0 where none falls."""
+    """The nearest depth (H, W) of points (N, 3) in the camera frame; 0 at pixels without points."""
     pixels, z = camera.project(points)
     inside = camera.contains(pixels, z)
     columns, rows = np.rint(pixels[inside]).astype(np.int64).T
@@ -35,14 +35,14 @@ def z_buffer(points: ArrayLike, camera: Camera) -> NDArray[np.float32]:
 def register_depth(
     depth: NDArray[np.float32], depth_camera: Camera, camera: Camera, camera_from_depth: ArrayLike
 ) -> NDArray[np.float32]:
-    """Depth (H, W) of one camera seen from another (both undistorted); nearest surface wins, 0 where none."""
+    """Depth (H, W) of one camera seen from another (both undistorted): the nearest surface, or 0."""
     points = back_project(depth, depth_camera).reshape(-1, 3)
     return z_buffer(transform_points(camera_from_depth, points[points[:, 2] > 0]), camera)
 
 
 def rectify_depth(depth: NDArray[np.float32], camera: Camera) -> NDArray[np.float32]:
-    """Remove lens distortion from depth (H, W) of `camera`: the nearest pixel's, since a mean of two surfaces
-    is none. 0 where the lens did not see. InputError for depth of another size."""
+    """Remove lens distortion from depth (H, W) of `camera`. Takes the depth of the nearest pixel, because the
+    mean of two surfaces is on neither. 0 outside the original image. InputError for depth of another size."""
     camera.check_size(depth.shape, "depth")
     if not camera.is_distorted:
         return depth

@@ -1,4 +1,4 @@
-"""Fusing depth images: the mean of what several views show in each voxel."""
+"""Fuses depth images: each voxel gets the mean of several views."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from diff2i2p_core.geometry.voxels import sum_by_key, voxel_keys
 
 _MERGE_EVERY = 10
 _Sums = tuple[NDArray[np.int64], NDArray[np.float64]]
-"""Keys of voxels, ascending, and what is summed in each."""
+"""Keys of voxels, ascending, and the sums in each."""
 
 
 class View(NamedTuple):
-    """What one frame gives to a fused cloud: points (N, 3) in the cloud's frame, their depths (N,) in the
-    camera, and attributes (N, C) that are averaged as the points are."""
+    """The part of a fused cloud from one frame: points (N, 3) in the cloud's frame, their depths (N,) in the
+    camera, and attributes (N, C), which are averaged like the points."""
 
     points: NDArray[np.float64]
     depths: NDArray[Any]
@@ -27,8 +27,8 @@ class View(NamedTuple):
 def fuse_views(
     views: Iterable[View], spacing: float, min_views: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Points (M, 3) and attributes (M, C) of at least one view: for each voxel with points of `min_views`
-    views or more, their mean weighted by 1/depth^2."""
+    """Points (M, 3) and attributes (M, C) of one or more views: for each voxel with points from at least
+    `min_views` views, their mean weighted by 1/depth^2."""
     parts: list[_Sums] = []
     for view in views:
         parts.append(_view_sums(view, spacing))
@@ -47,7 +47,7 @@ def _merged(parts: Sequence[_Sums]) -> _Sums:
 
 
 def _view_sums(view: View, spacing: float) -> _Sums:
-    """Keys (M,) and (M, 3 + C + 2) weighted sums of coordinates and attributes, the weight, 1 a view."""
+    """Keys (M,) and (M, 3 + C + 2) weighted sums of coordinates and attributes, of weights, of views."""
     weight = 1 / np.maximum(view.depths[:, None], 0.5) ** 2
     values = np.concatenate([view.points * weight, view.attributes * weight, weight], axis=1)
     keys, sums = sum_by_key(voxel_keys(view.points, spacing), values)
@@ -55,18 +55,18 @@ def _view_sums(view: View, spacing: float) -> _Sums:
 
 
 def thinned(depth: NDArray[np.float32], stride: int, max_depth: float) -> NDArray[np.float32]:
-    """Depth (H, W) with only every `stride`-th pixel left, none at edges or beyond `max_depth`; others 0."""
-    kept = np.zeros_like(depth)
-    kept[::stride, ::stride] = without_edges(depth)[::stride, ::stride]
-    kept[kept > max_depth] = 0
-    return kept
+    """Depth (H, W) at every `stride`-th pixel; 0 at all others, at edges and beyond `max_depth`."""
+    sparse = np.zeros_like(depth)
+    sparse[::stride, ::stride] = without_edges(depth)[::stride, ::stride]
+    sparse[sparse > max_depth] = 0
+    return sparse
 
 
 def without_edges(depth: NDArray[np.float32], relative: float = 0.04) -> NDArray[np.float32]:
-    """Depth (H, W) with the pixels at a step of more than `relative` of their depth set to 0.
+    """Depth (H, W), set to 0 where it jumps by more than `relative` of itself.
 
-    Such pixels mix two surfaces ("flying pixels") and take the colour of the wrong one. Steps are looked for
-    two pixels away in each direction; unknown depth is no step.
+    Such pixels mix two surfaces ("flying pixels") and have the colour of the wrong one. A jump is a
+    difference to the pixels up to two away in each direction; unknown depth does not count as a jump.
     """
     edge = np.zeros(depth.shape, bool)
     for axis in (0, 1):

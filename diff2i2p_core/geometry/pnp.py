@@ -1,4 +1,4 @@
-"""A camera's pose from pixel-to-point correspondences, most of which may be wrong."""
+"""Estimates a camera pose from pixel-to-point correspondences, most of which may be wrong."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ SOLVERS = ("auto", "poselib", "opencv")
 @dataclass(frozen=True)
 class PnpSettings:
     solver: str = "auto"
-    """`poselib`, `opencv` (its USAC), or `auto`: poselib where it is installed, else opencv."""
+    """`poselib`, `opencv` (its USAC), or `auto`: poselib if it is installed, else opencv."""
     max_error_px: float = 8.0
-    """Reprojection error of an inlier."""
+    """Maximum reprojection error of an inlier."""
     max_iterations: int = 1000
     confidence: float = 0.9999
     max_correspondences: int = 2048
-    """The best so many by score take part."""
+    """At most this many correspondences are used: those with the best scores."""
     min_inliers: int = 4
     min_sigma_px: float = 0.3
-    """Floor of the pixel noise in the covariance: pixels of matches are quantised."""
+    """Lower bound of the pixel noise in the covariance, because matched pixels are quantised."""
     seed: int = 0
 
 
@@ -60,10 +60,10 @@ def solve_pnp(
     scores: ArrayLike | None = None,
     settings: PnpSettings | None = None,
 ) -> PoseEstimate | NoPose:
-    """Pose from pixels (N, 2), (u, v) of an undistorted image, points (N, 3) and scores (N,), high is good.
+    """Pose from pixels (N, 2) (u, v) of an undistorted image, points (N, 3) and scores (N,).
 
     Robust estimation that tries high scores first (LO-RANSAC with PROSAC sampling), then Levenberg-Marquardt
-    with a Cauchy loss on the inliers. Deterministic. `NoPose` where the data do not fix a pose.
+    with a Cauchy loss on the inliers. Deterministic. `NoPose` if the data do not determine a pose.
     """
     settings = settings or PnpSettings()
     uv, xyz = np.asarray(pixels, np.float64), np.asarray(points, np.float64)
@@ -74,7 +74,7 @@ def solve_pnp(
     )
     if len(order) < max(4, settings.min_inliers):
         return NoPose(f"too few correspondences ({len(order)})")
-    center = xyz[order].mean(axis=0)  # map coordinates may be large (UTM); the solvers like small numbers
+    center = xyz[order].mean(axis=0)  # map coordinates may be large (UTM); the solvers need small numbers
     local = xyz[order] - center
     if _is_collinear(local):
         return NoPose("degenerate points (on one line)")
@@ -94,20 +94,20 @@ def solve_pnp(
         return NoPose(f"too few inliers ({count})")
     covariance = pose_covariance(residual, jacobian, min_sigma_px=settings.min_sigma_px)
     if covariance is None or _is_collinear(xyz[inliers] - xyz[inliers].mean(axis=0)):
-        return NoPose("degenerate inliers (they do not fix the pose)")
+        return NoPose("degenerate inliers (they do not determine the pose)")
     error = float(np.sqrt((residual**2).sum(axis=1).mean()))
     return PoseEstimate(invert(points_from_camera), inliers, count, error, covariance)
 
 
 def _best(uv: Array, xyz: Array, scores: Array | None, limit: int) -> NDArray[np.int64]:
-    """Indices of the finite correspondences, best score first, at most `limit`."""
+    """Indices of at most `limit` finite correspondences, best score first."""
     finite = np.isfinite(uv).all(axis=1) & np.isfinite(xyz).all(axis=1)
     if scores is None:
-        kept = np.flatnonzero(finite)
-        step = max(1, -(-len(kept) // limit))
-        return kept[::step]
-    kept = np.flatnonzero(finite & np.isfinite(scores))
-    return kept[np.argsort(-scores[kept], kind="stable")][:limit]
+        rows = np.flatnonzero(finite)
+        step = max(1, -(-len(rows) // limit))
+        return rows[::step]
+    rows = np.flatnonzero(finite & np.isfinite(scores))
+    return rows[np.argsort(-scores[rows], kind="stable")][:limit]
 
 
 def _is_collinear(centered: Array) -> bool:
@@ -118,8 +118,8 @@ def _is_collinear(centered: Array) -> bool:
 def ransac_pose(
     uv: Array, xyz: Array, camera: Camera, settings: PnpSettings, *, ranked: bool
 ) -> Array | None:
-    """camera_from_points of finite pixels (N, 2) and points (N, 3), N >= 4; the points' origin should be near
-    them. The start for a refinement. `ranked`: they are sorted by score, best first."""
+    """camera_from_points from finite pixels (N, 2) and points (N, 3), N >= 4, to be refined. The origin
+    should be near the points. `ranked`: they are sorted by score, best first."""
     if settings.solver not in SOLVERS:
         raise InputError(f"PnP solver '{settings.solver}' is unknown; use one of {', '.join(SOLVERS)}")
     has_poselib = importlib.util.find_spec("poselib") is not None
@@ -161,22 +161,22 @@ def _poselib(uv: Array, xyz: Array, camera: Camera, settings: PnpSettings) -> Ar
 
 def _opencv(uv: Array, xyz: Array, camera: Camera, settings: PnpSettings, ranked: bool) -> Array | None:
     params = cv2.UsacParams()
-    # Its PROSAC misses poses where the order says nothing; poselib's does not.
+    # OpenCV's PROSAC misses poses if the order carries no information; poselib's does not.
     params.sampler = cv2.SAMPLING_PROSAC if ranked else cv2.SAMPLING_UNIFORM
     params.score = cv2.SCORE_METHOD_MSAC
-    # LOCAL_OPTIM_INNER_AND_ITER_LO finds a few more poses, in two to three times the time.
+    # LOCAL_OPTIM_INNER_AND_ITER_LO finds a few more poses, but takes two to three times as long.
     params.loMethod = cv2.LOCAL_OPTIM_INNER_LO
     params.threshold = settings.max_error_px
     params.maxIterations = settings.max_iterations
     params.confidence = settings.confidence
     params.randomGeneratorState = settings.seed
     try:
-        found, _, rotation, translation, inliers = cv2.solvePnPRansac(
+        success, _, rotation, translation, inliers = cv2.solvePnPRansac(
             xyz, uv, camera.matrix, None, params=params
         )
     except cv2.error:
         return None
-    if not found or inliers is None or len(inliers) < 4:
+    if not success or inliers is None or len(inliers) < 4:
         return None
     camera_from_points = compose(cv2.Rodrigues(rotation)[0], translation.ravel())
     return camera_from_points if np.isfinite(camera_from_points).all() else None
@@ -196,7 +196,7 @@ def inliers_at(
 def _refine(
     points_from_camera: Array, uv: Array, xyz: Array, camera: Camera, max_error_px: float, steps: int = 10
 ) -> Array:
-    """Levenberg-Marquardt on a Cauchy loss cut off at `max_error_px`; each step chooses the inliers anew."""
+    """Levenberg-Marquardt on a Cauchy loss truncated at `max_error_px`; inliers are reselected each step."""
     scale2 = (max_error_px / 4) ** 2
     limit = np.log1p(max_error_px**2 / scale2)
 

@@ -1,4 +1,4 @@
-"""A point cloud that says what it has."""
+"""Point clouds with optional attributes."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from diff2i2p_core.geometry.se3 import transform_points
 from diff2i2p_core.geometry.voxels import VoxelGroups
 
 ATTRIBUTES = ("colors", "intensity")
-"""What a point may have beside its position: fields of `PointCloud`, rows as many as points."""
+"""What a point can have besides its position: fields of `PointCloud`, one row per point."""
 
 
 @dataclass(frozen=True)
 class PointCloud:
-    """Points with what is known of each of them. Arrays are shared, not copied, where their types fit."""
+    """Points with optional attributes. Arrays of the right type are shared, not copied."""
 
     points: NDArray[np.float32]
     """(N, 3) metres."""
     colors: NDArray[np.uint8] | None = None
     """(N, 3) RGB."""
     intensity: NDArray[np.uint8] | None = None
-    """(N,) how bright a lidar saw each point, 0-255 (`io.clouds` scales what sensors give)."""
+    """(N,) lidar intensity, 0-255 (`io.clouds` scales the sensors' values)."""
 
     def __post_init__(self) -> None:
-        """InputError where the shapes do not fit together."""
+        """InputError for inconsistent shapes."""
         points = np.asarray(self.points, np.float32)
         if points.ndim != 2 or points.shape[1] != 3:
             raise InputError(f"cloud: points have shape {points.shape}, expected (N, 3)")
@@ -49,7 +49,7 @@ class PointCloud:
 
     @property
     def attributes(self) -> dict[str, NDArray[np.uint8]]:
-        """Those of `ATTRIBUTES` that the points have."""
+        """The attributes that the points have, by name."""
         return {name: getattr(self, name) for name in ATTRIBUTES if getattr(self, name) is not None}
 
     def take(self, rows: ArrayLike | slice) -> PointCloud:
@@ -58,7 +58,7 @@ class PointCloud:
         return PointCloud(self.points[index], **{name: a[index] for name, a in self.attributes.items()})
 
     def moved(self, a_from_b: ArrayLike) -> PointCloud:
-        """The cloud, whose points are in frame b, in frame a."""
+        """This cloud, given in frame b, transformed to frame a."""
         return replace(self, points=transform_points(a_from_b, self.points).astype(np.float32))
 
     def thinned(self, spacing: float) -> PointCloud:
@@ -69,7 +69,7 @@ class PointCloud:
 
     @staticmethod
     def joined(clouds: Sequence[PointCloud]) -> PointCloud:
-        """All points one after another, with the attributes that every cloud has."""
+        """All points in sequence, with the attributes that every cloud has."""
         common = [name for name in ATTRIBUTES if all(name in cloud.attributes for cloud in clouds)]
         return PointCloud(
             np.concatenate([cloud.points for cloud in clouds]),
@@ -78,7 +78,7 @@ class PointCloud:
 
 
 def _mean(groups: VoxelGroups, values: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Of (N, C) or (N,) values, in their shape."""
+    """Means of (N, C) or (N,) values, in the same layout."""
     columns = values[:, None] if values.ndim == 1 else values
     mean = np.rint(groups.mean(columns)).astype(np.uint8)
     return mean[:, 0] if values.ndim == 1 else mean

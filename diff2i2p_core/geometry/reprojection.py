@@ -1,6 +1,6 @@
 """The reprojection error of poses, its derivatives in local coordinates of the pose, and its minimiser.
 
-Of every sample F(y) = 1/2 sum_i w_i |pi_K(y X_i) - x_i|^2, as `differentiable_pnp` has it.
+For each sample, F(y) = 1/2 sum_i w_i |pi_K(y X_i) - x_i|^2, as in `differentiable_pnp`.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 MIN_DEPTH = 1e-3
-"""Metres in front of the camera below which a point has no usable projection."""
+"""Metres. Points nearer to the camera than this have no usable projection."""
 MAX_ITERATIONS = 50
 STEP_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Correspondences of B samples, coordinates first: sums run over contiguous memory."""
+    """Correspondences of B samples. Coordinates come first, so that sums run over contiguous memory."""
 
     pixels: Tensor
     """(B, 2, N) as (u, v)."""
@@ -29,15 +29,15 @@ class Problem:
     weights: Tensor
     """(B, N)."""
     centroid: Tensor
-    """(B, 3) about which a pose turns."""
+    """(B, 3) the point about which a pose is rotated."""
 
 
 class Terms:
     """Residuals and derivatives of F at a pose, for the local coordinates (omega, tau):
 
-    q_i = exp(omega) R (X_i - centroid) + R centroid + t + tau. Rotating about the centroid keeps the
-    rotation and translation blocks apart, whatever the cloud's frame. Tensors are (B, coordinate, N), and
-    sums of products stand where `@` could: small batched products cost more in thread barriers than in work.
+    q_i = exp(omega) R (X_i - centroid) + R centroid + t + tau. Rotating about the centroid keeps the rotation
+    and translation blocks apart, whatever the cloud's frame. Tensors are (B, coordinate, N), and sums of
+    products are used instead of `@`, because small batched products spend most time in thread barriers.
     """
 
     def __init__(self, pose: Tensor, problem: Problem) -> None:
@@ -52,7 +52,7 @@ class Terms:
         self.in_front = ((q[:, 2] > MIN_DEPTH) | (problem.weights == 0)).all(1)
 
     def cost(self) -> Tensor:
-        """F (B,); infinite where a weighted point is behind the camera."""
+        """F (B,); infinite if a point of positive weight is behind the camera."""
         value = 0.5 * (self.weights * self.residual.square()).sum((1, 2))
         return torch.where(self.in_front & value.isfinite(), value, torch.inf)
 
@@ -88,7 +88,7 @@ class Terms:
         along = force[:, :1] * dx + force[:, 1:2] * dy + force[:, 2:] * z_camera * dz
         bend = _sum_outer(along, dz)
         result = result - bend - bend.mT
-        # Curvature of the rotation: f . (e_j x (e_k x arm)), made symmetric
+        # Curvature of the rotation: f . (e_j x (e_k x arm)), symmetrised
         outer = _sum_outer(force, self.arm)
         trace = outer.diagonal(dim1=1, dim2=2).sum(1)[:, None, None]
         result[:, :3, :3] += 0.5 * (outer + outer.mT) - trace * torch.eye(
@@ -108,7 +108,7 @@ def _sum_outer(a: Tensor, b: Tensor) -> Tensor:
 
 
 def levenberg_marquardt(pose: Tensor, problem: Problem, active: Tensor) -> tuple[Tensor, Tensor]:
-    """Minimise F from `pose` in every sample that is `active` (B,); returns poses and converged (B,)."""
+    """Minimise F from `pose` in every `active` (B,) sample. Returns poses and whether they converged (B,)."""
     damping = pose.new_full((len(pose),), 1e-6)
     terms = Terms(pose, problem)
     cost = terms.cost()
@@ -126,7 +126,7 @@ def levenberg_marquardt(pose: Tensor, problem: Problem, active: Tensor) -> tuple
         moved = _moved(pose, problem.centroid, step)
         new_terms = Terms(moved, problem)
         new_cost = new_terms.cost()
-        # Near the minimum rounding decides the comparison, hence the slack; a tiny step ends it either way.
+        # Near the minimum, rounding decides the comparison, hence the slack. A tiny step ends it in any case.
         better = usable & (new_cost <= cost * (1 + 1e-12))
         converged |= (usable & (step.abs().amax(1) < STEP_TOLERANCE)) | (~better & (damping > 1e8))
         pose = torch.where(better[:, None, None], moved, pose)
@@ -157,6 +157,6 @@ def _moved(pose: Tensor, centroid: Tensor, step: Tensor) -> Tensor:
 
 
 def _assembled(pose: Tensor, rotation: Tensor, centroid: Tensor, tau: Tensor) -> Tensor:
-    """The pose with this rotation that takes the centroid to where `pose` takes it, plus `tau`."""
+    """The pose with this rotation that maps the centroid to the same point as `pose`, plus `tau`."""
     translation = pose[:, :3, 3:] + tau[..., None] + times(pose[:, :3, :3] - rotation, centroid[..., None])
     return torch.cat([torch.cat([rotation, translation], dim=2), pose[:, 3:]], dim=1)

@@ -1,4 +1,4 @@
-"""Rigid transforms as 4x4 float64 matrices named `a_from_b`: coordinates in b to coordinates in a."""
+"""Rigid transforms as 4x4 float64 matrices. `a_from_b` maps coordinates in b to coordinates in a."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def invert(a_from_b: ArrayLike) -> Array:
 
 
 def rigid(almost: ArrayLike) -> Array:
-    """A product of transforms (4, 4) without the rounding errors of its rotation."""
+    """A product of transforms (4, 4) with its rotation made orthonormal again."""
     matrix = np.asarray(almost, dtype=np.float64)
     return compose(Rotation.from_matrix(matrix[:3, :3]).as_matrix(), matrix[:3, 3])
 
@@ -36,7 +36,7 @@ def transform_points(a_from_b: ArrayLike, points: ArrayLike) -> Array:
 
 
 def from_quaternion(translation: ArrayLike, quaternion_xyzw: ArrayLike) -> Array:
-    """Translation (3,) and quaternion (x, y, z, w), normalised here, to (4, 4)."""
+    """The (4, 4) transform of a translation (3,) and a quaternion (x, y, z, w), which is normalised here."""
     return compose(Rotation.from_quat(np.asarray(quaternion_xyzw, float)).as_matrix(), translation)
 
 
@@ -64,7 +64,7 @@ def translation_error(a: ArrayLike, b: ArrayLike) -> float:
 
 
 def is_near(a: ArrayLike, b: ArrayLike, metres: float, degrees: float) -> bool:
-    """Whether two transforms into the same frame are apart by at most `metres` and `degrees`."""
+    """Whether two transforms into the same frame differ by at most `metres` and `degrees`."""
     return translation_error(a, b) <= metres and rotation_error_deg(a, b) <= degrees
 
 

@@ -1,4 +1,4 @@
-"""Submaps: the map as one virtual view sees it. Training and mapping cut their clouds with the same code."""
+"""Submaps: the map as seen from a virtual view. Training and mapping cut their clouds with the same code."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _OVERLAP = 0.25
 
 @dataclass(frozen=True)
 class SubmapSettings:
-    """What a submap is. The network is trained on views cut with these numbers; a map records its own."""
+    """How submaps are cut. The network is trained on views cut with these values; a map records its own."""
 
     spacing: float = 0.05
     """Metres between the points of a submap."""
     min_depth: float = 0.15
     max_depth: float = 5.0
-    """Metres; farther points are left out."""
+    """Metres. Points farther away are left out."""
     horizontal_fov_deg: float = 75.0
     vertical_fov_deg: float = 60.0
     margin: float = 0.1
-    """Part of the view's width and height added on each side."""
+    """Fraction of the view's width and height that is added on each side."""
 
     def camera(self) -> Camera:
         """The virtual pinhole camera of the view (without the margin)."""
@@ -52,10 +52,10 @@ def cut_submap(
     settings: SubmapSettings | None = None,
     camera: Camera | None = None,
 ) -> PointCloud:
-    """What a view sees of a map's cloud, in the view's optical frame.
+    """The part of a map's cloud that a view sees, in the view's optical frame.
 
-    The cloud should have about `settings.spacing` metres between its points, or less; the view's points are
-    brought to that spacing. `camera` replaces the settings' virtual camera.
+    The cloud should have at most about `settings.spacing` metres between its points; the view's points are
+    thinned to that spacing. `camera` replaces the settings' virtual camera.
     """
     settings = settings or SubmapSettings()
     seen = visible_points(
@@ -82,27 +82,27 @@ def visible_points(
 ) -> NDArray[np.int64]:
     """Indices, ascending, of the map's points (N, 3) that a camera sees: in its frustum and not hidden.
 
-    The frustum reaches `margin` of the image's size beyond each border and from `min_depth` to `max_depth`
-    metres. A coarse z-buffer finds the front surface; a point whose `spacing` covers several buffer pixels
-    is drawn into a coarser one, so that near surfaces have no holes. Points that lie behind the front by more
-    than their spacing, 3 % of the depth and the local slope of the surface are hidden.
+    The frustum extends `margin` of the image's size beyond each border, and from `min_depth` to `max_depth`
+    metres. A coarse z-buffer finds the front surface. A point whose `spacing` covers several buffer pixels is
+    drawn into a coarser buffer, so that near surfaces have no holes. Points are hidden if they are behind the
+    front by more than the sum of their spacing, 3 % of the depth and the local slope of the surface.
     """
     matrix = np.asarray(camera_from_map, np.float32)
     x, y, depth = (points @ matrix[:3, :3].T + matrix[:3, 3]).T
-    kept = np.flatnonzero((depth > min_depth) & (depth < max_depth))
-    x, y, z = x[kept], y[kept], depth[kept]
+    indices = np.flatnonzero((depth > min_depth) & (depth < max_depth))
+    x, y, z = x[indices], y[indices], depth[indices]
     scale = np.float32(_BUFFER_LONG_SIDE / (max(camera.width, camera.height) * (1 + 2 * margin)))
     width = math.ceil(camera.width * (1 + 2 * margin) * scale)
     height = math.ceil(camera.height * (1 + 2 * margin) * scale)
     u = (np.float32(camera.fx) * x / z + np.float32(camera.cx + 0.5 + margin * camera.width)) * scale
     v = (np.float32(camera.fy) * y / z + np.float32(camera.cy + 0.5 + margin * camera.height)) * scale
     inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
-    kept, z = kept[inside], z[inside]
+    indices, z = indices[inside], z[inside]
     columns, rows = u[inside].astype(np.int64), v[inside].astype(np.int64)
     limit = front_limit(
         z, columns, rows, (height, width), 1.5 * spacing * max(camera.fx, camera.fy) * scale, spacing
     )
-    return kept[z <= limit[rows, columns]]
+    return indices[z <= limit[rows, columns]]
 
 
 def front_limit(
@@ -115,24 +115,26 @@ def front_limit(
     *,
     closed: bool = False,
 ) -> NDArray[np.float32]:
-    """The greatest visible depth at each pixel (H, W) of a coarse buffer; inf where no surface is in front.
+    """The largest visible depth at each pixel (H, W) of a coarse buffer; inf where there is no surface.
 
-    Of points with depths `z` (N,) in these columns and rows; a point covers `footprint_at_1m` pixels of the
+    For points with depths `z` (N,) in these columns and rows. A point covers `footprint_at_1m` pixels of the
     buffer at 1 m. The limit is behind the front by `spacing`, 3 % of the depth and the surface's slope.
-    `closed`: gaps of a cell are closed, so that a footprint of half the spacing leaves none.
+    `closed`: gaps of one cell are closed, so that a footprint of half the spacing leaves none.
     """
     height, width = shape
     exact = np.log2(footprint_at_1m / z)
     levels = [np.clip(np.ceil(x), 0, _MAX_LEVEL) for x in ((exact, exact + _OVERLAP) if closed else (exact,))]
     limit = np.full(shape, np.inf, np.float32)
     for n in range(_MAX_LEVEL + 1):
-        mine = np.flatnonzero(np.logical_or.reduce([level == n for level in levels]))
-        if not len(mine):
+        members = np.flatnonzero(np.logical_or.reduce([level == n for level in levels]))
+        if not len(members):
             continue
         step = 1 << n
         h, w = -(-height // step), -(-width // step)
-        cell = torch.from_numpy((rows[mine] >> n) * w + (columns[mine] >> n))
-        nearest = torch.full((h * w,), math.inf).scatter_reduce_(0, cell, torch.from_numpy(z[mine]), "amin")
+        cell = torch.from_numpy((rows[members] >> n) * w + (columns[members] >> n))
+        nearest = torch.full((h * w,), math.inf).scatter_reduce_(
+            0, cell, torch.from_numpy(z[members]), "amin"
+        )
         front = nearest.numpy().reshape(h, w)
         if closed:
             front = _without_gaps(front)
@@ -152,7 +154,7 @@ def _without_gaps(front: NDArray[np.float32]) -> NDArray[np.float32]:
 def _slope(front: NDArray[np.float32]) -> NDArray[np.float32]:
     """How much the front depth (H, W) changes within a cell: the smaller step to either side, in both axes.
 
-    The smaller step, since the larger one may be an occlusion edge.
+    The larger step may be an occlusion edge, so the smaller one is used.
     """
     total = np.zeros_like(front)
     padded = np.pad(front, 1, constant_values=np.inf)

@@ -1,4 +1,4 @@
-"""Poses between recorded ones."""
+"""Interpolation between recorded poses."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class TimedPoses:
 
     @classmethod
     def of(cls, stamps: Sequence[int], poses: Sequence[Sequence[float]]) -> TimedPoses:
-        """From stamps in any order and rows x y z qx qy qz qw."""
+        """From stamps in any order and rows (x, y, z, qx, qy, qz, qw)."""
         order = np.argsort(np.asarray(stamps, np.int64), kind="stable")
         values = np.asarray(poses, np.float64).reshape(-1, 7)[order]
         return cls(np.asarray(stamps, np.int64)[order], values[:, :3], values[:, 3:])

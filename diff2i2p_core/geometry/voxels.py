@@ -1,4 +1,4 @@
-"""Voxel grids: integer keys, and sums and means of what lies in each cell."""
+"""Voxel grids: integer keys, and sums and means in each cell."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 _BITS = 21
 _OFFSET = 1 << (_BITS - 1)
 _SUMMED_AT_ONCE = 1 << 18
-"""Keys; bounds the copies that are made of millions of points."""
+"""Number of keys. It limits the size of the copies made of millions of points."""
 
 
 def voxel_keys(points: NDArray[Any], voxel: float) -> NDArray[np.int64]:
     """The cell of each point (N, 3) as one integer; cells are anchored at the frame's origin.
 
-    Keys are unique within +- 2^20 cells of the origin (52 km at 5 cm); finite points are the caller's duty.
+    Keys are unique within +- 2^20 cells of the origin (52 km at 5 cm). The points must be finite.
     """
     keys = np.zeros(len(points), np.int64)
     for axis in range(3):
@@ -28,7 +28,7 @@ def voxel_keys(points: NDArray[Any], voxel: float) -> NDArray[np.int64]:
 def sum_by_key(
     keys: NDArray[np.int64], values: NDArray[Any]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Unique keys (M,), ascending, and the sums (M, C) of the rows of `values` (N, C) under each."""
+    """Unique keys (M,), ascending, and for each the sum (M, C) of its rows of `values` (N, C)."""
     unique, order, starts = _groups(keys)
     return unique, _sums(order, starts, values)
 
@@ -53,7 +53,7 @@ class VoxelGroups:
 def _groups(
     keys: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Unique keys (M,), ascending; the rows in the order of their keys (N,); where each key starts in it."""
+    """Unique keys (M,), ascending; rows (N,) in the order of their keys; where each key starts in them."""
     order = np.argsort(keys, kind="stable")
     in_order = keys[order]
     starts = np.flatnonzero(np.r_[True, in_order[1:] != in_order[:-1]][: len(keys)])
@@ -61,7 +61,7 @@ def _groups(
 
 
 def _sums(order: NDArray[np.int64], starts: NDArray[np.int64], values: NDArray[Any]) -> NDArray[np.float64]:
-    """(M, C) sums of the rows of `values` (N, C) from one start to the next, a part of them at a time."""
+    """(M, C) sums of the rows of `values` (N, C) from each start to the next, computed in parts."""
     sums = np.empty((len(starts), values.shape[1]))
     for first in range(0, len(starts), _SUMMED_AT_ONCE):
         part = starts[first : first + _SUMMED_AT_ONCE]

@@ -1,1 +1,1 @@
-"""Files in and out, without torch: RGB-D folders, trajectories, clouds, tensor files, safe pickles."""
+"""Reads and writes files without torch: RGB-D folders, trajectories, clouds, tensor files, safe pickles."""

@@ -17,20 +17,20 @@ from diff2i2p_core.io.ply import read_ply
 
 SUFFIXES = (".ply", ".pcd", ".las", ".laz", ".npz", ".npy")
 _MAX_COORDINATE = 50_000.0
-"""Metres from the origin beyond which float32 is coarser than a few millimetres."""
+"""Metres from the origin. Beyond this, float32 is coarser than a few millimetres."""
 _CHUNK = 1_000_000
 _Raw = tuple[NDArray[Any], NDArray[Any] | None, NDArray[Any] | None]
-"""Points, colours and intensity as a file has them."""
+"""Points, colours and intensity as stored in a file."""
 INTENSITY_NAMES = ("intensity", "Intensity", "reflectivity", "signal", "scalar_Intensity", "i")
-"""What lidar drivers and writers call it, the first one found."""
+"""Names used by lidar drivers and writers; the first match is taken."""
 _INTENSITY_PERCENTILES = (1, 99)
-"""They become 0 and 255: a few points on reflectors are far brighter than all others."""
+"""Percentiles that become 0 and 255, because a few points on reflectors are far brighter than all others."""
 
 
 def read_cloud(path: Path | str, note: Callable[[str], None] = lambda line: None) -> PointCloud:
-    """Read a cloud by its suffix; `note` gets a line about points that are left out.
+    """Read a cloud in the format given by its suffix. `note` gets a line about points that are left out.
 
-    `InputError` where the file is missing, broken, or has no finite point.
+    InputError if the file is missing, broken, or has no finite point.
     """
     path = Path(path)
     readers = {
@@ -49,11 +49,11 @@ def read_cloud(path: Path | str, note: Callable[[str], None] = lambda line: None
         raw = readers[path.suffix.lower()](path)
     except OSError as error:
         raise InputError(
-            f"{path}: cannot be read ({error.strerror or error}); give a whole cloud file"
+            f"{path}: cannot be read ({error.strerror or error}); give a complete cloud file"
         ) from None
     cloud = make_cloud(*raw, name=str(path))
     if dropped := len(raw[0]) - len(cloud):
-        note(f"{path}: {dropped} points are NaN or infinite, left out")
+        note(f"{path}: {dropped} points are NaN or infinite and are left out")
     return cloud
 
 
@@ -64,14 +64,13 @@ def make_cloud(
     *,
     name: str,
 ) -> PointCloud:
-    """A cloud of arrays of any number type, without the points that are not finite.
+    """A cloud from arrays of any numeric type, without the points that are not finite.
 
     Args:
         points: (N, 3) metres.
-        colors: (N, 3) RGB; floats are 0-1, or 0-255 where any is above 1, 16-bit integers use their full
-            range.
-        intensity: (N,) in any unit; its 1st to 99th percentiles become 0 to 255.
-        name: what error messages call the cloud.
+        colors: (N, 3) RGB. Floats are 0-1, or 0-255 if any is above 1; 16-bit integers use their full range.
+        intensity: (N,) in any unit. Its 1st to 99th percentiles are scaled to 0-255.
+        name: the cloud's name in error messages.
     """
     if points.ndim != 2 or points.shape[1] != 3:
         raise InputError(f"{name}: points have shape {points.shape}, expected (N, 3)")
@@ -79,7 +78,7 @@ def make_cloud(
         raise InputError(f"{name}: colors have shape {colors.shape}, expected {points.shape} like the points")
     if intensity is not None and intensity.shape != points.shape[:1]:
         raise InputError(f"{name}: intensity has shape {intensity.shape}, expected {points.shape[:1]}")
-    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, and is left out
+    with np.errstate(over="ignore"):  # a float64 too large for float32 becomes infinite and is left out
         single = np.ascontiguousarray(points, np.float32)
     return usable(
         PointCloud(
@@ -92,9 +91,9 @@ def make_cloud(
 
 
 def usable(cloud: PointCloud, name: str) -> PointCloud:
-    """The cloud without points that are not finite; `name` is what error messages call it.
+    """The cloud without points that are not finite. `name` is its name in error messages.
 
-    InputError where no point is left, or points are too far from the origin.
+    InputError if no point is left, or if points are too far from the origin.
     """
     if len(cloud) == 0:
         raise InputError(f"{name}: holds no points; give a cloud with points")
@@ -109,13 +108,13 @@ def usable(cloud: PointCloud, name: str) -> PointCloud:
     if reach > _MAX_COORDINATE:
         raise InputError(
             f"{name}: coordinates reach {reach:.0f}, too far for a map in metres; subtract an origin "
-            "(and see that the unit is the metre)"
+            "(and check that the unit is metres)"
         )
     return cloud
 
 
 def scaled_intensity(values: NDArray[Any]) -> NDArray[np.uint8] | None:
-    """(N,) in any unit to 0-255 by robust limits; None where all are the same, as of writers without any."""
+    """(N,) in any unit, scaled to 0-255 by robust limits. None if all values are equal (no data)."""
     if len(values) == 0:
         return None
     known = np.nan_to_num(values.astype(np.float32), posinf=0, neginf=0)
@@ -128,14 +127,14 @@ def scaled_intensity(values: NDArray[Any]) -> NDArray[np.uint8] | None:
 
 
 def _to_uint8(colors: NDArray[Any]) -> NDArray[np.uint8]:
-    """RGB as uint8: floats are taken as 0-1 (0-255 where any is above 1), uint16 as full range."""
+    """RGB as uint8. Floats are taken as 0-1 (0-255 if any is above 1), uint16 as full range."""
     if colors.dtype == np.uint8:
         return np.ascontiguousarray(colors)
     top = np.nanmax(colors, initial=0)
     if np.issubdtype(colors.dtype, np.floating):
         scale = 255.0 if top <= 1 else 1.0
     else:
-        scale = 1 / 257 if top > 255 else 1.0  # LAS says 16 bit, many writers use 8
+        scale = 1 / 257 if top > 255 else 1.0  # LAS specifies 16 bits, but many writers use 8
     result = np.empty(colors.shape, np.uint8)
     for rows in _chunks(len(colors)):
         result[rows] = np.clip(np.rint(np.nan_to_num(colors[rows].astype(np.float64) * scale)), 0, 255)
@@ -143,7 +142,7 @@ def _to_uint8(colors: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _chunks(count: int) -> list[slice]:
-    """Rows, some at a time, for work that makes copies."""
+    """Slices of rows, for work that makes copies."""
     return [slice(first, min(first + _CHUNK, count)) for first in range(0, count, _CHUNK)]
 
 
@@ -161,7 +160,7 @@ def _structured(path: Path) -> _Raw:
 
 
 def _colors(table: NDArray[Any]) -> NDArray[Any] | None:
-    """(N, 3) of a structured array, if it has colours under one of their usual names."""
+    """(N, 3) colours of a structured array, if it has them under one of the usual names."""
     names = set(table.dtype.names or ())
     for triple in (
         ("red", "green", "blue"),
@@ -198,22 +197,22 @@ def _las(path: Path) -> _Raw:
                 intensity[rows] = part["intensity"]
                 at += len(part)
         if at < count:
-            raise ValueError(f"{count} points announced, {at} there")
+            raise ValueError(f"header says {count} points, file has {at}")
     except OSError:
         raise
     except Exception as error:  # laspy and its decompressors raise many kinds on broken files
         what = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: not a whole LAS/LAZ file ({what}); copy it again") from None
+        raise InputError(f"{path}: not a complete LAS/LAZ file ({what}); copy it again") from None
     return points, colors if colors is not None and colors.any() else None, intensity
 
 
 def _check_las_header(path: Path) -> None:
-    """`InputError` where the counts in a LAS header cannot be true: laspy would follow them for hours."""
+    """InputError if the counts in a LAS header are impossible: laspy would run for hours."""
     size = path.stat().st_size
     with path.open("rb") as file:
         header = file.read(375)
     if len(header) < 227 or header[:4] != b"LASF":
-        raise InputError(f"{path}: not a LAS/LAZ file (no header); give a whole .las or .laz cloud")
+        raise InputError(f"{path}: not a LAS/LAZ file (no header); give a complete .las or .laz cloud")
     header_size, data_offset, num_records = struct.unpack_from("<HII", header, 94)
     point_size, count = struct.unpack_from("<HI", header, 105)
     num_extended = 0
@@ -248,7 +247,7 @@ def _numpy(path: Path) -> _Raw:
     except OSError:
         raise
     except Exception:  # numpy, zipfile and zlib raise a dozen kinds on broken files
-        raise InputError(f"{path}: not a whole NumPy file of numbers; save it again") from None
+        raise InputError(f"{path}: not a complete NumPy file of numbers; save it again") from None
     for array in (points, colors, intensity):
         if array is not None and array.dtype.kind not in "fiu":
             raise InputError(f"{path}: holds {array.dtype} instead of numbers; save points as floats")

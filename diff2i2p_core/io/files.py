@@ -1,4 +1,4 @@
-"""Writing files: checks before the work, no half file under the final name after a crash; checksums."""
+"""Writing files: checks before the work, atomic writes that leave no partial file, and checksums."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ def check_output(path: Path | str, inputs: Iterable[Path | str | None] = ()) -> 
     """Check, before any work, that a file can be written to `path`.
 
     Raises:
-        InputError: it is one of `inputs`, also by another spelling or a link; it is no regular file; or it
-            cannot be written there.
+        InputError: the file is one of `inputs` (also by another spelling or a link), is not a regular file,
+        or
+            cannot be written.
     """
     path = Path(path)
     with _cannot_be_written(path):
@@ -26,7 +27,7 @@ def check_output(path: Path | str, inputs: Iterable[Path | str | None] = ()) -> 
         if path.is_dir():
             raise InputError(f"{path}: is a folder; give a file")
         if path.exists() and not path.is_file():
-            raise InputError(f"{path}: is no regular file; give another one")
+            raise InputError(f"{path}: is not a regular file; give another one")
         if path.exists() and not os.access(path, os.W_OK):
             raise InputError(f"{path}: is write-protected; choose another file")
         _try_writing_in(path.parent)
@@ -35,7 +36,7 @@ def check_output(path: Path | str, inputs: Iterable[Path | str | None] = ()) -> 
 def check_output_folder(
     folder: Path | str, inputs: Iterable[Path | str | None] = (), files: Iterable[str] = ()
 ) -> None:
-    """The same check for a folder and the `files` that will be written in it."""
+    """The same check for a folder and the `files` that will be written into it."""
     folder, inputs = Path(folder), list(inputs)
     with _cannot_be_written(folder):
         _refuse_inputs(folder, inputs)
@@ -47,9 +48,9 @@ def check_output_folder(
 
 
 def _refuse_inputs(path: Path, inputs: Iterable[Path | str | None]) -> None:
-    for given in inputs:
-        if given is not None and _are_same(path, Path(given)):
-            words = "" if str(given) == str(path) else f", {given}"
+    for source in inputs:
+        if source is not None and _are_same(path, Path(source)):
+            words = "" if str(source) == str(path) else f", {source}"
             raise InputError(f"{path}: is an input{words}; choose another output")
 
 
@@ -60,7 +61,7 @@ def _are_same(one: Path, other: Path) -> bool:
 
 
 def _try_writing_in(folder: Path) -> None:
-    """OSError where no file can be made in `folder`, or in the nearest folder above it that exists."""
+    """OSError if no file can be created in `folder`, or in its nearest existing parent."""
     while not (folder.exists() or folder.is_symlink()):
         folder = folder.parent
     with tempfile.TemporaryFile(dir=folder):
@@ -77,16 +78,16 @@ def _cannot_be_written(path: Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it onto `path` if the block succeeds, else remove it.
+    """Yield a temporary path beside `path`. Rename it to `path` if the block succeeds, else remove it.
 
-    The temporary name keeps the suffix of `path`, since many writers choose the format by it.
+    The temporary name keeps the suffix of `path`, because many writers choose the format by it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         yield temporary
-        # Some writers make files private to the user; a map is for others as well.
+        # Some writers create private files, but others may read a map.
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     finally:
@@ -106,7 +107,7 @@ def write_text(path: Path | str, text: str) -> None:
 
 
 def sha256(path: Path | str) -> str:
-    """Of a file's content, in hexadecimal digits."""
+    """The SHA-256 of a file's content, in hexadecimal digits."""
     digest = hashlib.sha256()
     with Path(path).open("rb") as file:
         while block := file.read(1 << 20):
@@ -116,12 +117,12 @@ def sha256(path: Path | str) -> str:
 
 @contextmanager
 def full_disk_explained(out: Path | str) -> Iterator[None]:
-    """Turn "no space left" into an InputError, for work on `out` that a second run goes on with."""
+    """Turn "no space left" into an InputError, for work on `out` that another run can resume."""
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise InputError(
-            f"{out}: the disk is full; free some space and run the same again, what is done is kept"
+            f"{out}: the disk is full; free some space and run the same again, it resumes there"
         ) from None

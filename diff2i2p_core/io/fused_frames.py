@@ -1,4 +1,4 @@
-"""A coloured cloud fused from the frames of a posed RGB-D folder."""
+"""Fuses the frames of a posed RGB-D folder into a coloured cloud."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ def fuse_frames(
     min_views: int = 2,
     progress: Progress | None = None,
 ) -> PointCloud:
-    """The coloured cloud, in the world frame, of the frames `numbers` (default all).
+    """The coloured cloud of the frames `numbers` (default all), in the world frame.
 
-    One point in each voxel of `spacing` metres: the mean over all frames, weighted by 1/depth^2, as a
-    structured-light sensor's noise and a pixel's footprint grow with depth. `stride` skips pixels; pixels at
-    depth edges are left out; voxels seen by fewer than `min_views` frames are dropped. Memory grows with the
-    map, not with the frames.
+    Each voxel of `spacing` metres has one point: the mean over all frames, weighted by 1/depth^2, because the
+    noise of a structured-light sensor and the footprint of a pixel grow with depth. `stride` skips pixels.
+    Pixels at depth edges are left out, and voxels seen by fewer than `min_views` frames are dropped. Memory
+    grows with the map, not with the number of frames.
     """
-    chosen = frames.numbers if numbers is None else list(numbers)
-    unknown = set(chosen) - set(frames.numbers)
-    if unknown or not chosen:
+    selected = frames.numbers if numbers is None else list(numbers)
+    unknown = set(selected) - set(frames.numbers)
+    if unknown or not selected:
         raise InputError(
             f"{frames.folder}: has no frame {min(unknown, default=-1):06d}; choose frames that exist"
         )
     index_of = {number: index for index, number in enumerate(frames.numbers)}
 
     def views() -> Iterator[View]:
-        for done, number in enumerate(chosen, start=1):
+        for done, number in enumerate(selected, start=1):
             yield _view(frames, index_of[number], stride, max_depth)
             if progress is not None:
-                progress("fusing frames", done, len(chosen))
+                progress("fusing frames", done, len(selected))
 
-    points, colors = fuse_views(views(), spacing, min(min_views, len(chosen)))
+    points, colors = fuse_views(views(), spacing, min(min_views, len(selected)))
     if len(points) == 0:
         raise InputError(f"{frames.folder}: no depth is left after filtering; are the depths in millimetres?")
     return PointCloud(points, np.rint(colors).astype(np.uint8))

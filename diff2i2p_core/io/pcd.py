@@ -16,7 +16,7 @@ _MAX_HEADER = 1 << 16
 
 
 def read_pcd(path: Path) -> NDArray[Any]:
-    """The points (N,) as a structured array with the file's field names; binary ones stay in it."""
+    """The points (N,) as a structured array with the file's field names. Binary data are not copied."""
     with path.open("rb") as file:
         header, start = _header(path, file.read(_MAX_HEADER))
     try:
@@ -26,7 +26,7 @@ def read_pcd(path: Path) -> NDArray[Any]:
         ]
         dtype = np.dtype(
             [
-                # PCL names padding "_", more than once
+                # PCL may use the name "_" for padding several times
                 (name if name != "_" else f"_{i}", kind, (count,)) if count > 1 else (name, kind)
                 for i, (name, kind, count) in enumerate(zip(names, kinds, counts, strict=True))
             ]
@@ -53,20 +53,22 @@ def read_pcd(path: Path) -> NDArray[Any]:
 
 
 def _truncated(path: Path, number: int) -> InputError:
-    return InputError(f"{path}: truncated: {number} points announced, fewer there; copy it again")
+    return InputError(
+        f"{path}: truncated: the header says {number} points, but there are fewer; copy it again"
+    )
 
 
 def _header(path: Path, content: bytes) -> tuple[dict[str, list[str]], int]:
-    """The header's words, and where the points begin."""
+    """The words of the header by key, and the offset of the points."""
     header: dict[str, list[str]] = {}
     at = 0
     while "DATA" not in header:
         end = content.find(b"\n", at, _MAX_HEADER)
         if end < 0:
-            raise InputError(f"{path}: not a PCD file (no header); give a whole .pcd cloud")
-        word, *rest = content[at:end].decode("latin-1").split() or [""]
+            raise InputError(f"{path}: not a PCD file (no header); give a complete .pcd cloud")
+        word, *values = content[at:end].decode("latin-1").split() or [""]
         if word and not word.startswith("#"):
-            header[word.upper()] = rest
+            header[word.upper()] = values
         at = end + 1
     return header, at
 
@@ -91,7 +93,7 @@ def _ascii(path: Path, body: bytes, number: int, dtype: np.dtype[Any], columns: 
 
 
 def _compressed(path: Path, body: memoryview, number: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Fields follow one another (all x, all y, ...), compressed together with LZF."""
+    """Fields are stored one after another (all x, all y, ...), compressed together with LZF."""
     if len(body) < 8:
         raise _truncated(path, number)
     packed, unpacked = struct.unpack("<II", body[:8])
@@ -112,7 +114,7 @@ def _compressed(path: Path, body: memoryview, number: int, dtype: np.dtype[Any])
 
 
 def _lzf_decompress(packed: bytes, size: int) -> bytes:
-    """LZF: a control byte below 32 starts a literal run, else a copy from earlier output."""
+    """LZF: a control byte below 32 starts a literal run, any other a copy from earlier output."""
     out = bytearray()
     at = 0
     while at < len(packed):
@@ -133,7 +135,7 @@ def _lzf_decompress(packed: bytes, size: int) -> bytes:
             raise ValueError
         if start + length <= len(out):
             out += out[start : start + length]
-        else:  # overlapping: the copied bytes repeat
+        else:  # the source overlaps the output: bytes repeat
             period = bytes(out[start:])
             out += (period * (length // len(period) + 1))[:length]
     if len(out) != size:

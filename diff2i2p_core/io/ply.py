@@ -35,36 +35,36 @@ _MAX_HEADER = 1 << 16
 
 
 def read_ply(path: Path) -> NDArray[Any]:
-    """The vertices (N,) as a structured array with the file's property names; binary ones stay in it."""
+    """The vertices (N,) as a structured array with the file's property names. Binary data are not copied."""
     with path.open("rb") as file:
         content = file.read(_MAX_HEADER)
     end = content.find(b"end_header", 0, _MAX_HEADER)
     line_end = content.find(b"\n", end)
     if not content.startswith(b"ply") or end < 0 or line_end < 0:
-        raise InputError(f"{path}: not a PLY file (no header); give a whole .ply cloud")
+        raise InputError(f"{path}: not a PLY file (no header); give a complete .ply cloud")
     layout = ""
     skip, count, fields = 0, -1, list[tuple[str, str]]()
     size_of_element, elements_before = 0, 0
     try:
         for line in content[:end].decode("latin-1").splitlines():
-            word, *rest = line.split() or [""]
+            word, *values = line.split() or [""]
             if word == "format":
-                layout = rest[0]
+                layout = values[0]
             elif word == "element":
                 if count >= 0:
-                    break  # what follows the vertices is not read
+                    break  # anything after the vertices is ignored
                 skip += size_of_element * elements_before
-                size_of_element, elements_before = 0, int(rest[1])
-                if rest[0] == "vertex":
-                    count = int(rest[1])
+                size_of_element, elements_before = 0, int(values[1])
+                if values[0] == "vertex":
+                    count = int(values[1])
             elif word == "property":
-                if rest[0] == "list":
+                if values[0] == "list":
                     raise InputError(
                         f"{path}: lists before or in the vertices; save it with plain vertices first"
                     )
-                size_of_element += np.dtype(_TYPES[rest[0]]).itemsize
+                size_of_element += np.dtype(_TYPES[values[0]]).itemsize
                 if count >= 0:
-                    fields.append((rest[1], _TYPES[rest[0]]))
+                    fields.append((values[1], _TYPES[values[0]]))
         order = _ORDERS[layout]
     except (KeyError, ValueError, IndexError):
         raise InputError(f"{path}: the PLY header cannot be understood; save the cloud again") from None
@@ -76,7 +76,9 @@ def read_ply(path: Path) -> NDArray[Any]:
         return _read_ascii(path, path.read_bytes()[line_end + 1 :], count, fields)
     dtype, start = np.dtype([(name, order + kind) for name, kind in fields]), line_end + 1 + skip
     if path.stat().st_size < start + count * dtype.itemsize:
-        raise InputError(f"{path}: truncated: {count} vertices announced, fewer there; copy it again")
+        raise InputError(
+            f"{path}: truncated: the header says {count} vertices, but there are fewer; copy it again"
+        )
     return np.memmap(path, dtype, "r", start, (count,)) if count else np.empty(0, dtype)
 
 
@@ -84,7 +86,9 @@ def _read_ascii(path: Path, body: bytes, count: int, fields: list[tuple[str, str
     wanted = count * len(fields)
     tokens = body.split(None, wanted) if wanted <= len(body) else []
     if len(tokens) < wanted:
-        raise InputError(f"{path}: truncated: {count} vertices announced, fewer there; copy it again")
+        raise InputError(
+            f"{path}: truncated: the header says {count} vertices, but there are fewer; copy it again"
+        )
     try:
         table = np.array(tokens[:wanted], np.float64).reshape(count, len(fields))
     except ValueError:

@@ -26,16 +26,16 @@ class Frame:
     image: NDArray[np.uint8]
     """(H, W, 3) RGB."""
     depth: NDArray[np.float32]
-    """(H, W) metres, 0 where unknown or beyond `MAX_DEPTH`, of the depth camera."""
+    """(H, W) metres in the depth camera; 0 where unknown or beyond `MAX_DEPTH`."""
     world_from_camera: NDArray[np.float64]
     """(4, 4) pose of the colour camera."""
 
 
 class PosedFrames:
-    """A posed RGB-D folder, frames read on demand.
+    """A posed RGB-D folder. Frames are read on demand.
 
-    Where `color_from_depth.txt` is present, the depth camera is another one than the colour camera and the
-    pose files are its poses; the frames' `world_from_camera` is always the colour camera's.
+    If `color_from_depth.txt` exists, depth and colour come from different cameras, and the pose files hold
+    the poses of the depth camera. `world_from_camera` of a frame is always that of the colour camera.
     """
 
     def __init__(self, folder: Path | str) -> None:
@@ -62,17 +62,17 @@ class PosedFrames:
         return Frame(number, self._read_image(number), self._read_depth(number), self.pose(number))
 
     def pose(self, number: int) -> NDArray[np.float64]:
-        """(4, 4) world_from_camera of the colour camera of frame `number`."""
+        """(4, 4) world_from_camera of the colour camera in frame `number`."""
         name = f"frame-{number:06d}.pose.txt"
         pose = self._matrix(name, (4, 4))
         if not is_rigid(pose):
             raise InputError(
-                f"{self.folder / name}: not a finite rigid 4x4 transform; mend or remove the frame"
+                f"{self.folder / name}: not a finite rigid 4x4 transform; fix or remove the frame"
             )
         return pose if self.color_from_depth is None else pose @ invert(self.color_from_depth)
 
     def registered_depth(self, frame: Frame) -> NDArray[np.float32]:
-        """The frame's depth (H, W) in metres as the colour camera sees it."""
+        """The frame's depth (H, W) in metres, registered to the colour camera."""
         if self.color_from_depth is None:
             return frame.depth
         return register_depth(frame.depth, self.depth_camera, self.camera, self.color_from_depth)
@@ -96,7 +96,7 @@ class PosedFrames:
         return Camera.from_matrix(self._matrix(name, (3, 3)), width, height)
 
     def _matrix(self, name: str, shape: tuple[int, int]) -> NDArray[np.float64]:
-        return read_matrix(self.folder / name, shape, "a posed RGB-D folder needs it", "mend the file")
+        return read_matrix(self.folder / name, shape, "a posed RGB-D folder needs it", "fix the file")
 
     def _read_image(self, number: int) -> NDArray[np.uint8]:
         for suffix in ("jpg", "png"):
@@ -104,15 +104,15 @@ class PosedFrames:
             if path.exists():
                 return read_image(path)
         raise InputError(
-            f"{self.folder}: frame-{number:06d}.color.jpg or .png is missing; add it or drop its pose"
+            f"{self.folder}: frame-{number:06d}.color.jpg or .png is missing; add it or remove its pose"
         )
 
     def _read_depth(self, number: int) -> NDArray[np.float32]:
         return read_depth(self.folder / f"frame-{number:06d}.depth.png")
 
 
-def read_matrix(path: Path, shape: tuple[int, int], needed: str, mend: str) -> NDArray[np.float64]:
-    """A matrix of a text file; `needed` and `mend` end the messages where it is missing or wrong."""
+def read_matrix(path: Path, shape: tuple[int, int], needed: str, fix: str) -> NDArray[np.float64]:
+    """A matrix from a text file. `needed` and `fix` end the error messages if it is missing or wrong."""
     try:
         matrix = np.loadtxt(path, dtype=np.float64)
     except OSError:
@@ -120,12 +120,12 @@ def read_matrix(path: Path, shape: tuple[int, int], needed: str, mend: str) -> N
     except ValueError:
         matrix = np.empty(0)
     if matrix.shape != shape:
-        raise InputError(f"{path}: not a {shape[0]}x{shape[1]} matrix of numbers; {mend}")
+        raise InputError(f"{path}: not a {shape[0]}x{shape[1]} matrix of numbers; {fix}")
     return matrix
 
 
 def write_matrix(path: Path, matrix: NDArray[np.float64], digits: str = ".9f") -> None:
-    """What `read_matrix` reads: a line of numbers for each row."""
+    """Write a matrix for `read_matrix`: one line of numbers per row."""
     rows = (" ".join(f"{value:{digits}}" for value in row) for row in matrix)
     write_text(path, "\n".join(rows) + "\n")
 
@@ -136,25 +136,25 @@ def read_image(path: Path | str) -> NDArray[np.uint8]:
 
 
 def decode_image(encoded: bytes, where: Path | str) -> NDArray[np.uint8]:
-    """The bytes of an image file as (H, W, 3) uint8 RGB; `where` begins the message of an error."""
+    """The bytes of an image file as (H, W, 3) uint8 RGB. `where` begins the error message."""
     image = _decoded(encoded, cv2.IMREAD_COLOR)
     if image is None:
-        raise InputError(f"{where}: cannot be read as an image; give a whole PNG or JPEG file")
+        raise InputError(f"{where}: cannot be read as an image; give a valid PNG or JPEG file")
     return np.ascontiguousarray(image[..., ::-1])
 
 
 def read_depth(path: Path | str, max_depth: float = MAX_DEPTH) -> NDArray[np.float32]:
-    """A uint16 millimetre PNG as (H, W) float32 metres; 0 where invalid (0, 65535) or beyond `max_depth`."""
+    """A 16-bit PNG in millimetres as (H, W) float32 metres; 0 if invalid (0, 65535) or beyond `max_depth`."""
     return decode_depth(_bytes(path), path, max_depth)
 
 
 def decode_depth(
     encoded: bytes, where: Path | str, max_depth: float = MAX_DEPTH, per_metre: float = 1000
 ) -> NDArray[np.float32]:
-    """The bytes of a 16-bit PNG as `read_depth` gives it; `per_metre` is what a metre is in its values."""
+    """The bytes of a 16-bit PNG as depth, as in `read_depth`. `per_metre` is the pixel value of one metre."""
     raw = _decoded(encoded, cv2.IMREAD_UNCHANGED)
     if raw is None or raw.dtype != np.uint16 or raw.ndim != 2:
-        raise InputError(f"{where}: cannot be read as a 16-bit depth image; give a whole PNG in millimetres")
+        raise InputError(f"{where}: cannot be read as a 16-bit depth image; give a valid PNG in millimetres")
     depth = raw.astype(np.float32)
     depth /= per_metre
     depth[depth > max_depth] = 0
@@ -173,8 +173,8 @@ def _decoded(encoded: bytes, flags: int) -> NDArray[Any] | None:
 
 
 def write_image(path: Path, image: NDArray[Any], options: Sequence[int] = ()) -> None:
-    """An RGB or one-channel image as the file that the name says; `options` are OpenCV's."""
-    # Encoded in memory, as OpenCV does not say when a disk is full.
+    """Write an RGB or one-channel image in the format given by the suffix. `options` are OpenCV's."""
+    # Encoded in memory, because OpenCV does not report a full disk.
     bgr = image[..., ::-1] if image.ndim == 3 else image
     _, encoded = cv2.imencode(path.suffix, np.ascontiguousarray(bgr), options)
     with atomic_path(path) as part:

@@ -1,7 +1,7 @@
-"""Reading pickled tables of plain values and NumPy arrays without running anything that the file names.
+"""Reads pickled tables of plain values and NumPy arrays without running any code from the file.
 
-A pickle is a program: it names functions and calls them. Here the few names that NumPy's arrays and scalars
-need stand for inert classes of this file; every other name is refused before it can be called.
+A pickle is a program that names functions and calls them. Here, the few names needed for NumPy arrays and
+scalars are mapped to inert classes in this file. Any other name is refused before it can be called.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _DTYPE = re.compile(r"[iu][1248]|f[248]|b1|U\d{1,4}")
 
 
 def load_records(path: Path | str) -> list[dict[Any, Any]]:
-    """A pickled list of flat dicts of plain values, NumPy arrays and scalars; InputError if it is not."""
+    """A pickled list of flat dicts of plain values, NumPy arrays and scalars. InputError if it is not."""
     try:
         content = Path(path).read_bytes()
         _check_sizes(content)
@@ -34,20 +34,20 @@ def load_records(path: Path | str) -> list[dict[Any, Any]]:
         raise
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give a metadata file") from None
-    except Exception as error:  # whatever broken bytes make the unpickler raise
+    except Exception as error:  # broken bytes can make the unpickler raise anything
         what = " ".join(str(error).split())[:120] or type(error).__name__
         raise InputError(f"{path}: broken pickle ({what}); get the file again") from None
 
 
 def _check_sizes(content: bytes) -> None:
-    """Refuse lengths and memo numbers beyond the file, for which the unpickler would take memory at once."""
+    """Refuse lengths and memo indices larger than the file: the unpickler would allocate them at once."""
     for opcode, argument, _ in pickletools.genops(content):
         if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and (argument or 0) > len(content):
             raise ValueError("a number larger than the file")
 
 
 class _Dtype:
-    """numpy.dtype: numbers, booleans and texts."""
+    """Replaces numpy.dtype; allows numbers, booleans and strings."""
 
     def __init__(self, code: str, *_: object) -> None:
         if not isinstance(code, str) or not _DTYPE.fullmatch(code):
@@ -62,7 +62,7 @@ class _Dtype:
 
 
 class _Array:
-    """numpy's _reconstruct: an empty array, whose content comes with its state."""
+    """Replaces NumPy's _reconstruct: an empty array that gets its content with its state."""
 
     def __init__(self, *_: object) -> None:
         self.value: NDArray[Any] | None = None
@@ -73,21 +73,21 @@ class _Array:
 
 
 class _Buffer(_Array):
-    """numpy's _frombuffer, of protocol 5."""
+    """Replaces NumPy's _frombuffer (protocol 5)."""
 
     def __init__(self, raw: object, dtype: object, shape: object, order: object) -> None:
         self.value = _array(raw, dtype, shape, order)
 
 
 class _Scalar:
-    """numpy's scalar; the value is Python's own number or text."""
+    """Replaces NumPy's scalar. The value is a Python number or string."""
 
     def __init__(self, dtype: object, raw: object) -> None:
         self.value = _array(raw, dtype, (), "C").item()
 
 
 class _Bytes(bytes):
-    """_codecs.encode, by which protocol 2 writes bytes."""
+    """Replaces _codecs.encode, with which protocol 2 writes bytes."""
 
     def __new__(cls, text: str, encoding: str) -> _Bytes:
         if encoding != "latin1":
@@ -131,6 +131,6 @@ class _Unpickler(pickle.Unpickler):
             return _NAMES[module, name]
         except KeyError:
             raise InputError(
-                f"{self.path}: names {f'{module}.{name}'[:60]!r}, no part of a table of numbers and texts; "
-                "refused, nothing was run; get the file from its publisher"
+                f"{self.path}: names {f'{module}.{name}'[:60]!r}, which is not allowed in a table of "
+                "numbers and texts; nothing was run; get the file from its publisher"
             ) from None

@@ -1,4 +1,4 @@
-"""Writing safetensors files piece by piece, so that no tensor need be in memory as a whole."""
+"""Writes safetensors files in pieces, so that no tensor has to be in memory completely."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _KINDS = {
 @dataclass(frozen=True)
 class StreamedTensor:
     dtype: str
-    """NumPy's name of it."""
+    """The NumPy name of the type."""
     shape: tuple[int, ...]
     parts: Callable[[], Iterable[NDArray[Any]]]
-    """Its rows in order, in arrays of any number of rows."""
+    """The rows in order, as arrays of any number of rows."""
 
     @classmethod
     def of(cls, array: NDArray[Any]) -> StreamedTensor:
@@ -43,7 +43,7 @@ class StreamedTensor:
 def write_tensors(
     path: Path, tensors: Mapping[str, StreamedTensor], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write a safetensors file, in order of falling item size so that every tensor is aligned."""
+    """Write a safetensors file. Tensors are sorted by descending item size, so that all are aligned."""
     order = sorted(tensors, key=lambda name: (-np.dtype(tensors[name].dtype).itemsize, name))
     header: dict[str, Any] = {"__metadata__": dict(metadata or {})}
     end = 0
@@ -64,4 +64,4 @@ def write_tensors(
             for part in tensor.parts():
                 file.write(np.ascontiguousarray(part, tensor.dtype).data.cast("B") if part.size else b"")
             if file.tell() - before != tensor.num_bytes:
-                raise ValueError(f"{name}: {file.tell() - before} bytes, {tensor.num_bytes} announced")
+                raise ValueError(f"{name}: {file.tell() - before} bytes, expected {tensor.num_bytes}")

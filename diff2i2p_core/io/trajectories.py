@@ -1,4 +1,4 @@
-"""Trajectories in the TUM format: a line `stamp tx ty tz qx qy qz qw` per pose, `#` for comments."""
+"""Trajectories in the TUM format: one line `stamp tx ty tz qx qy qz qw` per pose, `#` for comments."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def write_trajectory(
     frame: str = "map",
     body: str = "camera",
 ) -> None:
-    """Write poses (4, 4) `frame`_from_`body` with their stamps in seconds; the camera's frame is optical."""
+    """Write poses (4, 4) `frame`_from_`body` with stamps in seconds. The frame of `camera` is optical."""
     optical = ", optical frame" if body == "camera" else ""
     lines = [f"# stamp tx ty tz qx qy qz qw: {frame}_from_{body}, metres{optical}"]
     for stamp, pose in zip(stamps, poses, strict=True):
@@ -45,7 +45,7 @@ def read_trajectory(path: Path | str) -> tuple[list[float], list[Array]]:
             values = []
         if len(values) != 7 or not np.isfinite(values).all() or not 0.9 < np.linalg.norm(values[3:]) < 1.1:
             raise InputError(
-                f"{path}, line {number}: not `stamp tx ty tz qx qy qz qw` with a unit quaternion; mend it"
+                f"{path}, line {number}: not `stamp tx ty tz qx qy qz qw` with a unit quaternion; fix it"
             )
         stamps.append(stamp)
         poses.append(from_quaternion(values[:3], values[3:]))

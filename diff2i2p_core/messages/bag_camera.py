@@ -1,4 +1,4 @@
-"""A bag's camera: its images one after the other, as the localizer takes them, and where TF says it was."""
+"""The camera in a bag: its images in order, as the localizer takes them, and its pose from TF."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from diff2i2p_core.messages.images import depth_of, image_of
 from diff2i2p_core.messages.kinds import COMPRESSED, IMAGES, POSES, stamp_of
 
 DEPTH_APART = 20_000_000
-"""Nanoseconds between an image and the depth used with it, at most; the node's default, too."""
+"""Maximum nanoseconds between an image and its depth; the same as the node's default."""
 
 
 @dataclass(frozen=True)
 class BagImage:
-    """One image message, with its depth where one is used."""
+    """One image message, with its depth message if depth is used."""
 
     number: int
     stamp: int
-    """Nanoseconds, of the header."""
+    """Nanoseconds, from the header."""
     received: int
-    """Nanoseconds at which it, and its depth, were recorded."""
+    """Nanoseconds at which the image and its depth had been recorded."""
     message: Any
     depth: Any | None = None
 
 
 class BagCamera:
-    """One camera of a bag. The bag is read here once for everything but the images."""
+    """One camera in a bag. The constructor reads the bag once, for everything except the images."""
 
     def __init__(
         self,
@@ -51,10 +51,10 @@ class BagCamera:
         rectified: bool = False,
         pose_topic: str | None = None,
     ) -> None:
-        """Topics that are None are the only ones of their kind; `depth` is registered to the image.
+        """A topic can be None if it is the only one of its kind. `depth` must be registered to the image.
 
-        `frame` is the camera's optical frame, by default the image's frame_id. `rectified`: the images are,
-        already.
+        `frame` is the camera's optical frame, by default the image's frame_id. `rectified`: the images are
+        already rectified.
         """
         self.path, self.rectified = path, rectified
         with Bag(path) as bag:
@@ -79,11 +79,11 @@ class BagCamera:
 
     @property
     def stamps(self) -> list[int]:
-        """Of the images, ascending."""
+        """The stamps of the images, ascending."""
         return self.index.stamps[self.topic]
 
     def images(self, numbers: Iterable[int] | None = None) -> Iterator[BagImage]:
-        """The images (by default all) in order; one that has depth comes when its depth has come."""
+        """The images (by default all) in order. An image with depth waits until its depth is read."""
         wanted = None if numbers is None else set(numbers)
         partners = self._partners()
         waiting: deque[BagImage] = deque()
@@ -122,7 +122,7 @@ class BagCamera:
         return rectified, self.calibration.undistorted(), depth
 
     def _partners(self) -> dict[int, int]:
-        """The stamp of the depth that goes with an image's stamp; images without one are missing."""
+        """The stamp of the depth for each image stamp; images without depth are missing."""
         if self.depth_topic is None:
             return {}
         depths = np.array(self.index.stamps[self.depth_topic])

@@ -1,4 +1,4 @@
-"""What the first reading of a bag finds: transforms, calibrations and stamps."""
+"""The index of a bag, from reading it once: transforms, calibrations and stamps."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from diff2i2p_core.messages.transforms import pose_of, transform_row
 
 @dataclass
 class BagIndex:
-    """What the first reading of a bag finds."""
+    """Transforms, calibrations and stamps of a bag."""
 
     tree: TransformTree = field(default_factory=TransformTree)
     infos: dict[str, Any] = field(default_factory=dict)
-    """First camera_info of each topic."""
+    """The first camera_info of each topic."""
     stamps: dict[str, list[int]] = field(default_factory=dict)
-    """Of the image and cloud topics asked for, ascending."""
+    """Stamps of the requested image and cloud topics, ascending."""
     frames: dict[str, str] = field(default_factory=dict)
-    """frame_id of the same."""
+    """frame_id of the same topics."""
     begins: dict[str, int] = field(default_factory=dict)
-    """When their first messages were recorded, in nanoseconds."""
+    """When the first message of each was recorded, in nanoseconds."""
     poses: list[tuple[int, str, str, tuple[float, ...]]] = field(default_factory=list)
-    """Of the pose topic: stamp, parent, child or "" where the message names none, x y z qx qy qz qw."""
+    """From the pose topic: stamp, parent, child ("" if the message has none), x y z qx qy qz qw."""
 
     @classmethod
     def of(cls, bag: Bag, topics: Sequence[str], pose_topic: str | None = None) -> BagIndex:
@@ -57,28 +57,28 @@ class BagIndex:
         return index
 
     def prefer_poses(self, camera_frame: str) -> None:
-        """Let the pose topic's transforms stand for those of /tf."""
+        """Use the pose topic's transforms instead of those of /tf."""
         for number, (stamp, parent, child, row) in enumerate(self.poses):
             if number == 0:
                 self.tree.forget(child or camera_frame)
             self.tree.add(parent, child or camera_frame, stamp, row)
 
     def info_topic(self, bag: Bag, topic: str, info: str | None = None) -> str:
-        """Calibration of an image topic: the topic `info`, the camera_info beside it, or the only one."""
-        place = topic.removesuffix("/compressed").removesuffix("/compressedDepth").rpartition("/")[0]
-        beside = f"{place}/camera_info"
-        found = info or (beside if beside in self.infos or len(self.infos) != 1 else next(iter(self.infos)))
-        if found not in self.infos:
+        """The calibration topic of an image topic: `info`, the camera_info beside it, or the only one."""
+        parent = topic.removesuffix("/compressed").removesuffix("/compressedDepth").rpartition("/")[0]
+        beside = f"{parent}/camera_info"
+        name = info or (beside if beside in self.infos or len(self.infos) != 1 else next(iter(self.infos)))
+        if name not in self.infos:
             known = ", ".join(sorted(self.infos)) or "none"
             raise InputError(
-                f"{bag.path}: no {found} for {topic}; name its camera_info topic, one of: {known}"
+                f"{bag.path}: no {name} for {topic}; name its camera_info topic, one of: {known}"
             )
-        return found
+        return name
 
     def camera(self, bag: Bag, topic: str, info: str | None = None, *, rectified: bool = False) -> Camera:
-        """The camera of an image topic, by the first message of its `info_topic`."""
-        found = self.info_topic(bag, topic, info)
-        return camera_of(self.infos[found], f"{bag.path}: {found}", rectified=rectified)
+        """The camera of an image topic, from the first message of its `info_topic`."""
+        name = self.info_topic(bag, topic, info)
+        return camera_of(self.infos[name], f"{bag.path}: {name}", rectified=rectified)
 
     def _add_transforms(self, message: Any, *, static: bool) -> None:
         for item in message.transforms:
@@ -98,7 +98,7 @@ class BagIndex:
 
 
 def nearest(stamps: NDArray[np.int64], stamp: int) -> int:
-    """Of ascending stamps the one nearest to another."""
+    """The one of ascending `stamps` that is nearest to `stamp`."""
     after = int(np.searchsorted(stamps, stamp))
     around = stamps[max(after - 1, 0) : after + 1]
     return int(around[np.abs(around - stamp).argmin()])

@@ -1,4 +1,4 @@
-"""A ROS 2 bag that is open for reading, and which of its topics to take."""
+"""A ROS 2 bag open for reading, and the choice of its topics."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from diff2i2p_core.messages.kinds import IMAGES
 
 
 class Bag:
-    """A bag that is open for reading; whatever is wrong with it is an InputError."""
+    """A bag open for reading. Any fault in it is an InputError."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -21,14 +21,14 @@ class Bag:
             raise InputError("reading bags needs rosbags; pip install 'diff2i2p_core[bags]'") from None
         self.path = path
         if path.suffix == ".bag":
-            raise InputError(f"{path}: a ROS 1 bag; convert it with rosbags-convert first")
+            raise InputError(f"{path}: is a ROS 1 bag; convert it with rosbags-convert first")
         if not path.exists() or (path.is_dir() and not (path / "metadata.yaml").is_file()):
-            raise InputError(f"{path}: no bag; give a folder with metadata.yaml, a .mcap or a .db3 file")
+            raise InputError(f"{path}: not a bag; give a folder with metadata.yaml, a .mcap or a .db3 file")
         try:
-            # ROS 2 before Iron left the definitions of messages out of its bags.
+            # Before Iron, ROS 2 did not store message definitions in bags.
             self._reader = AnyReader([path], default_typestore=get_typestore(Stores.ROS2_HUMBLE))
             self._reader.open()
-        except Exception as error:  # whatever a broken file makes the reader raise
+        except Exception as error:  # a broken file can make the reader raise anything
             raise self._broken(error) from None
         if not self._reader.message_count:
             self._reader.close()
@@ -46,11 +46,11 @@ class Bag:
         return int(self._reader.start_time)
 
     def topics(self, kinds: Iterable[str]) -> dict[str, str]:
-        """Topics whose messages are of these types, with the type."""
+        """The topics with messages of these types, and their types."""
         return {c.topic: c.msgtype for c in self._reader.connections if c.msgtype in kinds}
 
     def read(self, topics: Iterable[str]) -> Iterator[tuple[str, int, Any]]:
-        """The messages of these topics in the bag's order: topic, when it was recorded (ns), message."""
+        """The messages of these topics in the bag's order: topic, time of recording (ns), message."""
         for topic, received, kind, data in self.read_raw(topics):
             try:
                 message = self._reader.deserialize(data, kind)
@@ -59,7 +59,7 @@ class Bag:
             yield topic, received, message
 
     def read_raw(self, topics: Iterable[str]) -> Iterator[tuple[str, int, str, bytes]]:
-        """The same with the type and the message as it was sent (CDR)."""
+        """The same, but with the type and the serialized message (CDR)."""
         wanted = set(topics)
         stream = self._reader.messages([c for c in self._reader.connections if c.topic in wanted])
         while True:
@@ -67,7 +67,7 @@ class Bag:
                 connection, received, data = next(stream)
             except StopIteration:
                 return
-            except Exception as error:  # whatever a broken file makes the reader raise
+            except Exception as error:  # a broken file can make the reader raise anything
                 raise self._broken(error) from None
             yield connection.topic, received, connection.msgtype, data
 
@@ -84,7 +84,7 @@ def image_topic(bag: Bag, name: str | None) -> str:
 
 
 def depth_images(bag: Bag) -> set[str]:
-    """Image topics that are named as depth."""
+    """The image topics whose names say depth."""
     return {topic for topic in bag.topics(IMAGES) if _is_depth(topic)}
 
 
@@ -93,14 +93,14 @@ def _is_depth(topic: str) -> bool:
 
 
 def pick(bag: Bag, what: str, name: str | None, candidates: set[str]) -> str:
-    """`name` if it is one of the candidates, else the only one; InputError that lists them."""
+    """`name` if it is a candidate; without a name, the only candidate. Else InputError with a list."""
     known = ", ".join(sorted(candidates)) or "none"
     if name is not None:
         if name not in candidates:
             raise InputError(f"{bag.path}: {name}: no such {what} topic; there are: {known}")
         return name
     if not candidates:
-        raise InputError(f"{bag.path}: has no {what} topic; record one, or name the topic")
+        raise InputError(f"{bag.path}: has no {what} topic; record one, or give its name")
     if len(candidates) > 1:
         raise InputError(f"{bag.path}: has several {what} topics; name one of {known}")
     return next(iter(candidates))

@@ -1,4 +1,4 @@
-"""CameraInfo, of a bag or of ROS itself, to cameras. No ROS is needed."""
+"""Converts CameraInfo messages, from a bag or from ROS, to cameras. Needs no ROS."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from diff2i2p_core.errors import InputError, quoted
 from diff2i2p_core.geometry.camera import Camera
 
 COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
-"""Distortion models and how many coefficients they have."""
+"""Distortion models and their numbers of coefficients."""
 
 
 def camera_of(message: Any, where: str, *, rectified: bool = False) -> Camera:
-    """CameraInfo to the camera of the images, its region of interest and binning applied.
+    """The camera of the images described by a CameraInfo, including its region of interest and binning.
 
-    K and the distortion of the message, or, for already `rectified` images, its projection matrix P.
+    Uses K and the distortion of the message or, for already `rectified` images, its projection matrix P.
     """
     try:
         matrix = np.asarray(message.p, float).reshape(3, 4)[:, :3] if rectified else np.asarray(message.k)
@@ -33,7 +33,7 @@ def camera_of(message: Any, where: str, *, rectified: bool = False) -> Camera:
 
 def _distortion(message: Any) -> tuple[str, tuple[float, ...]]:
     coefficients = tuple(float(value) for value in message.d)
-    if not any(coefficients):  # an undistorted camera names any model or none
+    if not any(coefficients):  # an undistorted camera may name any model or none
         return "none", ()
     model = message.distortion_model
     allowed = COEFFICIENTS.get(model)

@@ -1,4 +1,4 @@
-"""PointCloud2 messages, of a bag or of ROS itself, to point clouds. A fault raises one InputError."""
+"""Converts PointCloud2 messages, from a bag or from ROS, to point clouds. A fault raises InputError."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ FLOATS = {7: "f4", 8: "f8"}
 NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", **FLOATS}
 """Every datatype of PointField."""
 PACKED = {7: "u4", 6: "u4", 5: "u4"}
-"""Types of a colour in one number: FLOAT32, UINT32, INT32."""
+"""Types of a packed colour: FLOAT32, UINT32, INT32."""
 
 
 def check_cloud(message: Any, where: str) -> None:
-    """Refuse a cloud whose sizes, fields or data do not fit together. Costs microseconds.
+    """Refuse a cloud with inconsistent sizes, fields or data. Costs microseconds.
 
-    `where` begins the words of an error.
+    `where` begins the error message.
     """
     count = message.width * message.height
     if count == 0:
-        raise InputError(f"{where}: it holds no points; mend the publisher")
+        raise InputError(f"{where}: it holds no points; fix the publisher")
     if count > MAX_POINTS:
-        raise InputError(f"{where}: {count} points are over {MAX_POINTS}; downsample the cloud")
+        raise InputError(f"{where}: {count} points are more than {MAX_POINTS}; downsample the cloud")
     if message.point_step == 0 or message.row_step < message.width * message.point_step:
         raise InputError(
             f"{where}: row_step {message.row_step} does not hold {message.width} points of point_step "
-            f"{message.point_step}; mend the publisher"
+            f"{message.point_step}; fix the publisher"
         )
     if len(message.data) != message.row_step * message.height:
         raise InputError(
             f"{where}: {len(message.data)} bytes of data, but height {message.height} x row_step "
-            f"{message.row_step} is {message.row_step * message.height}; mend the publisher"
+            f"{message.row_step} is {message.row_step * message.height}; fix the publisher"
         )
     if len(message.fields) > MAX_FIELDS:
         raise InputError(f"{where}: {len(message.fields)} fields; publish x, y, z and rgb")
@@ -53,18 +53,20 @@ def check_cloud(message: Any, where: str) -> None:
     used = [field for field in message.fields if field.name in AXES or field.name == "rgb"]
     for field, after in pairwise(sorted(used, key=lambda field: field.offset)):
         if after.offset < field.offset + np.dtype(FLOATS.get(field.datatype, "f4")).itemsize:
-            raise InputError(f"{where}: its fields {field.name} and {after.name} overlap; mend the publisher")
+            raise InputError(f"{where}: its fields {field.name} and {after.name} overlap; fix the publisher")
 
 
 def cloud_of(message: Any, where: str) -> PointCloud:
-    """The finite points of a PointCloud2, with colours and intensity where it has such fields.
+    """The finite points of a PointCloud2, with colours and intensity if it has such fields.
 
-    A NaN or infinite coordinate is PCL's mark for "no measurement".
+    In PCL, a NaN or infinite coordinate means "no measurement".
     """
     check_cloud(message, where)
     fields = {field.name: field for field in message.fields}
     columns = [_column(message, fields[name], FLOATS, where) for name in AXES]
-    with np.errstate(over="ignore", invalid="ignore"):  # a float64 beyond float32 becomes inf, and leaves
+    with np.errstate(
+        over="ignore", invalid="ignore"
+    ):  # a float64 too large for float32 becomes inf and is left out
         points = np.stack(columns, axis=1).astype(np.float32)
     finite = np.isfinite(points).all(axis=1)
     colors = None
@@ -89,7 +91,7 @@ def _column(message: Any, field: Any, kinds: dict[int, str], where: str) -> NDAr
     if field.count > 1 or field.offset + item.itemsize > message.point_step:
         raise InputError(
             f"{where}: field {name} (offset {field.offset}, count {field.count}) does not fit into "
-            f"point_step {message.point_step}; mend the publisher"
+            f"point_step {message.point_step}; fix the publisher"
         )
     column: NDArray[Any] = np.ndarray(
         shape=(message.height, message.width),

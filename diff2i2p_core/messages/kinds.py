@@ -1,4 +1,4 @@
-"""Names of the message types that are read, and the stamp that all of them carry."""
+"""Names of the message types that are read, and their stamps."""
 
 from __future__ import annotations
 

@@ -13,9 +13,9 @@ from diff2i2p_core.geometry.timed_poses import TimedPoses
 from diff2i2p_core.typing import Array
 
 MAX_GAP = 500_000_000
-"""Nanoseconds between two transforms among which is interpolated."""
+"""Maximum nanoseconds between two transforms for interpolation."""
 _DISORDER = 100_000_000
-"""Nanoseconds by which stamps may go back: messages overtake each other, but not so far."""
+"""Nanoseconds by which stamps may go back: messages can overtake each other, but not by more."""
 
 
 @dataclass
@@ -29,24 +29,26 @@ class _Link:
 
     @cached_property
     def poses(self) -> TimedPoses:
-        """To be asked for when all are added."""
+        """Use this only when all transforms are added."""
         return TimedPoses.of(self.stamps, self.rows)
 
 
 class TransformTree:
-    """Filled with all transforms of a recording first, then asked."""
+    """First add all transforms of a recording, then look them up."""
 
     def __init__(self) -> None:
         self._links: dict[str, _Link] = {}
 
     def add(self, parent: str, child: str, stamp: int | None, row: tuple[float, ...]) -> None:
-        """One transform parent_from_child as x y z qx qy qz qw; without stamp (ns), for all times."""
+        """Add parent_from_child as (x, y, z, qx, qy, qz, qw) at `stamp` (ns), or for all times if None."""
         parent, child = parent.lstrip("/"), child.lstrip("/")
         if not np.isfinite(row).all() or abs(np.linalg.norm(row[3:]) - 1) > 0.05:
-            raise InputError(f"tf: {parent} -> {child} is not a unit quaternion and a finite position")
+            raise InputError(
+                f"tf: {parent} -> {child} needs a finite position and a unit quaternion; fix the transforms"
+            )
         link = self._links.setdefault(child, _Link(parent))
         if link.parent != parent:
-            raise InputError(f"tf: {child} has two parents, {link.parent} and {parent}; mend the transforms")
+            raise InputError(f"tf: {child} has two parents, {link.parent} and {parent}; fix the transforms")
         if stamp is None:
             link.static = from_quaternion(row[:3], row[3:])
             return
@@ -59,15 +61,15 @@ class TransformTree:
         link.rows.append(row)
 
     def forget(self, child: str) -> None:
-        """Forget the transform to a frame, to add it from another source."""
+        """Forget the transforms of a frame, to add them from another source."""
         self._links.pop(child.lstrip("/"), None)
 
     def root(self, frame: str) -> str:
-        """The frame without parent above `frame`."""
+        """The root of the tree that `frame` is in."""
         return self._chain(frame.lstrip("/"))[-1]
 
     def at(self, parent: str, child: str, stamp: int) -> Array | None:
-        """(4, 4) parent_from_child at a stamp in nanoseconds; None where the recording has a gap then.
+        """(4, 4) parent_from_child at a stamp in nanoseconds. None if the recording has a gap there.
 
         Raises:
             InputError: the frames are not connected.
@@ -78,7 +80,7 @@ class TransformTree:
             frames = {*self._links, *(link.parent for link in self._links.values())}
             known = ", ".join(sorted(frames)[:8]) or "nothing"
             raise InputError(
-                f"tf: no transform connects {parent} and {child}; there are those of {known}; record /tf and "
+                f"tf: no transform connects {parent} and {child}; known frames are {known}; record /tf and "
                 "/tf_static, or name frames or a pose topic that are in the bag"
             )
         common_from_child, common_from_parent = (
@@ -94,7 +96,7 @@ class TransformTree:
         while chain[-1] in self._links:
             parent = self._links[chain[-1]].parent
             if parent in chain:
-                raise InputError(f"tf: {parent} is above itself; mend the transforms")
+                raise InputError(f"tf: {parent} is its own ancestor; fix the transforms")
             chain.append(parent)
         return chain
 

@@ -1,4 +1,4 @@
-"""Transforms and poses in ROS 2 messages, as seven numbers."""
+"""Transforms and poses from ROS 2 messages, as seven numbers."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Any
 
 
 def transform_row(transform: Any) -> tuple[float, ...]:
-    """A Transform or a Pose as x y z qx qy qz qw."""
-    place = transform.translation if hasattr(transform, "translation") else transform.position
+    """A Transform or a Pose as (x, y, z, qx, qy, qz, qw)."""
+    position = transform.translation if hasattr(transform, "translation") else transform.position
     turn = transform.rotation if hasattr(transform, "rotation") else transform.orientation
-    return (place.x, place.y, place.z, turn.x, turn.y, turn.z, turn.w)
+    return (position.x, position.y, position.z, turn.x, turn.y, turn.z, turn.w)
 
 
 def pose_of(message: Any) -> tuple[str, str, tuple[float, ...]]:
-    """Parent, child ("" where there is none) and x y z qx qy qz qw of a message of `POSES`."""
+    """Parent, child ("" if there is none) and (x, y, z, qx, qy, qz, qw) of a message of type `POSES`."""
     child = getattr(message, "child_frame_id", "")
     pose = message.transform if hasattr(message, "transform") else message.pose
     return message.header.frame_id, child, transform_row(getattr(pose, "pose", pose))

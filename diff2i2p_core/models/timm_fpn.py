@@ -77,19 +77,19 @@ class TimmFPN(ImageBranch):
             weights: the file's path, or `hub`.
         """
         source: dict[str, Any] = {"out_indices": self.numbers, "pretrained": True}
-        named, mend = f"image_weights {weights}", f"give a file with weights of {self.config.backbone}"
+        named, fix = f"image_weights {weights}", f"give a file with weights of {self.config.backbone}"
         if weights != HUB:
             if not Path(weights).is_file():
-                raise InputError(f"{named}: no such file; {mend}, or {HUB}")
+                raise InputError(f"{named}: no such file; {fix}, or {HUB}")
             source["pretrained_cfg_overlay"] = {"file": weights}
         try:
             given, again = (_create(self.config, self.inputs, **source).state_dict() for _ in range(2))
         except Exception as error:  # of the hub, or of weights that do not fit
-            raise InputError(f"{named}: cannot be loaded ({reason(error)}); {mend}") from None
+            raise InputError(f"{named}: cannot be loaded ({reason(error)}); {fix}") from None
         # timm takes a file that fits in part: what it does not fill is random, and differs each time.
         missing = [name for name, tensor in given.items() if not torch.equal(tensor, again[name])]
         if missing:
-            raise InputError(f"{named}: lacks {len(missing)} tensors, as '{missing[0]}'; {mend}")
+            raise InputError(f"{named}: lacks {len(missing)} tensors, as '{missing[0]}'; {fix}")
         self.body.load_state_dict(given)
 
 

@@ -1,1 +1,1 @@
-"""Operations on points and depth: a plain torch reference, with a GPU kernel beside it where that pays."""
+"""Operations on points and depth: a plain torch reference, and a GPU kernel where that is faster."""

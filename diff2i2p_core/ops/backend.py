@@ -1,4 +1,4 @@
-"""Which implementation an op runs: its Triton kernel on a GPU, plain torch elsewhere."""
+"""Chooses the implementation of an op: its Triton kernel on a GPU, plain torch elsewhere."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from diff2i2p_core.errors import InputError
 VARIABLE = "DIFF2I2P_OPS"
 CHOICES = ("auto", "torch", "triton")
 CAPABILITY = (8, 0)
-"""The compute capability that Triton supports, and its bfloat16 products need."""
+"""The minimum compute capability for Triton and its bfloat16 products."""
 
 
 def use_triton(tensor: Tensor) -> bool:
     """Whether an op should run its kernel on this input.
 
-    The environment variable DIFF2I2P_OPS says `torch` (the reference everywhere), `triton` (the kernels
-    everywhere: on the CPU they need TRITON_INTERPRET=1), or `auto`, the default: kernels on an NVIDIA GPU of
-    the generation of the A100 or a later one.
+    The environment variable DIFF2I2P_OPS is `torch` (the reference everywhere), `triton` (the kernels
+    everywhere; on the CPU they need TRITON_INTERPRET=1), or `auto`, the default: kernels on NVIDIA GPUs from
+    the A100's generation on.
     """
     choice = os.environ.get(VARIABLE, "auto")
     if choice not in CHOICES:

@@ -1,10 +1,10 @@
 """Fill a sparse rendered depth map (after Ku et al., "In Defense of Classical Image Processing", CRV 2018).
 
-Dilation, closing, hole filling and median only ever choose one of the depths that are there. They run
-without recording on the depths' ranks (nearest highest, empty 0), which order like the depths themselves;
-the rank that arrives at a pixel names the sparse pixel its depth came from. So depth = sparse[source] is one
-gather: gradients flow to exactly the chosen sparse pixels, whatever filters chose them. The closing Gaussian
-blur is linear and differentiates as usual. What is chosen, and where the map stays empty, passes no gradient.
+Dilation, closing, hole filling and median only select among the given depths. They run without recording on
+the ranks of the depths (nearest highest, empty 0), which are ordered like the depths. The rank that ends up
+at a pixel identifies the sparse pixel that its depth came from. So depth = sparse[source] is a single gather,
+and gradients flow to exactly the selected sparse pixels, whatever the filters did. The final Gaussian blur is
+linear and is differentiated as usual. The selection itself, and empty pixels, pass no gradient.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ RELEASED_MIN_DEPTH = 0.1
 
 
 def densify(depth: Tensor, *, dilation: int = 3, blur_sigma: float = 1.0, released: bool = False) -> Tensor:
-    """Dense depth (B, H, W) of a sparse one, 0 where it is empty; far regions without points stay empty.
+    """Dense depth (B, H, W) from sparse depth, which is 0 where empty. Large regions without points stay
+    empty.
 
-    Dilation by the pixels within an L1 distance of `dilation` (0 where most pixels are filled already: it
-    lets near surfaces grow), 5x5 closing, 7x7 filling of holes, 5x5 median, 5x5 Gaussian blur over the filled
-    pixels. `released` follows the released code instead: an opening (3x3, 5x5, zero border) where the closing
-    should be, a blur that mixes in empty pixels, and depths inverted about 15 m: it has no kernel. `depth` is
-    not changed.
+    The steps are: dilation by the pixels within an L1 distance of `dilation` (use 0 if most pixels are filled
+    already, because dilation enlarges near surfaces), 5x5 closing, 7x7 filling of holes, 5x5 median, 5x5
+    Gaussian blur over the filled pixels. `released` follows the released code instead: an opening (3x3, 5x5,
+    zero border) in place of the closing, a blur that mixes in empty pixels, and depths inverted about 15 m.
+    It has no kernel. `depth` is not changed.
     """
     taps = _gaussian_taps(blur_sigma)
     if not released and depth.dtype == torch.float32 and use_triton(depth):
@@ -40,23 +41,23 @@ def densify(depth: Tensor, *, dilation: int = 3, blur_sigma: float = 1.0, releas
 
         return Densify.apply(depth, dilation, taps)
     choice = _choose(depth, dilation, released)
-    chosen = depth.reshape(-1).index_select(0, choice.source).reshape(depth.shape)
+    selected = depth.reshape(-1).index_select(0, choice.source).reshape(depth.shape)
     if released:
-        inverted = torch.where(choice.filled, RELEASED_MAX_DEPTH - chosen, 0.0)
+        inverted = torch.where(choice.filled, RELEASED_MAX_DEPTH - selected, 0.0)
         inverted = torch.where(choice.blurred, _blur(inverted, taps, "reflect"), inverted)
         return torch.where(inverted > RELEASED_MIN_DEPTH, RELEASED_MAX_DEPTH - inverted, inverted)
     weight = choice.filled.to(depth.dtype)
-    share = weight / _blur(weight, taps, "constant").clamp(min=1e-6)
-    return _blur(chosen * weight, taps, "constant") * share
+    scale = weight / _blur(weight, taps, "constant").clamp(min=1e-6)
+    return _blur(selected * weight, taps, "constant") * scale
 
 
 class _Choice(NamedTuple):
     source: Tensor
-    """(B * H * W,) sparse pixel of each pixel's depth; any where none reaches."""
+    """(B * H * W,) the sparse pixel that each pixel's depth comes from; arbitrary for empty pixels."""
     filled: Tensor
-    """(B, H, W) whether one does."""
+    """(B, H, W) whether the pixel is filled."""
     blurred: Tensor
-    """(B, H, W) whether the released code blurs there."""
+    """(B, H, W) whether the released code blurs the pixel."""
 
 
 @torch.no_grad()
@@ -69,7 +70,7 @@ def _choose(depth: Tensor, dilation: int, released: bool) -> _Choice:
     ranks = torch.zeros(flat.shape, dtype=torch.float32, device=depth.device)
     ranks[source_of_rank[1:]] = torch.arange(1, len(used) + 1, dtype=torch.float32, device=depth.device)
     ranks = ranks.reshape(depth.shape)
-    # Inverted depths below the threshold count as empty in the released code although they are filtered.
+    # In the released code, inverted depths below the threshold are filtered but count as empty.
     too_far = int((RELEASED_MAX_DEPTH - values < RELEASED_MIN_DEPTH).sum()) if released else 0
     if dilation > 0:
         ranks = filters.diamond(ranks, dilation)
@@ -83,14 +84,14 @@ def _choose(depth: Tensor, dilation: int, released: bool) -> _Choice:
 
 
 def _gaussian_taps(sigma: float) -> tuple[float, float, float]:
-    """Weights of the middle of five pixels, of those beside it and of the outermost ones."""
+    """Weights of five pixels: of the middle one, of its neighbours and of the outermost ones."""
     middle, beside, outermost = (math.exp(-0.5 * (offset / sigma) ** 2) for offset in range(3))
     total = middle + 2 * (beside + outermost)
     return middle / total, beside / total, outermost / total
 
 
 def _blur(images: Tensor, taps: tuple[float, float, float], border: str) -> Tensor:
-    """5x5 blur of (B, H, W), one axis after the other."""
+    """5x5 blur of (B, H, W), separately along each axis."""
     middle, beside, outermost = taps
     images = F.pad(images[:, None], (2, 2, 2, 2), mode=border)[:, 0]
     for axis in (1, 2):
@@ -101,7 +102,7 @@ def _blur(images: Tensor, taps: tuple[float, float, float], border: str) -> Tens
 
 
 class _Filters(Protocol):
-    """Rank filters of non-negative (B, H, W) float32 images. Pixels outside never win, unless said."""
+    """Rank filters of non-negative (B, H, W) float32 images. Pixels outside never win, unless stated."""
 
     def diamond(self, ranks: Tensor, radius: int) -> Tensor:
         """Maximum over the pixels within an L1 distance."""
@@ -112,12 +113,12 @@ class _Filters(Protocol):
     def smallest(self, ranks: Tensor, size: int, *, zero_border: bool = False) -> Tensor: ...
 
     def median(self, ranks: Tensor, *, zero_border: bool) -> Tensor:
-        """5x5; beyond the border lie zeros or copies of the border."""
+        """5x5. The image is padded with zeros or with copies of its border."""
         ...
 
 
 class _OpenCv:
-    """On the CPU: OpenCV's filters are vectorised; its 5x5 median alone is 50 times faster than a sort."""
+    """For the CPU: OpenCV's filters are vectorised. Its 5x5 median is 50 times faster than a sort."""
 
     def diamond(self, ranks: Tensor, radius: int) -> Tensor:
         distance = np.abs(np.arange(-radius, radius + 1))
@@ -144,7 +145,7 @@ class _OpenCv:
 
 
 class _Torch:
-    """On any device."""
+    """For any device."""
 
     def diamond(self, ranks: Tensor, radius: int) -> Tensor:
         for _ in range(radius):  # steps of radius 1

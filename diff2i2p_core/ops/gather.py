@@ -9,7 +9,7 @@ from torch import Tensor
 
 def gather_padded(values: Tensor, indices: Tensor, padding: float = 0.0) -> Tensor:
     """Rows of `values` (N, C) by `indices` (M, K) in [0, N]; index N gives `padding`. Returns (M, K, C)."""
-    # index_select has a far cheaper backward than advanced indexing on the CPU.
+    # On the CPU, the backward pass of index_select is much cheaper than that of advanced indexing.
     rows = _padded(values, padding).index_select(0, indices.reshape(-1))
     return rows.view(*indices.shape, values.shape[1])
 
@@ -29,7 +29,7 @@ def interpolation_weights(queries: Tensor, supports: Tensor, indices: Tensor) ->
 
 def interpolate(values: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
     """Weighted sum over neighbours: values (N, C), indices and weights (M, K) to (M, C)."""
-    # Sums while it gathers: the (M, K, C) neighbours are never in memory.
+    # It sums while gathering, so the (M, K, C) neighbours are never in memory.
     return F.embedding_bag(indices, _padded(values), mode="sum", per_sample_weights=weights)
 
 

@@ -1,4 +1,4 @@
-"""Packed clouds on a grid of cells: keys of the cells, and the mean of the points of each."""
+"""Packed clouds on a grid: keys of the cells, and the mean of the points in each."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from diff2i2p_core.ops.backend import use_triton
 
 
 def cells_of(points: Tensor, size: float) -> Tensor:
-    """The cell (N, 3) of each finite point (N, 3); cells are anchored at the frame's origin."""
+    """The cell (N, 3) of each finite point (N, 3). Cells are anchored at the frame's origin."""
     return torch.div(points.double(), size).floor_().long()
 
 
 def clouds_of(lengths: Sequence[int], device: torch.device) -> Tensor:
-    """The cloud (N,) of each point of packed clouds of these lengths."""
+    """The index (N,) of the cloud that each point belongs to, for packed clouds of these lengths."""
     return torch.repeat_interleave(torch.tensor(lengths, device=device), output_size=sum(lengths))
 
 
 def cell_keys(cells: Tensor, clouds: Tensor, extent: Tensor) -> Tensor:
-    """One integer for each cell (..., 3) in [0, extent) of each cloud (...), in lexicographic order."""
+    """One integer per cell (..., 3) in [0, extent) and cloud (...), in lexicographic order."""
     x, y, z = cells.unbind(-1)
     return ((clouds * extent[0] + x) * extent[1] + y) * extent[2] + z
 
 
 @torch.no_grad()
 def grid_subsample(points: Tensor, voxel: float, lengths: Sequence[int]) -> tuple[Tensor, list[int]]:
-    """Means (M, 3) of the points (N, 3) of packed clouds in each occupied voxel, and the clouds' new lengths.
+    """Mean points (M, 3) of packed clouds (N, 3) in each occupied voxel, and the new lengths of the clouds.
 
-    Each cloud's means are in the order of their cells, as `geometry.voxels.voxel_means` has them.
+    The means of each cloud are in the order of their cells, as in `geometry.voxels.voxel_means`.
     """
     if not use_triton(points):
-        # Not by torch: its threads spin for a while after each op, on the cores that the searches then need.
+        # Not with torch: its threads spin for a while after each op, on cores that the searches need next.
         parts = [voxel_means(part.numpy(), voxel) for part in points.cpu().split(list(lengths))]
         return torch.from_numpy(np.concatenate(parts)).to(points.device), [len(part) for part in parts]
     from diff2i2p_core.ops.kernels.grid import segment_means

@@ -1,4 +1,4 @@
-"""Group norm in place on rows of channels, for inference on CPUs."""
+"""In-place group norm on rows of channels, for inference on CPUs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 CHUNK = 2**18
-"""Numbers handled at a time, so that they stay in the cache."""
+"""Number of values processed at a time, so that they stay in the cache."""
 
 
 def group_norm_rows_(
@@ -15,10 +15,11 @@ def group_norm_rows_(
 ) -> Tensor:
     """Normalise float32 `rows` (N, C) over all rows and each group of channels, in place.
 
-    Torch's group norm of this layout takes twice the time and adds up squares one after the other in float32:
-    errors of 1e-4 for a large image. Here chunks are summed about their own means and joined in float64.
+    Torch's group norm takes twice the time in this layout and sums squares sequentially in float32, with
+    errors of 1e-4 for a large image. Here, each chunk is summed about its own mean, and chunks are merged in
+    float64.
 
-    `slope`: of a leaky ReLU that follows.
+    `slope`: apply a leaky ReLU with this slope afterwards.
     """
     count, channels = rows.shape
     chunks = rows.split(max(1, CHUNK // channels))

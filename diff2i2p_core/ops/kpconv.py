@@ -16,11 +16,11 @@ from diff2i2p_core.ops.neighborhood import KERNEL_SIZE, Neighborhood
 
 @torch.no_grad()
 def kernel_influence(offsets: Tensor, kernel_points: Tensor, sigma: float) -> Tensor:
-    """Weights max(0, 1 - |p_j - q - k| / sigma) of each neighbour under each kernel point: (M, 15, K).
+    """Weights max(0, 1 - |p_j - q - k| / sigma) of each neighbour for each kernel point: (M, 15, K).
 
-    `offsets` are those of a `Neighborhood`.
+    `offsets` come from `Neighborhood.offsets`.
     """
-    # |r - k|^2 = -2 r k + |r|^2 + |k|^2 in one matrix product, never in half precision.
+    # |r - k|^2 = -2 r k + |r|^2 + |k|^2 as one matrix product, never in half precision.
     norms = kernel_points.square().sum(-1, keepdim=True)
     lifted = torch.cat([-2 * kernel_points, torch.ones_like(norms), norms], dim=1)
     with torch.autocast(offsets.device.type, enabled=False):
@@ -60,7 +60,7 @@ def kpconv(
 
 @lru_cache(maxsize=1)
 def kernel_disposition() -> NDArray[np.float64]:
-    """(15, 3) points in the unit ball: one in the centre, the rest spread out by mutual repulsion."""
+    """(15, 3) points in the unit ball: one in the centre, the others spread by mutual repulsion."""
     rng = np.random.default_rng(0)
     points = rng.normal(size=(KERNEL_SIZE, 3))
     points *= 0.66 / np.linalg.norm(points, axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""The nearest neighbours within a radius, of packed clouds in packed clouds."""
+"""Nearest neighbours within a radius, between packed clouds."""
 
 from __future__ import annotations
 
@@ -14,25 +14,26 @@ from torch import Tensor
 from diff2i2p_core.ops.backend import use_triton
 
 DENSE_DISTANCES = 2**26
-"""Distances held at once by the search without a structure (256 MiB)."""
+"""Number of distances held at once by the brute-force search (256 MiB)."""
 
 
 class NeighborSearch(Protocol):
     def __call__(self, queries: Tensor, limit: int, lengths: Sequence[int]) -> Tensor:
         """The `limit` nearest supports (M, limit) of each query (M, 3), nearest first.
 
-        Rows of the packed supports, their number where fewer are within the radius. `lengths`: the packed
-        queries', as many clouds as the supports'; a cloud finds neighbours in its own supports alone.
+        The values are rows of the packed supports, padded with the number of supports if fewer are within the
+        radius. `lengths` are those of the packed queries, for as many clouds as the supports. A cloud finds
+        neighbours only among its own supports.
         """
         ...
 
 
 def neighbor_search(supports: Tensor, radius: float, lengths: Sequence[int]) -> NeighborSearch:
-    """A search in packed supports (N, 3) of these lengths: built once, asked many times.
+    """A search in packed supports (N, 3) of these lengths: built once, used many times.
 
-    On the CPU a KD-tree with as many threads as torch has; on a GPU a sorted grid of cells and a kernel that
-    looks through them, or without Triton all distances. Neighbours are nearer than `radius` metres; with an
-    infinite radius they are the k nearest, at the price of all distances on a GPU.
+    On the CPU it is a KD-tree with as many threads as torch uses. On a GPU it is a kernel that searches a
+    sorted grid of cells or, without Triton, all distances. Neighbours are nearer than `radius` metres. With
+    an infinite radius they are the k nearest, which on a GPU takes all distances.
     """
     if use_triton(supports):
         from diff2i2p_core.ops.kernels.neighbors import CellSearch
@@ -60,12 +61,12 @@ class _TreeSearch:
             if len(self.trees) > 1:
                 rows = np.where(rows < last - first, rows + first, self.bounds[-1])
             tables.append(rows.astype(np.int64, copy=False))
-        # Not by torch: its threads would go on spinning, on the cores of the next search.
+        # Not with torch: its threads would keep spinning, on the cores of the next search.
         return torch.from_numpy(tables[0] if len(tables) == 1 else np.concatenate(tables))
 
 
 class DenseSearch:
-    """Every distance, a block of queries at a time: on any device, for comparison and without Triton."""
+    """Computes all distances, one block of queries at a time. For any device, without Triton."""
 
     def __init__(self, supports: Tensor, radius: float, lengths: Sequence[int]) -> None:
         self.supports, self.radius = supports, radius
@@ -81,15 +82,15 @@ class DenseSearch:
             rows = max(1, DENSE_DISTANCES // max(1, last - first))
             for c in range(a, b, rows):
                 part = queries[c : min(c + rows, b)]
-                # Not by a matrix product: its rounding is that of the coordinates squared.
+                # Not as a matrix product, whose rounding errors are those of squared coordinates.
                 distances = torch.cdist(
                     part, self.supports[first:last], compute_mode="donot_use_mm_for_euclid_dist"
                 )
-                nearest, found = distances.topk(width, largest=False)
-                table[c : c + len(part), :width] = torch.where(nearest < self.radius, found + first, none)
+                nearest, indices = distances.topk(width, largest=False)
+                table[c : c + len(part), :width] = torch.where(nearest < self.radius, indices + first, none)
         return table
 
 
 def _bounds(lengths: Sequence[int]) -> list[int]:
-    """Where each cloud begins, and the end of the last."""
+    """The start of each cloud, and the end of the last."""
     return [0, *np.cumsum(lengths).tolist()]

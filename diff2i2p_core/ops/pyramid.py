@@ -16,7 +16,7 @@ from diff2i2p_core.ops.neighbors import neighbor_search
 
 @dataclass(frozen=True)
 class PointPyramid:
-    """Packed clouds at L levels. Index tables hold rows of their support level; its size stands for none."""
+    """Packed clouds at L levels. Index tables hold rows of their support level; its size is padding."""
 
     points: list[Tensor]
     """L times (N_i, 3) metres."""
@@ -27,7 +27,7 @@ class PointPyramid:
     upsampling: list[Tensor]
     """L-1 times (N_i, K_{i+1}): level i in level i+1."""
     lengths: list[list[int]]
-    """L times the sizes of the packed clouds."""
+    """L times the lengths of the packed clouds."""
 
     def to(self, device: torch.device | str) -> PointPyramid:
         moved = {
@@ -45,8 +45,8 @@ def build_pyramid(
 ) -> PointPyramid:
     """The pyramid of a cloud (N, 3), or of packed clouds, already sampled at `voxel`, on the points' device.
 
-    `limits` neighbours, one a level. Level i > 0 averages level i-1 in voxels of `voxel * 2^i`; radii are
-    2.5 voxels, doubled for upsampling.
+    `limits` is the number of neighbours per level. Level i > 0 averages level i-1 in voxels of `voxel * 2^i`.
+    Radii are 2.5 voxels, doubled for upsampling.
     """
     levels = [torch.as_tensor(points, dtype=torch.float32).contiguous()]
     sizes = [list(lengths) if lengths is not None else [len(points)]]
@@ -54,7 +54,7 @@ def build_pyramid(
         means, size = grid_subsample(levels[-1], voxel * 2**i, sizes[-1])
         levels.append(means)
         sizes.append(size)
-    # A radius of upsampling, twice the finer level's, is its support level's own.
+    # The radius for upsampling, twice that of the finer level, equals the radius of its support level.
     searches = [neighbor_search(level, 2.5 * voxel * 2**i, sizes[i]) for i, level in enumerate(levels)]
 
     def table(queries: int, supports: int) -> Tensor:
@@ -71,7 +71,7 @@ def build_pyramid(
 
 
 def pack_pyramids(pyramids: Sequence[PointPyramid]) -> PointPyramid:
-    """Several pyramids of the same number of levels as one pack, tables shifted and padded."""
+    """Several pyramids with the same number of levels as one, with tables shifted and padded."""
     if len(pyramids) == 1:
         return pyramids[0]
     levels = len(pyramids[0].points)

@@ -1,4 +1,4 @@
-"""A cloud seen from a pose as a dense depth map: rendered, then densified."""
+"""Renders a cloud from a pose as a dense depth map: splatted, then densified."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from diff2i2p_core.ops.splat import scaled_intrinsics, splat_depth
 from diff2i2p_core.ops.z_buffer import project, z_buffer
 
 NEAR, FAR = 0.05, 15.0
-"""Metres; the released code's range."""
+"""Metres; the range of the released code."""
 
 
 class RenderedDepth(NamedTuple):
     depth: Tensor
-    """(B, h, w) metres, 0 where the cloud shows nothing near."""
+    """(B, h, w) metres; 0 where there are no points nearby."""
     visible: Tensor
-    """(B,) share of the points that fall into the image; the released code skips CSD under 0.3."""
+    """(B,) fraction of the points that are in the image; the released code skips CSD below 0.3."""
 
 
 def render_depth(
@@ -35,11 +35,11 @@ def render_depth(
 ) -> RenderedDepth:
     """Points (B, N, 3) seen by cameras (B, 4, 4) with intrinsics (B, 3, 3) of an image of `size` (H, W).
 
-    The soft splat at `scale` times the image's size, so that points share pixels and the whole pose gets
-    gradients, then densification without its dilation. `released`: hard z-buffer at full size and the
+    Uses the soft splat at `scale` times the image's size, so that points share pixels and the whole pose gets
+    gradients, then densification without dilation. `released` uses the hard z-buffer at full size and the
     released densification.
     """
-    # Not `@`, which automatic mixed precision would round to a few millimetres.
+    # Not `@`, because automatic mixed precision would round it to a few millimetres.
     turned = (points[:, :, None] * camera_from_cloud[:, None, :3, :3]).sum(-1)
     in_camera = turned + camera_from_cloud[:, None, :3, 3]
     with torch.no_grad():

@@ -1,13 +1,13 @@
 """Soft depth rendering of a point cloud, differentiable in all six degrees of freedom of the pose.
 
-Every point is splatted onto the pixels around its projection. With b_ip the weight of point i's footprint at
-pixel p (bilinear: b = (1 - |du|) (1 - |dv|)),
+Each point is splatted onto the pixels around its projection. Let b_ip be the weight of point i's footprint at
+pixel p (bilinear: b = (1 - |du|) (1 - |dv|)). Then
 
     depth(p) = sum_i w_ip z_i / sum_i w_ip,    w_ip = b_ip exp(-z_i / gamma).
 
-Moving the cloud sideways moves the weights between the points that share a pixel, so t_x, t_y and every
-entry of the rotation get a gradient wherever depths vary; a pixel with a single point has none for them.
-Choose a resolution at which points share pixels (`scaled_intrinsics`), and densify what remains empty.
+Moving the cloud sideways shifts weight between the points that share a pixel. So t_x, t_y and every entry of
+the rotation get a gradient wherever depths vary; a pixel with a single point gives them none. Choose a
+resolution at which points share pixels (`scaled_intrinsics`), and densify what remains empty.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from diff2i2p_core.ops.z_buffer import project
 
 BACKENDS = ("auto", "torch", "pytorch3d")
 POINTS_PER_PIXEL = 8
-"""Nearest points kept by pytorch3d's rasterizer."""
+"""Number of nearest points kept per pixel by pytorch3d's rasterizer."""
 
 
 class SoftDepth(NamedTuple):
     depth: Tensor
-    """(B, H, W) metres, 0 where no footprint reaches."""
+    """(B, H, W) metres; 0 where there is no footprint."""
     coverage: Tensor
-    """(B, H, W) sum of the footprints' weights, differentiable as well."""
+    """(B, H, W) sum of the footprints' weights, also differentiable."""
 
 
 def splat_depth(
@@ -46,10 +46,10 @@ def splat_depth(
 ) -> SoftDepth:
     """Points (B, N, 3) in the camera frame, intrinsics (B, 3, 3) or (3, 3), size (H, W) in pixels.
 
-    `gamma` in metres: a point that far behind another at the same pixel weighs 1/e of it. Points outside
-    near < z < far or not finite are left out. `backend`: `torch`; `pytorch3d`, its point rasterizer, whose
-    footprint is a disc with b = 1 - d^2 for d < 1 pixel; `auto`, pytorch3d where it is installed on a GPU
-    that does not run our kernels.
+    `gamma` in metres: at the same pixel, a point this far behind another has 1/e of its weight. Points that
+    are not finite or not in near < z < far are left out. `backend`: `torch`; `pytorch3d`, its point
+    rasterizer, whose footprint is a disc with b = 1 - d^2 for d < 1 pixel; or `auto`, which uses pytorch3d if
+    it is installed and the GPU does not run our kernels.
     """
     if backend not in BACKENDS:
         raise InputError(f"render backend '{backend}' is unknown; use one of {', '.join(BACKENDS)}")
@@ -68,7 +68,7 @@ def splat_depth(
 
 
 def scaled_intrinsics(intrinsics: Tensor, scale_u: float, scale_v: float) -> Tensor:
-    """Intrinsics (..., 3, 3) of the image resampled by these factors (pixel centres at integers)."""
+    """Intrinsics (..., 3, 3) for the image resampled by these factors (pixel centres at integers)."""
     scale = intrinsics.new_tensor([[scale_u], [scale_v], [1.0]])
     shift = intrinsics.new_zeros(3, 3)
     shift[0, 2], shift[1, 2] = (scale_u - 1) / 2, (scale_v - 1) / 2
@@ -107,7 +107,7 @@ def _bilinear_splat(
     footprint = footprint.masked_fill(weightless, 0)
     z = z.repeat(4)
     with torch.no_grad():
-        # exp(-z / gamma) would underflow; a shift by each pixel's nearest depth cancels in the ratio.
+        # exp(-z / gamma) would underflow. Shifting by each pixel's nearest depth cancels in the ratio.
         front = torch.full((batch * height * width,), torch.inf, dtype=z.dtype, device=z.device)
         absent = footprint < 1e-6
         front.scatter_reduce_(0, cell, z.masked_fill(absent, torch.inf), "amin")
@@ -118,7 +118,7 @@ def _bilinear_splat(
     total, excess, coverage = (
         torch.zeros_like(front).index_add(0, cell, x) for x in (weight, weight * behind, footprint)
     )
-    depth = front + excess / total.clamp(min=1e-12)  # all of them are 0 where no footprint reaches
+    depth = front + excess / total.clamp(min=1e-12)  # all of them are 0 where there is no footprint
     return SoftDepth(depth.reshape(batch, height, width), coverage.reshape(batch, height, width))
 
 
@@ -130,7 +130,7 @@ def _pytorch3d_splat(
 
     height, width = size
     shorter = min(height, width)
-    # Its rasterizer drops z < 0; its coordinates run left and up, and the shorter side spans [-1, 1].
+    # The rasterizer drops z < 0. Its axes point left and up, and the shorter side spans [-1, 1].
     points = torch.where(_usable(points, near, far)[..., None], points, points.new_tensor([0.0, 0.0, -1.0]))
     pixels, z = project(points, intrinsics)
     x = (width - 2 * pixels[..., 0] - 1) / shorter

@@ -1,7 +1,7 @@
-"""Global signatures of images from their local descriptors: VLAD.
+"""VLAD: global signatures of images from their local descriptors.
 
 Jegou et al., "Aggregating local descriptors into a compact image representation" (CVPR 2010), with the
-residual of each word brought to unit length (Arandjelovic and Zisserman, "All about VLAD", CVPR 2013).
+residual of each word normalised (Arandjelovic and Zisserman, "All about VLAD", CVPR 2013).
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from torch import Tensor
 WORDS = 64
 _ROUNDS = 10
 _ENOUGH = 40_000
-"""Descriptors that words are learned from, at most."""
+"""Maximum number of descriptors that words are learned from."""
 
 
 def learn_words(descriptors: Tensor, words: int = WORDS, seed: int = 0) -> Tensor:
     """(words, D) unit vectors: spherical k-means of descriptors (N, D) of unit length.
 
-    The same descriptors give the same words. Of fewer descriptors than words, some words stay unused.
+    Deterministic. If there are fewer descriptors than words, some words stay unused.
     """
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(descriptors), generator=generator)
@@ -35,9 +35,9 @@ def learn_words(descriptors: Tensor, words: int = WORDS, seed: int = 0) -> Tenso
 
 
 def vlad(descriptors: Tensor, words: Tensor) -> Tensor:
-    """(W * D,) signature, of unit length, of descriptors (N, D) with `words` (W, D); 0 of no descriptors.
+    """(W * D,) unit-length signature of descriptors (N, D) with `words` (W, D); 0 if there are none.
 
-    The scalar product of two signatures says how alike the images are.
+    The dot product of two signatures is the similarity of the images.
     """
     nearest = (descriptors @ words.T).argmax(dim=1)
     residuals = torch.zeros_like(words).index_add_(0, nearest, descriptors - words[nearest])

@@ -1,4 +1,4 @@
-"""3x3 convolution by Winograd's minimal filtering: a quarter of the products, for inference on CPUs."""
+"""3x3 convolution by Winograd's minimal filtering: a quarter of the multiplications. For CPU inference."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 TILE = 4
-"""Side of a tile of the output; it is computed from a tile of the input with a margin of one pixel."""
+"""Side of an output tile, computed from an input tile with a margin of one pixel."""
 WINDOW = TILE + 2
 POINTS = (0.0, 0.75, -0.75, 1.5, -1.5)
-"""Where the polynomials are sampled (and at infinity). The usual 0, 1, -1, 2, -2 lose twice the digits."""
+"""Sampling points of the polynomials (besides infinity). The usual 0, 1, -1, 2, -2 lose twice the digits."""
 BLOCK = 2**20
-"""Numbers of a block's transformed tiles: some rows of tiles at a time, so that they stay in the cache. More
-where the transformed weights are more, which each block reads."""
+"""Number of values in the transformed tiles of one block of rows, so that they stay in the cache. Blocks are
+larger if the transformed weights are larger, because each block reads them."""
 
 
 def _transforms() -> tuple[Tensor, Tensor, Tensor]:
-    """Matrices of the input (36, 36), the weights (36, 9) and the output (16, 36) on flattened tiles.
+    """Matrices that transform flattened tiles of input (36, 36), weights (36, 9) and output (16, 36).
 
     Toom-Cook: Y = A [(G w) * (B x)] along each axis; both axes at once are the Kronecker products.
     """
@@ -26,9 +26,9 @@ def _transforms() -> tuple[Tensor, Tensor, Tensor]:
     b = np.zeros((WINDOW, WINDOW))
     g, a = np.zeros((WINDOW, 3)), np.zeros((TILE, WINDOW))
     for i, point in enumerate(samples):
-        others = np.delete(samples, i)
-        b[i, : WINDOW - 1] = np.poly(others)[::-1]
-        g[i] = point ** np.arange(3) / np.prod(point - others)
+        other_samples = np.delete(samples, i)
+        b[i, : WINDOW - 1] = np.poly(other_samples)[::-1]
+        g[i] = point ** np.arange(3) / np.prod(point - other_samples)
         a[:, i] = point ** np.arange(TILE)
     b[-1] = np.poly(samples)[::-1]
     g[-1, -1] = a[-1, -1] = 1
@@ -41,10 +41,10 @@ _INPUT, _WEIGHT, _OUTPUT = _transforms()
 
 
 def winograd_conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`F.conv2d(x, weight, bias, padding=1)` of float32 on the CPU; the result is channels-last.
+    """`F.conv2d(x, weight, bias, padding=1)` for float32 on the CPU. The result is channels-last.
 
-    Relative errors are about three times those of the direct sum (1e-6). Has no backward pass of its own:
-    autograd would keep every block.
+    Relative errors are about three times those of the direct sum (1e-6). Do not use it for training: it has
+    no backward pass, and autograd would keep every block.
 
     Args:
         x: (B, C, H, W); channels-last input is read without a copy.
@@ -56,7 +56,7 @@ def winograd_conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> T
     rows, columns = -(-height // TILE), -(-width // TILE)
     step = max(1, max(BLOCK, kernels.numel() // 2) // (WINDOW**2 * columns * max(inputs, outputs)))
     result = x.new_empty(batch, height, width, outputs)
-    # Memory that is new to the process costs as much time as the work on it: blocks share theirs.
+    # Touching new memory takes as long as the computation, so all blocks use the same memory.
     area, size = WINDOW**2, step * columns * max(inputs, outputs)
     spare = x.new_empty(2, area * size)
     for image, target in zip(x.permute(0, 2, 3, 1), result, strict=True):
@@ -82,7 +82,7 @@ def winograd_conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> T
 
 
 def _tiles(image: Tensor, first: int, count: int, columns: int, out: Tensor) -> None:
-    """Overlapping tiles (36, tiles * C) of `count` rows of tiles of an image (H, W, C), zero outside it."""
+    """Overlapping tiles (36, tiles * C) in `count` rows of tiles of an image (H, W, C), zero outside it."""
     _, width, channels = image.shape
     top = first * TILE - 1
     size = count * TILE + 2, columns * TILE + 2

@@ -1,4 +1,4 @@
-"""Hard point rendering: the nearest point at every pixel, in one scatter and without a loop over points."""
+"""Hard point rendering: the nearest point at every pixel, with one scatter and no loop over points."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ def z_buffer(
     far: float = float("inf"),
     released: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Depth (B, H, W) in metres, 0 where no point falls, and the point (B, H, W) it shows, -1 if none.
+    """Depth (B, H, W) in metres and the index (B, H, W) of the visible point; 0 and -1 if there is none.
 
-    Points (B, N, 3) in the camera frame, intrinsics (B, 3, 3) or (3, 3), size (H, W). Points outside
-    near < z < far, behind the camera or not finite are left out; the lowest index wins among equal depths.
-    Depth differentiates with respect to the nearest points' z alone (pixels are rounded): use `splat` for
-    gradients to the whole pose. `released` truncates pixels of (u, v) / (z + 1e-5) instead of rounding them.
+    Points (B, N, 3) in the camera frame, intrinsics (B, 3, 3) or (3, 3), size (H, W). Points that are not
+    finite, behind the camera or not in near < z < far are left out. Among equal depths, the lowest index
+    wins. Depth is differentiable only in the z of the nearest points, because pixels are rounded; use `splat`
+    for gradients to the whole pose. `released` truncates the pixels (u, v) / (z + 1e-5) instead of rounding
+    them.
     """
     near = max(near, 0.0)
     if points.dtype == intrinsics.dtype == torch.float32 and use_triton(points):
@@ -41,7 +42,7 @@ def _reference(
         pixels, z = project(points, intrinsics, 1e-5 if released else 0.0)
         column, row = (pixels.floor() if released else pixels.round()).nan_to_num(-1.0, -1.0, -1.0).unbind(-1)
         inside = (z > near) & (z < far) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
-        if released:  # truncation brings (-1, 0) to 0, but the released code keeps only pixels >= 0
+        if released:  # truncation maps (-1, 0) to 0, but the released code keeps only pixels >= 0
             inside &= (pixels >= 0).all(-1)
         sample = torch.arange(batch, device=points.device)[:, None]
         cell = ((sample * height + row.clamp(0, height - 1)) * width + column.clamp(0, width - 1)).long()[
@@ -55,7 +56,7 @@ def _reference(
         none = batch * count
         winner = torch.full((batch * height * width,), none, dtype=torch.long, device=z.device)
         winner.scatter_reduce_(0, cell[wins], index[wins], "amin")
-    # One appended zero stands for "no point".
+    # The appended zero is for "no point".
     flat_z = torch.cat([points[..., 2].reshape(-1), points.new_zeros(1)])
     depth = flat_z.index_select(0, winner).reshape(batch, height, width)
     winner = torch.where(winner == none, -1, winner % max(count, 1))
@@ -63,7 +64,7 @@ def _reference(
 
 
 def project(points: Tensor, intrinsics: Tensor, epsilon: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Pixels (B, N, 2), (u, v), and depths (B, N) of points (B, N, 3) in the camera frame."""
+    """Pixels (B, N, 2) (u, v) and depths (B, N) of points (B, N, 3) in the camera frame."""
     intrinsics = intrinsics.expand(len(points), 3, 3)
     x, y, z = points.unbind(-1)
     k = intrinsics[:, None]

@@ -139,18 +139,18 @@ def _entry(record: Any, layout: Layout, where: str) -> Entry:
         raise InputError(f"{where} lacks {', '.join(absent)}; give a metadata file of the benchmark")
     scene = record["scene_name"]
     if not isinstance(scene, str) or not scene or "/" in scene or scene.startswith("."):
-        raise InputError(f"{where}: scene_name {str(scene)[:40]!r} is not a plain name; mend the file")
+        raise InputError(f"{where}: scene_name {str(scene)[:40]!r} is not a plain name; fix the file")
     for key in _FILES:
         _check_path(record[key], f"{where}: {key}")
     overlap = record["overlap"]
     if isinstance(overlap, bool) or not isinstance(overlap, (int, float)) or not 0 <= overlap <= 1:
-        raise InputError(f"{where}: overlap {str(overlap)[:40]} is not a number from 0 to 1; mend the file")
+        raise InputError(f"{where}: overlap {str(overlap)[:40]} is not a number from 0 to 1; fix the file")
     try:
         camera_from_cloud = np.array(record["cloud_to_image"], dtype=np.float64)
     except (TypeError, ValueError):
         camera_from_cloud = np.empty(0)
     if not is_rigid(camera_from_cloud):
-        raise InputError(f"{where}: cloud_to_image is not a finite rigid 4x4 transform; mend the file")
+        raise InputError(f"{where}: cloud_to_image is not a finite rigid 4x4 transform; fix the file")
     image_file, depth_file, cloud_file = (record[key] for key in _FILES)
     return Entry(
         scene=scene,
@@ -167,10 +167,10 @@ def _entry(record: Any, layout: Layout, where: str) -> Entry:
 def _check_path(name: object, where: str) -> None:
     """A relative path that stays below the data folder."""
     if not isinstance(name, str) or not name or "\0" in name or "\\" in name:
-        raise InputError(f"{where} {str(name)[:60]!r} is not a path; mend the file")
+        raise InputError(f"{where} {str(name)[:60]!r} is not a path; fix the file")
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
-        raise InputError(f"{where} '{name}' leaves the data folder; mend the file")
+        raise InputError(f"{where} '{name}' leaves the data folder; fix the file")
 
 
 def file_id(name: str, layout: Layout, where: str = "file") -> str:

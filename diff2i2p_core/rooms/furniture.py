@@ -1,5 +1,5 @@
-"""Furniture of the synthetic rooms. Each piece stands with its back at y = 0, centred at x = 0, its front
-to -y, its feet at z = 0; sizes are (width, depth, height) in metres."""
+"""Furniture for the synthetic rooms. Each piece has its back at y = 0 and its front towards -y, is centred at
+x = 0 and stands on z = 0. Sizes are (width, depth, height) in metres."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def _solid(rng: np.random.Generator) -> tx.Material:
 
 
 def small_things(rng: np.random.Generator, width: float, depth: float, z: float, room: float) -> Piece:
-    """Bottles, tins, packages, books and pictures standing on a board of `width` x `depth` at height `z`,
-    at most `room` metres tall."""
+    """Bottles, tins, packages, books and pictures on a board of `width` x `depth` at height `z`, at most
+    `room` metres tall."""
     piece: Piece = []
     x = -width / 2 + rng.uniform(0.02, 0.1)
     while x < width / 2 - 0.12:
@@ -131,7 +131,7 @@ def chair(rng: np.random.Generator, width: float, depth: float, height: float) -
 
 
 def plant(rng: np.random.Generator, width: float, depth: float, height: float) -> Piece:
-    """A pot with foliage on three crossing planes."""
+    """A pot with foliage on three intersecting planes."""
     y, pot = -depth / 2, 0.3 * height
     piece = prism(rng, (0, y, pot / 2), 0.4 * width, pot, pic.label)
     for turn in np.pi * (np.arange(3) / 3 + rng.uniform()):
@@ -167,12 +167,12 @@ AT_WALLS: tuple[tuple[Builder, tuple[float, float], tuple[float, float], tuple[f
     (bin_or_box, (0.3, 0.6), (0.3, 0.5), (0.3, 0.7)),
     (fridge, (0.6, 0.7), (0.6, 0.7), (1.4, 2.0)),
 )
-"""Builders with the ranges of their width, depth and height."""
+"""Builders with their ranges of width, depth and height."""
 
 
 def wall_hanging(
     rng: np.random.Generator, width: float, height: float, bottom: float, kind: tx.Material
 ) -> Piece:
-    """A flat thing on a wall: a picture, door or window, 2 to 4 cm thick."""
+    """A flat object on a wall: a picture, door or window, 2 to 4 cm thick."""
     thick = rng.uniform(0.02, 0.04)
     return box(rng, (0, -thick / 2, bottom + height / 2), (width, thick, height), tx.painted, front=kind)

@@ -1,6 +1,6 @@
 """Procedural pictures for the synthetic rooms: posters, labels, books, doors, windows, screens, plants.
 
-As the materials of `rooms_textures`, each takes (rng, width, height) in metres and gives RGB.
+Like the materials in `rooms.textures`, each takes (rng, width, height) in metres and returns RGB.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from diff2i2p_core.rooms.textures import (
 
 
 def poster(rng: np.random.Generator, width: float, height: float) -> Texture:
-    """A picture or a poster: a colourful gradient, shapes, writing and a frame."""
+    """A picture or poster: a colourful gradient, shapes, text and a frame."""
     rows, columns = size_of(width, height)
     field = [clouds(rng, rows, columns, rng.uniform(1.5, 5)) for _ in range(3)]
     image = random_color(rng, 80) + np.stack(field, -1) * rng.uniform(30, 90)
@@ -39,7 +39,7 @@ def poster(rng: np.random.Generator, width: float, height: float) -> Texture:
 
 
 def label(rng: np.random.Generator, width: float, height: float) -> Texture:
-    """A package, bottle or tin: bands of colour, a sign and letters."""
+    """The label of a package, bottle or tin: bands of colour, a sign and letters."""
     rows, columns = size_of(width, height)
     image = plain(rows, columns, random_color(rng))
     for _ in range(int(rng.integers(1, 4))):
@@ -51,7 +51,7 @@ def label(rng: np.random.Generator, width: float, height: float) -> Texture:
 
 
 def books(rng: np.random.Generator, width: float, height: float) -> Texture:
-    """Spines side by side."""
+    """A row of book spines."""
     rows, columns = size_of(width, height)
     image = np.full((rows, columns, 3), 30, np.float32)
     left = 0
@@ -68,7 +68,7 @@ def books(rng: np.random.Generator, width: float, height: float) -> Texture:
 
 
 def fronts(rng: np.random.Generator, width: float, height: float) -> Texture:
-    """The front of a cabinet: doors and drawers with gaps and handles over wood or paint."""
+    """The front of a cabinet: doors and drawers with gaps and handles, in wood or paint."""
     image = (wood if rng.random() < 0.5 else painted)(rng, width, height).astype(np.float32, order="C")
     rows, columns = image.shape[:2]
     across, down = (
@@ -100,7 +100,7 @@ def door(rng: np.random.Generator, width: float, height: float) -> Texture:
 
 
 def window(rng: np.random.Generator, width: float, height: float) -> Texture:
-    """A bright sky over hills and houses behind a frame with bars."""
+    """A bright sky over hills and houses, behind a frame with bars."""
     rows, columns = size_of(width, height)
     sky = np.linspace(255, 200, rows, dtype=np.float32)[:, None, None] * np.array(
         [0.8, 0.92, 1.0], np.float32
@@ -139,7 +139,7 @@ def screen(rng: np.random.Generator, width: float, height: float) -> Texture:
 
 
 def leaves(rng: np.random.Generator, width: float, height: float) -> tuple[Texture, NDArray[np.bool_]]:
-    """A plant's foliage and the mask of where it is."""
+    """A plant's foliage and its mask."""
     rows, columns = size_of(width, height)
     image = np.zeros((rows, columns, 3), np.float32)
     mask = np.zeros((rows, columns), np.uint8)

@@ -1,4 +1,4 @@
-"""Ray casting of textured rectangles: an RGB image and its exact depth."""
+"""Ray casting of textured rectangles to an RGB image and its exact depth."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from diff2i2p_core.rooms.textures import Material, Texture
 from diff2i2p_core.typing import Array
 
 NEAR = 0.05
-"""Metres; nearer surfaces are not drawn."""
+"""Metres. Nearer surfaces are not drawn."""
 
 
 @dataclass(frozen=True)
 class Rectangle:
     """A one-sided textured rectangle. Seen from its front, the texture's columns run along `edge_u` (right)
-    and its rows along `edge_v` (down); both edges are whole sides in metres."""
+    and its rows along `edge_v` (down). Both edges are the full sides in metres."""
 
     origin: Array
     edge_u: Array
     edge_v: Array
     texture: Texture
     mask: NDArray[np.bool_] | None = None
-    """Where the texture is solid; everywhere if None."""
+    """Where the texture is opaque; everywhere if None."""
 
     @property
     def normal(self) -> Array:
@@ -42,7 +42,7 @@ class Rectangle:
         return np.stack([o, o + u, o + u + v, o + v])
 
     def moved(self, yaw: float, offset: ArrayLike) -> Rectangle:
-        """Turned about the vertical by `yaw` radians, then shifted."""
+        """Rotated about the vertical by `yaw` radians, then shifted."""
         c, s = np.cos(yaw), np.sin(yaw)
         turn = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
         origin = turn @ self.origin + np.asarray(offset, float)
@@ -57,7 +57,7 @@ def box(
     front: Material | None = None,
     top: Material | None = None,
 ) -> list[Rectangle]:
-    """The six faces of an axis-aligned box; the front looks to -y."""
+    """The six faces of an axis-aligned box. The front faces -y."""
     (x, y, z), (w, d, h) = np.asarray(center, float), np.asarray(size, float)
     x0, x1, y0, y1, z0, z1 = x - w / 2, x + w / 2, y - d / 2, y + d / 2, z - h / 2, z + h / 2
     ex, ey, ez = np.diag([w, d, h])
@@ -78,7 +78,7 @@ def box(
 def prism(
     rng: np.random.Generator, center: ArrayLike, radius: float, height: float, side: Material, sides: int = 9
 ) -> list[Rectangle]:
-    """An upright near-cylinder around its `center`, with a round lid."""
+    """An upright prism close to a cylinder around its `center`, with a round lid."""
     x, y, z = np.asarray(center, float)
     angles = np.linspace(0, 2 * np.pi, sides + 1)
     ring = np.stack([x + radius * np.cos(angles), y + radius * np.sin(angles)], 1)
@@ -113,7 +113,7 @@ class Scene:
         self._normal = np.stack([r.normal for r in self.rectangles])
         self._origin = np.stack([r.origin for r in self.rectangles])
         self._corners = np.stack([r.corners for r in self.rectangles])
-        # Rows that take (point - origin) to fractions of the two edges.
+        # Rows that map (point - origin) to fractions of the two edges.
         self._to_u = np.stack([r.edge_u / (r.edge_u @ r.edge_u) for r in self.rectangles])
         self._to_v = np.stack([r.edge_v / (r.edge_v @ r.edge_v) for r in self.rectangles])
 
@@ -129,14 +129,14 @@ class Scene:
         points = transform_points(pose, rays * depth[hit][:, None]).astype(np.float32)
         color: NDArray[np.float32] = np.zeros((camera.height, camera.width, 3), np.float32)
         color[hit] = self._sample(face[hit], *fractions[hit].T) * self._shade(face[hit], points)[:, None]
-        # A lens spreads light over about a pixel; this hides the stairs of the edges, too.
+        # A lens blurs by about a pixel; this also smooths jagged edges.
         blurred = cv2.GaussianBlur(color, (3, 3), 0.6)
         return np.clip(blurred, 0, 255).astype(np.uint8), np.where(hit, depth, 0).astype(np.float32)
 
     def _visible(
         self, camera: Camera, pose: Array, rays_x: NDArray[np.float32], rays_y: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]:
-        """Nearest depth (H, W), its rectangle (H, W; -1 none) and the hit's edge fractions (H, W, 2)."""
+        """Nearest depth (H, W), its rectangle (H, W; -1 if none) and edge fractions of the hit (H, W, 2)."""
         shape = camera.height, camera.width
         depth = np.full(shape, np.inf, np.float32)
         face = np.full(shape, -1, np.int32)
@@ -191,7 +191,7 @@ class Scene:
         return np.asarray(upper * (1 - below) + lower * below, np.float32)
 
     def _shade(self, face: NDArray[np.int32], points: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Brightness (N,) of surface points: ambient light and the lamp's, without shadows."""
+        """Brightness (N,) of surface points from ambient light and the lamp, without shadows."""
         to_lamp = self.lamp.astype(np.float32) - points
         distance = np.sqrt(np.einsum("ni,ni->n", to_lamp, to_lamp)) + 1e-3
         facing = np.einsum("ni,ni->n", to_lamp, self._normal.astype(np.float32)[face]) / distance
@@ -200,16 +200,16 @@ class Scene:
 
 
 def _pixel_window(corners: Array, camera: Camera) -> tuple[slice, slice] | None:
-    """Rows and columns that a polygon (N, 3) in the camera frame can cover; None if it is out of sight."""
-    kept = []
+    """Rows and columns that a polygon (N, 3) in the camera frame can cover; None if it is not in view."""
+    clipped = []
     for a, b in zip(corners, np.roll(corners, -1, 0), strict=True):
         if a[2] >= NEAR:
-            kept.append(a)
+            clipped.append(a)
         if (a[2] >= NEAR) != (b[2] >= NEAR):
-            kept.append(a + (b - a) * (NEAR - a[2]) / (b[2] - a[2]))
-    if not kept:
+            clipped.append(a + (b - a) * (NEAR - a[2]) / (b[2] - a[2]))
+    if not clipped:
         return None
-    pixels, _ = camera.project(np.stack(kept))
+    pixels, _ = camera.project(np.stack(clipped))
     low = np.floor(np.clip(pixels.min(0), -1, [camera.width, camera.height])).astype(int)
     high = np.ceil(np.clip(pixels.max(0), -1, [camera.width, camera.height])).astype(int) + 1
     rows = slice(max(low[1], 0), min(high[1], camera.height))

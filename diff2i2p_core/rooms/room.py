@@ -1,4 +1,4 @@
-"""Textured synthetic rooms: a seed gives a furnished room, camera walks and posed RGB-D folders."""
+"""Textured synthetic rooms: furnished rooms by seed, camera paths and posed RGB-D folders."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from diff2i2p_core.rooms.sensors import SENSORS, Sensor
 from diff2i2p_core.typing import Array
 
 CELL = 0.05
-"""Metres a cell of the free-space grid."""
+"""Metres per cell of the free-space grid."""
 TRAIN_SEEDS = range(100, 10_000)
-"""Rooms to train on; all other seeds are for tests, evaluation and the demo."""
+"""Seeds for training. All others are for tests, evaluation and the demo."""
 
 
 @dataclass(frozen=True)
 class Room:
-    """A room over the floor [0, width] x [0, depth], z up, in metres."""
+    """A room on the floor [0, width] x [0, depth], z up, in metres."""
 
     width: float
     depth: float
@@ -43,7 +43,7 @@ class Room:
     def render(
         self, camera: Camera, world_from_camera: ArrayLike
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """RGB (H, W, 3) and exact depth (H, W) in metres of a view; the camera must be without distortion."""
+        """RGB (H, W, 3) and exact depth (H, W) in metres of a view. The camera must have no distortion."""
         return self.scene.render(camera, world_from_camera)
 
     def clearance_at(self, xy: ArrayLike) -> NDArray[np.float32]:
@@ -55,10 +55,10 @@ class Room:
 
 
 def room_seeds(span: str, subset: Literal["train", "test"]) -> range:
-    """The seeds "first:end" (end left out). InputError if one of them is not of the subset."""
+    """The seeds "first:end" (end excluded). InputError if one of them is not in the subset."""
     first, _, end = span.partition(":")
     if not (first.isdecimal() and end.isdecimal() and int(first) < int(end)):
-        raise InputError(f"seeds '{span}': not a range of numbers; write first:end, as 100:160")
+        raise InputError(f"seeds '{span}': not a range of numbers; write first:end, such as 100:160")
     seeds = range(int(first), int(end))
     strays = [seed for seed in seeds if (seed in TRAIN_SEEDS) != (subset == "train")]
     if strays:
@@ -71,7 +71,7 @@ def room_seeds(span: str, subset: Literal["train", "test"]) -> range:
 
 
 def make_room(seed: int) -> Room:
-    """A furnished room about 4 to 7 m wide; the same seed gives the same room."""
+    """A furnished room about 4 to 7 m wide. The same seed gives the same room."""
     rng = np.random.default_rng([seed, 1])
     width, depth, height = rng.uniform(4.0, 7.0), rng.uniform(3.8, 6.5), rng.uniform(2.4, 3.0)
     occupied = np.zeros((int(depth / CELL) + 1, int(width / CELL) + 1), np.uint8)
@@ -114,7 +114,7 @@ def _place(
 
 
 def _occupy(occupied: NDArray[np.uint8], piece: list[Rectangle], mark: bool = True) -> bool:
-    """Whether a piece's footprint is free; marks it if so and asked."""
+    """Whether a piece's footprint is free. If it is and `mark` is set, marks it as occupied."""
     corners = np.concatenate([face.corners[:, :2] for face in piece])
     low = np.maximum(np.floor(corners.min(0) / CELL).astype(int), 1)
     high = np.minimum(np.ceil(corners.max(0) / CELL).astype(int), np.array(occupied.shape)[::-1] - 1)
@@ -133,7 +133,7 @@ def _furnish_wall(
     height: float,
     occupied: NDArray[np.uint8],
 ) -> list[Rectangle]:
-    """Furniture along one wall, with pictures over what is low and a door or windows in between."""
+    """Furniture along one wall, with pictures above low pieces and a door or windows in between."""
     length = width if wall % 2 == 0 else depth
     faces: list[Rectangle] = []
     along = rng.uniform(0.1, 0.4)
@@ -168,7 +168,7 @@ def _furnish_wall(
 def _furnish_middle(
     rng: np.random.Generator, width: float, depth: float, occupied: NDArray[np.uint8]
 ) -> list[Rectangle]:
-    """A rug or two, and often a table with chairs that leaves a way around."""
+    """One or two rugs, and often a table with chairs and enough space to walk around it."""
     faces: list[Rectangle] = []
     for _ in range(int(rng.integers(1, 3))):
         size = rng.uniform(1.0, 2.4, 2)
@@ -198,8 +198,8 @@ def _furnish_middle(
 
 
 def camera_path(room: Room, count: int, seed: int, *, step: float = 0.12) -> list[Array]:
-    """`count` poses world_from_camera of a smooth walk: 1.2 to 1.7 m high, clear of walls and furniture,
-    about `step` metres a frame, looking around at things 1.2 m away or more."""
+    """`count` poses world_from_camera along a smooth path: 1.2 to 1.7 m high, clear of walls and furniture,
+    about `step` metres per frame, looking around at objects at least 1.2 m away."""
     rng = np.random.default_rng([seed, 2])
     xy = _walk(room, rng, count, step)
     along = np.arange(count)
@@ -234,10 +234,10 @@ def _walk(room: Room, rng: np.random.Generator, count: int, step: float) -> Arra
         candidates = free[rng.integers(len(free), size=60)]
         reached = [c for c in candidates if _way_is_clear(room, track[-1], c, margin * 0.95)]
         reached.sort(key=lambda c: float(np.linalg.norm(c - track[-1])))
-        chosen = reached[len(reached) * 3 // 4] if reached else track[0]
-        # A place with no free view leads back to the start; count it, so that the loop ends.
-        legs += max(float(np.linalg.norm(chosen - track[-1])), CELL)
-        track.append(chosen)
+        goal = reached[len(reached) * 3 // 4] if reached else track[0]
+        # A position with no free view leads back to the start. Count it, so that the loop ends.
+        legs += max(float(np.linalg.norm(goal - track[-1])), CELL)
+        track.append(goal)
     corners = np.stack(track)
     at = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(corners, axis=0), axis=1))])
     fine = np.arange(0, at[-1], 0.02)
@@ -249,7 +249,7 @@ def _walk(room: Room, rng: np.random.Generator, count: int, step: float) -> Arra
 
 
 def _way_is_clear(room: Room, start: Array, end: Array, margin: float) -> bool:
-    """Whether the straight way between two positions keeps `margin` metres from everything."""
+    """Whether the straight line between two positions keeps `margin` metres from everything."""
     fractions = np.linspace(0, 1, max(2, int(np.linalg.norm(end - start) / CELL)))[:, None]
     return bool((room.clearance_at(start + fractions * (end - start)) > margin).all())
 
@@ -274,8 +274,8 @@ def write_frames(
     noise: bool = True,
     sensor: Sensor = "kinect",
 ) -> None:
-    """Render `poses` into a posed RGB-D folder, frame numbers from `first`; frames already there are kept,
-    so a broken-off run goes on. `noise` adds noise to the image, and to depth that of `sensor`."""
+    """Render `poses` into a posed RGB-D folder, with frame numbers from `first`. Existing frames are kept, so
+    an interrupted run resumes. `noise` adds noise to the image, and the noise of `sensor` to the depth."""
     folder = Path(folder)
     if camera.is_distorted:
         raise InputError("write_frames: the camera has lens distortion; give the rectified camera")
@@ -291,5 +291,5 @@ def write_frames(
             image = np.clip(image + rng.normal(0, 3, image.shape), 0, 255).astype(np.uint8)
         write_image(folder / f"{name}.color.jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 95])
         write_image(folder / f"{name}.depth.png", np.rint(depth * 1000).clip(0, 65534).astype(np.uint16))
-        # Written last: the pose file is what makes a frame of the folder.
+        # Written last, because a frame exists once its pose file exists.
         write_matrix(folder / f"{name}.pose.txt", pose)

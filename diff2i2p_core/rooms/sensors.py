@@ -1,4 +1,4 @@
-"""Depth as sensors measure it, made of the exact depth of a synthetic room."""
+"""Simulates depth sensors on the exact depth of a synthetic room."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from diff2i2p_core.geometry.camera import Camera
 Sensor = Literal["kinect", "lidar"]
 
 LIDAR_LINES_DEG = 0.7
-"""Between scan lines: 64 of them over 45 degrees."""
+"""Angle between scan lines: 64 over 45 degrees."""
 LIDAR_NOISE = 0.025
 """Standard deviation of a range in metres, whatever the distance."""
 
 
 def kinect_noise(depth: NDArray[np.float32], camera: Camera, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Depth (H, W) as a structured-light sensor measures it: noise and steps that grow with the square of the
-    distance (3 mm steps at 1 m), jagged edges with holes, nothing below 0.45 m."""
+    """Depth (H, W) as measured by a structured-light sensor: noise and steps that grow with the square of the
+    distance (3 mm steps at 1 m), jagged edges with holes, nothing nearer than 0.45 m."""
     rows, columns = depth.shape
     v, u = np.indices(depth.shape)
     jitter = rng.normal(0, 0.5, (2, rows, columns))
@@ -38,11 +38,11 @@ def kinect_noise(depth: NDArray[np.float32], camera: Camera, rng: np.random.Gene
 
 
 def lidar_noise(depth: NDArray[np.float32], camera: Camera, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Depth (H, W) of a spinning lidar at the camera's place: known on its scan lines alone, ranges with a
-    noise that does not grow, a twentieth of the returns lost, nothing below 0.5 m."""
+    """Depth (H, W) from a spinning lidar at the camera's position: known only on its scan lines, with
+    constant range noise, a twentieth of the returns lost, nothing nearer than 0.5 m."""
     x = (np.arange(camera.width) - camera.cx) / camera.fx
     y = ((np.arange(camera.height) - camera.cy) / camera.fy)[:, None]
-    # Elevation is in lines; a pixel is on one if no pixel above or below it is nearer.
+    # Elevation is in scan lines. A pixel is on a line if neither pixel above or below is nearer to it.
     lines = np.degrees(np.arctan(y / np.sqrt(1 + x**2))) / LIDAR_LINES_DEG
     half_pixel = np.abs(np.gradient(lines, axis=0)) / 2
     on_line = np.abs(lines - np.rint(lines)) <= half_pixel

@@ -1,4 +1,4 @@
-"""Procedural surface textures of the synthetic rooms: (rng, width, height) in metres to RGB."""
+"""Procedural surface textures for the synthetic rooms: (rng, width, height) in metres to RGB."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ Material = Callable[[np.random.Generator, float, float], Texture]
 Float = NDArray[np.float32]
 
 TEXEL = 0.005
-"""Metres a texel of large surfaces; about a pixel's footprint at 2.6 m."""
+"""Metres per texel of large surfaces; about the footprint of a pixel at 2.6 m."""
 
 
 def size_of(width: float, height: float) -> tuple[int, int]:
-    """Texels (rows, columns) of a surface; small things get finer texels."""
+    """Texels (rows, columns) of a surface. Small objects get finer texels."""
     texel = TEXEL if max(width, height) > 1.0 else TEXEL / 2
     return max(8, round(height / texel)), max(8, round(width / texel))
 
 
 def random_color(rng: np.random.Generator, low: float = 25, high: float = 235) -> Float:
-    """A colour with a random hue; saturations as in furnished rooms, from grey to strong."""
+    """A colour with a random hue. Saturations are those of furnished rooms, from grey to strong."""
     hue, saturation = rng.uniform(0, 180), 255 * rng.beta(1.6, 2.0)
     hsv = np.array([[[hue, saturation, rng.uniform(low, high)]]], np.uint8)
     return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0], np.float32)
@@ -46,7 +46,7 @@ def clouds(rng: np.random.Generator, rows: int, columns: int, cells: float = 3) 
 
 
 def finish(rng: np.random.Generator, image: Any, spots: float = 0.5) -> Texture:
-    """Wear on a float image (H, W, 3): stains of all sizes, grain, scuffs; clipped to uint8."""
+    """Add wear to a float image (H, W, 3): stains of all sizes, grain, scuffs. Clipped to uint8."""
     rows, columns = image.shape[:2]
     wear = 12 * clouds(rng, rows, columns, rng.uniform(2, 6))
     wear += rng.normal(0, 2.5, (rows, columns)).astype(np.float32)
@@ -77,7 +77,7 @@ def painted(rng: np.random.Generator, width: float, height: float) -> Texture:
 
 
 def paint(rng: np.random.Generator) -> Material:
-    """A material of one colour, the same on every surface it is used for."""
+    """A material with one colour, the same on all its surfaces."""
     color = random_color(rng, 60)
 
     def material(rng: np.random.Generator, width: float, height: float) -> Texture:
@@ -119,7 +119,7 @@ def stripes(rng: np.random.Generator, width: float, height: float) -> Texture:
 
 
 def tiles(rng: np.random.Generator, width: float, height: float) -> Texture:
-    """Checker or tiles with grout; every tile has its own tone, some carry a motif."""
+    """Checkerboard or tiles with grout. Each tile has its own tone, and some have a motif."""
     rows, columns = size_of(width, height)
     side = max(6, int(rng.uniform(0.1, 0.45) / TEXEL))
     across = max(6, int(side * rng.choice([1.0, 1.0, 2.0])))
@@ -202,10 +202,10 @@ def writing(rng: np.random.Generator, image: Float, lines: int) -> None:
     for _ in range(lines):
         text = "".join(rng.choice(letters, int(rng.integers(3, 14))))
         scale = float(min(columns / (len(text) * 20), rows / 60) * rng.uniform(0.5, 1.6))
-        place = int(rng.uniform(0, 0.5) * columns), int(rng.uniform(0.12, 0.98) * rows)
+        position = int(rng.uniform(0, 0.5) * columns), int(rng.uniform(0.12, 0.98) * rows)
         thick = max(1, round(2 * scale))
         ink = np.zeros((rows, columns), np.uint8)
-        cv2.putText(ink, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, 1, thick)
+        cv2.putText(ink, text, position, cv2.FONT_HERSHEY_SIMPLEX, scale, 1, thick)
         image[ink > 0] = random_color(rng, 5, 250)
 
 

@@ -1,4 +1,4 @@
-"""`diff2i2p doctor`: each missing part is named with its mend, and the exit status follows."""
+"""`diff2i2p doctor`: each missing part is named with its fix, and the exit status follows."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_status_and_each_line_agree() -> None:
     assert "threads" in check(found, "PyTorch")["found"]
     missing = [line for line in found["checks"] if line["status"] == "missing"]
     assert found["ready"] == (not missing) == (status == 0)
-    assert all(line["mend"] for line in missing)
+    assert all(line["fix"] for line in missing)
 
 
 def test_a_needed_package_that_fails_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +46,7 @@ def test_a_needed_package_that_fails_is_missing(monkeypatch: pytest.MonkeyPatch)
     status, found = report()
     assert status == 2
     assert check(found, "opencv")["status"] == "missing"
-    assert check(found, "opencv")["mend"] == "pip install opencv-python-headless"
+    assert check(found, "opencv")["fix"] == "pip install opencv-python-headless"
 
 
 def test_poselib_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +63,7 @@ def test_a_broken_ros_is_missing_and_the_report_goes_on(
     status, found = report()
     assert status == 2
     assert check(found, "ROS 2")["found"] == "ImportError: broken on purpose"
-    assert "make setup" in check(found, "ROS 2")["mend"]
+    assert "make setup" in check(found, "ROS 2")["fix"]
     assert check(found, "disk here")
 
 
@@ -96,11 +96,11 @@ def test_missing_or_damaged_features_are_a_note(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("DIFF2I2P_WEIGHTS", str(tmp_path))
     fetch = "diff2i2p weights fetch xfeat"
     line = check(report()[1], "weights xfeat")
-    assert (line["status"], line["mend"]) == ("note", fetch) and "not fetched yet" in line["found"]
+    assert (line["status"], line["fix"]) == ("note", fetch) and "not fetched yet" in line["found"]
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "xfeat.safetensors").write_bytes(b"not weights")
     line = check(report()[1], "weights xfeat")
-    assert (line["status"], line["mend"]) == ("note", fetch) and "is damaged" in line["found"]
+    assert (line["status"], line["fix"]) == ("note", fetch) and "is damaged" in line["found"]
     save_file(models.XFeat().state_dict(), tmp_path / "xfeat.safetensors")
     line = check(report()[1], "weights xfeat")
     assert line["status"] == "ok" and "Apache-2.0" in line["found"]
@@ -110,10 +110,10 @@ def test_little_room_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "SHM_NEEDED", 2**60)
     _, found = report()
     assert check(found, "shared memory")["status"] == "note"
-    assert "--shm-size" in check(found, "shared memory")["mend"]
+    assert "--shm-size" in check(found, "shared memory")["fix"]
 
 
-def test_in_words_each_fault_has_its_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_words_each_fault_has_its_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cv2", None)
     result = CliRunner().invoke(app, ["doctor"])
     assert result.exit_code == 2

@@ -167,7 +167,7 @@ def test_results_do_not_replace_a_file(replay: Command, bag: Path, tmp_path: Pat
 
 def test_what_is_no_bag(replay: Command) -> None:
     done = replay(bag="nothing")
-    assert done.status == 2 and "nothing: no bag; give a folder with metadata.yaml" in done.err
+    assert done.status == 2 and "nothing: not a bag; give a folder with metadata.yaml" in done.err
 
 
 def test_the_real_localizer_with_a_map_of_its_own_and_of_other_weights(

@@ -147,8 +147,8 @@ def test_an_empty_bag(tmp_path: Path) -> None:
 
 
 def test_files_that_are_no_bag(tmp_path: Path) -> None:
-    assert "no bag; give a folder with metadata.yaml" in failing(tmp_path, tmp_path)
-    assert "no bag; give a folder with metadata.yaml" in failing(tmp_path / "nothing", tmp_path)
+    assert "not a bag; give a folder with metadata.yaml" in failing(tmp_path, tmp_path)
+    assert "not a bag; give a folder with metadata.yaml" in failing(tmp_path / "nothing", tmp_path)
     (tmp_path / "a.bag").write_bytes(b"")
     assert "a ROS 1 bag; convert it" in failing(tmp_path / "a.bag", tmp_path)
     (tmp_path / "a.mcap").write_bytes(b"nothing of the kind" * 100)

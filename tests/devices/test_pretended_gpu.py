@@ -219,7 +219,7 @@ def test_doctor_runs_a_kernel(gpu: None, monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(grid, "grid_subsample", fail)
     (check,) = doctor._kernels()
-    assert check.status == "note" and "C compiler" in check.found and "gcc" in check.mend
+    assert check.status == "note" and "C compiler" in check.found and "gcc" in check.fix
 
 
 def test_products_follow_torchs_switch() -> None:

@@ -126,7 +126,7 @@ def test_bad_input_is_one_line_and_status_2(tmp_path: Path, arguments: list[str]
     assert "Traceback" not in done.stderr
 
 
-def test_without_ros_the_mend_is_said(tmp_path: Path) -> None:
+def test_without_ros_the_fix_is_named(tmp_path: Path) -> None:
     blocked = "import sys; sys.modules['rclpy'] = None; from diff2i2p_core.cli.main import run; run()"
     command = [sys.executable, "-c", blocked, "demo", "--out", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)

@@ -81,7 +81,7 @@ def test_a_node_that_cannot_use_the_weights_is_quoted_and_leaves_no_results(
     assert not (tmp_path / "out" / "result.json").exists()
 
 
-def test_without_ros_the_mend_is_said() -> None:
+def test_without_ros_the_fix_is_named() -> None:
     blocked = "import sys; sys.modules['rclpy'] = None; from diff2i2p_core.cli.main import run; run()"
     words = [sys.executable, "-c", blocked, "replay", "bag", "--map", "room.map", "--live"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60)

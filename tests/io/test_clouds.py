@@ -139,7 +139,7 @@ def test_points_that_are_not_finite_are_dropped_and_counted(tmp_path: Path) -> N
     check(tmp_path / "a.ply")
     notes: list[str] = []
     read_cloud(tmp_path / "a.ply", notes.append)
-    assert notes == [f"{tmp_path / 'a.ply'}: 2 points are NaN or infinite, left out"]
+    assert notes == [f"{tmp_path / 'a.ply'}: 2 points are NaN or infinite and are left out"]
 
 
 def bad_clouds(folder: Path) -> dict[str, str]:

@@ -70,7 +70,7 @@ def test_an_output_that_is_of_the_wrong_kind_or_cannot_be_written(inputs: Path) 
         Path("scans/a.ply").unlink()
         Path("scans/a.ply").mkdir()
         check_output_folder("scans", files=["a.ply"])
-    with pytest.raises(InputError, match=r"/dev/null: is no regular file"):
+    with pytest.raises(InputError, match=r"/dev/null: is not a regular file"):
         check_output("/dev/null")
     for path in ("room.ply/x.map", "/proc/nothing/x.map", "turning/x.map", f"{'x' * 300}/x.map"):
         with pytest.raises(InputError, match=r"cannot be written \([A-Z].*\); choose another output"):

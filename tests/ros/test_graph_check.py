@@ -1,4 +1,4 @@
-"""`doctor --ros`: faults of start-up on a live graph are found, each with its mend."""
+"""`doctor --ros`: faults of start-up on a live graph are found, each with its fix."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_healthy_graph_and_then_each_fault(
     repeat = robot.create_timer(0.05, lambda: robot.send_transform("map", "odom", 10**9, np.eye(4)))
     monkeypatch.setattr(graph_check, "TF_SECONDS", PATIENT)
     found = look(seconds=PATIENT)
-    assert found["image"]["found"] == "nobody publishes /image" and found["image"]["mend"]
+    assert found["image"]["found"] == "nobody publishes /image" and found["image"]["fix"]
     assert "nobody publishes /clock" in found["clock"]["found"]
     assert found["TF odom"]["found"] == "'odom' has the parents map, world"
     robot.destroy_timer(timer)
@@ -92,11 +92,11 @@ def test_absent_frames_and_qos_that_does_not_fit(
     launch_node(map=map_file, base_frame="base_link", camera_frame=CAMERA_FRAME, **override)
     wait_for(lambda: robot.get_subscriptions_info_by_topic("/image"), "the node")
     found = look()
-    assert "QoS of /image does not fit (robot: " in found["image"]["found"]
+    assert "incompatible QoS on /image (robot: " in found["image"]["found"]
     assert found["camera_info"]["status"] == "ok"
     frames = found["TF base_link <- camera_optical"]
     assert frames["found"] == "nobody publishes 'base_link' or 'camera_optical'"
-    assert frames["status"] == "missing" and "robot_state_publisher" in frames["mend"]
+    assert frames["status"] == "missing" and "robot_state_publisher" in frames["fix"]
 
 
 @pytest.mark.slow

@@ -57,7 +57,7 @@ def test_bad_images(robot: Robot, launch_node: Callable[..., Any], map_file: str
     bad = CompressedImage(format="jpeg", data=b"\xff\xd8 not a jpeg")
     bad.header.frame_id, bad.header.stamp.sec = CAMERA_FRAME, 60
     robot.compressed.publish(bad)
-    robot.wait_status(ERROR, "is no readable JPEG or PNG")
+    robot.wait_status(ERROR, "is not a readable JPEG or PNG")
     assert not robot.poses and not robot.transforms
     robot.localize(2, 70 * SECOND)
     robot.wait_status(OK, "localized")
@@ -138,7 +138,7 @@ def test_a_silent_camera_is_a_warning(robot: Robot, launch_node: Callable[..., A
     robot.wait_status(WARN, "no image for 0.5 s")
 
 
-def test_a_missing_map_is_named_and_mended_by_configuring_again(
+def test_a_missing_map_is_named_and_fixed_by_configuring_again(
     robot: Robot, launch_node: Callable[..., Any], map_file: str
 ) -> None:
     node = launch_node(map="/nowhere/room.map").node

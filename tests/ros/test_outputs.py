@@ -110,7 +110,7 @@ def test_qos_can_be_overridden_and_a_mismatch_is_named(
 ) -> None:
     """The robot's camera is best effort: a node that asks for reliable images gets none."""
     launch_node(map=map_file, **{"qos_overrides./image.subscription.reliability": "reliable"})
-    robot.wait_status(ERROR, "a publisher on image offers less reliability than the node asks for")
+    robot.wait_status(ERROR, "a publisher on image offers less reliability than the node requests")
     (image,) = robot.get_subscriptions_info_by_topic("/image")
     (info,) = robot.get_subscriptions_info_by_topic("/camera_info")
     assert image.qos_profile.reliability == ReliabilityPolicy.RELIABLE
@@ -121,7 +121,7 @@ def test_a_map_that_is_not_latched_is_named(robot: Robot, launch_node: Callable[
     robot.destroy_publisher(robot.cloud)
     robot.cloud = robot.create_publisher(PointCloud2, "map_cloud", 1)
     launch_node()
-    robot.wait_status(ERROR, "a publisher on map_cloud offers less durability than the node asks for")
+    robot.wait_status(ERROR, "a publisher on map_cloud offers less durability than the node requests")
 
 
 def test_an_impossible_qos_is_named(robot: Robot, launch_node: Callable[..., Any], map_file: str) -> None:

@@ -24,7 +24,7 @@ REPO = Path(__file__).resolve().parents[2]
 
 
 def test_the_documentation_has_the_current_table() -> None:
-    """To mend: put the output of diff2i2p.parameter_server.markdown_table() between the two marks."""
+    """To fix it, put the output of diff2i2p.parameter_server.markdown_table() between the two marks."""
     text = (REPO / "docs/ros2.md").read_text(encoding="utf-8")
     table = text.split("markdown_table() -->\n")[1].split("<!-- end of parameters")[0]
     assert table == markdown_table()

@@ -54,7 +54,7 @@ def test_depth_reaches_a_network_that_needs_it(
     image = _image(np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8), "rgb8")
     depth = _image(np.full((240, 320), 2000, "<u2"), "16UC1")
     result = pipeline.process(Job(image, CAMERA, "camera", 0.0, depth))
-    assert result is not None and not result.found.localized
+    assert result is not None and not result.localization.localized
     assert health.counts["images_not_localized"] == 1
     with pytest.raises(InputError, match="'tiny-rgbd' need the query's depth"):
         pipeline.process(Job(image, CAMERA, "camera", 0.0))

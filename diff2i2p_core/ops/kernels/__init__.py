@@ -1,1 +1,1 @@
-"""Triton kernels of the ops. Imported where an op runs its kernel: nothing else needs Triton."""
+"""Triton kernels of the ops. Imported only when an op runs its kernel, so nothing else needs Triton."""

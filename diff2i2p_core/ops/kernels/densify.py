@@ -1,9 +1,11 @@
 """Densification: window filters on 64-bit keys, then a blur that carries gradients.
 
-A pixel's key is its depth's bits, counted down from infinity, above its index: larger is nearer, then
-further on in the map, as the reference's ranks order them, and 0 is empty. Keys need no sort, and the key
-that wins names the sparse pixel that its depth came from. A launch a filter: the windows overlap, so their
-loads come from the caches, and six launches read and write each key once.
+The high bits of a pixel's key are its depth's bits, counted down from infinity; the low bits are its index.
+So a larger key is nearer or, at the same depth, has a larger index, which is the order of the reference's
+ranks; 0 is empty. Keys need no sorting, and the winning key identifies the sparse pixel that its depth came
+from.
+There is one launch per filter: the windows overlap, so their loads come from the caches, and the six launches
+read and write each key once.
 """
 
 from __future__ import annotations
@@ -18,16 +20,16 @@ from torch.autograd.function import once_differentiable
 
 ROWS, COLUMNS = 4, 32
 INFINITY = tl.constexpr(0x7F800000)
-"""Bits of float32 infinity: positive floats order like their bits."""
+"""Bits of float32 infinity. Positive floats are ordered like their bits."""
 FULL = tl.constexpr(0x7FFFFFFFFFFFFFFF)
-"""Above every key."""
+"""Larger than every key."""
 
 
 def choose(depth: Tensor, dilation: int) -> tuple[Tensor, Tensor]:
-    """Sparse pixel (B, H, W), index within its image or -1, and its depth, 0 where none, for each pixel."""
+    """Index (B, H, W) of each pixel's sparse pixel within its image, and its depth; -1 and 0 if none."""
     depth = depth.contiguous()
     source = torch.empty(depth.shape, dtype=torch.int32, device=depth.device)
-    chosen = torch.empty_like(depth)
+    selected = torch.empty_like(depth)
     if depth.numel():
         size, grid = depth.shape[1:], _grid(depth)
         tiles = {"ROWS": ROWS, "COLUMNS": COLUMNS, "enable_fp_fusion": False}
@@ -38,35 +40,35 @@ def choose(depth: Tensor, dilation: int) -> tuple[Tensor, Tensor]:
             largest[grid](keys, other, *size, **tiles)
             smallest[grid](other, keys, *size, **tiles)
             fill[grid](keys, other, *size, **tiles)
-            median[grid](other, source, chosen, *size, **tiles)
-    return source, chosen
+            median[grid](other, source, selected, *size, **tiles)
+    return source, selected
 
 
 class Densify(torch.autograd.Function):
-    """`ops.densify.densify` of float32 depths; half of the blur's taps, the middle one first."""
+    """`ops.densify.densify` for float32 depths. `taps` are half of the blur's, the middle one first."""
 
     @staticmethod
     def forward(ctx: Any, depth: Tensor, dilation: int, taps: tuple[float, float, float]) -> Tensor:
-        source, chosen = choose(depth, dilation)
-        dense, share = torch.empty_like(chosen), torch.empty_like(chosen)
+        source, selected = choose(depth, dilation)
+        dense, scale = torch.empty_like(selected), torch.empty_like(selected)
         if dense.numel():
             with torch.cuda.device_of(depth):
                 blur[_grid(dense)](
-                    chosen, dense, share, *dense.shape[1:], *taps,
+                    selected, dense, scale, *dense.shape[1:], *taps,
                     ROWS=ROWS, COLUMNS=COLUMNS, enable_fp_fusion=False,
                 )  # fmt: skip
-        ctx.save_for_backward(source, share)
+        ctx.save_for_backward(source, scale)
         ctx.taps = taps
         return dense
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_dense: Tensor) -> tuple[Tensor | None, ...]:
-        source, share = ctx.saved_tensors
-        grad_depth = torch.zeros_like(share)
-        if share.numel():
-            blur_back[_grid(share)](
-                grad_dense.contiguous(), source, share, grad_depth, *share.shape[1:],
+        source, scale = ctx.saved_tensors
+        grad_depth = torch.zeros_like(scale)
+        if scale.numel():
+            blur_back[_grid(scale)](
+                grad_dense.contiguous(), source, scale, grad_depth, *scale.shape[1:],
                 *ctx.taps, ROWS=ROWS, COLUMNS=COLUMNS, enable_fp_fusion=False,
             )  # fmt: skip
         return grad_depth, None, None
@@ -79,7 +81,7 @@ def _grid(images: Tensor) -> tuple[int, int]:
 
 @triton.jit
 def tile(height, width, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """Where this program's image begins, and the rows and columns of its pixels."""
+    """The start of this program's image, and the rows and columns of its pixels."""
     across = tl.cdiv(width, COLUMNS)
     row = tl.program_id(0) // across * ROWS + tl.arange(0, ROWS)[:, None]
     column = tl.program_id(0) % across * COLUMNS + tl.arange(0, COLUMNS)[None, :]
@@ -99,7 +101,7 @@ def put(image, row, column, height, width, value):
 
 @triton.jit
 def depth_of(key):
-    """0 for the empty key."""
+    """The depth of a key; 0 for the empty key."""
     bits = INFINITY + 1 - (key >> 32).to(tl.int32)
     return tl.where(key == 0, 0, bits).to(tl.float32, bitcast=True)
 
@@ -129,33 +131,33 @@ def largest_of(keys, row, column, height, width, SIDE: tl.constexpr):
 
 
 @triton.jit
-def largest(keys, found, height, width, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+def largest(keys, result, height, width, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     start, row, column = tile(height, width, ROWS, COLUMNS)
-    put(found + start, row, column, height, width, largest_of(keys + start, row, column, height, width, 5))
+    put(result + start, row, column, height, width, largest_of(keys + start, row, column, height, width, 5))
 
 
 @triton.jit
-def smallest(keys, found, height, width, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+def smallest(keys, result, height, width, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     start, row, column = tile(height, width, ROWS, COLUMNS)
     best = tl.full((ROWS, COLUMNS), FULL, tl.int64)
     for dv in tl.static_range(-2, 3):
         for du in tl.static_range(-2, 3):
             best = tl.minimum(best, at(keys + start, row + dv, column + du, height, width, FULL))
-    put(found + start, row, column, height, width, best)
+    put(result + start, row, column, height, width, best)
 
 
 @triton.jit
-def fill(keys, found, height, width, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """Empty pixels take the largest key of the 7x7 around them; the others look far outside, at nothing."""
+def fill(keys, result, height, width, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    """Empty pixels take the largest key of their 7x7 window. The others read outside the image."""
     start, row, column = tile(height, width, ROWS, COLUMNS)
-    own = at(keys + start, row, column, height, width, FULL)
-    best = largest_of(keys + start, tl.where(own == 0, row, -8), column, height, width, 7)
-    put(found + start, row, column, height, width, tl.maximum(own, best))
+    key = at(keys + start, row, column, height, width, FULL)
+    best = largest_of(keys + start, tl.where(key == 0, row, -8), column, height, width, 7)
+    put(result + start, row, column, height, width, tl.maximum(key, best))
 
 
 @triton.jit
 def sort5(a, b, c, d, e):
-    """Nine comparisons."""
+    """Sort with nine comparisons."""
     a, d = tl.minimum(a, d), tl.maximum(a, d)
     b, e = tl.minimum(b, e), tl.maximum(b, e)
     a, c = tl.minimum(a, c), tl.maximum(a, c)
@@ -170,7 +172,7 @@ def sort5(a, b, c, d, e):
 
 @triton.jit
 def sorted_column(keys, row, column, height, width):
-    """Five keys, one below the other; beyond the border lie copies of it."""
+    """Five sorted keys from a column of the image, which is padded with copies of its border."""
     column = tl.minimum(tl.maximum(column, 0), width - 1)
     last = height - 1
     return sort5(
@@ -183,11 +185,12 @@ def sorted_column(keys, row, column, height, width):
 
 
 @triton.jit
-def median(keys, source, chosen, height, width, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+def median(keys, source, selected, height, width, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """The 5x5 median's source and depth.
 
-    With the columns sorted, then the rows, both stay sorted, and the median of all 25 is the median of three:
-    the largest on the diagonal before the middle one, the middle one's median, the smallest on the one after.
+    If the columns are sorted, then the rows, both stay sorted. The median of all 25 is then the median of
+    three: the largest on the antidiagonal before the middle one, the median of the middle one, and the
+    smallest on the one after it.
     """
     start, row, column = tile(height, width, ROWS, COLUMNS)
     a0, a1, a2, a3, a4 = sorted_column(keys + start, row, column - 2, height, width)
@@ -206,7 +209,7 @@ def median(keys, source, chosen, height, width, ROWS: tl.constexpr, COLUMNS: tl.
     low, high = tl.minimum(before, after), tl.maximum(before, after)
     key = tl.minimum(tl.maximum(low, middle), high)
     put(source + start, row, column, height, width, tl.where(key == 0, -1, key & 0xFFFFFFFF).to(tl.int32))
-    put(chosen + start, row, column, height, width, depth_of(key))
+    put(selected + start, row, column, height, width, depth_of(key))
 
 
 @triton.jit
@@ -221,10 +224,10 @@ def tap(OFFSET: tl.constexpr, centre, next_to_it, outermost):
 
 @triton.jit
 def blur(
-    chosen, dense, share, height, width, centre, next_to_it, outermost,
+    selected, dense, scale, height, width, centre, next_to_it, outermost,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """5x5 Gaussian over the filled pixels; `share` is what each weighs in the sum of its window."""
+    """5x5 Gaussian over the filled pixels. `scale` is one over the sum of weights in each window."""
     start, row, column = tile(height, width, ROWS, COLUMNS)
     total = tl.zeros((ROWS, COLUMNS), tl.float32)
     weight = tl.zeros((ROWS, COLUMNS), tl.float32)
@@ -232,33 +235,33 @@ def blur(
         total_of_column = tl.zeros((ROWS, COLUMNS), tl.float32)
         weight_of_column = tl.zeros((ROWS, COLUMNS), tl.float32)
         for dv in tl.static_range(-2, 3):
-            z = at(chosen + start, row + dv, column + du, height, width, 0.0)
+            z = at(selected + start, row + dv, column + du, height, width, 0.0)
             share_of_row = tap(dv, centre, next_to_it, outermost)
             total_of_column += share_of_row * z
             weight_of_column += tl.where(z > 0, share_of_row, 0.0)
         share_of_column = tap(du, centre, next_to_it, outermost)
         total += share_of_column * total_of_column
         weight += share_of_column * weight_of_column
-    filled = at(chosen + start, row, column, height, width, 0.0) > 0
-    own = tl.where(filled, tl.div_rn(1.0, tl.maximum(weight, 1e-6)), 0.0)
-    put(dense + start, row, column, height, width, total * own)
-    put(share + start, row, column, height, width, own)
+    filled = at(selected + start, row, column, height, width, 0.0) > 0
+    factor = tl.where(filled, tl.div_rn(1.0, tl.maximum(weight, 1e-6)), 0.0)
+    put(dense + start, row, column, height, width, total * factor)
+    put(scale + start, row, column, height, width, factor)
 
 
 @triton.jit
 def blur_back(
-    grad_dense, source, share, grad_depth, height, width, centre, next_to_it, outermost,
+    grad_dense, source, scale, grad_depth, height, width, centre, next_to_it, outermost,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """The blur is its own transpose; then the gradient goes where the depth came from."""
+    """The blur is its own transpose. Then the gradient goes to the pixel that the depth came from."""
     start, row, column = tile(height, width, ROWS, COLUMNS)
     total = tl.zeros((ROWS, COLUMNS), tl.float32)
     for du in tl.static_range(-2, 3):
         of_column = tl.zeros((ROWS, COLUMNS), tl.float32)
         for dv in tl.static_range(-2, 3):
             gradient = at(grad_dense + start, row + dv, column + du, height, width, 0.0)
-            own = at(share + start, row + dv, column + du, height, width, 0.0)
-            of_column += tap(dv, centre, next_to_it, outermost) * gradient * own
+            factor = at(scale + start, row + dv, column + du, height, width, 0.0)
+            of_column += tap(dv, centre, next_to_it, outermost) * gradient * factor
         total += tap(du, centre, next_to_it, outermost) * of_column
     index = at(source + start, row, column, height, width, -1)
     tl.atomic_add(grad_depth + start + index, total, mask=index >= 0, sem="relaxed")

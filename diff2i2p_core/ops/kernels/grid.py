@@ -1,7 +1,7 @@
-"""Means of sorted points, a group a lane: deterministic, where a scatter's atomic sums are not.
+"""Means of sorted points, one group per lane. Deterministic, unlike the atomic sums of a scatter.
 
-Computed, not measured: 20,000 points are 0.24 MB to read and as many indices; launches and the sort before
-it, not this kernel, make the time.
+Computed, not measured: 20,000 points are 0.24 MB to read, plus their indices. The time is spent in launches
+and the preceding sort, not in this kernel.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def segment_means(points: Tensor, order: Tensor, starts: Tensor) -> Tensor:
-    """Means (M, 3) of `points[order]` (N, 3) in M segments that begin at `starts`, none of them empty."""
+    """Means (M, 3) of `points[order]` (N, 3) in M non-empty segments that begin at `starts`."""
     means = points.new_empty(len(starts), 3)
     block = 128
     with torch.cuda.device_of(points):
@@ -30,7 +30,7 @@ def _segment_means(points, order, starts, means, num_points, num_segments, BLOCK
     begin = tl.load(starts + segment, mask=real, other=0)
     end = tl.load(starts + segment + 1, mask=segment + 1 < num_segments, other=num_points)
     count = tl.where(real, end - begin, 0)
-    # In double precision, in order: the reference's sums.
+    # In double precision and in order, so that sums equal the reference's.
     x = tl.zeros((BLOCK,), tl.float64)
     y = tl.zeros((BLOCK,), tl.float64)
     z = tl.zeros((BLOCK,), tl.float64)

@@ -1,19 +1,21 @@
-"""Fused kernel point convolution: no (M, K, 15) influence and no (M, K, C) neighbours in memory.
+"""Fused kernel point convolution: neither (M, K, 15) influences nor (M, K, C) neighbours are in memory.
 
-One program takes one query: it gathers a block of neighbours at a time, weighs them under the 15 kernel
-points on the fly, and sums them as the matrix product (15, K) x (K, C), divided by the count of neighbours.
-The (rows, 15 C) sums of a chunk of queries then meet the weights in one cuBLAS product, which is hard to
-beat inside the kernel. A chunk stays within `CHUNK_BYTES`, which an H100's L2 cache holds.
+One program handles one query. It gathers a block of neighbours at a time, computes their weights for the 15
+kernel points on the fly, and sums them as the matrix product (15, K) x (K, C), divided by the number of
+neighbours. The (rows, 15 C) sums of a chunk of queries are then multiplied by the weights in one cuBLAS
+product, which is hard to beat inside the kernel. A chunk stays within `CHUNK_BYTES`, which fits into an
+H100's L2 cache.
 
-Backward repeats the sums for the weights' gradient. The features' gradient is the same kernel on the
-transposed table: sum over the queries m that hold n of w(m, n) g_m, times the weights transposed. Nothing
-is added atomically: both gradients are the same from run to run. Positions get no gradient.
+The backward pass repeats the sums for the gradient of the weights. The gradient of the features uses the same
+kernel on the transposed table: the sum of w(m, n) g_m over the queries m with neighbour n, times the
+transposed weights. Nothing is added atomically, so both gradients are reproducible. Positions get no
+gradient.
 
 Computed, not measured: 20,000 queries, K = 51, 64 channels in and out, float32. The sums' 2.0 GFLOP (2.6
 with the padding to 16 kernel points and 64 neighbours) and the product's 2.5 GFLOP take 70 us at an H100's
 67 TFLOP/s without tensor cores; the gather reads 261 MB through L2 (about 50 us at 5.5 TB/s), the sums pass
-154 MB through it, and main memory sees 18 MB (6 us at 3.35 TB/s). So arithmetic is the floor in float32, and
-L2 in bfloat16.
+154 MB through it, and main memory sees 18 MB (6 us at 3.35 TB/s). So the limit is
+arithmetic in float32, and L2 in bfloat16.
 """
 
 from __future__ import annotations
@@ -93,10 +95,10 @@ class _KPConv(torch.autograd.Function):
 
 
 class _Sums:
-    """Sums of neighbours' features under each kernel point, a chunk of rows at a time.
+    """Sums of neighbours' features for each kernel point, one chunk of rows at a time.
 
-    Over the neighbours of each query, divided by their count (also in `counts`); or, transposed, over the
-    queries of each support, not divided.
+    The sums are over the neighbours of each query, divided by their number (also in `counts`); or,
+    transposed, over the queries of each support, not divided.
     """
 
     def __init__(
@@ -132,7 +134,7 @@ class _Sums:
         """(rows, 15 C), valid until the next call."""
         channels = self.features.shape[1]
         block = min(128, max(16, triton.next_power_of_2(channels)))
-        # tl.dot rounds float32 to TF32 if let; torch's own switch for matrix products decides here too.
+        # tl.dot may round float32 to TF32; torch's switch for matrix products decides here as well.
         precision = "tf32" if _allows_tf32() else "ieee"
         with torch.cuda.device_of(self.features):
             _sum_neighbors[(rows, triton.cdiv(channels, block))](
@@ -156,7 +158,7 @@ class _Sums:
                 BLOCK_C=block,
                 PRECISION=precision,
                 num_warps=max(1, block // 32),
-                # Two blocks of neighbours do not repay a pipeline's start, and Triton 3.0 fails to make it.
+                # A pipeline does not pay off for two blocks of neighbours, and Triton 3.0 fails to build it.
                 num_stages=1,
             )
         return self.buffer[:rows]
@@ -164,7 +166,7 @@ class _Sums:
 
 def _allows_tf32() -> bool:
     matmul = torch.backends.cuda.matmul
-    if hasattr(matmul, "fp32_precision"):  # torch 2.9 on; where it was set, `allow_tf32` raises
+    if hasattr(matmul, "fp32_precision"):  # since torch 2.9; once it was set, `allow_tf32` raises
         return bool(matmul.fp32_precision == "tf32")
     return bool(matmul.allow_tf32)
 
@@ -218,7 +220,7 @@ def _sum_neighbors(
         dx = tl.load(others + other * 3, mask=valid, other=0.0) - x
         dy = tl.load(others + other * 3 + 1, mask=valid, other=0.0) - y
         dz = tl.load(others + other * 3 + 2, mask=valid, other=0.0) - z
-        if TRANSPOSED:  # the row is the neighbour, and the others are the queries
+        if TRANSPOSED:  # the row is the neighbour, the others are the queries
             dx, dy, dz = -dx, -dy, -dz
         off_x = dx[None, :] - kernel_x[:, None]
         off_y = dy[None, :] - kernel_y[:, None]

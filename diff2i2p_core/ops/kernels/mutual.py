@@ -1,8 +1,8 @@
-"""Best matches within pairs of patches: neither gathered features nor similarities go to memory.
+"""Best matches within pairs of patches, without writing gathered features or similarities to memory.
 
-One program takes a block of rows of one pair of patches and all of its columns. It gathers both from the
-features, multiplies them, and keeps of each row the k best columns, and of each column the k best of the
-block's rows; a maximum over the blocks then ends the columns' search.
+One program handles a block of rows of one pair of patches, and all its columns. It gathers both from the
+features, multiplies them, and keeps the k best columns of each row and the k best rows of the block for each
+column. A maximum over the blocks then completes the columns' search.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import triton.language as tl
 from torch import Tensor
 
 ROWS = 64
-"""Of a block; its features and similarities must fit a GPU's registers and shared memory."""
+"""Rows of a block. Its features and similarities must fit into a GPU's registers and shared memory."""
 
 
 def best_in_patches(
     rows: Tensor, columns: Tensor, row_features: Tensor, column_features: Tensor, k: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The same as `ops.mutual._best_in_patches`; similarities are float32 whatever the features."""
+    """The same as `ops.mutual._best_in_patches`. Similarities are always float32."""
     rows, columns = rows.contiguous(), columns.contiguous()
     (pairs, height), width = rows.shape, columns.shape[1]
     in_row, in_column = min(k, width), min(k, height)
@@ -67,7 +67,7 @@ def best_in_block(
             mask=(column < total)[None, :] & (channel < CHANNELS)[:, None],
             other=0.0,
         )
-        # Not in tf32: its rounding would change which match is best.
+        # Not in TF32: its rounding would change which match is best.
         similarity = tl.dot(a, b, similarity, input_precision="ieee")
     inside = (i < height)[:, None] & (j < width)[None, :]
     similarity = tl.where(inside, similarity, float("-inf"))
@@ -75,9 +75,9 @@ def best_in_block(
     left = similarity
     for rank in tl.static_range(IN_ROW):
         value, at = tl.max(left, 1, return_indices=True, return_indices_tie_break_left=True)
-        place = (pair * height + i) * IN_ROW + rank
-        tl.store(best + place, value, mask=i < height)
-        tl.store(numbers + place, at.to(tl.int64), mask=i < height)
+        cell = (pair * height + i) * IN_ROW + rank
+        tl.store(best + cell, value, mask=i < height)
+        tl.store(numbers + cell, at.to(tl.int64), mask=i < height)
         left = tl.where(j[None, :] == at[:, None], float("-inf"), left)
     left = similarity
     block = pair * tl.num_programs(1) + tl.program_id(1)

@@ -1,14 +1,14 @@
-"""The nearest neighbours within a radius, by a sorted grid of cells as wide as the radius.
+"""Nearest neighbours within a radius, with a sorted grid of cells as wide as the radius.
 
 Supports are sorted by cell, z fastest, so the 27 cells around a query are 9 runs of the sorted points. Two
-binary searches find a run; the kernel walks the runs a block at a time. Squared distance and index share one
-integer that orders by distance, then by index; sorting a block downwards and taking the smaller of it and
-the best so far, element by element, leaves the smallest of both.
+binary searches find each run, and the kernel walks through the runs one block at a time. Squared distance and
+index are packed into one integer, which is ordered by distance, then by index. Each block is sorted in
+descending order; the element-wise minimum of it and the best so far contains the smallest of both.
 
-Computed, not measured: 20,000 queries on a surface sampled at 0.4 radii have about 60 candidates, noisy
-ones 110: 35 MB through L2 and 8 MB out, 6 us on an H100. Two blocks of 64 are 4 sorts of 21 steps, compiled
-to 3e7 warp instructions, 33 us: sorting, not memory, bounds it. Its time grows with the points in 27 cells,
-so it is meant for clouds that were sampled on a grid.
+Computed, not measured: 20,000 queries on a surface sampled at 0.4 radii have about 60 candidates each, 110 if
+it is noisy: 35 MB through L2 and 8 MB out, 6 us on an H100. Two blocks of 64 take 4 sorts of 21 steps,
+compiled to 3e7 warp instructions, 33 us. So the limit is sorting, not memory. The time grows with the number
+of points in 27 cells, so the kernel is meant for clouds sampled on a grid.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch import Tensor
 from diff2i2p_core.ops.grid import cell_keys, cells_of, clouds_of
 
 QUERIES = 4
-"""Of one program."""
+"""Number of queries per program."""
 NONE: tl.constexpr = tl.constexpr(2**63 - 1)
 
 
@@ -36,7 +36,7 @@ class CellSearch:
         if self.count == 0:
             return
         cells = cells_of(supports, radius)
-        # A margin of two: the cells beside those of a query next to the supports are cells as well.
+        # A margin of two, so that all neighbours of a query's cell are valid cells, too.
         self.low = cells.amin(0) - 2
         self.extent = cells.amax(0) - self.low + 3
         keys = cell_keys(cells - self.low, clouds_of(lengths, supports.device), self.extent)
@@ -49,7 +49,7 @@ class CellSearch:
         if self.count == 0 or len(queries) == 0:
             return table
         cells = cells_of(queries, self.radius) - self.low
-        # Far queries look where they find nothing near.
+        # Distant queries are moved to a cell without supports nearby.
         cells = torch.minimum(cells.clamp(min=1), self.extent - 2)
         steps = torch.arange(-1, 2, device=queries.device)
         runs = torch.cartesian_prod(steps, steps, steps.new_zeros(1))
@@ -113,7 +113,7 @@ def _search(
         dz = tl.load(points + position.to(tl.int64) * 3 + 2, mask=valid, other=0.0) - z
         distance2 = dx * dx + dy * dy + dz * dz
         index = tl.load(order + position, mask=valid, other=0)
-        # Non-negative floats are ordered as their bits are.
+        # Non-negative floats are ordered like their bits.
         rank = (distance2.to(tl.int32, bitcast=True).to(tl.int64) << 32) | index
         rank = tl.where(valid & (distance2 < radius2), rank, NONE)
         best = tl.sort(tl.minimum(best, tl.sort(rank, dim=1, descending=True)), dim=1)

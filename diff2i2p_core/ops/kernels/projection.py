@@ -1,7 +1,7 @@
-"""What the kernels share that project points into images: their common arguments, and the projection.
+"""Shared by the kernels that project points into images: common arguments, and the projection.
 
-Products and sums are rounded one by one, as torch rounds them (no fused multiply-add, IEEE division): the
-same points fall into the same pixels.
+Products and sums are rounded separately, as in torch (no fused multiply-add, IEEE division), so the same
+points are in the same pixels.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ BLOCK = 128
 def scene_of(
     points: Tensor, intrinsics: Tensor, size: tuple[int, int], near: float, far: float
 ) -> tuple[tuple[Any, ...], tuple[int, int]]:
-    """The arguments that describe points (B, N, 3) and their cameras, and the grid of their blocks.
+    """Kernel arguments for points (B, N, 3) and their cameras, and the launch grid over blocks of points.
 
     `points` is contiguous; `intrinsics` (B, 3, 3) or (3, 3).
     """
@@ -31,7 +31,7 @@ def scene_of(
 def load_projected(
     points, cameras, camera_stride, count, near, far, RELEASED: tl.constexpr, BLOCK: tl.constexpr
 ):  # fmt: skip
-    """A block's points, their pixels and which of them have some; harmless values elsewhere."""
+    """A block's points, their pixels and whether they have one. Points without get harmless values."""
     sample = tl.program_id(1).to(tl.int64)
     index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     point = points + (sample * count + index) * 3

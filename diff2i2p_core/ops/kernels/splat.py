@@ -1,9 +1,9 @@
 """Soft depth splat: two passes over the points and one over the pixels; the backward pass only gathers.
 
-Forward: an atomic minimum finds each pixel's front depth, then three atomic sums a pixel of a footprint
+Forward: an atomic minimum finds each pixel's front depth. Then three atomic sums per pixel of a footprint
 collect sum w, sum w (z - front) and sum b. Backward: each point reads the gradients at its four pixels and
-recomputes its weights, so nothing is stored a footprint and no sum depends on the order of threads but that
-over points for the intrinsics, which is one partial sum a block.
+recomputes its weights. So nothing is stored per footprint, and the only sum that depends on the order of
+threads is the one over points for the intrinsics, with one partial sum per block.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from torch.autograd.function import once_differentiable
 from diff2i2p_core.ops.kernels.projection import BLOCK, load_projected, scene_of
 
 INFINITY = tl.constexpr(0x7F800000)
-"""Bits of float32 infinity: positive floats order like their bits."""
+"""Bits of float32 infinity. Positive floats are ordered like their bits."""
 ABSENT = tl.constexpr(1e-6)
-"""A pixel that takes a smaller share of a point does not see it."""
+"""A point does not contribute to a pixel in which its weight is smaller."""
 
 
 class Splat(torch.autograd.Function):
-    """Depth and coverage (B, H, W) of `ops.splat.splat_depth` of float32 points; `near` is not negative."""
+    """Depth and coverage (B, H, W) of `ops.splat.splat_depth` for float32 points; requires `near` >= 0."""
 
     @staticmethod
     def forward(
@@ -80,7 +80,7 @@ class Splat(torch.autograd.Function):
 
 @triton.jit
 def load_points(points, cameras, camera_stride, count, height, width, near, far, BLOCK: tl.constexpr):
-    """A block's points, their pixels and which of them reach the image; harmless values elsewhere."""
+    """A block's points, their pixels and whether they reach the image. Others get harmless values."""
     x, y, z, u, v, seen = load_projected(points, cameras, camera_stride, count, near, far, False, BLOCK)
     seen = seen & (u > -1) & (u < width) & (v > -1) & (v < height)
     return x, y, z, tl.where(seen, u, 0.0), tl.where(seen, v, 0.0), seen
@@ -88,7 +88,7 @@ def load_points(points, cameras, camera_stride, count, height, width, near, far,
 
 @triton.jit
 def corner(u, v, seen, height, width, DU: tl.constexpr, DV: tl.constexpr):
-    """Pixel of one corner of the footprints, which of them lie in the image, and shares in u and v."""
+    """The pixel at one corner of each footprint, whether it is in the image, and its weights in u and v."""
     column, row = tl.floor(u), tl.floor(v)
     right, down = u - column, v - row
     column, row = column.to(tl.int32) + DU, row.to(tl.int32) + DV

@@ -1,7 +1,7 @@
-"""Z-buffer: one atomic minimum a point on (depth, index), one pass over the pixels.
+"""Z-buffer: one atomic minimum on (depth, index) per point, then one pass over the pixels.
 
-Depths above zero order like their bits, so the 64-bit word of depth above index orders as the reference
-does: by depth, then by index.
+Positive depths are ordered like their bits. So a 64-bit word with the depth in the high bits and the index in
+the low bits has the reference's order: by depth, then by index.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ EMPTY = tl.constexpr(0x7FFFFFFFFFFFFFFF)
 
 
 class ZBuffer(torch.autograd.Function):
-    """`ops.z_buffer.z_buffer` of float32 points; `near` is not negative."""
+    """`ops.z_buffer.z_buffer` for float32 points. `near` must not be negative."""
 
     @staticmethod
     def forward(
@@ -104,7 +104,7 @@ def unpack(nearest, depth, winner, total, BLOCK: tl.constexpr):
 
 @triton.jit(do_not_specialize=["count"])
 def scatter_back(grad_depth, winner, grad_points, count, pixels, BLOCK: tl.constexpr):
-    """No atomics: a point falls into one pixel, so it wins one at most."""
+    """Needs no atomics: a point is in one pixel only, so it wins at most one."""
     sample = tl.program_id(1).to(tl.int64)
     pixel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     cell = sample * pixels + pixel

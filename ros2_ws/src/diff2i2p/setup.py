@@ -1,4 +1,4 @@
-"""Build script of the ROS package (ament_python); launch is a link to the repository's folder."""
+"""Build script of the ROS package (ament_python). `launch` is a link to the repository's folder."""
 
 from pathlib import Path
 

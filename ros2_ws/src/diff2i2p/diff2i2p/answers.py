@@ -1,4 +1,4 @@
-"""Answers of services that come from another thread."""
+"""Answers to service calls that come from another thread."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Answer = tuple[bool, str]
 
 
 class Answers:
-    """Questions that a service's coroutine awaits, and that another thread answers: nothing blocks."""
+    """Requests that a service's coroutine awaits and another thread answers, so nothing blocks."""
 
     def __init__(self, node: LifecycleNode) -> None:
         self._node = node
@@ -21,22 +21,22 @@ class Answers:
         self._waiting: list[tuple[Future, float, float]] = []
 
     def __bool__(self) -> bool:
-        """Whether somebody waits."""
+        """Whether any request is waiting."""
         return bool(self._waiting)
 
     def ask(self, timeout: float) -> Future:
-        """A future of an `Answer`."""
+        """Returns a future of an `Answer`."""
         future, now = Future(), time.monotonic()
         with self._lock:
             self._waiting.append((future, now, now + timeout))
         return future
 
     def answer(self, answer: Answer, *, asked_before: float | None = None) -> None:
-        """Answer all, or those asked before a monotonic time."""
+        """Answer all requests, or only those made before a monotonic time."""
         self._finish(answer, lambda asked, _: asked_before is None or asked <= asked_before)
 
     def expire(self, words: str) -> None:
-        """Answer those whose time is over with failure."""
+        """Answer the requests that have timed out, with failure."""
         now = time.monotonic()
         self._finish((False, words), lambda _, until: until <= now)
 
@@ -47,11 +47,11 @@ class Answers:
         for future, _, _ in due:
             future.set_result(answer)
         if due and self._node.executor is not None:
-            self._node.executor.wake()  # it looks after coroutines only when something happens
+            self._node.executor.wake()  # it resumes coroutines only when it wakes
 
 
 def ready(answer: Answer) -> Future:
-    """A question that is answered at once."""
+    """A future that is already answered."""
     future = Future()
     future.set_result(answer)
     return future

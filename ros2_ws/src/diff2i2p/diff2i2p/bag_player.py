@@ -1,9 +1,9 @@
-"""Plays a bag's camera and transforms in the bag's time, /clock with it, for `diff2i2p replay --live`.
+"""Plays a bag's camera and transforms in the bag's time, with /clock, for `diff2i2p replay --live`.
 
     python -m diff2i2p.bag_player BAG LOG --image /camera/image_raw --info /camera/camera_info --rate 0.5
 
-Messages go out as they were recorded, on their own topics. Writes a JSON line per image to LOG: stamp (ns)
-and published (monotonic ns).
+Messages are published as recorded, on their original topics. Writes one JSON line per image to LOG: stamp
+(ns) and published (monotonic ns).
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from diff2i2p_core.messages.kinds import TRANSFORMS
 DISCOVERY_TIMEOUT = 120.0
 """Seconds for the node to load its map and subscribe."""
 SETTLE = 1.0
-"""Seconds between the camera's match and the first message, for the transforms' and the clock's."""
+"""Seconds between matching the camera and the first message, so that transforms and clock match, too."""
 CLOCK_PERIOD = 0.01
 LAST_ANSWER = 20.0
-"""Seconds for the work on the last image, at most."""
+"""Maximum seconds to wait for the result of the last image."""
 STATIC_QOS = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class BagPlayer(Node):
-    """Publishes a bag's messages and its time; hears from /diagnostics which image was worked on last."""
+    """Publishes a bag's messages and time. Reads from /diagnostics which image was processed last."""
 
     def __init__(self, bag: Bag, arguments: argparse.Namespace) -> None:
         super().__init__("bag_player")
@@ -49,7 +49,7 @@ class BagPlayer(Node):
         self._image, self._info, self._rate = arguments.image, arguments.info, arguments.rate
         self._left_out: str = arguments.leave_out
         self._end = 0
-        """When the last image was recorded, and what of the bag is to be played after it: nanoseconds."""
+        """Where to stop in the bag, in nanoseconds: a little after the last image."""
         self._bag_time = self.create_publisher(Clock, "/clock", QoSProfile(depth=1))
         self._types: dict[str, Any] = {}
         self._publishers_of: dict[str, Any] = {}
@@ -66,10 +66,10 @@ class BagPlayer(Node):
         self._worked_on = 0
 
     def play(self, log: Any) -> None:
-        """To the last image and the last image's answer; TimeoutError where nobody subscribes."""
+        """Play until the result of the last image is in. TimeoutError if nobody subscribes."""
         first, calibration = self._first()
         self._wait_matched()
-        # A driver repeats the calibration all the time; a bag may have it after the first image.
+        # A driver repeats the calibration; a bag may have it only after the first image.
         self._publishers_of[self._info].publish(calibration)
         self._run_clock(first, SETTLE)
         begun = time.monotonic()
@@ -98,7 +98,7 @@ class BagPlayer(Node):
         return self._bag.read_raw(topics)
 
     def _first(self) -> tuple[int, bytes]:
-        """When the first message was recorded, and the first calibration."""
+        """The time of the first message, and the first calibration."""
         first = next(received for _, received, _, _ in self._messages())
         return first, next(data for topic, _, _, data in self._messages() if topic == self._info)
 
@@ -122,10 +122,12 @@ class BagPlayer(Node):
         self._bag_time.publish(Clock(clock=stamp_from(stamp)))
 
     def _without_left_out(self, data: bytes) -> bytes:
-        """Transforms to the frame that the node publishes, as another localizer's, stay out."""
+        """Leave out transforms to the frame that the node publishes, such as another localizer's."""
         message = deserialize_message(data, TFMessage)
-        kept = [t for t in message.transforms if t.child_frame_id.lstrip("/") != self._left_out]
-        return data if len(kept) == len(message.transforms) else serialize_message(TFMessage(transforms=kept))
+        others = [t for t in message.transforms if t.child_frame_id.lstrip("/") != self._left_out]
+        if len(others) == len(message.transforms):
+            return data
+        return serialize_message(TFMessage(transforms=others))
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
@@ -136,7 +138,7 @@ class BagPlayer(Node):
 
 
 def _message_class(kind: str) -> Any:
-    """Of `sensor_msgs/msg/Image`."""
+    """The class for a type such as `sensor_msgs/msg/Image`."""
     package, _, name = kind.split("/")
     return getattr(importlib.import_module(f"{package}.msg"), name)
 
@@ -148,7 +150,9 @@ def main() -> int:
     parser.add_argument("--image", required=True, help="image topic")
     parser.add_argument("--info", required=True, help="camera_info topic")
     parser.add_argument("--depth", help="depth topic")
-    parser.add_argument("--rate", type=float, default=1.0, help="seconds of the bag in a second")
+    parser.add_argument(
+        "--rate", type=float, default=1.0, help="playback speed: seconds of the bag per second"
+    )
     parser.add_argument("--after-last", type=float, default=1.0, help="seconds to play after the last image")
     parser.add_argument("--leave-out", default="", help="frame whose transforms to leave out")
     arguments = parser.parse_args()

@@ -10,6 +10,6 @@ from diff2i2p_core.messages.cameras import camera_of
 
 
 def camera_from_info(message: CameraInfo, *, rectified: bool = False) -> Camera:
-    """The camera of the images, or of already `rectified` ones; InputError for a message that is no good."""
+    """The camera of the images, or of already `rectified` images. InputError for an invalid message."""
     check_frame(message.header.frame_id, "camera_info")
     return camera_of(message, "camera_info", rectified=rectified)

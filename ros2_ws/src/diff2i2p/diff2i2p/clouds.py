@@ -1,4 +1,4 @@
-"""PointCloud2 messages to point clouds, and back."""
+"""Converts PointCloud2 messages to point clouds and back."""
 
 from __future__ import annotations
 
@@ -15,30 +15,32 @@ from diff2i2p_core.messages import clouds
 
 
 def check_cloud(message: PointCloud2) -> None:
-    """Refuse a map cloud whose frame, sizes, fields or data are no good. Costs microseconds."""
+    """Refuse a map cloud with an invalid frame, size, field or data. Costs microseconds."""
     check_frame(message.header.frame_id, "map cloud")
     clouds.check_cloud(message, "map cloud")
 
 
 def cloud_from_message(message: PointCloud2) -> PointCloud:
-    """In the message's frame."""
+    """The cloud in the message's frame. InputError for an invalid message."""
     check_frame(message.header.frame_id, "map cloud")
     cloud = clouds.cloud_of(message, "map cloud")
     if not len(cloud):
         count = message.width * message.height
-        raise InputError(f"map cloud: none of its {count} points is finite; publish a cloud with points")
+        raise InputError(
+            f"map cloud: none of its {count} points is finite; publish a cloud with finite points"
+        )
     return cloud
 
 
 def content_of(message: PointCloud2) -> int:
-    """The same for messages with the same points."""
+    """A hash, equal for messages with the same points."""
     m = message
     layout = str((m.fields, m.width, m.height, m.point_step, m.is_bigendian))
     return hash((layout, zlib.crc32(m.data)))
 
 
 def cloud_message(cloud: PointCloud, header: Header) -> PointCloud2:
-    """A little-endian PointCloud2, with a field rgb where there are colours, as RViz and PCL read it."""
+    """A little-endian PointCloud2, with a field rgb if there are colours, as RViz and PCL read it."""
     points, colors = cloud.points, cloud.colors
     names = ["x", "y", "z"] if colors is None else ["x", "y", "z", "rgb"]
     table = np.empty(len(points), dtype=[(name, "<u4" if name == "rgb" else "<f4") for name in names])
@@ -49,8 +51,8 @@ def cloud_message(cloud: PointCloud, header: Header) -> PointCloud2:
         table["rgb"] = red << 16 | green << 8 | blue
     message = PointCloud2(header=header, height=1, width=len(points), is_dense=True, is_bigendian=False)
     message.fields = [
-        PointField(name=name, offset=4 * place, datatype=PointField.FLOAT32, count=1)
-        for place, name in enumerate(names)
+        PointField(name=name, offset=4 * index, datatype=PointField.FLOAT32, count=1)
+        for index, name in enumerate(names)
     ]
     message.point_step = table.dtype.itemsize
     message.row_step = message.point_step * len(points)

@@ -2,7 +2,7 @@
 
     python -m diff2i2p.demo_listener LOG
 
-Appends JSON lines to LOG: `{"kind": "ready"}` once /tf has a publisher, then `{"kind": "tf", stamp, parent,
+Writes JSON lines to LOG: `{"kind": "ready"}` once /tf has a publisher, then `{"kind": "tf", stamp, parent,
 child, translation, quaternion, received}`, `{"kind": "pose", stamp, parent, translation, quaternion,
 covariance, received}` and `{"kind": "diagnostics", level, message, values, received}`; stamps in nanoseconds,
 received in monotonic nanoseconds.
@@ -28,7 +28,7 @@ from diff2i2p.poses import nanoseconds
 
 
 class Listener(Node):
-    """Writes a line per transform, pose and diagnostic status."""
+    """Writes one line per transform, pose and diagnostic status."""
 
     def __init__(self, log: IO[str]) -> None:
         super().__init__("demo_listener")

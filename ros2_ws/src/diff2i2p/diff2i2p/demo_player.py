@@ -1,8 +1,8 @@
-"""Plays the images of a posed RGB-D folder to the localization node, one after the other's answer.
+"""Plays the images of a posed RGB-D folder to the localization node. Each waits for the previous answer.
 
     python -m diff2i2p.demo_player FRAMES LOG --numbers 600,602 --start 1700000000 --rate 30
 
-Writes a JSON line per image to LOG: number, stamp (ns), published (monotonic ns), answered (bool).
+Writes one JSON line per image to LOG: number, stamp (ns), published (monotonic ns), answered (bool).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ANSWER_TIMEOUT = 30.0
 
 
 class Player(Node):
-    """Publishes `image` and `camera_info`; hears from /diagnostics which image was worked on last."""
+    """Publishes `image` and `camera_info`. Reads from /diagnostics which images were processed."""
 
     def __init__(self) -> None:
         super().__init__("demo_player")
@@ -46,7 +46,7 @@ class Player(Node):
         self._answered: set[str] = set()
 
     def wait_matched(self) -> None:
-        """Until the node listens and is heard; TimeoutError."""
+        """Wait until the node subscribes and its diagnostics arrive. TimeoutError if it does not."""
 
         def matched() -> bool:
             publishers = (self._image, self._camera_info)
@@ -62,7 +62,7 @@ class Player(Node):
         self._camera_info.publish(camera_info(camera, stamp))
 
     def play(self, image: NDArray[np.uint8], camera: Camera, stamp: int) -> tuple[int, bool]:
-        """Publish an image; when it went out (monotonic ns), and whether the node answered in time."""
+        """Publish an image. Returns when (monotonic ns), and whether the node answered in time."""
         message = image_message(image, stamp)
         self.send_camera(camera, stamp)
         published = time.monotonic_ns()
@@ -90,7 +90,7 @@ def header(stamp: int) -> Header:
 def image_message(image: NDArray[np.uint8], stamp: int) -> Image:
     """An RGB image (H, W, 3) as a message."""
     height, width = image.shape[:2]
-    # bytes: assigning an array takes a hundred times as long
+    # as bytes: assigning an array takes a hundred times as long
     data = np.ascontiguousarray(image).tobytes()
     return Image(header=header(stamp), height=height, width=width, encoding="rgb8", step=3 * width, data=data)
 
@@ -139,7 +139,7 @@ def main() -> int:
     parser.add_argument("log", help="JSON lines to write")
     parser.add_argument("--numbers", required=True, help="frame numbers, comma-separated")
     parser.add_argument("--start", type=float, required=True, help="seconds; the first stamp follows it")
-    parser.add_argument("--rate", type=float, default=30.0, help="frame numbers a second, for the stamps")
+    parser.add_argument("--rate", type=float, default=30.0, help="frame numbers per second, for the stamps")
     arguments = parser.parse_args()
     return play_as_program("demo_player", lambda: run(arguments))
 

@@ -1,4 +1,4 @@
-"""The /diagnostics topic and the log: every fault counted, none repeated without end."""
+"""The /diagnostics topic and the log. Every fault is counted; repeated ones do not flood the log."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from diff2i2p.health import Health
 from diff2i2p_core.errors import InputError
 
 LONGEST = 300
-"""Characters of an unforeseen error's words."""
+"""Maximum number of characters of an unexpected error's message."""
 
 
 class Diagnostics:
-    """Publishes what `health` says: when told, and on a change of level or words."""
+    """Publishes what `health` says, on request and when the level or message changes."""
 
     def __init__(self, node: LifecycleNode, health: Health) -> None:
         self._node = node
         self._health = health
         self._last: tuple[bytes, str] | None = None
         self.dropped: Callable[[], int] = lambda: 0
-        """How many images were replaced by newer ones before work on them began."""
+        """How many images were replaced by newer ones before they were processed."""
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         name = node.get_fully_qualified_name().lstrip("/")
         self._name = f"{name}: localization"
@@ -41,15 +41,15 @@ class Diagnostics:
             self.publish()
 
     def complain(self, topic: str, error: Exception) -> None:
-        """Count a fault that came with a message on `topic`; log it unless one like it was just logged."""
+        """Count a fault of a message on `topic`. Log it unless a similar one was just logged."""
         words = in_words(topic, error)
         if self._health.fault(topic, words):
-            unforeseen = "" if isinstance(error, InputError) else "".join(traceback.format_exception(error))
-            self._node.get_logger().error(unforeseen or words)
+            trace = "" if isinstance(error, InputError) else "".join(traceback.format_exception(error))
+            self._node.get_logger().error(trace or words)
         self.publish_change()
 
     def guarded(self, topic: str, take: Callable[[Any], None]) -> Callable[[Any], None]:
-        """A subscription's callback: whatever a message makes it raise is a complaint, not the node's end."""
+        """A callback for a subscription: an exception in `take` is reported and does not end the node."""
 
         def call(message: Any) -> None:
             try:
@@ -61,7 +61,7 @@ class Diagnostics:
 
 
 def in_words(where: str, error: Exception) -> str:
-    """An InputError speaks for itself; anything else is a fault of the program."""
+    """An InputError speaks for itself. Anything else is a bug: add where it happened and its type."""
     if isinstance(error, InputError):
         return str(error)
     words = " ".join(str(error).split())

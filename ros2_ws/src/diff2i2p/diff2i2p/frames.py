@@ -1,6 +1,6 @@
-"""Which transform and pose follow from a localized image, and where odometry was.
+"""Computes transform and pose from a localized image, and looks up odometry.
 
-docs/frame_contract.md says the same for users.
+docs/frame_contract.md describes the rules for users.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ Matrix = NDArray[np.float64]
 
 
 class Frames:
-    """The frame contract for one set of parameters; `TransformException` where TF lacks something."""
+    """The frame contract for one set of parameters. `TransformException` if TF lacks something."""
 
     def __init__(self, parameters: Parameters, buffer: Buffer) -> None:
         self.parameters = parameters
-        """May be replaced by others with the same frames."""
+        """Can be replaced by parameters with the same frames."""
         self._buffer = buffer
 
     def lookup(self, target: str, source: str, stamp: Stamp) -> Matrix:
@@ -43,15 +43,15 @@ class Frames:
         if target == source:
             return np.eye(4)
         timeout = Duration(nanoseconds=round(self.parameters.transform_timeout * 1e9))
-        found = self._buffer.lookup_transform(target, source, Time.from_msg(stamp), timeout)
-        return matrix_from_transform(found.transform)
+        message = self._buffer.lookup_transform(target, source, Time.from_msg(stamp), timeout)
+        return matrix_from_transform(message.transform)
 
     def camera_from_body(self, camera_frame: str, stamp: Stamp) -> Matrix:
-        """The body is `base_frame`, or the camera itself where none is given."""
+        """The body is `base_frame`, or the camera itself if that is not set."""
         return self.lookup(camera_frame, self.parameters.base_frame or camera_frame, stamp)
 
     def odom_from_body(self, camera_frame: str, stamp: Stamp) -> Matrix | None:
-        """Odometry at the stamp; None without an odom frame."""
+        """Odometry at the stamp. None without an odom frame."""
         odom_frame = self.parameters.odom_frame
         body = self.parameters.base_frame or camera_frame
         return self.lookup(odom_frame, body, stamp) if odom_frame else None
@@ -59,7 +59,7 @@ class Frames:
     def pose(
         self, map_from_camera: Matrix, covariance: Matrix, camera_frame: str, stamp: Stamp
     ) -> PoseWithCovarianceStamped:
-        """The body's pose in the map at the image's stamp; the covariance moved from camera to body."""
+        """The body's pose in the map at the image's stamp, with the covariance moved from camera to body."""
         map_from_body = map_from_camera @ self.camera_from_body(camera_frame, stamp)
         lever = map_from_body[:3, 3] - map_from_camera[:3, 3]
         moved = covariance_at(covariance, lever)

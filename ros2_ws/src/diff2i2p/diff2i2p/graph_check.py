@@ -1,8 +1,8 @@
-"""Looks at a running localization node and its surroundings for the usual faults of start-up.
+"""Checks a running localization node and its surroundings for common start-up faults.
 
     python -m diff2i2p.graph_check --node /diff2i2p --seconds 5
 
-Prints a JSON list of checks as `diff2i2p doctor` shows them: name, status (ok, note, missing), found, mend.
+Prints a JSON list of checks in the format of `diff2i2p doctor`: name, status (ok, note, missing), found, fix.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ INPUTS = {
     "sensor_msgs/msg/CameraInfo": "camera_info",
     "sensor_msgs/msg/PointCloud2": "map cloud",
 }
-"""What the node's subscriptions are, by their type."""
+"""The node's subscriptions by message type."""
 OPTIONAL = ("compressed image",)
 ASKED = ("map_frame", "odom_frame", "base_frame", "camera_frame", "use_sim_time")
 TF_SECONDS = 1.0
-"""To listen for a second parent of a frame."""
+"""How long to listen for a second parent of a frame."""
 ANSWER_SECONDS = 10.0
-"""For an answer of a node that is there, at least: a busy one is late, only a hanging one never answers."""
+"""Minimum time to wait for the answer of an existing node: a busy node answers late, a hanging one never."""
 LEVELS = {DiagnosticStatus.OK: "ok", DiagnosticStatus.WARN: "note"}
 
 
-def check(name: str, status: str, found: str, mend: str = "") -> Check:
-    return {"name": name, "status": status, "found": found, "mend": mend}
+def check(name: str, status: str, found: str, fix: str = "") -> Check:
+    return {"name": name, "status": status, "found": found, "fix": fix}
 
 
 class GraphCheck:
-    """Listens for some seconds; waits for each thing no longer than it takes to come."""
+    """Listens for some seconds, and waits for each item only until it arrives."""
 
     def __init__(self, context: Context, target: str, seconds: float) -> None:
         self._node = Node(f"graph_check_{os.getpid()}", context=context)
@@ -81,15 +81,15 @@ class GraphCheck:
         if not self._wait(lambda: me in graph()):
             others = sorted({name for name, _ in graph()} - {self._node.get_name()})
             found = f"no node {self._target}; nodes here: {', '.join(others) or 'none'}"
-            mend = "start it, name it with --node, or compare ROS_DOMAIN_ID and ROS_AUTOMATIC_DISCOVERY_RANGE"
-            yield check("node", "missing", found, mend)
+            fix = "start it, name it with --node, or compare ROS_DOMAIN_ID and ROS_AUTOMATIC_DISCOVERY_RANGE"
+            yield check("node", "missing", found, fix)
             return
         if graph().count(me) > 1:
-            mend = "stop one of them, or give each a namespace; what follows may be of either"
-            yield check("node", "missing", f"several nodes are named {self._target}", mend)
+            fix = "stop one of them, or give each a namespace; the checks below may be about either"
+            yield check("node", "missing", f"several nodes are named {self._target}", fix)
         values = self._parameters()
         if not values:
-            yield check("node", "missing", f"{self._target} answers no question", "is it hanging? restart it")
+            yield check("node", "missing", f"{self._target} does not answer", "is it hanging? restart it")
             return
         yield self._diagnostics()
         yield from self._inputs()
@@ -99,7 +99,7 @@ class GraphCheck:
 
     def _diagnostics(self) -> Check:
         if not self._wait_answer(lambda: self._said is not None) or self._said is None:
-            return check("diagnostics", "missing", "the node says nothing on /diagnostics", "restart it")
+            return check("diagnostics", "missing", "the node publishes nothing on /diagnostics", "restart it")
         state = next((row.value for row in self._said.values if row.key == "state"), "")
         found = f"{state}: {self._said.message}"
         if state != "active" and self._said.level == DiagnosticStatus.OK:
@@ -108,7 +108,7 @@ class GraphCheck:
         return check("diagnostics", status, found, "" if status == "ok" else "docs/troubleshooting.md")
 
     def _inputs(self) -> Iterator[Check]:
-        """Each topic that the node hears: is there a publisher, and do the QoS fit?"""
+        """For each topic that the node subscribes to: is there a publisher, and is its QoS compatible?"""
         topics = self._node.get_subscriber_names_and_types_by_node(self._name, self._namespace)
         for topic, kinds in sorted(topics):
             what = INPUTS.get(kinds[0])
@@ -120,10 +120,10 @@ class GraphCheck:
                 others = [name for name, types in self._node.get_topic_names_and_types() if kinds[0] in types]
                 others = [name for name in others if self._node.get_publishers_info_by_topic(name)]
                 status = "note" if what in OPTIONAL else "missing"
-                hint = (
+                fix = (
                     f"remap {topic}; published are: {', '.join(others)}" if others else "start its publisher"
                 )
-                yield check(what, status, f"nobody publishes {topic}", "" if status == "note" else hint)
+                yield check(what, status, f"nobody publishes {topic}", "" if status == "note" else fix)
                 continue
             (wanted, *_) = [
                 info.qos_profile
@@ -136,54 +136,56 @@ class GraphCheck:
                 if fit == QoSCompatibility.ERROR:
                     faults.append(f"{info.node_name}: {reason.strip()}")
             if faults:
-                found = f"the QoS of {topic} does not fit ({'; '.join(faults)})"
-                yield check(what, "missing", found, "change the publisher's, or the node's by qos_overrides")
+                found = f"incompatible QoS on {topic} ({'; '.join(faults)})"
+                yield check(
+                    what, "missing", found, "change the publisher's QoS, or the node's with qos_overrides"
+                )
             else:
                 yield check(what, "ok", f"{topic}, {len(publishers)} publisher(s)")
             if what == "camera_info":
-                self._hear_camera(topic)
+                self._listen_to_camera(topic)
 
-    def _hear_camera(self, topic: str) -> None:
+    def _listen_to_camera(self, topic: str) -> None:
         subscription = self._node.create_subscription(CameraInfo, topic, self._on_camera_info, sensor_qos())
         self._wait(lambda: self._camera_frame)
         self._node.destroy_subscription(subscription)
 
     def _frames(self, values: dict[str, Any]) -> Iterator[Check]:
-        """The transforms that the frame contract asks of others."""
+        """The transforms that other nodes must publish by the frame contract."""
         camera = values["camera_frame"] or self._camera_frame
         base, odom = values["base_frame"], values["odom_frame"]
         if not camera:
-            yield check("TF", "note", "the camera's frame is unknown: no camera_info was heard")
+            yield check("TF", "note", "the camera's frame is unknown: no camera_info was received")
         wanted = [(base, camera, "start robot_state_publisher, or set camera_frame or base_frame")]
         wanted += [(odom, base or camera, "start the odometry, or set odom_frame or base_frame")]
-        for parent, child, mend in wanted:
+        for parent, child, fix in wanted:
             if not parent or not child:
                 continue
             name = f"TF {parent} <- {child}"
             if self._wait(lambda p=parent, c=child: self._root(p) == self._root(c)):  # type: ignore[misc]
                 yield check(name, "ok", "connected")
             else:
-                known = set(self._parents) | {one for many in self._parents.values() for one in many}
+                known = set(self._parents).union(*self._parents.values())
                 absent = [f"'{frame}'" for frame in (parent, child) if frame not in known]
                 found = f"nobody publishes {' or '.join(absent)}" if absent else "in two unconnected trees"
-                yield check(name, "missing", found, mend)
+                yield check(name, "missing", found, fix)
         self._wait(lambda: any(len(parents) > 1 for parents in self._parents.values()), TF_SECONDS)
         for frame, parents in self._parents.items():
             if len(parents) > 1:
                 found = f"'{frame}' has the parents {', '.join(sorted(parents))}"
-                mend = "stop one of the publishers: a frame has one parent (docs/frame_contract.md)"
-                yield check(f"TF {frame}", "missing", found, mend)
+                fix = "stop one of the publishers: a frame has one parent (docs/frame_contract.md)"
+                yield check(f"TF {frame}", "missing", found, fix)
 
     def _clock(self, simulated: bool) -> Iterator[Check]:
         published = bool(self._node.get_publishers_info_by_topic("/clock"))
         if simulated and not published:
-            mend = "play the bag with --clock, or set use_sim_time false"
-            yield check("clock", "missing", "use_sim_time is set, but nobody publishes /clock", mend)
+            fix = "play the bag with --clock, or set use_sim_time false"
+            yield check("clock", "missing", "use_sim_time is set, but nobody publishes /clock", fix)
         elif published and not simulated:
             yield check("clock", "note", "/clock is published, but use_sim_time is false", "set use_sim_time")
 
     def _parameters(self) -> dict[str, Any]:
-        """Values of ASKED; empty if the node does not answer."""
+        """The values of ASKED; empty if the node does not answer."""
         client = self._node.create_client(GetParameters, f"{self._target}/get_parameters")
         if not self._wait_answer(client.service_is_ready):
             return {}
@@ -226,7 +228,7 @@ class GraphCheck:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--node", default="/diff2i2p", help="full name of the localization node")
-    parser.add_argument("--seconds", type=float, default=5.0, help="to wait for each thing, at most")
+    parser.add_argument("--seconds", type=float, default=5.0, help="maximum time to wait for each item")
     arguments = parser.parse_args()
     context = Context()
     rclpy.init(context=context)

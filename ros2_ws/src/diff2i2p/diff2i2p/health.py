@@ -1,4 +1,4 @@
-"""What the node knows of its own state, and the diagnostic level that follows (table in docs/ros2.md)."""
+"""The node's state and the diagnostic level derived from it (table in docs/ros2.md)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from diff2i2p.parameters import Parameters
 
 LOG_PERIOD = 5.0
-"""Seconds between two log lines about the same kind of fault."""
+"""Minimum seconds between two log lines about the same kind of fault."""
 
 DEPTH_MISSING = (
     "the weights need depth images: set use_depth and remap depth (depth:=TOPIC in the launch file), "
@@ -25,23 +25,23 @@ NOTHING_YET = (DiagnosticStatus.WARN, "no image processed yet")
 
 @dataclass
 class Health:
-    """Written by the executor's and the worker's thread; times are of the monotonic clock."""
+    """Written by the threads of the executor and of the worker. Times are from the monotonic clock."""
 
     parameters: Parameters | None = None
     state: str = "unconfigured"
     failure: str = ""
     """Why the node cannot work at all; empty if it can."""
     map: str = ""
-    """Where the map came from; empty while there is none."""
+    """Where the map came from; empty while there is no map."""
     needs_depth: bool = False
-    """Whether the weights of the map need depth images."""
+    """Whether the map's weights need depth images."""
     troubles: dict[str, str] = field(default_factory=dict)
-    """The last fault of a topic, until something good comes from it."""
+    """The last fault of each topic, until a good message arrives."""
     outcome: tuple[bytes, str] = NOTHING_YET
-    """Level and words about the last image that was worked on."""
+    """Level and message for the last processed image."""
     since: float = field(default_factory=time.monotonic)
     seen: dict[str, float] = field(default_factory=dict)
-    """When the last good message of a topic came."""
+    """When the last good message of each topic arrived."""
     counts: Counter[str] = field(default_factory=Counter)
     values: dict[str, str] = field(default_factory=dict)
     _logged: dict[str, float] = field(default_factory=dict)
@@ -60,11 +60,12 @@ class Health:
             self.seen[topic] = time.monotonic()
 
     def expect(self, topic: str) -> None:
-        """From now on the topic is missed if nothing comes."""
+        """From now on, report the topic as missing if nothing arrives."""
         with self._lock:
             self.seen.setdefault(topic, time.monotonic())
 
-    def mended(self, *topics: str) -> None:
+    def recovered(self, *topics: str) -> None:
+        """Forget the last fault of these topics."""
         with self._lock:
             for topic in topics:
                 self.troubles.pop(topic, None)
@@ -74,7 +75,7 @@ class Health:
             self.counts[name] += 1
 
     def fault(self, topic: str, message: str) -> bool:
-        """Count a fault of a message on `topic`; True if it should be logged now."""
+        """Count a fault of a message on `topic`. True if it should be logged now."""
         with self._lock:
             self.counts[f"{topic}_faults"] += 1
             self.values["last_fault"] = message
@@ -86,7 +87,7 @@ class Health:
             return due
 
     def judge(self) -> tuple[bytes, str]:
-        """The level and the words for /diagnostics, the most basic trouble first."""
+        """Level and message for /diagnostics; the most basic fault comes first."""
         with self._lock:
             if self.failure:
                 return DiagnosticStatus.ERROR, self.failure
@@ -108,7 +109,7 @@ class Health:
                     return DiagnosticStatus.WARN, f"no {topic} yet"
             timeout = self.parameters.image_timeout
             for topic, words in (("image", "no image"), ("pair", "no depth with the stamps of the images")):
-                # Without depth in use, or before its first image, there is no "pair".
+                # There is no "pair" before the first image, or if depth is not used.
                 if time.monotonic() - self.seen.get(topic, time.monotonic()) > timeout:
                     return DiagnosticStatus.WARN, f"{words} for {timeout:g} s"
             if self.outcome == NOTHING_YET and self.parameters.mode == "on_request":
@@ -116,7 +117,7 @@ class Health:
             return self.outcome
 
     def status(self, name: str, extra: dict[str, Any]) -> DiagnosticStatus:
-        """The whole message, `extra` values after the node's own."""
+        """The complete message. The `extra` values follow the node's own."""
         level, words = self.judge()
         with self._lock:
             values: dict[str, Any] = {"state": self.state, "map": self.map or "none"}
@@ -140,4 +141,4 @@ COUNTERS = (
     "tf_faults",
     "pose_file_faults",
 )
-"""Counts since the node started, always in the message."""
+"""Counts since the node started; they are always in the message."""

@@ -1,4 +1,4 @@
-"""The camera's topics while the node is active: messages checked, counted, paired, handed over as jobs."""
+"""The camera's topics while the node is active: messages are checked, counted, paired and passed on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from diff2i2p_core.geometry.camera import Camera
 
 
 class CameraInputs:
-    """Subscribes; `take` gets a job for each image that can be worked on."""
+    """Subscribes to the topics. `take` gets a job for each image that can be processed."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class CameraInputs:
         self._node = node
         self._health = health
         self.parameters = parameters
-        """May be replaced by others with the same topics."""
+        """Can be replaced by parameters with the same topics."""
         self._take = take
         self._diagnostics = diagnostics
         self._camera: Camera | None = None
@@ -58,7 +58,7 @@ class CameraInputs:
             self._node.destroy_subscription(subscription)
 
     def reset(self) -> None:
-        """Time jumped back: what waits is of another time."""
+        """Time jumped back: drop what waits, it belongs to another time."""
         self._last_stamp = 0
         self._pairing.reset()
 
@@ -78,7 +78,7 @@ class CameraInputs:
         self._camera = None
         self._camera = camera_from_info(message, rectified=self.parameters.image_is_rectified)
         self._health.saw("camera_info")
-        self._health.mended("camera_info")
+        self._health.recovered("camera_info")
         self._diagnostics.publish_change()
 
     def _on_image(self, message: Image | CompressedImage) -> None:

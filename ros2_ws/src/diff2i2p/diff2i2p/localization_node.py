@@ -1,4 +1,4 @@
-"""Executable `localization_node`: also `python -m diff2i2p.localization_node --ros-args ...`."""
+"""The executable `localization_node`, also `python -m diff2i2p.localization_node --ros-args ...`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from diff2i2p.node import LocalizationNode
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Spin the node until it is interrupted. Exit status 2 where a parameter has a wrong type or range."""
+    """Spin the node until it is interrupted. Exit status 2 if a parameter has a wrong type or range."""
     rclpy.init(args=arguments)
     try:
         node = LocalizationNode()
@@ -28,10 +28,10 @@ def main(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except Exception:
-        if rclpy.ok():  # else the end came while a callback was publishing
+        if rclpy.ok():  # if not, a callback was publishing during the shutdown
             raise
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a launch file's Ctrl-C arrives twice
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C arrives twice under a launch file
         node.destroy_node()
         rclpy.try_shutdown()
     return 0

@@ -1,4 +1,4 @@
-"""Where the map comes from: clouds on a topic, or a file that a service asks to load again."""
+"""Where the map comes from: clouds on a topic, or a file that a service can reload."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from diff2i2p.parameters import Parameters
 from diff2i2p.qos import OVERRIDABLE_LATCHED, latched_qos, on_mismatch
 
 TIMEOUT = 120.0
-"""Seconds until `reload_map` answers that nothing came of it."""
+"""Seconds after which `reload_map` answers that the map is not loaded yet."""
 
 
 class MapInputs:
-    """Subscribes to `map_cloud` where no map file is given.
+    """Subscribes to `map_cloud` if no map file is given.
 
-    `put` hands on the work: ("map_cloud", message) or ("map_file", path). `loaded` and `failed` say what came
-    of it, and may be called from another thread.
+    `put` passes the work on: ("map_cloud", message) or ("map_file", path). `loaded` and `failed` report the
+    outcome, and may be called from another thread.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class MapInputs:
         self.failed("the node was cleaned up")
 
     def reload(self) -> Future:
-        """Load the file that the parameter `map` names now; an answer to come."""
+        """Load the file that the parameter `map` names now. Returns a future of the answer."""
         name = str(self._node.get_parameter("map").value)
         if self._subscription is not None:
             return ready((False, "the map comes from the topic map_cloud; publish it again there"))
@@ -69,7 +69,7 @@ class MapInputs:
         return answer
 
     def expire(self) -> None:
-        """Answer those who have waited too long."""
+        """Answer the requests that have waited too long."""
         self._answers.expire(f"the map is still being loaded after {TIMEOUT:g} s")
 
     def loaded(self, words: str) -> None:

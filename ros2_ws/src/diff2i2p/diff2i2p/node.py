@@ -1,4 +1,4 @@
-"""The lifecycle node: states, parameters, services; the work is done by its session."""
+"""The lifecycle node: states, parameters and services. Its session does the work."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class LocalizationNode(LifecycleNode):
     """Localizes camera images in a point cloud map. Topics, services, parameters: docs/ros2.md."""
 
     def __init__(self, localizer_class: LocalizerClass | None = None, **arguments: Any) -> None:
-        """`localizer_class` replaces diff2i2p_core's Localizer; `arguments` go to rclpy's node."""
+        """`localizer_class` replaces diff2i2p_core's Localizer; `arguments` are passed to rclpy's node."""
         super().__init__("diff2i2p", **arguments)
         parameter_server.declare(self)
         self._localizer_class = localizer_class
@@ -38,7 +38,7 @@ class LocalizationNode(LifecycleNode):
         self._broadcaster: TransformBroadcaster | None = None
         self._diagnostics = Diagnostics(self, self._health)
         self._triggers = Services(self, lambda: self._session)
-        wall = Clock(clock_type=ClockType.STEADY_TIME)  # runs also while a simulation is paused
+        wall = Clock(clock_type=ClockType.STEADY_TIME)  # also runs while a simulation is paused
         self._tick_timer = self.create_timer(1.0, self._tick, clock=wall)
         backwards = JumpThreshold(
             min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True
@@ -58,7 +58,7 @@ class LocalizationNode(LifecycleNode):
             self.trigger_activate()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Read the parameters and take the map file, or start to wait for a map cloud."""
+        """Read the parameters and open the map file, or start waiting for a map cloud."""
         if not self._attempt("configure", self._configure):
             self._release()
             return FAILURE
@@ -82,7 +82,7 @@ class LocalizationNode(LifecycleNode):
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Drop everything that the parameters chose."""
+        """Drop everything that was set up from the parameters."""
         self._release()
         self._enter("unconfigured")
         return super().on_cleanup(state)
@@ -93,7 +93,7 @@ class LocalizationNode(LifecycleNode):
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """After an unforeseen exception in a transition: back to unconfigured, to be configured again."""
+        """After an unexpected exception in a transition: return to unconfigured, to be configured again."""
         self._release()
         self._health.failure = "a transition failed; see the log"
         self._enter("unconfigured")
@@ -115,7 +115,7 @@ class LocalizationNode(LifecycleNode):
         self._diagnostics.dropped = lambda: worker.dropped("image")
 
     def _attempt(self, transition: str, action: Callable[[], None]) -> bool:
-        """Do it; if it fails, say so in the log and /diagnostics: rclpy would swallow it without a word."""
+        """Run `action`. If it fails, report it in the log and /diagnostics, because rclpy would hide it."""
         self._health.failure = ""
         try:
             action()
@@ -146,7 +146,7 @@ class LocalizationNode(LifecycleNode):
         self._diagnostics.publish()
 
     def _on_parameters(self, changes: list[Parameter]) -> SetParametersResult:
-        """All of the changes, or none. Other callbacks have no say about ours, so they are applied here."""
+        """Accept all changes or none. No other callback checks our parameters, so they are applied here."""
         session = self._session
         try:
             values = parameter_server.changed(None if session is None else session.parameters, changes, self)
@@ -162,6 +162,6 @@ class LocalizationNode(LifecycleNode):
             self._session.time_jumped()
 
     def destroy_node(self) -> None:
-        """Stop the worker before its publishers go."""
+        """Stop the worker before its publishers are destroyed."""
         self._release()
         super().destroy_node()

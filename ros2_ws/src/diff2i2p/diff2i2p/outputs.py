@@ -1,4 +1,4 @@
-"""What the node publishes: pose, transform, path and map, and pictures for those who look."""
+"""What the node publishes: pose, transform, path and map, and pictures for subscribers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from diff2i2p_core.localization.tracker import Localizing
 
 
 class Outputs:
-    """The publishers of results. `~/debug_image`, `~/inliers` and `path` cost nothing without subscribers."""
+    """Publishers of the results. `~/debug_image`, `~/inliers` and `path` cost nothing without subscribers."""
 
     def __init__(self, node: LifecycleNode, broadcaster: TransformBroadcaster | None) -> None:
         self._node = node
@@ -47,17 +47,17 @@ class Outputs:
             self._node.destroy_publisher(publisher)
 
     def forget(self) -> None:
-        """The poses so far are of another map or another time."""
+        """Forget the poses so far: they belong to another map or another time."""
         self.last_pose = None
         self._path = deque()
         self.forget_transform()
 
     def forget_transform(self) -> None:
-        """The last transform is not to be published again."""
+        """Do not publish the last transform again."""
         self._held, self._repeated = None, 0
 
     def publish(self, result: Result, parameters: Parameters) -> None:
-        """Pose, transform and path: what others wait for."""
+        """Publish pose, transform and path: what other nodes wait for."""
         if result.pose is None:
             return
         if result.transform is not None and self._broadcaster is not None:
@@ -73,9 +73,9 @@ class Outputs:
             self._path_topic.publish(Path(header=result.pose.header, poses=list(path)))
 
     def start_repeating(self, parameters: Parameters) -> None:
-        """Publish the last transform again from time to time, where the parameters ask for it.
+        """Publish the last transform periodically, if the parameters ask for it.
 
-        In the node's time, so that nothing is published while a simulation is paused.
+        The timer uses the node's time, so nothing is published while a simulation is paused.
         """
         self.stop_repeating()
         if parameters.odom_frame and parameters.publish_tf and parameters.transform_rate > 0:
@@ -88,9 +88,9 @@ class Outputs:
             self._repeat_timer = None
 
     def _repeat_transform(self, parameters: Parameters) -> None:
-        """The last transform again, dated from now, until it is too old; once only while the clock stands.
+        """Publish the last transform again, stamped now, until it is too old. Once only if the clock stands.
 
-        Image stamps of another clock (a bag without use_sim_time) are far from now: they are not repeated.
+        Image stamps from another clock (a bag without use_sim_time) are far from now: they are not repeated.
         """
         held, now = self._held, self._node.get_clock().now().nanoseconds
         if held is None or self._broadcaster is None:
@@ -99,27 +99,27 @@ class Outputs:
         if not 0 <= now - image_stamp <= parameters.transform_hold * 1e9 or now <= self._repeated:
             return
         self._repeated = now
-        again = TransformStamped(child_frame_id=last.child_frame_id, transform=last.transform)
-        again.header.frame_id = last.header.frame_id
-        again.header.stamp = stamp_from(now + round(parameters.transform_tolerance * 1e9))
-        self._broadcaster.sendTransform(again)
+        repeated = TransformStamped(child_frame_id=last.child_frame_id, transform=last.transform)
+        repeated.header.frame_id = last.header.frame_id
+        repeated.header.stamp = stamp_from(now + round(parameters.transform_tolerance * 1e9))
+        self._broadcaster.sendTransform(repeated)
 
     def publish_pictures(self, result: Result, job: Job, localizer: Localizing, map_frame: str) -> None:
-        """Takes tens of milliseconds where somebody looks: to be called when the rest has gone out."""
+        """Takes tens of milliseconds if someone subscribes, so call it after everything else is published."""
         stamp = job.message.header.stamp
         if self._inliers.get_subscription_count():
-            inliers = PointCloud(result.found.inlier_points.astype(np.float32))
+            inliers = PointCloud(result.localization.inlier_points.astype(np.float32))
             self._inliers.publish(cloud_message(inliers, Header(frame_id=map_frame, stamp=stamp)))
         if self._debug_image.get_subscription_count():
             from diff2i2p_core.reports.overlay import live_picture
 
             image, camera = job.camera.rectify(result.image), job.camera.undistorted()
             points, spacing = localizer.map.cloud.points, localizer.map.spacing
-            picture = live_picture(result.found, image, camera, points, spacing)
+            picture = live_picture(result.localization, image, camera, points, spacing)
             height, width = picture.shape[:2]
             message = Image(height=height, width=width, encoding="rgb8", step=3 * width)
             message.header = Header(frame_id=job.camera_frame, stamp=stamp)
-            message.data = picture.tobytes()  # bytes: assigning an array takes a hundred times as long
+            message.data = picture.tobytes()  # as bytes: assigning an array takes a hundred times as long
             self._debug_image.publish(message)
 
     def publish_map(self, localizer: Localizing, map_frame: str) -> None:

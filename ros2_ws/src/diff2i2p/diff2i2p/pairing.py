@@ -1,7 +1,7 @@
 """Pairs the messages of two streams by their stamps, exactly or approximately.
 
-One module for all installations, instead of message_filters where there is one: so images are checked and
-counted before they are paired, and the behaviour is the same everywhere.
+Used instead of message_filters, which not every installation has. So images are checked and counted before
+they are paired, and the behaviour is the same everywhere.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from collections.abc import Callable
 from typing import Any
 
 WAITING = 8
-"""Messages of a stream that wait for their partner, at most."""
+"""Maximum number of messages of a stream that wait for their partner."""
 
 
 class StampPairing:
-    """Hands over each message of `first` with the nearest one of `second` within the tolerance, once.
+    """Passes on each message of `first` once, with the nearest one of `second` within the tolerance.
 
-    A pair ends the wait of everything older in both streams. Not for several threads at once.
+    When a pair is complete, everything older in both streams is dropped. Not thread-safe.
     """
 
     def __init__(self, on_pair: Callable[[Any, Any], None], on_unpaired: Callable[[], None]) -> None:
-        """`on_unpaired` is called for each message of `first` that is given up."""
+        """`on_unpaired` is called for each message of `first` that is dropped."""
         self._on_pair = on_pair
         self._on_unpaired = on_unpaired
         self._waiting: tuple[dict[int, Any], dict[int, Any]] = ({}, {})
@@ -37,15 +37,15 @@ class StampPairing:
             waiting.clear()
 
     def _add(self, stream: int, stamp: int, message: Any, tolerance: int) -> None:
-        own, others = self._waiting[stream], self._waiting[1 - stream]
-        own[stamp] = message
+        queue, others = self._waiting[stream], self._waiting[1 - stream]
+        queue[stamp] = message
         partner = min(others, key=lambda other: abs(other - stamp), default=None)
         if partner is None or abs(partner - stamp) > tolerance:
-            if len(own) > WAITING:
-                self._drop(stream, min(own))
+            if len(queue) > WAITING:
+                self._drop(stream, min(queue))
             return
         other = others.pop(partner)
-        del own[stamp]
+        del queue[stamp]
         for which, end in ((stream, stamp), (1 - stream, partner)):
             for older in [waits for waits in self._waiting[which] if waits < end]:
                 self._drop(which, older)

@@ -1,4 +1,4 @@
-"""The parameter table on a ROS node: declared, read, changed at run time, and as documentation."""
+"""The parameter table on a ROS node: declared, read, changed at run time, and documented."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONFIGURE_AGAIN = "deactivate and clean the node up first (`ros2 lifecycle set`)
 
 
 def declare(node: Node) -> None:
-    """Declare every parameter with its description and range; rclpy's exceptions name a misfit."""
+    """Declare every parameter with its description and range. rclpy's exceptions name an invalid value."""
     for row in ROWS.values():
         node.declare_parameter(row.name, row.default, _descriptor(row))
 
@@ -32,7 +32,7 @@ def read(node: Node) -> Parameters:
     for name in FRAMES:
         values[name] = values[name].removeprefix("/")
     if not values["map_frame"]:
-        raise InputError("parameter map_frame: it is empty; name the map's frame")
+        raise InputError("parameter map_frame: it is empty; set it to the map's frame")
     used = [values[name] for name in FRAMES]
     for name in ("map_frame", "odom_frame"):
         if values[name] and used.count(values[name]) > 1:
@@ -41,20 +41,23 @@ def read(node: Node) -> Parameters:
 
 
 def changed(current: Parameters | None, changes: Sequence[Parameter], node: Node) -> Parameters | None:
-    """The values in use after `changes`, all of them or, with an InputError, none.
+    """The values in use after `changes`: either all are accepted, or none and InputError is raised.
 
-    `current` is None while the node is unconfigured: then everything may change, and is read later. Others'
-    parameters (use_sim_time, qos_overrides) pass. rclpy has checked types, ranges and read-only.
+    `current` is None while the node is unconfigured: then everything may change, and is read later.
+    Parameters of others (use_sim_time, qos_overrides) are ignored. rclpy has checked types, ranges and
+    read-only parameters.
     """
-    own = {change.name: change.value for change in changes if change.name in ROWS}
-    for name, value in own.items():
+    new_values = {change.name: change.value for change in changes if change.name in ROWS}
+    for name, value in new_values.items():
         _check_choice(name, value)
         frozen = ROWS[name].metadata["takes_effect"] == "at configure"
         if current is not None and frozen and value != node.get_parameter(name).value:
             raise InputError(f"parameter {name} is in use; {CONFIGURE_AGAIN}")
     if current is None:
         return None
-    at_once = {name: own[name] for name in own if ROWS[name].metadata["takes_effect"] == "at once"}
+    at_once = {
+        name: value for name, value in new_values.items() if ROWS[name].metadata["takes_effect"] == "at once"
+    }
     return replace(current, **at_once)
 
 

@@ -1,4 +1,4 @@
-"""The node's parameters: one typed table, from which declarations, checks and documentation come."""
+"""The node's parameters in one typed table, which declarations, checks and documentation are made from."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 from diff2i2p_core.localization.settings import PRECISIONS, LocalizerSettings, Precision, TrackerSettings
 
 LOCALIZER, TRACKER = LocalizerSettings(), TrackerSettings()
-"""Their own defaults are the node's."""
+"""The node takes its defaults from these."""
 
 TakesEffect = Literal["at once", "at configure", "at reload_map", "at start"]
 
@@ -22,7 +22,7 @@ def parameter(
     at_most: float | None = None,
     choices: tuple[str, ...] = (),
 ) -> Any:
-    """A table row. Numbers run from `at_least` to `at_most`; strings may be limited to `choices`."""
+    """One row of the table. Numbers run from `at_least` to `at_most`; strings can be limited to `choices`."""
     metadata = {
         "description": description,
         "takes_effect": takes_effect,
@@ -35,149 +35,154 @@ def parameter(
 
 @dataclass(frozen=True)
 class Parameters:
-    """Values in use. Those that take effect at once may be replaced while the node works."""
+    """The values in use. Those that take effect at once can be replaced while the node runs."""
 
     map: str = parameter(
         "",
-        "Map file of `diff2i2p map build`. Empty: wait for a cloud on `map_cloud`",
+        "Map file made by `diff2i2p map build`. Empty: wait for a cloud on `map_cloud`",
         takes_effect="at reload_map",
     )
     matcher: str = parameter(
         "auto",
-        "What images are matched with: `views` rendered from a coloured map, the `network`'s submaps, or "
-        "`auto`, all that the map allows, views first",
+        "What images are matched with. `views`: views rendered from a coloured map; `network`: submaps of the "
+        "network; `auto`: everything that the map allows, views first",
         choices=("auto", "views", "network"),
     )
     weights: str = parameter(
         "",
-        "Weights file or name of shipped weights. Empty: the map's; for a cloud `lite-rgb`, "
+        "Weights file or name of shipped weights. Empty: the map's; for a map cloud `lite-rgb`, "
         "or `lite-geometry` if it has no colours",
     )
     device: str = parameter("cpu", "Where the network runs: `cpu`, `cuda` or `cuda:N`")
     map_frame: str = parameter("map", "Frame of the map; parent of the published transform")
-    odom_frame: str = parameter("", "If set, `map_frame` -> `odom_frame` is published, with odometry from TF")
-    base_frame: str = parameter("", "If set, the pose is this frame's, found from the camera's through TF")
+    odom_frame: str = parameter("", "If set, publish `map_frame` -> `odom_frame`, using odometry from TF")
+    base_frame: str = parameter(
+        "", "If set, publish the pose of this frame; TF gives its offset from the camera"
+    )
     camera_frame: str = parameter("", "Optical frame of the camera. Empty: the image's header.frame_id")
-    publish_tf: bool = parameter(True, "Whether to publish the transform, beside the pose")
+    publish_tf: bool = parameter(True, "Publish the transform as well as the pose")
     image_transport: str = parameter(
         "any",
-        "Which images to subscribe to; `any` takes both topics, a stamp seen on one is skipped on the other",
+        "Image topics to subscribe to. `any`: both; a stamp seen on one topic is skipped on the other",
         choices=("any", "raw", "compressed"),
     )
     image_is_rectified: bool = parameter(
-        False, "The images are rectified already: use P of camera_info, not K and D"
+        False, "The images are already rectified: use P of camera_info, not K and D"
     )
     use_depth: bool = parameter(
-        False, "Subscribe to `depth`, registered to the image; weights of the mode `rgbd` need it"
+        False, "Subscribe to `depth`, registered to the image. Weights of the mode `rgbd` need it"
     )
     depth_tolerance: float = parameter(
         0.02,
-        "Seconds between an image and the depth that is used with it, at most",
+        "Maximum seconds between an image and the depth image used with it",
         at_most=1,
         takes_effect="at once",
     )
     mode: str = parameter(
         "continuous",
-        "`continuous`: work on the newest image all the time; `on_request`: only on `~/localize_once`",
+        "`continuous`: always process the newest image; `on_request`: only for `~/localize_once`",
         choices=("continuous", "on_request"),
         takes_effect="at once",
     )
     map_up: str = parameter(
         "z",
-        "Which axis of a map cloud points up; for choosing viewpoints in it",
+        "Axis of a map cloud that points up; used to choose viewpoints",
         choices=("x", "y", "z", "-x", "-y", "-z"),
     )
     candidates: int = parameter(
         LOCALIZER.candidates,
-        "Submaps that are fully matched with an image; more is surer and slower",
+        "Number of submaps that are fully matched with an image. More is slower but more reliable",
         at_least=1,
         at_most=100,
         takes_effect="at once",
     )
     precision: str = parameter(
         LOCALIZER.precision,
-        "Of the network's image branch; half precision is faster and moves poses by millimetres",
+        "Precision of the network's image branch. Half precision is faster and changes poses by millimetres",
         choices=PRECISIONS,
         takes_effect="at once",
     )
     min_inliers: int = parameter(
         LOCALIZER.gates.min_inliers,
-        "Inliers that a pose needs to be published",
+        "Minimum number of inliers for a pose to be published",
         at_most=10_000,
         takes_effect="at once",
     )
     min_inlier_ratio: float = parameter(
         LOCALIZER.gates.min_inlier_ratio,
-        "Share of inliers that a pose needs to be published",
+        "Minimum fraction of inliers for a pose to be published",
         at_most=1,
         takes_effect="at once",
     )
     max_reprojection_error_px: float = parameter(
         LOCALIZER.gates.max_reprojection_error_px,
-        "Root mean square error of the inliers, at most, in pixels of a 640 pixels wide image",
+        "Maximum root mean square error of the inliers, in pixels of an image 640 pixels wide",
         at_most=1000,
         takes_effect="at once",
     )
     align: bool = parameter(
         LOCALIZER.align,
-        "Align poses in a coloured map to the image's colours",
+        "In a coloured map, align poses to the image's colours",
         takes_effect="at once",
     )
     min_agreement: float = parameter(
         LOCALIZER.gates.min_agreement,
-        "Correlation of the map's colours with the image's that confirms a pose, whatever its inliers",
+        "Minimum correlation between map and image colours that confirms a pose, whatever its inliers",
         at_most=1,
         takes_effect="at once",
     )
     use_prior: bool = parameter(
         TRACKER.use_prior,
-        "Search near the last pose or /initialpose; false: each image alone in the whole map, jumps pass",
+        "Search near the last pose or /initialpose. false: search the whole map each time, accept jumps",
         takes_effect="at once",
     )
     prior_distance: float = parameter(
         LOCALIZER.prior_distance,
-        "Metres between a prior and the submaps searched first",
+        "Maximum distance in metres from a prior to the submaps searched first",
         at_least=0.01,
         at_most=1000,
         takes_effect="at once",
     )
     prior_angle_deg: float = parameter(
         LOCALIZER.prior_angle_deg,
-        "Degrees between a prior and the submaps searched first",
+        "Maximum angle in degrees from a prior to the submaps searched first",
         at_least=0.1,
         at_most=180,
         takes_effect="at once",
     )
     prior_timeout: float = parameter(
         TRACKER.timeout_s,
-        "Seconds after which an old pose is no prior any more, where there is no odometry",
+        "Without odometry: seconds after which a pose is no longer used as a prior",
         at_most=3600,
         takes_effect="at once",
     )
     jump_distance: float = parameter(
         TRACKER.jump_distance,
-        "Metres that a pose may be off where motion has brought the camera, even at once",
+        "Metres by which a pose may differ from its prediction; grows with `max_speed` or `odometry_drift`",
         at_most=1000,
         takes_effect="at once",
     )
     jump_angle_deg: float = parameter(
-        TRACKER.jump_angle_deg, "The same in degrees", at_most=180, takes_effect="at once"
+        TRACKER.jump_angle_deg,
+        "The same limit in degrees; grows with `max_turn_rate_deg` or `odometry_drift`",
+        at_most=180,
+        takes_effect="at once",
     )
     max_speed: float = parameter(
         TRACKER.max_speed,
-        "Metres a second by which `jump_distance` grows without odometry",
+        "Without odometry: metres per second by which `jump_distance` grows",
         at_most=100,
         takes_effect="at once",
     )
     max_turn_rate_deg: float = parameter(
         TRACKER.max_turn_rate_deg,
-        "Degrees a second by which `jump_angle_deg` grows without odometry",
+        "Without odometry: degrees per second by which `jump_angle_deg` grows",
         at_most=1000,
         takes_effect="at once",
     )
     odometry_drift: float = parameter(
         TRACKER.odometry_drift,
-        "Share of the way and of the turns by which the jump limits grow with odometry",
+        "With odometry: fraction of the distance and of the rotation by which the jump limits grow",
         at_most=1,
         takes_effect="at once",
     )
@@ -189,7 +194,7 @@ class Parameters:
     )
     max_image_age: float = parameter(
         TRACKER.max_age_s,
-        "Seconds after which an image is too old to be worked on; 0: never (bags without `use_sim_time`)",
+        "Maximum age of an image in seconds. 0: no limit, for bags without `use_sim_time`",
         at_most=3600,
         takes_effect="at once",
     )
@@ -201,39 +206,39 @@ class Parameters:
     )
     transform_tolerance: float = parameter(
         0.0,
-        "Seconds by which the published transform is dated past the image's stamp",
+        "Seconds added to the stamp of the published transform",
         at_most=10,
         takes_effect="at once",
     )
     transform_rate: float = parameter(
         10.0,
-        "With `odom_frame`: how often a second the last transform is published again; 0: only with images",
+        "With `odom_frame`: how often per second the last transform is published again. 0: only with images",
         at_most=100,
         takes_effect="at once",
     )
     transform_hold: float = parameter(
         30.0,
-        "Seconds after the last localized image until which it is published again",
+        "Seconds after the last localized image during which its transform is published again",
         at_most=86_400,
         takes_effect="at once",
     )
     map_timeout: float = parameter(
         10.0,
-        "Seconds without a map cloud until /diagnostics says ERROR",
+        "Seconds without a map cloud before /diagnostics reports ERROR",
         at_most=3600,
         takes_effect="at once",
     )
     image_timeout: float = parameter(
         2.0,
-        "Seconds without an image until /diagnostics says WARN",
+        "Seconds without an image before /diagnostics reports WARN",
         at_most=3600,
         takes_effect="at once",
     )
     path_length: int = parameter(
-        1000, "Poses that `path` keeps, at most", at_least=1, at_most=100_000, takes_effect="at once"
+        1000, "Maximum number of poses in `path`", at_least=1, at_most=100_000, takes_effect="at once"
     )
     initial_pose_file: str = parameter(
-        "", "If set, the last pose is saved here (JSON) and is the first prior after a restart"
+        "", "If set, the last pose is saved to this file (JSON) and is the first prior after a restart"
     )
     autostart: bool = parameter(
         True, "Configure and activate at start, without a lifecycle manager", takes_effect="at start"

@@ -1,4 +1,4 @@
-"""The slow work of the node, done on the worker's thread: maps into localizers, images into poses."""
+"""The slow work of the node, done on the worker's thread: maps to localizers, images to poses."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class LocalizerClass(Protocol):
 
 @dataclass(frozen=True)
 class Job:
-    """An image to localize, with the calibration that held when it came."""
+    """An image to localize, with the calibration that was valid when it arrived."""
 
     message: Image | CompressedImage
     camera: Camera
@@ -71,20 +71,20 @@ class Job:
 
 @dataclass(frozen=True)
 class Result:
-    """What follows from an image: nothing without a pose, no transform where TF lacks a part of it."""
+    """The result for an image. There is no pose if it was not localized, no transform if TF lacks a part."""
 
-    found: Localization
+    localization: Localization
     image: NDArray[np.uint8]
-    """(H, W, 3) RGB of the job's camera, as it came: not rectified."""
+    """(H, W, 3) RGB from the job's camera, as received: not rectified."""
     pose: PoseWithCovarianceStamped | None = None
     transform: TransformStamped | None = None
     tf_fault: str = ""
 
 
 class Pipeline:
-    """Holds the tracker in the current map and turns jobs into results.
+    """Holds the tracker for the current map and turns jobs into results.
 
-    `reset` and `set_initial` may come from another thread while an image is worked on.
+    `reset` and `set_initial` may be called from another thread while an image is processed.
     """
 
     def __init__(self, localizer_class: LocalizerClass, frames: Frames, health: Health) -> None:
@@ -96,7 +96,7 @@ class Pipeline:
 
     @property
     def localizer(self) -> Localizing | None:
-        """Of the map in use."""
+        """The localizer of the map in use."""
         return None if self._tracker is None else self._tracker.localizer
 
     def reset(self) -> None:
@@ -105,19 +105,19 @@ class Pipeline:
             self._tracker.reset()
 
     def set_initial(self, map_from_body: Matrix) -> None:
-        """A pose given from outside, true at the next image."""
+        """Give the pose that holds at the next image."""
         if self._tracker is not None:
             self._tracker.set_pose(map_from_body)
 
     def apply(self, parameters: Parameters) -> None:
-        """Use other values of those parameters that may change at once, from the next image on."""
+        """Use new values of the parameters that take effect at once, from the next image on."""
         self.parameters = self._frames.parameters = parameters
         if self._tracker is not None:
             self._tracker.localizer.settings = parameters.localizer_settings()
             self._tracker.settings = parameters.tracker_settings()
 
     def open_map(self, name: str) -> None:
-        """Take a map file; InputError if it, or the weights, cannot be used. The former map stays then."""
+        """Open a map file. InputError if it or the weights cannot be used; the previous map then stays."""
         p = self.parameters
         path = Path(name).expanduser()
         localizer = self._class.open(
@@ -130,7 +130,7 @@ class Pipeline:
         self.use(localizer, str(path))
 
     def build_map(self, message: PointCloud2) -> None:
-        """Make the map from a cloud. The former map stays in use if the cloud is refused (InputError)."""
+        """Build the map from a cloud. If the cloud is refused (InputError), the previous map stays in use."""
         p = self.parameters
         cloud = cloud_from_message(message)
         localizer = self._class.from_cloud(
@@ -144,26 +144,28 @@ class Pipeline:
         self.use(localizer, f"cloud of {len(cloud)} points")
 
     def process(self, job: Job, now: int | None = None) -> Result | None:
-        """Localize one image at the time `now` (nanoseconds, of the image's clock); None without a map.
+        """Localize one image at the time `now` (nanoseconds, in the image's clock). None if there is no map.
 
-        InputError for an image that does not fit.
+        InputError if the image does not fit.
         """
         tracker = self._tracker
         if tracker is None:
             return None
         image = image_to_rgb(job.message)
-        found = self._found(tracker, job, image, now)
-        self._report(found, tracker, job)
-        if found.map_from_camera is None or found.covariance is None:
-            return Result(found, image)
-        return Result(found, image, *self._placed(found.map_from_camera, found.covariance, job))
+        answer = self._localize(tracker, job, image, now)
+        self._report(answer, tracker, job)
+        if answer.map_from_camera is None or answer.covariance is None:
+            return Result(answer, image)
+        return Result(answer, image, *self._messages(answer.map_from_camera, answer.covariance, job))
 
-    def _found(self, tracker: Tracker, job: Job, image: NDArray[np.uint8], now: int | None) -> Localization:
+    def _localize(
+        self, tracker: Tracker, job: Job, image: NDArray[np.uint8], now: int | None
+    ) -> Localization:
         stamp = job.message.header.stamp
         depth = None if job.depth is None else depth_to_metres(job.depth)
         try:
             body_from_camera = invert(self._frames.camera_from_body(job.camera_frame, stamp))
-        except TransformException:  # nothing can be published of it: `_placed` names what is missing
+        except TransformException:  # nothing can be published: `_messages` names what is missing
             return tracker.localizer.localize(image, job.camera, depth=depth)
         try:
             odom_from_body = self._frames.odom_from_body(job.camera_frame, stamp)
@@ -179,10 +181,10 @@ class Pipeline:
             now_ns=now,
         )
 
-    def _placed(
+    def _messages(
         self, map_from_camera: NDArray[np.float64], covariance: NDArray[np.float64], job: Job
     ) -> tuple[PoseWithCovarianceStamped | None, TransformStamped | None, str]:
-        """Pose, transform, and what TF lacks for them."""
+        """Pose, transform, and a message about what TF lacks for them."""
         stamp = job.message.header.stamp
         pose = None
         try:
@@ -193,38 +195,38 @@ class Pipeline:
             return pose, None, f"localized, but the transform cannot be published: {reason}"
         return pose, transform if self.parameters.publish_tf else None, ""
 
-    def _report(self, found: Localization, tracker: Tracker, job: Job) -> None:
+    def _report(self, answer: Localization, tracker: Tracker, job: Job) -> None:
         values = {
-            "reason": found.reason or "none",
-            "correspondences": str(found.num_correspondences),
-            "inliers": str(found.num_inliers),
-            "inlier_ratio": f"{found.inlier_ratio:.3f}",
-            "reprojection_error_px": f"{found.reprojection_error_px:.2f}",
-            "agreement": f"{found.agreement:.3f}",
-            "matcher": found.matcher or "none",
-            "submap": str(found.submap),
+            "reason": answer.reason or "none",
+            "correspondences": str(answer.num_correspondences),
+            "inliers": str(answer.num_inliers),
+            "inlier_ratio": f"{answer.inlier_ratio:.3f}",
+            "reprojection_error_px": f"{answer.reprojection_error_px:.2f}",
+            "agreement": f"{answer.agreement:.3f}",
+            "matcher": answer.matcher or "none",
+            "submap": str(answer.submap),
             "tracking": tracker.state,
             "misses": str(tracker.misses),
             "prior": "used" if tracker.prior_used else "none",
             "last_stamp": f"{job.message.header.stamp.sec}.{job.message.header.stamp.nanosec:09d}",
         }
-        values |= {f"latency_{name}_ms": f"{ms:.0f}" for name, ms in found.latency_ms.items()}
+        values |= {f"latency_{name}_ms": f"{ms:.0f}" for name, ms in answer.latency_ms.items()}
         values["latency_total_ms"] = f"{1000 * (time.monotonic() - job.received):.0f}"
         self._health.values |= values
-        self._health.mended("image", "depth", "tf")
-        self._health.count("images_localized" if found.localized else "images_not_localized")
-        if found.localized:
+        self._health.recovered("image", "depth", "tf")
+        self._health.count("images_localized" if answer.localized else "images_not_localized")
+        if answer.localized:
             self._health.outcome = (DiagnosticStatus.OK, "localized")
         else:
-            self._health.outcome = (DiagnosticStatus.WARN, f"not localized: {found.reason}")
+            self._health.outcome = (DiagnosticStatus.WARN, f"not localized: {answer.reason}")
 
     def use(self, localizer: Localizing, source: str) -> None:
-        """Work in another map from now on; `source` says where it came from."""
-        p = self.parameters  # they may have changed meanwhile
+        """Switch to another map. `source` says where it came from."""
+        p = self.parameters  # they may have changed in the meantime
         localizer.settings = p.localizer_settings()
         localizer.warm_up()
         self._tracker = Tracker(localizer, p.tracker_settings())
         self._health.map = source
-        self._health.mended("map_cloud", "map_file")
+        self._health.recovered("map_cloud", "map_file")
         self._health.values["map_points"] = str(len(localizer.map.cloud))
         self._health.needs_depth = localizer.needs_depth

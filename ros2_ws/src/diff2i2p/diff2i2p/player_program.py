@@ -1,4 +1,4 @@
-"""The frame of a program that plays images to the node: ROS, and how it ends."""
+"""The shell of a program that plays images to the node: ROS set-up, and the exit status."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from diff2i2p_core.errors import InputError
 
 
 def play_as_program(name: str, play: Callable[[], int]) -> int:
-    """The exit status of `play`, run within ROS: 2 and one line where it refuses, 130 where it is stopped."""
+    """Run `play` within ROS. Returns its exit status; 2, with one line, for an error; 130 if interrupted."""
     rclpy.init()
     try:
         return play()

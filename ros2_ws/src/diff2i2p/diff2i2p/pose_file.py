@@ -1,4 +1,4 @@
-"""The last pose on disk, so that a restarted node knows where to look first."""
+"""The last pose on disk, so that a restarted node knows where to search first."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from diff2i2p_core.errors import InputError
 from diff2i2p_core.io.files import write_text
 
 CAMERA = "camera"
-"""The body of a pose where no base_frame is given."""
+"""The body of a pose if no base_frame is given."""
 
 
 class PoseFile:
@@ -29,7 +29,7 @@ class PoseFile:
         self._when = time.monotonic()
 
     def is_due(self, pose: PoseWithCovarianceStamped | None, period: float) -> bool:
-        """Whether there is a pose that was not saved yet, `period` seconds after the last attempt."""
+        """Whether there is an unsaved pose, and the last attempt was at least `period` seconds ago."""
         return pose is not None and pose is not self._last and time.monotonic() - self._when >= period
 
     def save(self, pose: PoseWithCovarianceStamped, map_name: str) -> None:
@@ -38,11 +38,11 @@ class PoseFile:
         try:
             save_pose(self.path, pose, self._parameters, map_name)
         except OSError as error:
-            fault = f"{self.path}: cannot be written ({error.strerror}); mend initial_pose_file"
+            fault = f"{self.path}: cannot be written ({error.strerror}); change initial_pose_file"
             raise InputError(fault) from None
 
     def restore(self, map_name: str) -> Matrix | None:
-        """(4, 4) map_from_body for the first map in use; None without a file, or for a later map."""
+        """(4, 4) map_from_body for the first map in use. None without a file, or for a later map."""
         if self._restored:
             return None
         self._restored = True
@@ -50,7 +50,7 @@ class PoseFile:
 
 
 def save_pose(path: Path, pose: PoseWithCovarianceStamped, parameters: Parameters, map_name: str) -> None:
-    """Write map_from_body and what it is valid for; OSError if that cannot be done."""
+    """Write map_from_body and what it is valid for. OSError if the file cannot be written."""
     p, q = pose.pose.pose.position, pose.pose.pose.orientation
     content = {
         "map": map_name,
@@ -64,19 +64,19 @@ def save_pose(path: Path, pose: PoseWithCovarianceStamped, parameters: Parameter
 
 
 def load_pose(path: Path, parameters: Parameters, map_name: str) -> Matrix | None:
-    """(4, 4) map_from_body; None without a file. InputError for a file that is damaged or of another map."""
+    """(4, 4) map_from_body; None without a file. InputError if it is damaged or belongs to another map."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         position, orientation = _numbers(content["position"], 3), _numbers(content["orientation"], 4)
-        found = tuple(str(content[key]) for key in ("map", "map_frame", "body"))
+        saved = tuple(str(content[key]) for key in ("map", "map_frame", "body"))
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); mend initial_pose_file") from None
+        raise InputError(f"{path}: cannot be read ({error.strerror}); change initial_pose_file") from None
     except (ValueError, KeyError, TypeError):  # JSON and UTF-8 faults are ValueErrors
         raise InputError(f"{path}: not a saved pose; delete it") from None
     wanted = (map_name, parameters.map_frame, parameters.base_frame or CAMERA)
-    for what, now, then in zip(("map", "map_frame", "base_frame"), wanted, found, strict=True):
+    for what, now, then in zip(("map", "map_frame", "base_frame"), wanted, saved, strict=True):
         if now != then:
             raise InputError(f"{path}: saved with {what} '{then}', now it is '{now}'; the pose is not used")
     pose = Pose(position=Point(), orientation=Quaternion())

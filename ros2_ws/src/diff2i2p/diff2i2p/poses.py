@@ -1,4 +1,4 @@
-"""Transforms, poses, covariances and stamps between ROS messages and 4x4 matrices."""
+"""Converts transforms, poses, covariances and stamps between ROS messages and 4x4 matrices."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from diff2i2p_core.geometry.se3 import from_quaternion, to_quaternion
 
 Matrix = NDArray[np.float64]
 MAX_DISTANCE = 1e9
-"""Metres. Farther away nothing is, and squares overflow."""
+"""Metres. Nothing is farther away, and squares would overflow."""
 
 
 def nanoseconds(stamp: Time) -> int:
@@ -41,7 +41,7 @@ def transform_from_matrix(a_from_b: Matrix) -> Transform:
 
 
 def matrix_from_transform(transform: Transform) -> Matrix:
-    """(4, 4) of a transform message; the caller vouches for its quaternion."""
+    """(4, 4) of a transform message. The caller has checked its quaternion."""
     t, q = transform.translation, transform.rotation
     return from_quaternion([t.x, t.y, t.z], [q.x, q.y, q.z, q.w])
 
@@ -56,7 +56,7 @@ def stamped_transform(parent: str, child: str, stamp: Time, parent_from_child: M
 def stamped_pose(
     frame: str, stamp: Time, frame_from_body: Matrix, covariance: Matrix
 ) -> PoseWithCovarianceStamped:
-    """The body's pose in `frame`; covariance (6, 6) in ROS order x y z rotX rotY rotZ."""
+    """The body's pose in `frame`. Covariance (6, 6) in ROS order x y z rotX rotY rotZ."""
     message = PoseWithCovarianceStamped()
     message.header.frame_id = frame
     message.header.stamp = stamp
@@ -70,12 +70,12 @@ def stamped_pose(
 
 
 def matrix_from_pose(pose: Pose, what: str) -> Matrix:
-    """(4, 4) frame_from_body; InputError naming `what` for values that are no pose."""
+    """(4, 4) frame_from_body. InputError naming `what` if the values are not a valid pose."""
     return _checked_matrix(pose.position, pose.orientation, what)
 
 
 def checked_matrix(message: TransformStamped, what: str) -> Matrix:
-    """(4, 4) parent_from_child of a transform; InputError naming `what` for values that are none."""
+    """(4, 4) parent_from_child of a transform. InputError naming `what` if its values are not valid."""
     return _checked_matrix(message.transform.translation, message.transform.rotation, what)
 
 
@@ -84,7 +84,7 @@ def _checked_matrix(p: Point | Vector3, q: Quaternion, what: str) -> Matrix:
     if not all(map(math.isfinite, (*position, *quaternion))):
         raise InputError(f"{what}: it holds NaN or infinite values; send a finite pose")
     if max(map(abs, position)) > MAX_DISTANCE:
-        raise InputError(f"{what}: it lies {max(map(abs, position)):.3g} m away; send metres")
+        raise InputError(f"{what}: it is {max(map(abs, position)):.3g} m away; send metres")
     norm = math.hypot(*quaternion)
     if abs(norm - 1) > 0.01:
         raise InputError(f"{what}: the quaternion has norm {norm:.3g}; send a unit quaternion")

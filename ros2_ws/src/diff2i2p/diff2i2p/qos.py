@@ -1,4 +1,4 @@
-"""Quality of service of the node's topics; all can be overridden by parameters `qos_overrides.TOPIC...`."""
+"""Quality of service of the node's topics. All can be overridden by parameters `qos_overrides.TOPIC...`."""
 
 from __future__ import annotations
 
@@ -17,44 +17,46 @@ except ImportError:  # Humble
 
 OVERRIDABLE = QoSOverridingOptions.with_default_policies()
 OVERRIDABLE_LATCHED = QoSOverridingOptions([*OVERRIDABLE.policy_kinds, QoSPolicyKind.DURABILITY])
-"""History, depth and reliability, and for maps durability, too."""
+"""History, depth and reliability, and for maps also durability."""
 
-# A new profile each time: rclpy writes the overrides into the one that it is given.
+# Each function returns a new profile, because rclpy writes the overrides into the profile it is given.
 
 
 def sensor_qos() -> QoSProfile:
-    """Best effort, and only the newest: an old image is of no use."""
+    """Best effort, newest message only: an old image is useless."""
     return QoSProfile(depth=1, reliability=qos_profile_sensor_data.reliability)
 
 
 def latched_qos() -> QoSProfile:
-    """Reliable, and kept for subscribers that come later."""
+    """Reliable, and kept for late subscribers."""
     return QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 def output_qos(depth: int = 10) -> QoSProfile:
-    """Reliable, volatile: what RViz and most tools ask for."""
+    """Reliable and volatile: what RViz and most tools request."""
     return QoSProfile(depth=depth)
 
 
 def transform_qos() -> QoSProfile:
-    """tf2's for /tf."""
+    """tf2's QoS for /tf."""
     return QoSProfile(depth=100)
 
 
 def static_transform_qos(depth: int) -> QoSProfile:
-    """tf2's for /tf_static: depth 1 for a publisher, 100 for a subscriber."""
+    """tf2's QoS for /tf_static: depth 1 for a publisher, 100 for a subscriber."""
     return QoSProfile(depth=depth, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 def on_mismatch(topic: str, complain: Callable[[str, Exception], None]) -> SubscriptionEventCallbacks:
-    """Says that a publisher's messages on `topic` will never come, which DDS otherwise keeps to itself."""
+    """Reports that a publisher's messages on `topic` will never arrive, which DDS does silently otherwise."""
 
     def incompatible(event: Any) -> None:
         policy = QoSPolicyKind(event.last_policy_kind).name.lower()
         words = (
-            f"a publisher on {topic} offers less {policy} than the node asks for; none of its messages come"
+            f"a publisher on {topic} offers less {policy} than the node requests; its messages never arrive"
         )
-        complain(topic, InputError(f"{words}: change its QoS, or the node's by qos_overrides (docs/ros2.md)"))
+        complain(
+            topic, InputError(f"{words}: change its QoS, or the node's with qos_overrides (docs/ros2.md)")
+        )
 
     return SubscriptionEventCallbacks(incompatible_qos=incompatible)

@@ -1,4 +1,4 @@
-"""The node's services: questions to the session, the configured node."""
+"""The node's services. They pass requests on to the session."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ ACTIONS: dict[str, Callable[[Session], Future]] = {
 class Services:
     """`~/relocalize`, `~/localize_once`, `~/reload_map`, `~/save_pose` (all std_srvs/Trigger).
 
-    They answer in every state of the lifecycle; `session` gives the configured node, or None.
+    They answer in every lifecycle state. `session` returns the configured node, or None.
     """
 
     def __init__(self, node: LifecycleNode, session: Callable[[], Session | None]) -> None:
         self._session = session
-        group = ReentrantCallbackGroup()  # a coroutine holds its group while it waits
+        group = ReentrantCallbackGroup()  # a coroutine blocks its group while it waits
         for name, action in ACTIONS.items():
             node.create_service(Trigger, f"~/{name}", self._callback(action), callback_group=group)
 

@@ -1,4 +1,4 @@
-"""The configured node: map, worker, topics; everything that the parameters chose, until the cleanup."""
+"""The configured node: map, worker and topics, set up from the parameters; it exists until cleanup."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from diff2i2p.worker import Worker
 from diff2i2p_core.errors import InputError
 
 STOP_TIMEOUT = 3.0
-"""Seconds to wait for the work in hand when the node is cleaned up."""
+"""Seconds to wait for the current work when the node is cleaned up."""
 
 IMAGE_TIMEOUT = 10.0
-"""Seconds until `localize_once` answers that nothing came of it."""
+"""Seconds after which `localize_once` answers that there is no result."""
 
 SAVE_PERIOD = 10.0
-"""Seconds between two saved poses, for the case that the node is killed."""
+"""Seconds between two saves of the pose, in case the node is killed."""
 
 
 class Session:
-    """From configure to cleanup. Messages come on the executor's thread, results on the worker's."""
+    """Lives from configure to cleanup. Messages arrive on the executor's thread, results on the worker's."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Session:
         health: Health,
         diagnostics: Diagnostics,
     ) -> None:
-        """Takes the map file, or starts to wait for a map cloud. InputError if map or weights are no good."""
+        """Opens the map file, or starts waiting for a map cloud. InputError if map or weights are invalid."""
         self._node = node
         self.parameters = parameters
         self._health = health
@@ -75,7 +75,7 @@ class Session:
         if parameters.map:
             self._map_in_use()
 
-    # Life
+    # Lifecycle
 
     def activate(self) -> None:
         """Subscribe to the camera."""
@@ -115,7 +115,7 @@ class Session:
         self._outputs.close()
 
     def apply(self, parameters: Parameters) -> None:
-        """Use other values of those parameters that may change at once."""
+        """Use new values of the parameters that take effect at once."""
         self.parameters = parameters
         self._health.parameters = parameters
         self.pipeline.apply(parameters)
@@ -124,7 +124,7 @@ class Session:
             self._outputs.start_repeating(parameters)
 
     def time_jumped(self) -> None:
-        """Back: what was known is of a time that is still to come."""
+        """Time jumped back: forget everything that is known, because it belongs to a later time."""
         self._jumps += 1
         self._buffer.clear()
         if self._transforms is not None:
@@ -136,7 +136,7 @@ class Session:
         self.worker.discard("image")
 
     def tick(self) -> None:
-        """About once a second."""
+        """Called about once a second."""
         words = self._health.judge()[1]
         self._image_answers.expire(f"no result within {IMAGE_TIMEOUT:g} s: {words}")
         self._maps.expire()
@@ -209,8 +209,8 @@ class Session:
         self._diagnostics.publish_change()
 
     def _announce(self) -> None:
-        """Once an activation, what the node works with, so that a wrong topic or frame is seen at once; then
-        each new map."""
+        """Log once per activation what the node uses, so that a wrong topic or frame is noticed at once; then
+        log each new map."""
         p, resolve, log = self.parameters, self._node.resolve_topic_name, self._node.get_logger()
         if self.pipeline.localizer is None:
             use = f"no map file is given: waiting for a cloud on {resolve('map_cloud')}"
@@ -238,7 +238,7 @@ class Session:
     def _localize(self, job: Job) -> None:
         localizer = self.pipeline.localizer
         if self.parameters.mode == "on_request" and not self._image_answers:
-            return  # it came while the image before it was answered
+            return  # it arrived while the previous image was being answered
         jumps = self._jumps
         result = self.pipeline.process(job, self._node.get_clock().now().nanoseconds)
         if result is None or localizer is None:
@@ -252,12 +252,12 @@ class Session:
         words = result.tf_fault or self._health.outcome[1]
         if result.pose is not None and not result.tf_fault:
             at = result.pose.pose.pose.position
-            words += f" at ({at.x:.2f}, {at.y:.2f}, {at.z:.2f}), {result.found.num_inliers} inliers"
+            words += f" at ({at.x:.2f}, {at.y:.2f}, {at.z:.2f}), {result.localization.num_inliers} inliers"
         self._image_answers.answer((result.pose is not None, words), asked_before=job.received)
         self._outputs.publish_pictures(result, job, localizer, self.parameters.map_frame)
 
     def _on_worker_error(self, slot: str, error: Exception) -> None:
-        if not self._node.context.ok():  # the program ends: nothing can be published any more
+        if not self._node.context.ok():  # the program is ending: nothing can be published any more
             return
         self._diagnostics.complain(slot, error)
         words = in_words(slot, error)

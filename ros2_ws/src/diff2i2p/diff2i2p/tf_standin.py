@@ -1,8 +1,8 @@
 """The part of tf2_ros that the node uses, for installations without it (PyPI has no tf2_ros).
 
-Names, arguments and behaviour follow tf2_ros: tree of transforms received on /tf and /tf_static, ten seconds
-of history, linear and spherical interpolation between stamps, no extrapolation, time 0 means the newest
-time common to the whole chain.
+Names, arguments and behaviour follow tf2_ros: a tree of transforms received on /tf and /tf_static, ten
+seconds of history, linear and spherical interpolation between stamps, no extrapolation. Time 0 means the
+newest time common to the whole chain.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Matrix = NDArray[np.float64]
 
 
 class TransformException(Exception):
-    """A transform cannot be had: base class, as in tf2_ros."""
+    """A transform is not available. Base class, as in tf2_ros."""
 
 
 class LookupException(TransformException):
@@ -46,7 +46,7 @@ class ExtrapolationException(TransformException):
 
 
 class History:
-    """The transforms of one child frame in its parent over time; static ones hold at any time."""
+    """The transforms of one child frame in its parent over time. Static ones hold at any time."""
 
     def __init__(self, parent: str, is_static: bool) -> None:
         self.parent = parent
@@ -60,12 +60,12 @@ class History:
             return
         if self.stamps and stamp <= self.stamps[-1] - cache_ns:
             return
-        place = bisect.bisect_left(self.stamps, stamp)
-        if place < len(self.stamps) and self.stamps[place] == stamp:
-            self.matrices[place] = parent_from_child
+        index = bisect.bisect_left(self.stamps, stamp)
+        if index < len(self.stamps) and self.stamps[index] == stamp:
+            self.matrices[index] = parent_from_child
         else:
-            self.stamps.insert(place, stamp)
-            self.matrices.insert(place, parent_from_child)
+            self.stamps.insert(index, stamp)
+            self.matrices.insert(index, parent_from_child)
         expired = bisect.bisect_left(self.stamps, self.stamps[-1] - cache_ns)
         del self.stamps[:expired], self.matrices[:expired]
 
@@ -73,24 +73,24 @@ class History:
         """parent_from_child at a time in nanoseconds."""
         if self.is_static:
             return self.matrices[0]
-        place = bisect.bisect_left(self.stamps, stamp)
-        if place < len(self.stamps) and self.stamps[place] == stamp:
-            return self.matrices[place]
-        if place in (0, len(self.stamps)):
-            where = "past" if place == 0 else "future"
+        index = bisect.bisect_left(self.stamps, stamp)
+        if index < len(self.stamps) and self.stamps[index] == stamp:
+            return self.matrices[index]
+        if index in (0, len(self.stamps)):
+            where = "past" if index == 0 else "future"
             raise ExtrapolationException(
-                f"'{self.parent}' from '{child}' at {stamp / 1e9:.3f} s lies in the {where}; "
-                f"known is {self.stamps[0] / 1e9:.3f} to {self.stamps[-1] / 1e9:.3f} s"
+                f"'{self.parent}' from '{child}' at {stamp / 1e9:.3f} s is in the {where}; "
+                f"known from {self.stamps[0] / 1e9:.3f} to {self.stamps[-1] / 1e9:.3f} s"
             )
-        before, after = self.matrices[place - 1], self.matrices[place]
-        share = (stamp - self.stamps[place - 1]) / (self.stamps[place] - self.stamps[place - 1])
+        before, after = self.matrices[index - 1], self.matrices[index]
+        fraction = (stamp - self.stamps[index - 1]) / (self.stamps[index] - self.stamps[index - 1])
         rotations = Rotation.from_matrix(np.stack([before[:3, :3], after[:3, :3]]))
-        translation = (1 - share) * before[:3, 3] + share * after[:3, 3]
-        return compose(Slerp([0.0, 1.0], rotations)(share).as_matrix(), translation)
+        translation = (1 - fraction) * before[:3, 3] + fraction * after[:3, 3]
+        return compose(Slerp([0.0, 1.0], rotations)(fraction).as_matrix(), translation)
 
 
 class Buffer:
-    """Transforms by frame and time. Safe to use from several threads."""
+    """Transforms by frame and time. Thread-safe."""
 
     def __init__(self, cache_time: Duration | None = None, node: Node | None = None) -> None:
         self._cache_ns = 10_000_000_000 if cache_time is None else cache_time.nanoseconds
@@ -104,14 +104,14 @@ class Buffer:
         self._set(transform, is_static=True)
 
     def clear(self) -> None:
-        """Forget the moving transforms; static ones stay true at any time."""
+        """Forget the moving transforms; static ones stay valid."""
         with self._changed:
             self._frames = {name: history for name, history in self._frames.items() if history.is_static}
 
     def lookup_transform(
         self, target_frame: str, source_frame: str, time: Time, timeout: Duration | None = None
     ) -> TransformStamped:
-        """target_from_source at `time`, waited for up to `timeout` of wall time."""
+        """target_from_source at `time`. Waits for it up to `timeout` of wall time."""
         until = wall.monotonic() + (0.0 if timeout is None else timeout.nanoseconds / 1e9)
         target, source = target_frame.removeprefix("/"), source_frame.removeprefix("/")
         with self._changed:
@@ -129,7 +129,7 @@ class Buffer:
         parent, child = message.header.frame_id.removeprefix("/"), message.child_frame_id.removeprefix("/")
         t, q = message.transform.translation, message.transform.rotation
         numbers = [t.x, t.y, t.z, q.x, q.y, q.z, q.w]
-        # tf2 refuses the same: no names, a frame in itself, NaN, no rotation.
+        # As in tf2: refuse missing names, a frame in itself, NaN, and a zero quaternion.
         if not parent or not child or parent == child or not np.isfinite(numbers).all():
             return
         if math.hypot(*numbers[3:]) < 1e-9:
@@ -167,7 +167,7 @@ class Buffer:
         return chain
 
     def _chain(self, frames: Iterable[str], stamp: int) -> Matrix:
-        """common_from_first for frames listed upwards from the first."""
+        """common_from_first, for frames listed upwards from the first."""
         matrix = np.eye(4)
         for frame in frames:
             matrix = self._frames[frame].at(stamp, frame) @ matrix
@@ -186,7 +186,7 @@ class TransformBroadcaster:
 
 
 class StaticTransformBroadcaster:
-    """Publishes transforms that never change on /tf_static, all of them again with each new one."""
+    """Publishes transforms that never change on /tf_static. Each message holds all of them."""
 
     def __init__(self, node: Node) -> None:
         self._transforms: dict[str, TransformStamped] = {}

@@ -1,6 +1,6 @@
-"""The transforms of others, from /tf and /tf_static into the buffer; nonsense is refused and counted.
+"""Puts transforms from /tf and /tf_static into the buffer. Invalid ones are refused and counted.
 
-In place of tf2_ros's listener, which drops nonsense without the node's knowledge.
+Used instead of tf2_ros's listener, which drops invalid transforms without telling the node.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from diff2i2p.transforms import Buffer
 from diff2i2p_core.errors import InputError, quoted
 
 LEAP = 60_000_000_000
-"""Nanoseconds. A lone transform so far ahead of its frame's last one would make all that follow too old."""
+"""Nanoseconds. A single transform this far ahead of its frame's last would make all later ones too old."""
 
 Complain = Callable[[str, Exception], None]
 
 
 class TransformInputs:
-    """Subscribes; `complain` gets the faults. Only `reset` may come from another thread."""
+    """Subscribes. `complain` gets the faults. Only `reset` may be called from another thread."""
 
     def __init__(self, node: Node, buffer: Buffer, complain: Complain) -> None:
         self._node = node
@@ -34,7 +34,7 @@ class TransformInputs:
         self._complain = complain
         self._newest: dict[str, int] = {}
         self._ahead: dict[str, int] = {}
-        group = ReentrantCallbackGroup()  # heard also while a coroutine holds the node's own group
+        group = ReentrantCallbackGroup()  # also received while a coroutine blocks the node's own group
         self._subscriptions = [
             node.create_subscription(TFMessage, topic, take, qos, callback_group=group)
             for topic, take, qos in (
@@ -48,7 +48,7 @@ class TransformInputs:
             self._node.destroy_subscription(subscription)
 
     def reset(self) -> None:
-        """Time jumped back."""
+        """Time jumped back: forget the stamps so far."""
         self._newest, self._ahead = {}, {}
 
     def _moving(self, message: Any) -> None:
@@ -57,7 +57,7 @@ class TransformInputs:
                 check_transform(transform)
                 self._check_leap(transform)
                 self._buffer.set_transform(transform, "")
-            except Exception as error:  # a foreign message: whatever it is, the next one may be good
+            except Exception as error:  # whatever is wrong with this message, the next one may be good
                 self._complain("transform", error)
 
     def _static(self, message: Any) -> None:
@@ -81,12 +81,14 @@ class TransformInputs:
 
 
 def check_transform(transform: TransformStamped) -> None:
-    """Refuse a transform without two names, a time and finite numbers with a unit quaternion."""
+    """Refuse a transform without two names, a valid time, finite numbers and a unit quaternion."""
     parent, child = transform.header.frame_id, transform.child_frame_id
     for frame in (parent, child):
         check_frame(frame, "/tf")
     if not parent.strip("/") or parent.removeprefix("/") == child.removeprefix("/") or not child.strip("/"):
-        raise InputError(f"/tf: a transform of {quoted(child)} in {quoted(parent)}; give two frames names")
+        raise InputError(
+            f"/tf: a transform of {quoted(child)} in {quoted(parent)}; it needs two different frame names"
+        )
     stamp = transform.header.stamp
     if not 0 <= stamp.sec <= LAST_SECOND or stamp.nanosec >= 1_000_000_000:
         raise InputError(f"/tf: {quoted(child)} has the time stamp {stamp.sec} s {stamp.nanosec} ns")

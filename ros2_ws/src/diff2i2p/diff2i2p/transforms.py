@@ -1,4 +1,4 @@
-"""TF from tf2_ros where the installation has it, else from the stand-in of the same names."""
+"""TF from tf2_ros if it is installed, else from the stand-in with the same names."""
 
 from __future__ import annotations
 

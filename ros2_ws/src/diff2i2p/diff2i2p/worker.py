@@ -1,4 +1,4 @@
-"""One thread for the slow work, fed through slots that hold the newest item only."""
+"""One thread for the slow work, fed through slots that hold only the newest item."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 
 class Worker:
-    """Runs `handlers[slot](item)` for items put into slots, earlier slots first, one at a time.
+    """Runs `handlers[slot](item)` for items put into slots, one at a time, earlier slots first.
 
-    An item that comes before the last one of its slot was taken replaces it: so nothing queues up, and work
-    always starts on the newest. A handler's exception goes to `on_error(slot, error)`; the thread lives on.
+    A new item replaces one that still waits in its slot. So nothing queues up, and work always starts on the
+    newest item. A handler's exception is passed to `on_error(slot, error)`; the thread keeps running.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class Worker:
 
     @property
     def stopped(self) -> bool:
-        """Whether `stop` was called: a handler that is still at work should publish nothing more."""
+        """Whether `stop` was called. A handler that is still running should then publish nothing more."""
         return self._stopped
 
     def dropped(self, slot: str) -> int:
@@ -47,7 +47,7 @@ class Worker:
             self._pending.pop(slot, None)
 
     def stop(self, timeout: float) -> None:
-        """Take nothing more; wait up to `timeout` seconds for the work in hand."""
+        """Take no more items, and wait up to `timeout` seconds for the current work."""
         with self._changed:
             self._stopped = True
             self._changed.notify()
