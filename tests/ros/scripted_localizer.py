@@ -93,7 +93,14 @@ class ScriptedLocalizer:
             inlier_ratio=0.8 if found else 0.03,
             reprojection_error_px=1.5,
             submap=0,
-            latency_ms={"image": 1.0, "retrieve": 5.0, "match": 2.0, "render": 6.0, "pose": 3.0, "align": 4.0},
+            latency_ms={
+                "image": 1.0,
+                "retrieve": 5.0,
+                "match": 2.0,
+                "render": 6.0,
+                "pose": 3.0,
+                "align": 4.0,
+            },
             inlier_pixels=np.full((2, 2), 20.0),
             inlier_points=np.ones((2, 3)),
         )

@@ -44,8 +44,8 @@ class Parameters:
     )
     matcher: str = parameter(
         "auto",
-        "What images are matched with. `views`: views rendered from a coloured map; `network`: submaps of the "
-        "network; `auto`: everything that the map allows, views first",
+        "What images are matched with. `views`: views rendered from a coloured map; `network`: submaps of "
+        "the network; `auto`: everything that the map allows, views first",
         choices=("auto", "views", "network"),
     )
     weights: str = parameter(
