@@ -25,9 +25,9 @@ def localization(
     weights: options.Weights = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many queries, evenly spread.")] = None,
     map_range: Annotated[
-        str, typer.Option(metavar="A:B", help="Map frame numbers A to B, both included.")
+        str, typer.Option(metavar="A:B[:STEP],...", help="Map frame numbers A to B, both included.")
     ] = ":",
-    query_range: Annotated[str, typer.Option(metavar="A:B", help="Query frame numbers A to B.")] = ":",
+    query_range: Annotated[str, typer.Option(metavar="A:B[:STEP],...", help="Query frame numbers.")] = ":",
     beside: Annotated[
         list[Path] | None,
         typer.Option(

@@ -55,7 +55,7 @@ def evaluate_frames(
 
     Args:
         matcher: what images are matched with, see `Localizer.from_frames`.
-        map_range: frame numbers `A:B`, both included, that make the map; `query_range` those to localize.
+        map_range: frame numbers that make the map, see `in_range`; `query_range` those to localize.
         limit: at most so many images, evenly spread.
         beside: folders whose maps are put beside, see `Localizer.from_frames`.
         track: follow the camera from image to image; else each image is searched in the whole map.
@@ -96,18 +96,29 @@ def evaluate_frames(
 
 
 def in_range(frames: PosedFrames, text: str, option: str) -> list[int]:
-    """The folder's frame numbers within `A:B`; either end may be left out."""
-    try:
-        first, last = (int(word) if word else None for word in text.split(":"))
-    except ValueError:
-        raise InputError(f"{option} '{text}': expected A:B with frame numbers, as in 0:598 or 600:") from None
-    chosen = [n for n in frames.numbers if (first is None or n >= first) and (last is None or n <= last)]
-    if not chosen:
+    """The folder's frame numbers in ranges, separated by commas: `A:B` with both ends, either of which may be
+    left out, or `A:B:STEP` for every STEPth number from A on."""
+    selected = set[int]()
+    for part in text.split(","):
+        try:
+            first, last, step = (
+                int(word) if word else None for word in (part + ":" * (2 - part.count(":"))).split(":")
+            )
+            if ":" not in part or (step is not None and step < 1):
+                raise ValueError
+        except ValueError:
+            raise InputError(
+                f"{option} '{part}': expected A:B or A:B:STEP with frame numbers, as in 0:598 or 600:"
+            ) from None
+        begin = frames.numbers[0] if first is None else first
+        end = frames.numbers[-1] if last is None else last
+        selected |= {n for n in frames.numbers if begin <= n <= end and (n - begin) % (step or 1) == 0}
+    if not selected:
         raise InputError(
             f"{option} '{text}': {frames.folder} has no frame there, it has {frames.numbers[0]} to "
             f"{frames.numbers[-1]}; choose another range"
         )
-    return chosen
+    return sorted(selected)
 
 
 def evenly(numbers: list[int], limit: int | None) -> list[int]:
