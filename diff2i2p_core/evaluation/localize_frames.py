@@ -101,24 +101,28 @@ def in_range(frames: PosedFrames, text: str, option: str) -> list[int]:
     selected = set[int]()
     for part in text.split(","):
         try:
-            first, last, step = (
-                int(word) if word else None for word in (part + ":" * (2 - part.count(":"))).split(":")
-            )
-            if ":" not in part or (step is not None and step < 1):
-                raise ValueError
+            begin, end, step = _range(part, frames.numbers[0], frames.numbers[-1])
         except ValueError:
             raise InputError(
                 f"{option} '{part}': expected A:B or A:B:STEP with frame numbers, as in 0:598 or 600:"
             ) from None
-        begin = frames.numbers[0] if first is None else first
-        end = frames.numbers[-1] if last is None else last
-        selected |= {n for n in frames.numbers if begin <= n <= end and (n - begin) % (step or 1) == 0}
+        selected |= {n for n in frames.numbers if begin <= n <= end and (n - begin) % step == 0}
     if not selected:
         raise InputError(
             f"{option} '{text}': {frames.folder} has no frame there, it has {frames.numbers[0]} to "
             f"{frames.numbers[-1]}; choose another range"
         )
     return sorted(selected)
+
+
+def _range(text: str, first: int, last: int) -> tuple[int, int, int]:
+    """Begin, end and step; ValueError where the text is none of the forms."""
+    words = text.split(":")
+    begin, end = int(words[0] or first), int(words[1] or last) if len(words) > 1 else -1
+    step = int(words[2]) if len(words) == 3 else 1
+    if len(words) not in (2, 3) or step < 1:
+        raise ValueError
+    return begin, end, step
 
 
 def evenly(numbers: list[int], limit: int | None) -> list[int]:
