@@ -137,7 +137,7 @@ def test_an_interrupted_run_resumes(
     assert len(kept) == 4
     monkeypatch.undo()
     # Settings that no cloud depends on may change; what only the first choice needed goes.
-    with pytest.raises(InputError, match="overlap by 1; lower the least overlap"):
+    with pytest.raises(InputError, match="overlap by 1; lower the minimum overlap"):
         run(source, out, SETTINGS.model_copy(update={"min_overlap": 1.0, "gap": 0}))
     run(source, out)
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
