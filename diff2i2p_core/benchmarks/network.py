@@ -20,7 +20,7 @@ from diff2i2p_core.benchmarks.pairs import (
     wall_picture,
 )
 from diff2i2p_core.engine.objective import Objective
-from diff2i2p_core.geometry.pnp import solve_pnp
+from diff2i2p_core.geometry.pnp import PnpSettings, solve_pnp
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.submaps import SubmapSettings
 from diff2i2p_core.localization.localizer import Localizer
@@ -172,8 +172,8 @@ def localization(
     return lambda: localizer.localize(image, CAMERA, depth=depth)
 
 
-def pose(device: str) -> Work:
-    """Robust PnP; always the CPU's work."""
+def pose(device: str, solver: str = "auto") -> Work:
+    """Robust PnP of 1000 matches, half of them wrong; always the CPU's work."""
     del device
     rng = np.random.default_rng(0)
     pixels = rng.uniform((0, 0), (CAMERA.width, CAMERA.height), (1000, 2))
@@ -181,7 +181,8 @@ def pose(device: str) -> Work:
     cloud = rays * wall_depth(*pixels.T)[:, None]
     pixels += rng.normal(0, 1, pixels.shape)
     pixels[:500] = rng.permutation(pixels[:500])
-    return lambda: solve_pnp(pixels, cloud, CAMERA)
+    settings = PnpSettings(solver=solver)
+    return lambda: solve_pnp(pixels, cloud, CAMERA, settings=settings)
 
 
 def forward(config: ModelConfig, points: int, device: str) -> Work:

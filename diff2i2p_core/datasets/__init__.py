@@ -1,1 +1,1 @@
-"""Raw recordings to benchmark pairs, one file a source."""
+"""Converts raw recordings to benchmark pairs, one file per source."""

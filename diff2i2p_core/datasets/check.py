@@ -1,4 +1,4 @@
-"""Whether a set of pairs is sound: files, shapes, transforms, overlaps, disjoint subsets, checksums."""
+"""Checks a set of pairs: files, shapes, transforms, overlaps, disjoint subsets, checksums."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ from diff2i2p_core.pairs.metadata import SAME_VOXELS, Entry, Layout, read_metada
 from diff2i2p_core.typing import Progress
 
 _TOLERANCE = 0.02
-"""Between an overlap that `prepare` wrote and the same recomputed."""
-_LEAST_SHARE = 0.3
-"""Of the overlap that a published set says, whose authors measured it in a way of their own."""
+"""Maximum difference between an overlap written by `prepare` and the recomputed one."""
+_LEAST_FRACTION = 0.3
+"""Minimum fraction of the overlap stated in a published set, whose authors measured it differently."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """What a check found."""
+    """The result of a check."""
 
     layout: Layout
     subsets: dict[str, list[Entry]]
     dataset: DatasetFile | None
     """None for a published set."""
     overlaps: list[tuple[float, float]]
-    """Stored and recomputed, of a sample of pairs."""
+    """Stored and recomputed overlaps of a sample of pairs."""
     problems: list[str]
-    """One line each; none if the set is sound."""
+    """One line per problem; empty if the set is valid."""
     readable: bool
-    """Whether there are pairs, and all files of them can be read."""
+    """Whether there are pairs and all their files can be read."""
 
 
 def check_set(root: Path, *, sample: int = 60, progress: Progress | None = None) -> Check:
-    """Look at every file of a set, and recompute the overlaps of `sample` pairs of each subset.
+    """Check all files of a set, and recompute the overlaps of `sample` pairs of each subset.
 
-    A published set is checked as well, but for what `dataset.json` says.
+    A published set is checked as well, except for what is in `dataset.json`.
     """
     tell = progress or (lambda what, done, total: None)
     dataset = None
@@ -72,21 +72,21 @@ def check_set(root: Path, *, sample: int = 60, progress: Progress | None = None)
     if not broken:
         radius = SAME_VOXELS * float(dataset.source["settings"]["voxel"] if dataset else SPACING)
         for pairs in subsets.values():
-            chosen = pairs[:: max(1, len(pairs) // sample)]
-            for done, entry in enumerate(chosen, start=1):
-                found = _overlap(root, entry, radius)
-                overlaps.append((entry.overlap, found))
-                wrong = abs(found - entry.overlap) > _TOLERANCE
-                if wrong if dataset else found < _LEAST_SHARE * entry.overlap:
+            sampled = pairs[:: max(1, len(pairs) // sample)]
+            for done, entry in enumerate(sampled, start=1):
+                recomputed = _overlap(root, entry, radius)
+                overlaps.append((entry.overlap, recomputed))
+                wrong = abs(recomputed - entry.overlap) > _TOLERANCE
+                if wrong if dataset else recomputed < _LEAST_FRACTION * entry.overlap:
                     problems.append(
-                        f"{entry.name}: overlap is said to be {entry.overlap:.3f}, but is {found:.3f}"
+                        f"{entry.name}: overlap is stored as {entry.overlap:.3f}, but is {recomputed:.3f}"
                     )
-                tell("overlaps", done, len(chosen))
+                tell("overlaps", done, len(sampled))
     if dataset:
         for name, pairs in subsets.items():
-            said = dataset.subsets[name]["pairs"]
-            if len(pairs) != said:
-                problems.append(f"{name}: {len(pairs)} pairs, but {DATASET} says {said}")
+            stored = dataset.subsets[name]["pairs"]
+            if len(pairs) != stored:
+                problems.append(f"{name}: {len(pairs)} pairs, but {DATASET} says {stored}")
         problems += _changed_files(root, dataset, tell)
     return Check(layout, subsets, dataset, overlaps, problems, bool(entries) and not broken)
 
@@ -107,7 +107,7 @@ def _not_disjoint(subsets: dict[str, list[Entry]]) -> Iterator[str]:
 
 
 def _broken_files(root: Path, entries: list[Entry], tell: Progress) -> Iterator[str]:
-    """Every image with its depth and camera, and every cloud, once."""
+    """Reads each image with its depth and camera, and each cloud, once."""
     readers: dict[str, tuple[Callable[[Path, Entry], object], Entry]] = {}
     for entry in entries:
         readers[entry.image_file] = read_frame, entry

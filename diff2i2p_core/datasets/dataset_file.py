@@ -1,4 +1,4 @@
-"""`dataset.json`, which says what a prepared set holds and makes it whole, and the list of checksums."""
+"""`dataset.json`, which describes a prepared set and marks it as complete, and the list of checksums."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from diff2i2p_core.pairs.metadata import Layout
 VERSION = 1
 DATASET = "dataset.json"
 CHECKSUMS = "checksums.sha256"
-"""As `sha256sum -c` reads it."""
+"""In the format of `sha256sum -c`."""
 UNFINISHED = "unfinished.json"
-"""Stands in for `dataset.json` while a set is being made; holds what it is made of."""
+"""Replaces `dataset.json` while a set is being made. It holds the set's source."""
 
 
 @dataclass(frozen=True)
 class DatasetFile:
-    """Content of `dataset.json`."""
+    """The content of `dataset.json`."""
 
     source: dict[str, Any]
-    """What the set was made of: kind, names and settings; the same again means the same set."""
+    """What the set was made from: kind, names and settings. The same source gives the same set."""
     layout: Layout
     subsets: dict[str, dict[str, Any]]
     scenes: dict[str, dict[str, Any]]
     checksums: str
-    """SHA-256 of `checksums.sha256`, which holds those of all files."""
+    """SHA-256 of `checksums.sha256`, which lists those of all files."""
 
     def write(self, root: Path) -> None:
         write_text(root / DATASET, json.dumps({"version": VERSION, **vars(self)}, indent=1) + "\n")
 
 
 def read_dataset(root: Path) -> DatasetFile:
-    """The file of a finished set; InputError if there is none."""
+    """The file of a finished set. InputError if there is none."""
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; give a prepared set")
     if (root / UNFINISHED).exists():
-        raise InputError(f"{root}: is unfinished; run the same `prepare` again, it goes on where it stopped")
+        raise InputError(f"{root}: is unfinished; run the same `prepare` again to resume it")
     content = _json(root / DATASET)
     try:
         if content.pop("version") != VERSION or content["layout"] not in get_args(Layout):
@@ -52,10 +52,10 @@ def read_dataset(root: Path) -> DatasetFile:
 
 
 def begin(root: Path, source: dict[str, Any]) -> bool:
-    """Mark a set as being made from `source`; whether it is finished already.
+    """Mark a set as being made from `source`. Returns whether it is already finished.
 
-    An unfinished one may go on with other settings, but for those that its clouds depend on. InputError where
-    the folder holds another set, or other things.
+    An unfinished set can be resumed with other settings, except those that its clouds depend on. InputError
+    if the folder holds another set, or something else.
     """
     if (root / DATASET).exists() and not (root / UNFINISHED).exists():
         if read_dataset(root).source != source:
@@ -64,7 +64,7 @@ def begin(root: Path, source: dict[str, Any]) -> bool:
     if (root / UNFINISHED).exists():
         if _of_clouds(_json(root / UNFINISHED)) != _of_clouds(source):
             raise InputError(
-                f"{root}: was begun from other data or with other settings; remove it or give a new folder"
+                f"{root}: was started from other data or with other settings; remove it or give a new folder"
             )
     elif (root / "data").exists() or (root / "metadata").exists():
         raise InputError(f"{root}: holds data that was not made here; give a new folder")
@@ -73,13 +73,13 @@ def begin(root: Path, source: dict[str, Any]) -> bool:
 
 
 def _of_clouds(source: dict[str, Any]) -> dict[str, Any]:
-    """What of `source` the clouds depend on."""
+    """The part of `source` that the clouds depend on."""
     settings = source.get("settings", {})
     return {**source, "settings": [settings.get(key) for key in ("window", "voxel", "max_depth")]}
 
 
 def write_checksums(root: Path, files: Iterable[Path]) -> str:
-    """Write the checksums of `files` below `root`; returns the list's own."""
+    """Write the checksums of `files` below `root`. Returns the checksum of the list."""
     lines = [f"{sha256(path)}  {path.relative_to(root).as_posix()}" for path in sorted(files)]
     write_text(root / CHECKSUMS, "\n".join(lines) + "\n")
     return sha256(root / CHECKSUMS)

@@ -1,4 +1,4 @@
-"""Files in a folder or in a zip, read alike. Nothing is unpacked by the names in a zip."""
+"""Reads files from a folder or a zip in the same way. Names in a zip are never used as paths on disk."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, Runtim
 
 @dataclass(frozen=True)
 class FileTree:
-    """A folder: of the disk, or inside the zip file `path`."""
+    """A folder, on disk or inside the zip file `path`."""
 
     path: Path
     inside: str = ""
-    """Where in the zip, with a slash at the end."""
+    """The folder inside the zip, with a slash at the end."""
 
     def __str__(self) -> str:
         return str(self.path / self.inside)
@@ -43,7 +43,7 @@ class FileTree:
         return {entry.name for entry in self.path.iterdir() if entry.is_dir()}
 
     def sub(self, folder: str) -> FileTree:
-        """The folder of that name in it."""
+        """The folder with that name in it."""
         if self.is_zip:
             return FileTree(self.path, f"{self.inside}{folder}/")
         return FileTree(self.path / folder)
@@ -60,7 +60,7 @@ class FileTree:
             raise InputError(f"{self}: {name} is broken ({error}); get the zip again") from None
 
     def nested(self, name: str, work: Path) -> FileTree:
-        """A zip directly in it as a tree; one that is inside a zip is copied to the folder `work` once."""
+        """A zip directly in it as a tree. If it is inside another zip, it is copied to `work` once."""
         if not self.is_zip:
             return open_tree(self.path / name)
         copy = work / f"{self.path.stem}-{self.inside.replace('/', '-')}{name}"
@@ -78,13 +78,13 @@ class FileTree:
         return open_tree(copy)
 
     def entered(self) -> FileTree:
-        """The tree itself, or the only folder of a tree that holds nothing else."""
+        """The only folder in the tree if there is nothing else, or else the tree itself."""
         folders = self.folders()
         return self.sub(folders.pop()) if len(folders) == 1 and not self.files() else self
 
 
 def open_tree(path: Path | str) -> FileTree:
-    """The tree of a folder or a zip file; InputError if it is neither, or half a zip."""
+    """The tree of a folder or a zip file. InputError if it is neither, or an incomplete zip."""
     path = Path(path)
     if path.is_dir():
         return FileTree(path)
@@ -98,16 +98,16 @@ def open_tree(path: Path | str) -> FileTree:
 
 @lru_cache(maxsize=32)
 def _opened(path: Path) -> zipfile.ZipFile:
-    """Kept open: each process reads many files of few zips."""
+    """An open zip, cached because each process reads many files from few zips."""
     try:
         return zipfile.ZipFile(path)
     except _BROKEN as error:
-        raise InputError(f"{path}: not a whole zip file ({error}); download it again") from None
+        raise InputError(f"{path}: not a complete zip file ({error}); download it again") from None
 
 
 @lru_cache(maxsize=32)
 def _index(path: Path) -> dict[str, tuple[list[str], list[str]]]:
-    """Files and folders directly in each folder of a zip."""
+    """The files and folders directly in each folder of a zip."""
     index: dict[str, tuple[list[str], list[str]]] = {"": ([], [])}
     for name in _opened(path).namelist():
         parts = PurePosixPath(name).parts

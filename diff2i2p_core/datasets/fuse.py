@@ -1,4 +1,4 @@
-"""The files of one window: its cloud, and the image and depth of its middle frame."""
+"""Writes the files of one window: its cloud, and the image and depth of its middle frame."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from diff2i2p_core.io.rgbd_folder import Frame, write_image
 from diff2i2p_core.pairs.metadata import Layout
 
 _STRIDE = 2
-"""Pixels between those that are fused: at 6 m they are 2 cm apart."""
+"""Stride of the fused pixels; at 6 m they are 2 cm apart."""
 _MIN_VIEWS = 2
 
 
 @dataclass(frozen=True)
 class Names:
-    """A window's files below the set's `data` folder, in the benchmark's layout (docs/method.md R1)."""
+    """The files of a window below the set's `data` folder, in the benchmark's layout (docs/method.md R1)."""
 
     image: str
     depth: str
@@ -50,7 +50,7 @@ class Names:
 def write_window(
     recording: Recording, window: Window, settings: PreparationSettings, names: Names, folder: Path
 ) -> int:
-    """Write what is not there yet below `folder`; returns the number of the cloud's points."""
+    """Write the missing files below `folder`. Returns the number of points in the cloud."""
     cloud_path = folder / names.cloud
     if all((folder / name).exists() for name in names):
         return len(np.load(cloud_path, mmap_mode="r", allow_pickle=False))

@@ -1,4 +1,4 @@
-"""The overlap of an image and a cloud: the part of the image's pixels with depth that have a point nearby."""
+"""The overlap of an image and a cloud: the fraction of pixels with depth that have a point nearby."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from diff2i2p_core.geometry.se3 import invert, transform_points
 from diff2i2p_core.typing import Array
 
 SAMPLES = 4800
-"""Pixels that are looked at, in a grid, so the overlap is known to about 0.01."""
+"""Number of pixels used, in a grid. The overlap is then known to about 0.01."""
 _FEW = 16
-"""Every which of them is tried first."""
+"""Stride of those that are tried first."""
 
 
 def depth_samples(depth: NDArray[np.float32], camera: Camera) -> NDArray[np.float32]:
-    """Points (K, 3) in the camera frame of a grid of pixels of a depth image (H, W) in metres."""
+    """Points (K, 3) in the camera frame for a grid of pixels of a depth image (H, W) in metres."""
     stride = max(1, round((depth.size / SAMPLES) ** 0.5))
-    kept = np.zeros_like(depth)
-    kept[stride // 2 :: stride, stride // 2 :: stride] = depth[stride // 2 :: stride, stride // 2 :: stride]
-    kept[kept > MAX_DEPTH] = 0
-    return back_project(kept, camera)[kept > 0]
+    sparse = np.zeros_like(depth)
+    sparse[stride // 2 :: stride, stride // 2 :: stride] = depth[stride // 2 :: stride, stride // 2 :: stride]
+    sparse[sparse > MAX_DEPTH] = 0
+    return back_project(sparse, camera)[sparse > 0]
 
 
 def overlap(
@@ -33,14 +33,15 @@ def overlap(
     radius: float,
     at_least: float = 0.0,
 ) -> float:
-    """Part of the samples (K, 3) in the camera frame with a point of the cloud's tree within `radius` metres.
+    """Fraction of the samples (K, 3) in the camera frame with a point of the cloud's tree within `radius`
+    metres.
 
-    0 may be returned instead where a few of the samples say that it is far below `at_least`.
+    Returns 0 instead if a few of the samples already show that it is far below `at_least`.
     """
     if len(samples) == 0:
         return 0.0
     in_cloud = transform_points(invert(camera_from_cloud), samples)
-    # Three standard deviations, were the few drawn at random.
+    # Three standard deviations, as if the few were drawn at random.
     few = in_cloud[::_FEW]
     if _near(few, tree, radius) < at_least - 1.5 / np.sqrt(len(few)):
         return 0.0

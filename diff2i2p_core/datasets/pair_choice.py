@@ -1,4 +1,4 @@
-"""Which images and clouds make pairs."""
+"""Chooses images and clouds that make pairs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from diff2i2p_core.typing import Array
 
 @dataclass(frozen=True)
 class Placed:
-    """A window's files, and where its image and its cloud were taken."""
+    """The files of a window, and the poses of its image and its cloud."""
 
     names: Names
     world_from_camera: Array
@@ -31,7 +31,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class Group:
-    """Windows of one recording that are in the same subset: all among which pairs are looked for."""
+    """The windows of one recording in one subset. Pairs are made only within a group."""
 
     scene: str
     layout: Layout
@@ -42,18 +42,18 @@ class Group:
 def pairs_of(
     group: Group, clouds: Sequence[int], folder: Path, radius: float, min_overlap: float
 ) -> list[Entry]:
-    """Pairs of the group's clouds at the places `clouds` with all images but those of the same frames.
+    """Pairs of the group's clouds with indices `clouds` and all images, except those from the same frames.
 
-    `radius` in metres; files are below `folder`.
+    `radius` in metres. Files are below `folder`.
     """
     images = _images(folder, tuple(placed.names.depth for placed in group.windows), group.camera)
-    # Boxes around what each image and the cloud show, in the world: only those that meet can overlap.
+    # Bounding boxes of each image's and the cloud's points in the world: only those that meet can overlap.
     boxes = np.stack(
         [_box(transform_points(w.world_from_camera, s)) for w, s in zip(group.windows, images, strict=True)]
     )
     entries = []
-    for place in clouds:
-        cloud = group.windows[place]
+    for index in clouds:
+        cloud = group.windows[index]
         points = np.load(folder / cloud.names.cloud, allow_pickle=False)
         low, high = _box(transform_points(cloud.world_from_cloud, points))
         meet = (boxes[:, 0] <= high + radius).all(1) & (boxes[:, 1] >= low - radius).all(1)
@@ -61,25 +61,25 @@ def pairs_of(
         for other in np.flatnonzero(meet):
             image = group.windows[other]
             camera_from_cloud = invert(image.world_from_camera) @ cloud.world_from_cloud
-            share = overlap(images[other], tree, camera_from_cloud, radius, min_overlap)
-            if other != place and share >= min_overlap:
-                entries.append(_entry(group, image.names, cloud.names, share, camera_from_cloud))
+            fraction = overlap(images[other], tree, camera_from_cloud, radius, min_overlap)
+            if other != index and fraction >= min_overlap:
+                entries.append(_entry(group, image.names, cloud.names, fraction, camera_from_cloud))
     return entries
 
 
 def chunks(group: Group, size: int = 16) -> Iterator[range]:
-    """The places of the group's clouds in parts, each work for one call."""
+    """The indices of the group's clouds, split into one part per call."""
     count = len(group.windows)
     return (range(first, min(first + size, count)) for first in range(0, count, size))
 
 
-def _entry(group: Group, image: Names, cloud: Names, share: float, camera_from_cloud: Array) -> Entry:
+def _entry(group: Group, image: Names, cloud: Names, fraction: float, camera_from_cloud: Array) -> Entry:
     return Entry(
         scene=group.scene,
         image_file=image.image,
         depth_file=image.depth,
         cloud_file=cloud.cloud,
-        overlap=share,
+        overlap=fraction,
         camera_from_cloud=camera_from_cloud,
         image_id=file_id(image.image, group.layout),
         cloud_id=file_id(cloud.cloud, group.layout),
@@ -87,7 +87,7 @@ def _entry(group: Group, image: Names, cloud: Names, share: float, camera_from_c
 
 
 def _box(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Least and greatest coordinates (2, 3) of points (N, 3); an empty box of none."""
+    """Minimum and maximum coordinates (2, 3) of points (N, 3); an empty box if there are none."""
     if len(points) == 0:
         return np.array([[np.inf] * 3, [-np.inf] * 3])
     return np.stack([points.min(0), points.max(0)])
@@ -95,5 +95,5 @@ def _box(points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=1)
 def _images(folder: Path, depths: tuple[str, ...], camera: Camera) -> list[NDArray[np.float32]]:
-    """Samples of all depth images of a group; kept, as each of its chunks needs them."""
+    """Samples of all depth images of a group, cached because each of its chunks needs them."""
     return [depth_samples(read_depth(folder / name), camera) for name in depths]

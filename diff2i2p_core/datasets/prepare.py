@@ -1,4 +1,4 @@
-"""From recordings to a set of pairs on disk: resumable, in processes, whole only with `dataset.json`."""
+"""Makes a set of pairs from recordings: resumable, in processes, complete only with `dataset.json`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ def prepare(
     processes: int = 1,
     progress: Progress | None = None,
 ) -> DatasetFile:
-    """Write the set that `find` gives the recordings of; a broken-off run goes on, a finished one is left.
+    """Write a set from the recordings that `find` returns. An interrupted run resumes; a finished set is
+    kept.
 
     Args:
         kind: name of the source, for `dataset.json`.
@@ -73,13 +74,13 @@ def prepare(
             groups = _groups(recordings, windows, names, layout)
             radius = SAME_VOXELS * settings.voxel
             parts = [(key, part) for key, group in groups.items() for part in chunks(group)]
-            found = pool.run(
+            pairs = pool.run(
                 "measuring overlaps",
                 pairs_of,
                 [(groups[key], part, out / "data", radius, settings.min_overlap) for key, part in parts],
             )
         subsets: dict[str, list[Entry]] = {subset: [] for subset in SUBSETS}
-        for (key, _), entries in zip(parts, found, strict=True):
+        for (key, _), entries in zip(parts, pairs, strict=True):
             subsets[key[1]] += entries
         _check_pairs(recordings, windows, subsets, settings)
         files = [
@@ -88,7 +89,7 @@ def prepare(
         files += [out / "data" / name for window_names in names for name in window_names]
         files += [_camera_file(out, scene) for scene in {recording.scene for recording in recordings}]
         for path in set((out / "data").rglob("*.*")) - set(files):
-            path.unlink()  # of a run before with another split
+            path.unlink()  # from an earlier run with another split
         dataset = DatasetFile(
             source=_source(kind, recordings, settings),
             layout=layout,
@@ -103,10 +104,10 @@ def prepare(
 
 
 class _Pool:
-    """Runs calls here or in processes, and tells how far it is."""
+    """Runs calls in this process or in several, and reports progress."""
 
     def __init__(self, processes: int, tell: Progress) -> None:
-        # A forked copy of a process with threads may hang.
+        # A forked process with threads may hang.
         context = multiprocessing.get_context("spawn")
         self._executor = ProcessPoolExecutor(processes, context) if processes > 1 else None
         self._tell = tell
@@ -119,7 +120,7 @@ class _Pool:
             self._executor.shutdown(cancel_futures=True)
 
     def run(self, what: str, function: Callable[..., _Result], calls: Sequence[_Call]) -> list[_Result]:
-        """The results in the calls' order; the first error is raised."""
+        """The results in the order of the calls. The first error is raised."""
         results = []
         if self._executor is None:
             for done, call in enumerate(calls, start=1):
@@ -133,7 +134,7 @@ class _Pool:
                 self._tell(what, done, len(calls))
         except BrokenProcessPool:
             raise InputError(
-                "prepare: a process was killed (no memory left?); run the same again in one process"
+                "prepare: a process was killed (out of memory?); run the same again in one process"
             ) from None
         return [future.result() for future in futures]
 
@@ -155,8 +156,8 @@ def _write_cameras(out: Path, recordings: Sequence[Recording]) -> None:
     for recording in recordings:
         if recording.camera != cameras[recording.scene]:
             raise InputError(
-                f"{recording.scene}/{recording.sequence}: has another camera than the scene's other "
-                "recordings; make it a scene of its own"
+                f"{recording.scene}/{recording.sequence}: has a different camera from the scene's "
+                "other recordings; make it a separate scene"
             )
     for scene, camera in cameras.items():
         write_matrix(_camera_file(out, scene), camera.matrix, ".9g")
@@ -185,7 +186,7 @@ def _check_pairs(
     subsets: dict[str, list[Entry]],
     settings: PreparationSettings,
 ) -> None:
-    """InputError for scenes and for subsets that have windows, but no pair."""
+    """InputError for scenes and subsets that have windows, but no pairs."""
     have = {entry.scene for entries in subsets.values() for entry in entries}
     without = sorted({recording.scene for recording in recordings} - have)
     what = f"scene {without[0]}" if without else ""
@@ -195,7 +196,7 @@ def _check_pairs(
     if what:
         raise InputError(
             f"{what}: no image and cloud of different windows overlap by {settings.min_overlap:g}; lower "
-            "the least overlap, record more slowly, or check poses and depth"
+            "the minimum overlap, record more slowly, or check poses and depth"
         )
 
 

@@ -1,4 +1,4 @@
-"""What every source gives: recordings, frame by frame."""
+"""The interface of sources: recordings, frame by frame."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ SUBSETS: tuple[Subset, ...] = ("train", "val", "test")
 
 
 class Recording(Protocol):
-    """One uninterrupted recording of a place. Small: it is handed to worker processes."""
+    """One uninterrupted recording of a place. It must be small, because it is sent to worker processes."""
 
     @property
     def scene(self) -> str:
-        """Name of the place; recordings of one place share a world frame."""
+        """Name of the place. Recordings of one place share a world frame."""
 
     @property
     def sequence(self) -> str:
@@ -30,25 +30,25 @@ class Recording(Protocol):
 
     @property
     def subset(self) -> Subset | None:
-        """Where the data set's authors put it; None if they do not say."""
+        """The subset chosen by the data set's authors; None if they chose none."""
 
     @property
     def camera(self) -> Camera:
-        """Of images and depth, without distortion."""
+        """The camera of images and depth, without distortion."""
 
     @property
     def numbers(self) -> Sequence[int]:
-        """Numbers of the frames, ascending in order of time."""
+        """Numbers of the frames, ascending in time."""
 
     def world_from_camera(self, index: int) -> Array:
         """(4, 4) pose of the frame at `index` of `numbers`."""
 
     def frame(self, index: int) -> Frame:
-        """The frame at `index` of `numbers`, its depth registered to the image."""
+        """The frame at `index` of `numbers`, with depth registered to the image."""
 
 
 def parse_pose(text: str | bytes, where: object) -> Array:
-    """A (4, 4) rigid transform from sixteen numbers; `where` begins the message of an error."""
+    """A (4, 4) rigid transform from sixteen numbers. `where` begins the error message."""
     try:
         pose: Array = np.array(text.split(), dtype=np.float64).reshape(4, 4)
     except ValueError:

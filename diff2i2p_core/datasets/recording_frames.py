@@ -1,4 +1,4 @@
-"""Posed RGB-D folders (`io.rgbd_folder.PosedFrames`) as recordings, one folder a scene."""
+"""Posed RGB-D folders (`io.rgbd_folder.PosedFrames`) as recordings, one scene per folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from diff2i2p_core.typing import Array
 
 @dataclass(frozen=True)
 class FolderRecording:
-    """One posed RGB-D folder; lens distortion is removed."""
+    """One posed RGB-D folder, with lens distortion removed."""
 
     folder: Path
     scene: str
@@ -43,15 +43,15 @@ class FolderRecording:
 
 
 def folders(source: Path) -> list[FolderRecording]:
-    """The recording of a posed RGB-D folder, or one for each such folder in `source`."""
+    """The recording of a posed RGB-D folder, or one recording for each such folder in `source`."""
     if not source.is_dir():
         raise InputError(f"{source}: no such folder; give a posed RGB-D folder, or a folder of them")
-    found = (
+    paths = (
         [source] if _has_frames(source) else sorted(path for path in source.iterdir() if _has_frames(path))
     )
-    if not found:
+    if not paths:
         raise InputError(f"{source}: holds no frame-NNNNNN.pose.txt; give a posed RGB-D folder")
-    return [FolderRecording(path, path.resolve().name) for path in found]
+    return [FolderRecording(path, path.resolve().name) for path in paths]
 
 
 def _has_frames(path: Path) -> bool:
@@ -64,7 +64,7 @@ def _opened(folder: Path) -> PosedFrames:
 
 
 SOURCE = Source(
-    summary="Posed RGB-D folders, each a scene.",
+    summary="Posed RGB-D folders; each is a scene.",
     path_help="Posed RGB-D folder, or a folder of such folders.",
     recordings=lambda path, work, options: folders(path),
 )

@@ -20,7 +20,7 @@ from diff2i2p_core.io.rgbd_folder import Frame, decode_depth, decode_image
 from diff2i2p_core.typing import Array
 
 CAMERA = Camera(640, 480, 570.3, 570.3, 320.0, 240.0)
-"""Of the Xtion's images, to which it registers its depth."""
+"""The camera of the Xtion's images, to which its depth is registered."""
 
 
 def _subset(scene: int) -> Subset:
@@ -67,13 +67,13 @@ def rgbd_scenes_v2(source: Path, work: Path) -> list[SceneRecording]:
         raise InputError(
             f"{source}: holds no folders imgs and pc, zipped or not; give RGB-D Scenes V2's folder"
         )
-    found = []
+    recordings = []
     for name in sorted(images.folders()):
         if match := re.fullmatch(r"scene_(\d\d)", name):
-            found.append(_recording(match[1], images.sub(name), poses))
-    if not found:
+            recordings.append(_recording(match[1], images.sub(name), poses))
+    if not recordings:
         raise InputError(f"{images}: holds no scene_NN; get the data again")
-    return found
+    return recordings
 
 
 def _recording(scene: str, images: FileTree, poses: FileTree) -> SceneRecording:
@@ -87,7 +87,7 @@ def _recording(scene: str, images: FileTree, poses: FileTree) -> SceneRecording:
     count = len(_poses(poses, f"{scene}.pose"))
     if count <= numbers[-1]:
         raise InputError(
-            f"{poses}: {scene}.pose has {count} poses, but images go up to {numbers[-1]:05d}; get it again"
+            f"{poses}: {scene}.pose has {count} poses, but the last image is {numbers[-1]:05d}; get it again"
         )
     return SceneRecording(
         f"rgbd-scenes-v2-scene_{scene}", _subset(int(scene)), images, poses, f"{scene}.pose", tuple(numbers)

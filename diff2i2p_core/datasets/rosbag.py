@@ -1,4 +1,4 @@
-"""A ROS 2 bag to a posed RGB-D folder: images with the depth and the pose of their own time."""
+"""Converts a ROS 2 bag to a posed RGB-D folder: images with the depth and pose at their time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from diff2i2p_core.messages.kinds import stamp_of
 from diff2i2p_core.typing import Array, Progress
 
 MARK = "bag.json"
-"""In the folder: what it was made from, and how many frames were left out."""
+"""A file in the folder: what it was made from, and how many frames were left out."""
 
 
 @dataclass(frozen=True)
@@ -43,33 +43,34 @@ class _Wanted:
     """Stamps."""
     world_from_camera: Array
     camera_from_depth: Array | None
-    """None where the depth image is registered to the image."""
+    """None if depth is registered to the image."""
 
 
 def export_bag(path: Path, folder: Path, topics: BagTopics, progress: Progress | None = None) -> Path:
-    """Write the bag's frames to `folder`, without lens distortion; a folder made of it before is kept.
+    """Write the bag's frames to `folder`, without lens distortion. An existing folder from the same bag is
+    kept.
 
-    Frames are numbered as the bag's images are; those without depth or pose at their time are left out.
+    Frames have the numbers of the bag's images. Those without depth or pose at their time are left out.
     """
     source = {"bag": path.resolve().name, **topics.model_dump()}
     if (folder / MARK).exists():
         if json.loads((folder / MARK).read_text(encoding="utf-8"))["source"] != source:
-            raise InputError(f"{folder}: is of another bag or of other topics; give a new folder")
+            raise InputError(f"{folder}: is from another bag or other topics; give a new folder")
         return folder
     if folder.exists():
         raise InputError(f"{folder}: holds something else; give a new folder")
     part = folder.with_name(f".{folder.name}.part")
     with Bag(path) as bag:
-        chosen = topics.chosen(bag)
-        index = BagIndex.of(bag, (chosen.image, chosen.depth), chosen.pose)
-        index.prefer_poses(index.frames[chosen.image])
-        camera = index.camera(bag, chosen.image, topics.camera_info)
-        wanted, left_out = _plan(bag, index, chosen, topics)
+        selected = topics.choose(bag)
+        index = BagIndex.of(bag, (selected.image, selected.depth), selected.pose)
+        index.prefer_poses(index.frames[selected.image])
+        camera = index.camera(bag, selected.image, topics.camera_info)
+        wanted, left_out = _plan(bag, index, selected, topics)
         depth_camera = camera
-        if not chosen.depth_is_cloud and not _registered(index, chosen):
-            depth_camera = index.camera(bag, chosen.depth)
+        if not selected.depth_is_cloud and not _registered(index, selected):
+            depth_camera = index.camera(bag, selected.depth)
         writer = _Writer(path, _begun(part, source), camera, depth_camera)
-        for done, (frame, image, depth) in enumerate(_matched(bag, chosen, wanted), start=1):
+        for done, (frame, image, depth) in enumerate(_matched(bag, selected, wanted), start=1):
             writer.write(frame, image, depth)
             if progress is not None:
                 progress("reading frames", done, len(wanted))
@@ -81,13 +82,13 @@ def export_bag(path: Path, folder: Path, topics: BagTopics, progress: Progress |
 
 
 def left_out(folder: Path) -> dict[str, int]:
-    """Of a folder that `export_bag` wrote: how many of the bag's images are not in it, by the reason."""
+    """For a folder from `export_bag`: how many of the bag's images were left out, by reason."""
     counts: dict[str, int] = json.loads((folder / MARK).read_text(encoding="utf-8"))["left_out"]
     return counts
 
 
 def _begun(part: Path, source: dict[str, Any]) -> Path:
-    """The folder of a broken-off run that goes on, emptied if it was of other topics."""
+    """The folder of an interrupted run that is resumed; emptied if it was for other topics."""
     mark = json.dumps({"source": source}) + "\n"
     if part.exists() and (not (part / MARK).exists() or (part / MARK).read_text(encoding="utf-8") != mark):
         shutil.rmtree(part)
@@ -95,26 +96,26 @@ def _begun(part: Path, source: dict[str, Any]) -> Path:
     return part
 
 
-def _registered(index: BagIndex, chosen: ChosenTopics) -> bool:
-    """Whether the depth is an image of the colour camera's frame."""
-    return not chosen.depth_is_cloud and index.frames[chosen.depth] == index.frames[chosen.image]
+def _registered(index: BagIndex, selected: ChosenTopics) -> bool:
+    """Whether the depth is an image in the colour camera's frame."""
+    return not selected.depth_is_cloud and index.frames[selected.depth] == index.frames[selected.image]
 
 
 def _plan(
-    bag: Bag, index: BagIndex, chosen: ChosenTopics, topics: BagTopics
+    bag: Bag, index: BagIndex, selected: ChosenTopics, topics: BagTopics
 ) -> tuple[list[_Wanted], dict[str, int]]:
     """The frames to write, and the number left out for each reason."""
-    image_frame, depth_frame = index.frames[chosen.image], index.frames[chosen.depth]
+    image_frame, depth_frame = index.frames[selected.image], index.frames[selected.depth]
     world = topics.world or index.tree.root(image_frame)
     if world.lstrip("/") == image_frame.lstrip("/"):
         raise InputError(
             f"{bag.path}: no transform leads to {image_frame}, the camera's frame; record /tf and "
             "/tf_static, or name a topic with its poses"
         )
-    registered = _registered(index, chosen)
+    registered = _registered(index, selected)
     wanted, left_out = [], Counter[str]()
-    stamps = index.stamps[chosen.image]
-    depths = np.array(index.stamps[chosen.depth])
+    stamps = index.stamps[selected.image]
+    depths = np.array(index.stamps[selected.depth])
     for number in range(0, len(stamps), topics.every):
         stamp = stamps[number]
         depth = nearest(depths, stamp)
@@ -137,20 +138,20 @@ def _plan(
     return wanted, dict(left_out)
 
 
-def _matched(bag: Bag, chosen: ChosenTopics, wanted: list[_Wanted]) -> Iterator[tuple[_Wanted, Any, Any]]:
-    """The frames with their messages, as soon as both have come; only what is still needed is kept."""
+def _matched(bag: Bag, selected: ChosenTopics, wanted: list[_Wanted]) -> Iterator[tuple[_Wanted, Any, Any]]:
+    """The frames with their messages, once both are read. Only messages still needed are kept in memory."""
     by_image = {frame.image: frame for frame in wanted}
     by_depth: dict[int, list[_Wanted]] = {}
     for frame in wanted:
         by_depth.setdefault(frame.depth, []).append(frame)
     images: dict[int, Any] = {}
     depths: dict[int, Any] = {}
-    for topic, _, message in bag.read([chosen.image, chosen.depth]):
+    for topic, _, message in bag.read([selected.image, selected.depth]):
         stamp = stamp_of(message)
-        if topic == chosen.image and stamp in by_image:
+        if topic == selected.image and stamp in by_image:
             images[stamp] = message
             ready = [by_image[stamp]] if by_image[stamp].depth in depths else []
-        elif topic == chosen.depth and stamp in by_depth:
+        elif topic == selected.depth and stamp in by_depth:
             depths[stamp] = message
             ready = [frame for frame in by_depth[stamp] if frame.image in images]
         else:
@@ -164,7 +165,7 @@ def _matched(bag: Bag, chosen: ChosenTopics, wanted: list[_Wanted]) -> Iterator[
 
 @dataclass(frozen=True)
 class _Writer:
-    """Writes frames to a posed RGB-D folder; those that are there are kept."""
+    """Writes frames to a posed RGB-D folder. Existing ones are kept."""
 
     bag: Path
     folder: Path
@@ -185,13 +186,13 @@ class _Writer:
             rectified = self.camera.rectify(pixels)
             write_image(self.folder / f"{name}.color.png", np.asarray(rectified))
         millimetres = np.rint(self._depth(frame, depth) * 1000)
-        kept = np.where(millimetres < 65535, millimetres, 0).astype(np.uint16)
-        write_image(self.folder / f"{name}.depth.png", kept)
-        # Written last: the pose file is what makes a frame of the folder.
+        valid = np.where(millimetres < 65535, millimetres, 0).astype(np.uint16)
+        write_image(self.folder / f"{name}.depth.png", valid)
+        # Written last, because a frame exists once its pose file exists.
         write_matrix(self.folder / f"{name}.pose.txt", frame.world_from_camera)
 
     def _depth(self, frame: _Wanted, message: Any) -> NDArray[np.float32]:
-        """As the image's camera without distortion sees it."""
+        """Depth as seen by the image's camera without distortion."""
         where = f"{self.bag}: depth of image {frame.number}"
         pinhole = self.camera.undistorted()
         if hasattr(message, "fields"):
@@ -214,7 +215,7 @@ def _export(path: Path, folder: Path, topics: BagTopics, progress: Progress) -> 
 
 
 SOURCE = Source(
-    summary="A ROS 2 bag: its frames as the posed RGB-D folder OUT/frames, and the pairs that these give.",
+    summary="A ROS 2 bag: its frames as the posed RGB-D folder OUT/frames, and pairs made from them.",
     path_help="rosbag2 folder, .mcap or .db3.",
     recordings=lambda path, frames, topics: [FolderRecording(frames, path.resolve().stem)],
     export=_export,

@@ -1,4 +1,4 @@
-"""Which topics of a bag become posed frames."""
+"""Selects the topics of a bag that become posed frames."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from diff2i2p_core.messages.kinds import CAMERA_INFO, CLOUD, IMAGES, POSES
 
 
 class BagTopics(SourceOptions):
-    """What of a bag is used; None: the only topic of that kind.
+    """The topics of a bag to use. None: the only topic of that kind.
 
-    The depth is by default the only depth image, else the only cloud; the calibration is the one beside the
-    image. Poses are the camera's, or those of the child_frame_id that the messages name.
+    By default, depth is the only depth image, else the only cloud, and the calibration is the one beside the
+    image. Poses are those of the camera, or of the child_frame_id in the messages.
     """
 
     image: str | None = None
@@ -25,16 +25,16 @@ class BagTopics(SourceOptions):
     camera_info: str | None = None
     """Topic of the images' calibration."""
     pose: str | None = None
-    """Topic of poses or odometry that goes before /tf."""
+    """Topic of poses or odometry, used instead of /tf."""
     world: str | None = None
-    """Frame of the map; by default the topmost above the camera."""
+    """Frame of the map; by default the root of the camera's TF tree."""
     every: int = Field(default=1, ge=1)
-    """Take every so many images."""
+    """Take every n-th image."""
     apart: float = Field(default=0.02, ge=0)
-    """Seconds that an image and its depth may be apart."""
+    """Maximum seconds between an image and its depth."""
 
-    def chosen(self, bag: Bag) -> ChosenTopics:
-        """Those of the bag; InputError where a name is missing or more than one would do."""
+    def choose(self, bag: Bag) -> ChosenTopics:
+        """The topics of this bag. InputError if one is missing, or if several are possible."""
         if self.pose:
             pick(bag, "pose", self.pose, set(bag.topics(POSES)))
         if self.camera_info:
@@ -49,7 +49,7 @@ class BagTopics(SourceOptions):
 
 @dataclass(frozen=True)
 class ChosenTopics:
-    """Topics that are in the bag."""
+    """Topics that exist in the bag."""
 
     image: str
     depth: str

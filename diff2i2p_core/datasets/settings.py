@@ -11,15 +11,15 @@ class PreparationSettings(Section):
     """How recordings become pairs."""
 
     window: int = Field(default=25, ge=2)
-    """Consecutive frames that are fused to one cloud, and of which one is an image."""
+    """Number of consecutive frames that are fused to one cloud; one of them is the image."""
     voxel: float = Field(default=0.025, gt=0)
     """Metres between the points of a cloud."""
     max_depth: float = Field(default=6.0, gt=0)
-    """Metres beyond which depth is not fused."""
+    """Maximum depth that is fused, in metres."""
     min_overlap: float = Field(default=0.5, gt=0, le=1)
-    """Least part of an image's pixels with depth that have a point of the cloud within 1.5 voxels."""
+    """Minimum fraction of an image's pixels with depth that have a cloud point within 1.5 voxels."""
     gap: int = Field(default=25, ge=0)
-    """Frames that are left out between subsets of one recording."""
+    """Number of frames left out between the subsets of one recording."""
     val: float | tuple[str, ...] = 0.15
     test: float | tuple[str, ...] = 0.15
-    """Last part in time of each recording, or names of scenes; a split by the data's authors goes first."""
+    """The last fraction of each recording, or names of scenes. A split by the data's authors has priority."""

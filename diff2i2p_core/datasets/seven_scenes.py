@@ -1,4 +1,4 @@
-"""7-Scenes as Microsoft ships it: chess.zip with seq-NN.zip inside, or unpacked, wholly or in part."""
+"""7-Scenes as shipped by Microsoft: chess.zip with seq-NN.zip inside, or unpacked, completely or in part."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from diff2i2p_core.io.rgbd_folder import Frame, decode_depth, decode_image
 from diff2i2p_core.typing import Array
 
 CAMERA = Camera(640, 480, 585.0, 585.0, 320.0, 240.0)
-"""The depth camera, which the benchmark takes for the images too (they are not registered)."""
+"""The depth camera, which the benchmark also uses for the images (they are not registered)."""
 _SPLITS: dict[str, Subset] = {"TrainSplit.txt": "train", "TestSplit.txt": "test"}
 _PARTS = ("color.png", "depth.png", "pose.txt")
 
@@ -46,7 +46,7 @@ class SevenScenesRecording:
 
 
 def seven_scenes(source: Path, work: Path) -> list[SevenScenesRecording]:
-    """The recordings of a scene, or of a folder of scenes, zipped or not; inner zips are copied to `work`."""
+    """The recordings of a scene or a folder of scenes, zipped or not. Inner zips are copied to `work`."""
     root = open_tree(source).entered()
     scenes = {}
     if _SPLITS.keys() <= root.files():
@@ -66,7 +66,7 @@ def seven_scenes(source: Path, work: Path) -> list[SevenScenesRecording]:
 
 
 def _recordings(scene: str, tree: FileTree, work: Path) -> list[SevenScenesRecording]:
-    found = []
+    recordings = []
     for file, subset in _SPLITS.items():
         lines = tree.read(file).decode("utf-8", "replace").split()
         numbers = [re.fullmatch(r"sequence(\d+)", line) for line in lines]
@@ -76,10 +76,10 @@ def _recordings(scene: str, tree: FileTree, work: Path) -> list[SevenScenesRecor
             assert match is not None
             sequence = f"seq-{int(match[1]):02d}"
             frames = _frames_of(tree, sequence, file, work)
-            found.append(
+            recordings.append(
                 SevenScenesRecording(scene, sequence, subset, frames, _frame_numbers(frames, sequence))
             )
-    return sorted(found, key=lambda recording: recording.sequence)
+    return sorted(recordings, key=lambda recording: recording.sequence)
 
 
 def _frames_of(tree: FileTree, sequence: str, file: str, work: Path) -> FileTree:
@@ -87,7 +87,7 @@ def _frames_of(tree: FileTree, sequence: str, file: str, work: Path) -> FileTree
         return tree.sub(sequence)
     if f"{sequence}.zip" in tree.files():
         return tree.nested(f"{sequence}.zip", work).entered()
-    raise InputError(f"{tree}: {file} names {sequence}, which is missing; get the whole scene")
+    raise InputError(f"{tree}: {file} names {sequence}, which is missing; get the complete scene")
 
 
 def _frame_numbers(tree: FileTree, sequence: str) -> tuple[int, ...]:
@@ -103,7 +103,7 @@ def _frame_numbers(tree: FileTree, sequence: str) -> tuple[int, ...]:
 
 
 SOURCE = Source(
-    summary="7-Scenes as downloaded; the official split, with the end of each training recording as val.",
+    summary="7-Scenes as downloaded, with the official split; the end of each training recording is val.",
     path_help="Folder of scenes or zips, or one scene.",
     recordings=lambda path, work, options: seven_scenes(path, work),
     splits=("gap", "val"),

@@ -1,4 +1,4 @@
-"""The kinds of raw data that pairs are made from. A new one is a file with a `SOURCE`, and a line here."""
+"""The kinds of raw data that pairs are made from. A new one needs a file with a `SOURCE` and a line here."""
 
 from __future__ import annotations
 
@@ -25,41 +25,41 @@ SOURCES = {
     "frames": "diff2i2p_core.datasets.recording_frames",
     "rosbag": "diff2i2p_core.datasets.rosbag",
 }
-"""The module of each source, imported when it is used; `diff2i2p prepare` has a command for each."""
+"""The module of each source, imported when used. `diff2i2p prepare` has a command for each."""
 SPLITS = ("gap", "val", "test")
 """The settings that split recordings into subsets."""
 
 
 class SourceOptions(Section):
-    """What one source lets its user choose; the docstring of a field is its help text."""
+    """The options of a source. The docstring of a field is its help text."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
 
 @dataclass(frozen=True)
 class Source:
-    """A kind of raw data, and how the recordings in it are found."""
+    """A kind of raw data, and how its recordings are found."""
 
     summary: str
     """One sentence of help."""
     path_help: str
-    """What the path of the raw data is."""
+    """Help text for the path of the raw data."""
     recordings: Callable[[Path, Path, Any], Sequence[Recording]]
     """Called with the path, a folder for files that are needed until the set is finished, and the options."""
     export: Callable[[Path, Path, Any, Progress], str] | None = None
-    """For data that cannot be read frame by frame. Called first, with the path, the folder OUT/frames that it
-    writes as a posed RGB-D folder, the options, and a function to report progress with. Gives a line that
-    says what was written. `recordings` then gets that folder in place of the other one."""
+    """For data that cannot be read frame by frame. Called first, with the path, the folder OUT/frames to
+    write as a posed RGB-D folder, the options, and a function to report progress. Returns a line that says
+    what was written. `recordings` then gets that folder instead of the path."""
     options: type[SourceOptions] = SourceOptions
     settings: PreparationSettings = field(default_factory=PreparationSettings)
     """The defaults."""
     splits: tuple[str, ...] = SPLITS
-    """Those of `SPLITS` that are open; the data's authors have decided the others."""
+    """The settings in `SPLITS` that the user can choose; the data's authors fixed the others."""
     layout: Layout = "7scenes"
     path_name: str = "SRC"
 
 
 def find_source(name: str) -> Source:
-    """The source that `SOURCES` lists under `name`."""
+    """The source named `name` in `SOURCES`."""
     source: Source = import_module(SOURCES[name]).SOURCE
     return source

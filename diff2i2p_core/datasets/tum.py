@@ -18,7 +18,7 @@ from diff2i2p_core.io.rgbd_folder import Frame, decode_depth, decode_image
 from diff2i2p_core.typing import Array
 
 APART = 20_000_000
-"""Nanoseconds that an image, its depth and the poses around it may be apart."""
+"""Maximum nanoseconds between an image and its depth, and between the poses around it."""
 _PER_METRE = 5000
 _CAMERAS = {
     "1": Camera(
@@ -29,12 +29,12 @@ _CAMERAS = {
     ),
     "3": Camera(640, 480, 535.4, 539.2, 320.1, 247.6),
 }
-"""Calibrations that the data set's authors give; the third one's images come rectified."""
+"""Calibrations by the data set's authors. Images of freiburg3 are already rectified."""
 
 
 @dataclass(frozen=True)
 class TumRecording:
-    """One sequence's folder; lens distortion is removed."""
+    """The folder of one sequence, with lens distortion removed."""
 
     folder: Path
     scene: str
@@ -48,35 +48,35 @@ class TumRecording:
 
     @property
     def numbers(self) -> list[int]:
-        """Places in rgb.txt of the images that have depth and a pose."""
+        """Indices in rgb.txt of the images that have depth and a pose."""
         return _associated(self.folder).numbers
 
     def world_from_camera(self, index: int) -> Array:
         return _associated(self.folder).poses[index]
 
     def frame(self, index: int) -> Frame:
-        found = _associated(self.folder)
-        image, depth = found.images[index], found.depths[index]
+        frames = _associated(self.folder)
+        image, depth = frames.images[index], frames.depths[index]
         return Frame(
-            found.numbers[index],
+            frames.numbers[index],
             np.asarray(self.lens.rectify(decode_image(_read(image), image)), np.uint8),
             rectify_depth(decode_depth(_read(depth), depth, per_metre=_PER_METRE), self.lens),
-            found.poses[index],
+            frames.poses[index],
         )
 
 
 def tum(source: Path, camera: str | None = None) -> list[TumRecording]:
-    """The recording of a sequence's folder, or one for each such folder in `source`.
+    """The recording of a sequence's folder, or one recording for each such folder in `source`.
 
     `camera` is fx,fy,cx,cy of rectified images, for folders whose name does not say freiburg1, 2 or 3.
     """
     if not source.is_dir():
         raise InputError(f"{source}: no such folder; give an unpacked TUM sequence, or a folder of them")
     inside = sorted(path for path in source.iterdir() if (path / "rgb.txt").is_file())
-    found = [source] if (source / "rgb.txt").is_file() else inside
-    if not found:
+    sequences = [source] if (source / "rgb.txt").is_file() else inside
+    if not sequences:
         raise InputError(f"{source}: holds no rgb.txt; give an unpacked TUM sequence, or a folder of them")
-    return [_recording(folder, camera) for folder in found]
+    return [_recording(folder, camera) for folder in sequences]
 
 
 def _recording(folder: Path, camera: str | None) -> TumRecording:
@@ -88,7 +88,7 @@ def _recording(folder: Path, camera: str | None) -> TumRecording:
     known = re.search(r"(?:freiburg|fr)([123])", name)
     if known is None:
         raise InputError(
-            f"{folder}: its name says neither freiburg1, 2 nor 3; give its camera as fx,fy,cx,cy"
+            f"{folder}: its name does not contain freiburg1, 2 or 3; give its camera as fx,fy,cx,cy"
         )
     return TumRecording(folder, name, _CAMERAS[known[1]])
 
@@ -117,25 +117,25 @@ def _associated(folder: Path) -> _Associated:
             f"{folder / 'groundtruth.txt'}: not lines `stamp tx ty tz qx qy qz qw`; fix the file"
         )
     poses = TimedPoses(np.array(truth_stamps), values[:, :3], values[:, 3:])
-    found = _Associated([], [], [], [])
+    frames = _Associated([], [], [], [])
     for number, (stamp, image) in enumerate(zip(image_stamps, images, strict=True)):
         pose = poses.at(stamp, 2 * APART)
         nearest = int(np.abs(np.array(depth_stamps) - stamp).argmin())
         if pose is not None and abs(depth_stamps[nearest] - stamp) <= APART:
-            found.numbers.append(number)
-            found.images.append(folder / image[0])
-            found.depths.append(folder / depths[nearest][0])
-            found.poses.append(pose)
-    if not found.numbers:
+            frames.numbers.append(number)
+            frames.images.append(folder / image[0])
+            frames.depths.append(folder / depths[nearest][0])
+            frames.poses.append(pose)
+    if not frames.numbers:
         raise InputError(
             f"{folder}: no image has depth and a pose within {APART / 1e6:g} ms; are the three lists of one "
             "recording?"
         )
-    return found
+    return frames
 
 
 def _listed(path: Path, columns: int) -> tuple[list[int], list[list[str]]]:
-    """Stamps in nanoseconds, and the words behind them, of a list of TUM's."""
+    """The stamps in nanoseconds, and the values after them, from a TUM list."""
     stamps: list[int] = []
     rows = []
     for number, line in enumerate(_read(path).decode("utf-8", "replace").splitlines(), start=1):
@@ -171,8 +171,8 @@ class TumOptions(SourceOptions):
 
 
 SOURCE = Source(
-    summary="Sequences of the TUM RGB-D benchmark, each a scene.",
-    path_help="Unpacked sequence, or a folder of such.",
+    summary="Sequences of the TUM RGB-D benchmark; each is a scene.",
+    path_help="Unpacked sequence, or a folder of sequences.",
     recordings=lambda path, work, options: tum(path, options.camera),
     options=TumOptions,
 )

@@ -1,4 +1,4 @@
-"""Cutting recordings into windows of consecutive frames, and the windows into train, val and test."""
+"""Cuts recordings into windows of consecutive frames, and splits the windows into train, val and test."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from diff2i2p_core.datasets.settings import PreparationSettings
 from diff2i2p_core.errors import InputError
 
 _LEAST = 2
-"""Windows of a recording's part in a subset: one gives the image, another the cloud."""
+"""Minimum number of windows of a recording in a subset: one for the image, another for the cloud."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """Consecutive frames that give one cloud, in the first one's frame, and one image, the middle one's."""
+    """Consecutive frames that give one cloud, in the frame of the first, and one image, the middle one."""
 
     recording: int
-    """Place in the list of recordings."""
+    """Index in the list of recordings."""
     first: int
     count: int
     """Frames by their index in the recording."""
@@ -32,33 +32,33 @@ class Window:
 
 
 def cut_windows(recordings: Sequence[Recording], settings: PreparationSettings) -> list[Window]:
-    """All windows in order. Those of the gaps between subsets of one recording are left out.
+    """All windows in order. Those in the gaps between subsets of one recording are left out.
 
-    Whole recordings go where `val` and `test` or the data set's authors put them. If nothing is said of
-    a subset, it gets the last part in time of the recordings that would be trained on.
+    Complete recordings go to the subset given by `val` and `test` or by the data set's authors. If `val` or
+    `test` is a fraction instead, the subset gets the last part in time of the training recordings.
     """
     named = {subset: _named(recordings, getattr(settings, subset), subset) for subset in ("val", "test")}
     official = {recording.subset for recording in recordings}
-    shares = {
+    fractions = {
         subset: value
         for subset in ("val", "test")
         if isinstance(value := getattr(settings, subset), float) and subset not in official
     }
     windows = []
-    for place, recording in enumerate(recordings):
+    for index, recording in enumerate(recordings):
         count = len(recording.numbers) // settings.window
-        whole = next((s for s in SUBSETS if place in named.get(s, ())), recording.subset or "train")
+        whole = next((s for s in SUBSETS if index in named.get(s, ())), recording.subset or "train")
         parts: list[tuple[Subset, int]] = [(whole, count)]
         if whole == "train":
-            parts = _in_time(count, shares, settings)
+            parts = _in_time(count, fractions, settings)
         first = 0
         for subset, length in parts:
             for _ in range(length):
-                windows.append(Window(place, first, settings.window, subset))
+                windows.append(Window(index, first, settings.window, subset))
                 first += settings.window
             first += settings.window * _gap(settings)
-    for name, share in shares.items():
-        if share and all(window.subset != name for window in windows):
+    for name, fraction in fractions.items():
+        if fraction and all(window.subset != name for window in windows):
             longest = max(len(recording.numbers) for recording in recordings)
             raise InputError(
                 f"no recording can be split into train, val and test: the longest has {longest} frames, "
@@ -68,11 +68,13 @@ def cut_windows(recordings: Sequence[Recording], settings: PreparationSettings) 
     return windows
 
 
-def _in_time(count: int, shares: dict[str, float], settings: PreparationSettings) -> list[tuple[Subset, int]]:
-    """Subsets of one recording and their numbers of windows, in order of time; one that is too short is for
-    training alone."""
+def _in_time(
+    count: int, fractions: dict[str, float], settings: PreparationSettings
+) -> list[tuple[Subset, int]]:
+    """The subsets of one recording and their numbers of windows, in order of time. A recording that is too
+    short is only for training."""
     lengths: list[tuple[Subset, int]] = [
-        (subset, max(_LEAST, round(shares[subset] * count))) for subset in SUBSETS if shares.get(subset)
+        (subset, max(_LEAST, round(fractions[subset] * count))) for subset in SUBSETS if fractions.get(subset)
     ]
     left = count - sum(length + _gap(settings) for _, length in lengths)
     if left < _LEAST:
@@ -85,14 +87,14 @@ def _gap(settings: PreparationSettings) -> int:
 
 
 def _named(recordings: Sequence[Recording], value: float | tuple[str, ...], subset: str) -> set[int]:
-    """Places of the recordings that `value` names, as scene or scene/sequence."""
+    """Indices of the recordings that `value` names, as scene or scene/sequence."""
     if isinstance(value, float):
         return set()
-    found = set()
+    indices = set()
     for name in value:
-        places = {n for n, r in enumerate(recordings) if name in (r.scene, f"{r.scene}/{r.sequence}")}
-        if not places:
+        matches = {n for n, r in enumerate(recordings) if name in (r.scene, f"{r.scene}/{r.sequence}")}
+        if not matches:
             known = ", ".join(sorted({recording.scene for recording in recordings}))
-            raise InputError(f"{subset} '{name}': no such scene; there are {known}")
-        found |= places
-    return found
+            raise InputError(f"{subset} '{name}': no such scene; use one of {known}")
+        indices |= matches
+    return indices

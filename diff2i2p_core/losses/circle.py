@@ -17,11 +17,11 @@ def circle_loss(
     scale: float,
     positive_weights: Tensor | None = None,
 ) -> Tensor:
-    """Mean over rows and columns that have both a positive and a negative; zero if none has.
+    """Mean over rows and columns with both a positive and a negative; zero if there are none.
 
     Args:
         distances: (N, M) distances of features.
-        positives, negatives: (N, M) masks; entries in neither take no part.
+        positives, negatives: (N, M) masks; entries in neither are ignored.
         scale: sharpness of the soft maximum.
         positive_weights: (N, M) weights of the positives, in [0, 1].
     """

@@ -1,4 +1,4 @@
-"""Coarse losses on nodes: the overlap-weighted circle loss of 2D3D-MATR, and a contrastive one."""
+"""Coarse losses on nodes: the overlap-weighted circle loss of 2D3D-MATR, and a contrastive loss."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def coarse_circle_loss(
 ) -> Tensor:
     """Circle loss of L2-normalised nodes (M, D), (S, D) on the entries `used` (M, S): docs/method.md R17.
 
-    Positive above 0.3 of the smaller of both overlaps, weighted by its root; negative below 0.2 of the
-    larger one (or the smaller one, too).
+    Pairs are positive if the smaller of both overlaps is above 0.3, weighted by its square root. They are
+    negative if the larger one is below 0.2 (or the smaller one, depending on the settings).
     """
     smaller, larger = dense_overlaps(overlaps, image_nodes, point_nodes)
     positives = (smaller > POSITIVE_OVERLAP) & used
@@ -36,8 +36,8 @@ def coarse_contrastive_loss(
 ) -> Tensor:
     """Cross-entropy of each node's similarities to the other modality, with its overlaps as the target.
 
-    The circle loss starts on a plateau (all distances equal) that takes thousands of steps to leave; this
-    one does not. Nodes without a positive overlap (above 0.3 of the smaller one) take no part.
+    The circle loss starts on a plateau (all distances equal) that takes thousands of steps to leave. This
+    loss does not. Nodes without a positive overlap (smaller overlap above 0.3) are ignored.
     """
     smaller, _ = dense_overlaps(overlaps, image_nodes, point_nodes)
     smaller = smaller * used
@@ -52,7 +52,7 @@ def coarse_contrastive_loss(
 
 
 def dense_overlaps(overlaps: NodeOverlaps, image_nodes: Tensor, point_nodes: Tensor) -> tuple[Tensor, Tensor]:
-    """(M, S) the smaller and the larger of both overlaps."""
+    """The smaller and the larger of both overlaps, (M, S) each."""
     rows = torch.as_tensor(overlaps.image_nodes, device=image_nodes.device)
     columns = torch.as_tensor(overlaps.point_nodes, device=image_nodes.device)
     both = np.stack([overlaps.image_overlaps, overlaps.point_overlaps])

@@ -1,14 +1,14 @@
 """Control-side score distillation (CSD): a rendered depth map judged by a depth-conditioned diffusion model.
 
-`control` is our reading of the paper's abstract, the one part of the paper that was at hand (docs/method.md):
-noise the image's latents, predict that noise eps with the rendered depth as the ControlNet's condition c, and
-let the prediction's error reach the depth through the frozen networks,
+`control` is our interpretation of the paper's abstract, the only part of the paper that we had
+(docs/method.md): add noise eps to the image's latents, predict it with the rendered depth as the ControlNet's
+condition c, and back-propagate the error of the prediction through the frozen networks to the depth,
 
     L = 1/2 w(t) |m (eps_hat(x_t, t, text, c) - eps)|^2,
     dL/dd = w(t) (d eps_hat/d c  d c/d d)^T m (eps_hat - eps).
 
-The networks are constant, so no surrogate is needed: this is L's plain derivative. `released` is the released
-code's rule (`released.released_csd`).
+The networks are constant, so no surrogate is needed: this is simply the derivative of L. `released` is the
+rule of the released code (`released.released_csd`).
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ def csd_loss(
     noise: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Scalar loss of rendered dense `depth` (B, H, W), metres with 0 where empty, differentiable in it.
+    """Scalar loss of rendered dense `depth` (B, H, W) in metres (0 where empty), differentiable in it.
 
-    `truth_depth` (B, H', W') is the same of the true pose: its pixels say which latents count, and in
-    `control` its range scales the control image. `latents` (B, 4, S, S) of the images.
-    `guidance` 1 means none. `timestep` (B,), in the inclusive range, and `noise` like `latents` are drawn
-    unless given. A sum over latents as in the released code, whose weight for it is 0.001.
+    `truth_depth` (B, H', W') is the same for the true pose. Its pixels decide which latents count, and in
+    `control` its range scales the control image. `latents` (B, 4, S, S) are those of the images. `guidance` 1
+    means none. `timestep` (B,), in the inclusive range, and `noise` like `latents` are drawn unless given.
+    The loss is a sum over latents, as in the released code, which weights it by 0.001.
     """
-    chosen = look_up(MODES, mode, "CSD mode")
+    selected = look_up(MODES, mode, "CSD mode")
     latents = latents.to(depth.dtype)
     drawn_on = generator.device if generator is not None else latents.device
     if timestep is None:
@@ -64,9 +64,9 @@ def csd_loss(
         resized(truth_depth, tuple(latents.shape[-2:])) > 0,
         prior.text(prompts[0]),
         prior.text(prompts[1]),
-        chosen.guidance if guidance is None else guidance,
+        selected.guidance if guidance is None else guidance,
     )
-    return chosen.loss(prior, depth, truth_depth, step)
+    return selected.loss(prior, depth, truth_depth, step)
 
 
 def control_csd(prior: DiffusionPrior, depth: Tensor, truth_depth: Tensor, step: CsdStep) -> Tensor:
@@ -84,9 +84,9 @@ class Mode(NamedTuple):
     """How the diffusion model's score becomes a loss."""
 
     loss: Callable[[DiffusionPrior, Tensor, Tensor, CsdStep], Tensor]
-    """Of depths (B, H, W), those of the true poses (B, H', W'), and what was drawn."""
+    """Takes depths (B, H, W), those of the true poses (B, H', W'), and what was drawn."""
     guidance: float
-    """Where the settings say nothing."""
+    """The default, if the settings have none."""
 
 
 MODES = {
@@ -96,11 +96,11 @@ MODES = {
 
 
 def control_image(depth: Tensor, truth_depth: Tensor, size: int) -> Tensor:
-    """The ControlNet's condition (B, 3, size, size) of depths (B, H, W) in metres: inverse depth in [0, 1],
-    near = bright, empty = black, as the depth ControlNets were trained.
+    """The ControlNet's condition (B, 3, size, size) for depths (B, H, W) in metres: inverse depth in [0, 1],
+    near = bright, empty = black, as in the training of depth ControlNets.
 
-    The nearest and farthest depth of `truth_depth` (B, H', W') become 1 and 0: a range that does not follow
-    the pose under test, so that a shift in depth shows.
+    The nearest and farthest depth of `truth_depth` (B, H', W') become 1 and 0. This range does not depend on
+    the pose under test, so a shift in depth is visible.
     """
     with torch.no_grad():
         seen = truth_depth > 0

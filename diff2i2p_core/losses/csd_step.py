@@ -1,4 +1,4 @@
-"""What one evaluation of CSD starts from, whatever its mode: prompts, draws, masks."""
+"""The inputs of one evaluation of CSD in any mode: prompts, random draws, masks."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ class CsdStep(NamedTuple):
 
 
 def resized(images: Tensor, size: tuple[int, ...]) -> Tensor:
-    """(B, H, W) to (B, 1, *size): bilinear with antialiasing, as torchvision's resize."""
+    """(B, H, W) to (B, 1, *size), bilinear with antialiasing, like torchvision's resize."""
     return F.interpolate(images[:, None], size, mode="bilinear", align_corners=False, antialias=True)

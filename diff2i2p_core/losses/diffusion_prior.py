@@ -1,8 +1,8 @@
 """The frozen depth-conditioned diffusion model whose score CSD distils (Stable Diffusion 1.x or 2.x class).
 
-Loaded through diffusers and transformers from a local folder or the hub's cache; nothing in it is trained,
-and it belongs to no checkpoint. Only what training needs is kept: the VAE's decoder is dropped, the text
-encoder stays on the CPU (each prompt is encoded once) and the VAE's posterior of a training image is cached.
+It is loaded with diffusers and transformers from a local folder or the hub's cache. It is not trained and not
+part of any checkpoint. Only what training needs is kept: the VAE's decoder is dropped, the text encoder stays
+on the CPU (each prompt is encoded once), and the VAE's posteriors of training images are cached.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from diff2i2p_core.errors import InputError
 
 DEFAULT_BASE = "stable-diffusion-v1-5/stable-diffusion-v1-5"
-"""The hub's copy of runwayml/stable-diffusion-v1-5, which is gone."""
+"""The hub's copy of runwayml/stable-diffusion-v1-5, which has been removed."""
 DEFAULT_CONTROLNET = "lllyasviel/control_v11f1p_sd15_depth"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 BASE_FILES = (
@@ -37,12 +37,12 @@ BASE_FILES = (
     "tokenizer/merges.txt",
     "scheduler/scheduler_config.json",
 )
-"""Of the repositories' many copies in other formats, what is used."""
+"""The files that are used; the repositories hold many copies in other formats."""
 CONTROLNET_FILES = ("config.json", "diffusion_pytorch_model.safetensors")
 
 
 def find_models(base: str = DEFAULT_BASE, controlnet: str = DEFAULT_CONTROLNET) -> tuple[Path, Path]:
-    """Folders on this machine of both models; nothing is loaded or downloaded.
+    """The folders of both models on this machine. Nothing is loaded or downloaded.
 
     Each is a local diffusers folder or a hub id in the hub's cache. InputError says what is missing.
     """
@@ -70,13 +70,13 @@ def _find_model(source: str, files: Sequence[str], argument: str, default: str) 
             return folder
         reason = f"{missing[0]} is missing"
     raise InputError(
-        f"diffusion prior {argument}='{source}': {reason}; where there is internet run `hf download {wanted} "
+        f"diffusion prior {argument}='{source}': {reason}; with internet access, run `hf download {wanted} "
         f"{' '.join(files)} --local-dir FOLDER`, copy FOLDER to this machine and set {argument} to its path"
     )
 
 
 def _is_there(folder: Path, file: str) -> bool:
-    """The file itself, or the index of its shards; newer tokenizers are one file."""
+    """Whether the file, the index of its shards, or a newer single-file tokenizer exists."""
     whole = "tokenizer/tokenizer.json" if file.startswith("tokenizer/") else file
     return any((folder / name).exists() for name in (file, f"{file}.index.json", whole))
 
@@ -98,9 +98,9 @@ class DiffusionPrior:
         cached_images: int = 4096,
     ) -> None:
         """`scheduler` gives alphas_cumprod and the prediction type. `image_size`: side of the square images
-        that the model was trained on. `checkpointing` recomputes activations in the backward pass: `control`
-        needs a quarter of the memory for a third more time. `cached_images`: bound of the latent cache, 128
-        kB of CPU memory each at 512 x 512."""
+        that the model was trained on. `checkpointing` recomputes activations in the backward pass, so that
+        `control` needs a quarter of the memory and a third more time. `cached_images`: size of the latent
+        cache, with 128 kB of CPU memory per image at 512 x 512."""
         if getattr(unet.config, "addition_embed_type", None) is not None:
             raise InputError(
                 "diffusion prior: SDXL-class models are not supported (two text encoders); "
@@ -135,7 +135,7 @@ class DiffusionPrior:
         checkpointing: bool = True,
         cached_images: int = 4096,
     ) -> DiffusionPrior:
-        """As `find_models` finds them. float16 or bfloat16 on a GPU."""
+        """Load the models found by `find_models`, in float16 or bfloat16 on a GPU."""
         base_folder, controlnet_folder = find_models(base, controlnet)
         from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, UNet2DConditionModel
         from transformers import CLIPTextModel, CLIPTokenizer
@@ -145,7 +145,7 @@ class DiffusionPrior:
                 return load(folder, local_files_only=True, **options)
             except (OSError, ValueError) as error:
                 raise InputError(
-                    f"{folder}: cannot be loaded ({str(error).splitlines()[0][:120]}); download it anew"
+                    f"{folder}: cannot be loaded ({str(error).splitlines()[0][:120]}); download it again"
                 ) from None
 
         safe = {"use_safetensors": True, "torch_dtype": dtype}
@@ -166,7 +166,7 @@ class DiffusionPrior:
         return prior.to(device)
 
     def to(self, device: str | torch.device) -> DiffusionPrior:
-        """Move what runs every step; the text encoder stays where it is."""
+        """Move the parts that run in each step. The text encoder stays where it is."""
         for module in (self.unet, self.controlnet, self.vae):
             module.to(device)
         self.alphas_cumprod = self.alphas_cumprod.to(device)
@@ -198,8 +198,8 @@ class DiffusionPrior:
     ) -> Tensor:
         """Samples (B, 4, S, S), scaled, of the VAE's posterior for images (B, 3, H, W), RGB in [0, 1].
 
-        Images are stretched to the model's square. With `keys` naming the images, each is encoded once and
-        its posterior kept; the sample is drawn anew each time.
+        Images are stretched to the model's square. With `keys` that identify the images, each is encoded once
+        and its posterior is cached; a new sample is drawn each time.
         """
         posteriors: list[Tensor] = []
         for i in range(len(images)):
@@ -229,9 +229,9 @@ class DiffusionPrior:
     def control_residuals(
         self, latents: Tensor, timestep: Tensor, text: Tensor, control: Tensor, *, guess_mode: bool = False
     ) -> list[Tensor]:
-        """ControlNet's residuals, those of the down blocks and last that of the middle block.
+        """The ControlNet's residuals: those of the down blocks, then that of the middle block.
 
-        `control` (B, 3, image_size, image_size) in [0, 1]; `guess_mode` fades the early ones (diffusers).
+        `control` (B, 3, image_size, image_size) in [0, 1]. `guess_mode` reduces the early ones (diffusers).
         """
         down, middle = self.controlnet(
             latents.to(self.dtype),
@@ -246,7 +246,7 @@ class DiffusionPrior:
     def predicted_noise(
         self, noisy: Tensor, timestep: Tensor, text: Tensor, residuals: list[Tensor] | None = None
     ) -> Tensor:
-        """The UNet's estimate (B, C, S, S) of the noise in `noisy`, in noisy's dtype."""
+        """The UNet's estimate (B, C, S, S) of the noise in `noisy`, with the same dtype."""
         control = {}
         if residuals is not None:
             control = {

@@ -1,4 +1,4 @@
-"""CSD of a batch: each cloud rendered from its PnP pose, judged by a diffusion model."""
+"""CSD of a batch: each cloud is rendered from its PnP pose and judged by a diffusion model."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
 class RenderedPair(NamedTuple):
-    """The cloud from the estimated and from the true pose, a batch of one each."""
+    """The cloud from the estimated and from the true pose, each a batch of one."""
 
     estimated: RenderedDepth
     truth: RenderedDepth
 
 
 class Distillation:
-    """The CSD term. Its diffusion model is loaded at the first use, onto the device of the network."""
+    """The CSD term. Its diffusion model is loaded at first use, on the device of the network."""
 
     def __init__(self, settings: CsdSettings, seed: int) -> None:
-        """InputError if the models are not on this machine: better now than at `start_epoch`."""
+        """InputError if the models are not on this machine, so that it fails now and not at `start_epoch`."""
         find_models(settings.base, settings.controlnet)
         self.settings = settings
         self.seed = seed
@@ -58,23 +58,25 @@ class Distillation:
         matches: Sequence[Correspondences],
         poses: EstimatedPoses,
     ) -> dict[str, Tensor]:
-        """Mean over the pairs, in which one without a usable pose or enough of its cloud in view counts zero.
+        """Mean over the pairs. A pair without a usable pose, or with too little of its cloud in view, counts
+        as zero.
 
-        Noise, timestep and latents of a pair depend on the seed and its number alone.
+        Noise, timestep and latents of a pair depend only on the seed and its number.
         """
-        total = poses.rotation.sum() * 0  # a part of the graph, whatever is used
+        total = poses.rotation.sum() * 0  # always part of the graph
         used = 0
-        for i, (pair, submap, found) in enumerate(zip(pairs, submaps, matches, strict=True)):
+        for i, (pair, submap, correspondences) in enumerate(zip(pairs, submaps, matches, strict=True)):
             if not bool(poses.used[i]):
                 continue
             generator = torch.Generator().manual_seed(_seed(self.seed, pair.index))
-            rendered = render_pair(pair, submap, found, poses.camera_from_cloud[i], self.settings, generator)
+            pose = poses.camera_from_cloud[i]
+            rendered = render_pair(pair, submap, correspondences, pose, self.settings, generator)
             if min(float(depth.visible) for depth in rendered) < self.settings.min_visible:
                 continue
             total = total + self._pair(pair, rendered, generator)
             used += 1
-        share = torch.tensor(used / len(pairs), device=total.device)
-        return {"csd": (total / len(pairs)).float(), "csd_used": share}
+        fraction = torch.tensor(used / len(pairs), device=total.device)
+        return {"csd": (total / len(pairs)).float(), "csd_used": fraction}
 
     def _pair(self, pair: Pair, rendered: RenderedPair, generator: torch.Generator) -> Tensor:
         settings, depth = self.settings, rendered.estimated.depth
@@ -101,8 +103,8 @@ def render_pair(
     settings: CsdSettings,
     generator: torch.Generator | None = None,
 ) -> RenderedPair:
-    """The submap's points from pose (4, 4) and from the true one, as CSD sees them. `generator` draws what
-    the released rules leave to chance."""
+    """The submap's points rendered from pose (4, 4) and from the true pose, as input of CSD. `generator`
+    makes the random choices of the released rules."""
     points = submap.points.detach()
     if settings.deformed_points:
         points = matches.deformed(points)
@@ -125,7 +127,7 @@ def soft_depth(
     settings: CsdSettings,
     generator: torch.Generator | None,
 ) -> RenderedDepth:
-    """`render_depth` as configured. Nothing in it is drawn."""
+    """`render_depth` as configured. It makes no random choices."""
     del generator
     return render_depth(
         points,
@@ -141,9 +143,9 @@ Renderer = Callable[
     [Tensor, Tensor, Tensor, tuple[int, int], CsdSettings, "torch.Generator | None"], RenderedDepth
 ]
 RENDERERS: dict[str, Renderer] = {"control": soft_depth, "released": released_depth}
-"""By mode of CSD."""
+"""Renderers by CSD mode."""
 
 
 def _seed(seed: int, index: int) -> int:
-    """Of the draws for pair `index`, other than those of the fine loss."""
+    """The seed of the draws for pair `index`. It differs from that of the fine loss."""
     return int(np.random.SeedSequence([seed, index, 1]).generate_state(1, np.uint64)[0])

@@ -1,4 +1,4 @@
-"""Fine losses on pixel and point features: the circle loss of 2D3D-MATR, and a dense contrastive one."""
+"""Fine losses on pixel and point features: the circle loss of 2D3D-MATR, and a dense contrastive loss."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ SCALE = 24.0
 
 @dataclass(frozen=True)
 class DrawnPairs:
-    """C true correspondences that were drawn from a pair, and what a loss compares them with."""
+    """C true correspondences drawn from a pair, and what a loss compares them with."""
 
     image: ImageFeatures
     submap: SubmapFeatures
     pixels: Tensor
     """(C,) rows of fine pixels, and `points` (C,) of the submap's points."""
     points: Tensor
-    places: Tensor
-    """(N, 3) the submap's points, where distances are measured from."""
+    positions: Tensor
+    """(N, 3) positions of the submap's points that distances are measured from."""
     truth: Tensor
     """(C, 3) the pixels' true points in the submap frame."""
     projected: Tensor
@@ -48,22 +48,22 @@ class DrawnPairs:
 def drawn_pairs(
     image: ImageFeatures,
     submap: SubmapFeatures,
-    places: Tensor,
+    positions: Tensor,
     pair: Pair,
     drawn: tuple[Tensor, Tensor],
     config: ModelConfig,
 ) -> DrawnPairs:
-    """`drawn` are rows (C,) of fine pixels and of points, on the CPU as the truth is."""
+    """`drawn` are rows (C,) of fine pixels and of points, on the CPU like the ground truth."""
     pixels, points = drawn
     truth = true_points(pair.targets, pair.camera_from_cloud, pixels.numpy())
     return DrawnPairs(
         image=image,
         submap=submap,
-        pixels=pixels.to(places.device),
-        points=points.to(places.device),
-        places=places,
-        truth=torch.from_numpy(truth).to(places),
-        projected=torch.from_numpy(pair.targets.point_pixels[points.numpy()]).to(places),
+        pixels=pixels.to(positions.device),
+        points=points.to(positions.device),
+        positions=positions,
+        truth=torch.from_numpy(truth).to(positions),
+        projected=torch.from_numpy(pair.targets.point_pixels[points.numpy()]).to(positions),
         config=config,
     )
 
@@ -74,7 +74,7 @@ def drawn_circle_loss(drawn: DrawnPairs, settings: FineSettings) -> Tensor:
     return fine_circle_loss(
         drawn.pixel_features,
         drawn.point_features,
-        torch.cdist(drawn.truth, drawn.places[drawn.points]),
+        torch.cdist(drawn.truth, drawn.positions[drawn.points]),
         torch.cdist(drawn.image.pixels[drawn.pixels], drawn.projected),
         positive=(radius, radius_px),
         negative=(4 * drawn.config.points.voxel, 1.5 * radius_px),
@@ -84,7 +84,7 @@ def drawn_circle_loss(drawn: DrawnPairs, settings: FineSettings) -> Tensor:
 def drawn_contrastive_loss(drawn: DrawnPairs, settings: FineSettings) -> Tensor:
     """The drawn pixels against all points, and the drawn points against all pixels."""
     image, submap, config = drawn.image, drawn.submap, drawn.config
-    to_points = torch.cdist(drawn.truth, drawn.places).square()
+    to_points = torch.cdist(drawn.truth, drawn.positions).square()
     to_pixels = torch.cdist(drawn.projected, image.pixels).square()
     to_pixels = to_pixels.masked_fill(~image.fine_valid, torch.inf)
     forward = soft_contrastive_loss(
@@ -110,8 +110,8 @@ def fine_circle_loss(
         pixel_features, point_features: (C, D) L2-normalised.
         distances: (C, C) metres between the pixels' true points and the points.
         pixel_distances: (C, C) pixels between the pixels and the projected points.
-        positive: below both (metres, pixels) an entry is positive.
-        negative: above either it is negative.
+        positive: an entry is positive if it is below both limits (metres, pixels).
+        negative: an entry is negative if it is above either limit.
     """
     squared = (2 - 2 * pixel_features @ point_features.t()).clamp(min=0)
     positives = (distances < positive[0]) & (pixel_distances < positive[1])
@@ -122,16 +122,16 @@ def fine_circle_loss(
 def soft_contrastive_loss(
     queries: Tensor, keys: Tensor, squared_distances: Tensor, sigma: float, temperature: float
 ) -> Tensor:
-    """Cross-entropy of Q queries' similarities to all K keys against a Gaussian around the truth.
+    """Cross-entropy of Q queries' similarities to all K keys, with a Gaussian around the truth as the target.
 
-    The circle loss sees only the sampled correspondences as negatives; here every other point (pixel) of
-    the pair is one, which is what matching meets. A soft target lets neighbours share the peak.
+    In the circle loss, only the sampled correspondences are negatives. Here, every other point (pixel) of the
+    pair is a negative, as in matching. The soft target lets neighbours share the peak.
 
     Args:
         queries, keys: (Q, D), (K, D) L2-normalised features.
-        squared_distances: (Q, K) squared distance from each query's true place to each key; inf to ignore.
+        squared_distances: (Q, K) squared distance from each query's true position to each key; inf to ignore.
         sigma: deviation of the target, in the unit of the distances.
-        temperature: of the similarities.
+        temperature: temperature of the similarities.
     """
     logits = (queries @ keys.t()) / temperature
     target = torch.softmax(-0.5 * squared_distances / sigma**2, dim=1)

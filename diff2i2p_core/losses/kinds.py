@@ -1,6 +1,6 @@
-"""The matching losses by name: what `losses.coarse.kind` and `losses.fine.kind` choose from.
+"""The matching losses by name, for `losses.coarse.kind` and `losses.fine.kind`.
 
-A new one is a function in a file of its own and a line in a table here.
+A new one needs a function in its own file and a line in a table here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from diff2i2p_core.pairs.targets import NodeOverlaps
 from diff2i2p_core.settings import look_up
 
 CoarseLoss = Callable[[Tensor, Tensor, Tensor, NodeOverlaps, CoarseSettings], Tensor]
-"""Of L2-normalised image nodes (M, D) and superpoints (S, D), on the entries `used` (M, S)."""
+"""Takes L2-normalised image nodes (M, D) and superpoints (S, D), and the entries `used` (M, S)."""
 FineLoss = Callable[[DrawnPairs, FineSettings], Tensor]
 
 COARSE_LOSSES: dict[str, CoarseLoss] = {
@@ -42,7 +42,7 @@ def coarse_loss(
 def fine_loss(
     image: ImageFeatures,
     submap: SubmapFeatures,
-    places: Tensor,
+    positions: Tensor,
     pair: Pair,
     drawn: tuple[Tensor, Tensor],
     config: ModelConfig,
@@ -51,12 +51,12 @@ def fine_loss(
     """The configured loss at the true correspondences `drawn`, zero without any.
 
     Args:
-        places: (N, 3) the submap's points where distances are measured from.
-        drawn: rows (C,) of fine pixels and of points, on the CPU as the truth is.
+        positions: (N, 3) of the submap's points, that distances are measured from.
+        drawn: rows (C,) of fine pixels and of points, on the CPU like the ground truth.
     """
     if not len(drawn[0]):
         return (image.fine.sum() + submap.fine.sum()) * 0
-    return _fine(settings)(drawn_pairs(image, submap, places, pair, drawn, config), settings)
+    return _fine(settings)(drawn_pairs(image, submap, positions, pair, drawn, config), settings)
 
 
 def check_kinds(settings: LossSettings) -> None:

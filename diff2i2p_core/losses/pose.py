@@ -1,6 +1,6 @@
-"""The poses that pairs' matches give by differentiable PnP, and their errors against the truth.
+"""Poses from the matches of pairs, by differentiable PnP, and their errors against the truth.
 
-The released code computes a pose residual and never adds it to its loss; here the pose is supervised.
+The released code computes a pose residual, but never adds it to its loss. Here the pose is supervised.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from diff2i2p_core.models.features import Correspondences
 from diff2i2p_core.pairs.pair import Pair
 
 WORST_DEG, WORST_M = 30.0, 1.0
-"""Larger errors, and pairs without a pose, count as this much in the metrics: a few hopeless pairs would
-drown all others in the mean."""
+"""Larger errors, and pairs without a pose, count as this value in the metrics. Otherwise a few bad pairs
+would dominate the mean."""
 
 
 @dataclass(frozen=True)
@@ -31,33 +31,33 @@ class EstimatedPoses:
     camera_from_cloud: Tensor
     """(B, 4, 4), with gradients to the matches' points and scores."""
     valid: Tensor
-    """(B,) PnP found a pose."""
+    """(B,) whether PnP found a pose."""
     used: Tensor
-    """(B,) and one within the gate."""
+    """(B,) whether the pose is also within the gate."""
     rotation: Tensor
-    """(B,) radians off the truth; zero where not used."""
+    """(B,) error in radians; zero where not used."""
     translation: Tensor
     """(B,) metres."""
     off: PoseErrors
-    """Of all poses, used or not, without gradients; anything where not valid."""
+    """Errors of all poses, used or not, without gradients; arbitrary where not valid."""
 
 
 def estimate_poses(
     pairs: Sequence[Pair], matches: Sequence[Correspondences], settings: PoseSettings
 ) -> EstimatedPoses:
-    """One batched PnP over the pairs' matches, each pair's best first."""
+    """One batched PnP over the matches of all pairs, best first in each pair."""
     device = matches[0].scores.device
     orders = [
         m.scores.detach().argsort(descending=True, stable=True)[: settings.max_matches] for m in matches
     ]
-    chosen = list(zip(matches, orders, strict=True))
-    pixels = _padded([m.pixels[order] for m, order in chosen])
+    ordered = list(zip(matches, orders, strict=True))
+    pixels = _padded([m.pixels[order] for m, order in ordered])
     weights = None
     if settings.score_temperature is not None:
-        weights = _padded([_weights(m.scores[order], settings.score_temperature) for m, order in chosen])
+        weights = _padded([_weights(m.scores[order], settings.score_temperature) for m, order in ordered])
     solution = differentiable_pnp(
         pixels.flip(-1) if settings.pixel_order == "row_column" else pixels,
-        _padded([m.points[order] for m, order in chosen]),
+        _padded([m.points[order] for m, order in ordered]),
         torch.from_numpy(np.stack([p.camera.matrix for p in pairs])).to(device),
         weights,
         lengths=torch.tensor([len(order) for order in orders], device=device),
@@ -74,9 +74,10 @@ def estimate_poses(
 
 
 def pose_terms(poses: EstimatedPoses) -> dict[str, Tensor]:
-    """Pose loss and, detached, its metrics: means over the pairs.
+    """The pose loss and its detached metrics, as means over the pairs.
 
-    A pair without a usable pose adds nothing, and all pairs divide, so splitting a batch changes no gradient.
+    A pair without a usable pose adds nothing but counts in the mean, so splitting a batch does not change
+    gradients.
     """
     rotation, translation = poses.rotation.mean().float(), poses.translation.mean().float()
     metrics = {
@@ -89,13 +90,13 @@ def pose_terms(poses: EstimatedPoses) -> dict[str, Tensor]:
 
 
 def _weights(scores: Tensor, temperature: float) -> Tensor:
-    """Of scores sorted from the best; PnP does not care for their common factor."""
+    """Weights for scores in descending order. PnP does not depend on a common factor."""
     scores = scores.double()
     return ((scores - scores[:1].detach()) / temperature).exp()
 
 
 def _padded(rows: list[Tensor]) -> Tensor:
-    """(B, N, ...) float64 of B ragged tensors, N at least 1."""
+    """(B, N, ...) float64 from B ragged tensors; N is at least 1."""
     padded = pad_sequence([row.double() for row in rows], batch_first=True)
     if padded.shape[1]:
         return padded
@@ -114,21 +115,21 @@ class PoseErrors(NamedTuple):
 
 
 def pose_errors(estimated: Tensor, truth: Tensor, valid: Tensor | None = None) -> PoseErrors:
-    """Errors of camera_from_cloud (B, 4, 4) against the truth; zero where `valid` (B,) is false.
+    """Errors of camera_from_cloud (B, 4, 4) against the truth. Zero where `valid` (B,) is false.
 
-    Gradients are finite everywhere, zero at zero error and for samples that are not valid.
+    Gradients are always finite. They are zero at zero error and for samples that are not valid.
     """
     truth = truth.to(estimated)
     if valid is not None:
-        # Errors of dropped samples may be meaningless; NaN * 0 would spread, so they are replaced.
+        # Errors of dropped samples may be NaN. NaN * 0 would spread, so they are replaced.
         estimated = torch.where(valid[:, None, None], estimated, truth)
     offset = camera_position(estimated) - camera_position(truth)
     return PoseErrors(rotation_angle(estimated[:, :3, :3], truth[:, :3, :3]), _safe_norm(offset))
 
 
 def rotation_angle(a: Tensor, b: Tensor) -> Tensor:
-    """Geodesic distance (B,) in radians of rotations (B, 3, 3): atan2(|sin|, cos), accurate near 0 and pi."""
-    relative = (a[:, :, :, None] * b[:, :, None]).sum(1)  # a^T b; `@` would be rounded by mixed precision
+    """Angle (B,) in radians between rotations (B, 3, 3): atan2(|sin|, cos), accurate near 0 and pi."""
+    relative = (a[:, :, :, None] * b[:, :, None]).sum(1)  # a^T b; mixed precision would round `@`
     axis = 0.5 * torch.stack(
         [
             relative[:, 2, 1] - relative[:, 1, 2],
@@ -142,12 +143,12 @@ def rotation_angle(a: Tensor, b: Tensor) -> Tensor:
 
 
 def camera_position(camera_from_cloud: Tensor) -> Tensor:
-    """(B, 3) of (B, 4, 4): the camera's centre in the cloud's frame."""
+    """The camera's centre (B, 3) in the cloud's frame, from (B, 4, 4)."""
     return -(camera_from_cloud[:, :3, :3] * camera_from_cloud[:, :3, 3:]).sum(1)
 
 
 def _safe_norm(vectors: Tensor) -> Tensor:
-    """Length over the last axis whose gradient at zero is zero instead of NaN."""
+    """Length along the last axis, with a gradient of zero at zero instead of NaN."""
     squared = vectors.square().sum(-1)
     zero = squared == 0
     return torch.where(zero, 0.0, torch.where(zero, 1.0, squared).sqrt())

@@ -1,4 +1,4 @@
-"""What is asked of the poses that matches give: the pose loss and CSD, with their weights."""
+"""Losses on the poses from matches: the pose loss and CSD, with their weights."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from diff2i2p_core.pairs.pair import Pair
 
 
 class RegistrationLoss:
-    """The terms that need the matches of whole pairs. Holds no parameter: the diffusion model behind CSD is
-    constant, loaded when first used, and belongs to no checkpoint."""
+    """The terms that need all matches of a pair. It has no parameters: the diffusion model of CSD is
+    constant, loaded at first use, and not part of any checkpoint."""
 
     def __init__(self, settings: LossSettings, seed: int) -> None:
         """InputError if CSD is on and its models are not on this machine."""
@@ -33,7 +33,7 @@ class RegistrationLoss:
         matches: Sequence[Correspondences],
         epoch: int,
     ) -> dict[str, Tensor]:
-        """Means over the pairs by name, in an epoch of `used`; `loss` is their weighted sum."""
+        """Means over the pairs by name, for an epoch in which it is `used`. `loss` is their weighted sum."""
         pose = self.settings.pose
         poses = estimate_poses(pairs, matches, pose)
         terms = pose_terms(poses)
@@ -48,6 +48,6 @@ class RegistrationLoss:
 
     @torch.no_grad()
     def rendered_depths(self, pair: Pair, submap: SubmapFeatures, matches: Correspondences) -> RenderedPair:
-        """What CSD compares, for pictures: the cloud seen from the PnP pose and from the true one."""
+        """The inputs of CSD, for pictures: the cloud seen from the PnP pose and from the true pose."""
         poses = estimate_poses([pair], [matches], self.settings.pose)
         return render_pair(pair, submap, matches, poses.camera_from_cloud[0], self.settings.csd)

@@ -1,4 +1,4 @@
-"""CSD as the released code has it: its loss, and the depth that it renders (docs/method.md R23 to R25)."""
+"""CSD as in the released code: its loss, and the depth that it renders (docs/method.md R23 to R25)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from diff2i2p_core.ops.render import RenderedDepth, render_depth
 
 GUIDANCE = 4.0
 BLUR = (0.1, 2.0)
-"""The densification draws its blur from this range in each call."""
+"""The densification draws the strength of its blur from this range in each call."""
 
 
 def released_csd(prior: DiffusionPrior, depth: Tensor, truth_depth: Tensor, step: CsdStep) -> Tensor:
-    """The gradient is the noise residual itself, summed over the latent channels and written onto the depth
-    map as if the map were a latent (no network's derivative takes part), with the prompts swapped.
+    """The gradient is the noise residual itself, summed over the latent channels and applied to the depth map
+    as if the map were a latent (without the derivative of any network), with the prompts swapped.
 
-    `truth_depth` takes no part beyond the mask that it gave to `step`.
+    `truth_depth` is not used, except for the mask in `step`.
     """
     scaled = depth / (depth.amax((1, 2), keepdim=True) + 1e-8)
     square = resized(scaled, (prior.image_size, prior.image_size))
@@ -47,8 +47,8 @@ def released_depth(
     settings: CsdSettings,
     generator: torch.Generator | None,
 ) -> RenderedDepth:
-    """The hard z-buffer at full size, and densification with a blur that `generator` draws."""
-    del settings  # which are of the soft render
+    """The hard z-buffer at full size, and densification with a blur drawn by `generator`."""
+    del settings  # they are for the soft render
     low, high = BLUR
     blur = low + (high - low) * torch.rand((), generator=generator).item()
     return render_depth(points, camera_from_cloud, intrinsics, size, released=True, blur_sigma=blur)

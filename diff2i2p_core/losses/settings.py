@@ -1,5 +1,5 @@
-"""The training objective's settings. Defaults are the corrected method; released rules can be turned on, and
-are cited by their numbers in docs/method.md, R16 to R25."""
+"""Settings of the training objective. The defaults are the corrected method. The released rules can be turned
+on; they are cited by their numbers in docs/method.md, R16 to R25."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from diff2i2p_core.settings import Section
 
 
 class CoarseSettings(Section):
-    """Node features against the overlaps of nodes (2D3D-MATR)."""
+    """The loss of node features against the overlaps of nodes (2D3D-MATR)."""
 
     weight: float = Field(default=1.0, ge=0)
     kind: str = "circle"
@@ -23,13 +23,13 @@ class CoarseSettings(Section):
     temperature: float = Field(default=0.1, gt=0)
     """Of the contrastive loss."""
     negatives: Literal["larger", "smaller"] = "larger"
-    """Negative is a pair whose larger overlap is small; `smaller` is the released rule (R18)."""
+    """A pair is negative if its larger overlap is small. `smaller` is the released rule (R18)."""
     unknown_nodes: Literal["ignored", "negative"] = "ignored"
-    """Nodes without depth or with too few points have no truth; they are negatives as released (R19)."""
+    """Nodes without depth or with too few points have no truth. As released, they are negatives (R19)."""
 
 
 class FineSettings(Section):
-    """Pixel and point features at true correspondences."""
+    """The loss of pixel and point features at true correspondences."""
 
     weight: float = Field(default=1.0, ge=0)
     kind: str = "circle"
@@ -38,16 +38,16 @@ class FineSettings(Section):
     temperature: float = Field(default=0.05, gt=0)
     """Of the contrastive loss."""
     deformed_points: bool = False
-    """Distances are measured from the points that tuning moved, as released (R16)."""
+    """Measure distances from the tuned points, as released (R16)."""
 
 
 class TuningSettings(Section):
-    """Deformable Correspondence Tuning, for models that have it; both weights 0: off."""
+    """Deformable Correspondence Tuning, for models that have it. Off if both weights are 0."""
 
     offset_weight: float = Field(default=0.2, ge=0)
     residual_weight: float = Field(default=0.4, ge=0)
     depthless_pixels: bool = False
-    """Pixels without depth count, with the camera's centre as their point, as released (R20)."""
+    """Include pixels without depth, with the camera's centre as their point, as released (R20)."""
 
     @property
     def used(self) -> bool:
@@ -55,64 +55,65 @@ class TuningSettings(Section):
 
 
 class PoseSettings(Section):
-    """The pose that PnP finds from the matches, against the truth."""
+    """The loss of the PnP pose from the matches against the truth."""
 
     rotation_weight: float = Field(default=1.0, ge=0)
-    """Of the angle, per radian."""
+    """Weight of the angle, per radian."""
     translation_weight: float = Field(default=1.0, ge=0)
-    """Of the camera's displacement, per metre."""
+    """Weight of the camera's displacement, per metre."""
     start_epoch: int = Field(default=1, ge=1)
     """First epoch (from 1) with these terms."""
     gate_deg: float | None = Field(default=30.0, gt=0)
     gate_m: float | None = Field(default=1.0, gt=0)
-    """A pose further from the truth rests on wrong matches that agree: it pulls on nothing. None: no gate."""
+    """A pose further from the truth comes from wrong matches, and gets no gradient. None: no gate."""
     inlier_px: float | None = Field(default=8.0, gt=0)
-    """Matches this near to the robust start's projection take part; None takes all (the released rule)."""
+    """Use matches within this distance of the robust start's projection. None: all (the released rule)."""
     max_matches: int | None = Field(default=2048, ge=4)
-    """The best so many by score take part."""
+    """Maximum number of matches; the best by score are used."""
     score_temperature: float | None = Field(default=0.1, gt=0)
-    """A match of score s weighs exp((s - best) / temperature), so that the pose's error reaches the features;
-    None: all weigh the same (the released rule), and only tuned points get a gradient."""
+    """A match with score s has weight exp((s - best) / temperature), so that the pose error reaches the
+    features.
+    None: all weights are equal (the released rule), and only tuned points get a gradient."""
     pixel_order: Literal["column_row", "row_column"] = "column_row"
-    """`row_column` hands PnP swapped pixels as the released code does (R21)."""
+    """`row_column` passes swapped pixels to PnP, like the released code (R21)."""
 
     def used(self, epoch: int) -> bool:
         return epoch >= self.start_epoch and self.rotation_weight + self.translation_weight > 0
 
 
 class CsdSettings(Section):
-    """Control-side score distillation: the depth seen from the PnP pose, judged by a diffusion model."""
+    """Control-side score distillation: the depth from the PnP pose, judged by a diffusion model."""
 
     weight: float = Field(default=0.0, ge=0)
-    """0: off, since the models are a download of 5.7 GB; the released weight is 0.001."""
+    """0: off, because the models are a download of 5.7 GB. The released weight is 0.001."""
     mode: Literal["control", "released"] = "control"
     """`released`: the released loss, hard rendering and densification (R23 to R25)."""
     start_epoch: int = Field(default=31, ge=1)
     base: str = DEFAULT_BASE
-    """Stable Diffusion 1.x or 2.x: a local folder, or a hub id that `hf download` has fetched."""
+    """Stable Diffusion 1.x or 2.x: a local folder, or a hub id fetched with `hf download`."""
     controlnet: str = DEFAULT_CONTROLNET
     dtype: Literal["bf16", "fp16", "fp32"] = "bf16"
     checkpointing: bool = True
-    """Recompute the models' activations in the backward pass: 2.8 instead of 4 GB for a third more time."""
+    """Recompute the models' activations in the backward pass: 2.8 instead of 4 GB, a third more time."""
     guidance: float | None = None
     """None: 1 (none) in `control`, 4 in `released`."""
     prompts: tuple[str, str] = (POSITIVE_PROMPT, NEGATIVE_PROMPT)
     timesteps: tuple[int, int] = (20, 980)
-    """Smallest and largest step that is drawn, of 1000."""
+    """Smallest and largest step that can be drawn, of 1000."""
     render_scale: float = Field(default=0.25, gt=0, le=1)
-    """Size of the soft render over that of the network's image: points must share pixels."""
+    """Size of the soft render relative to the network's image. Points must share pixels."""
     render_gamma: float = Field(default=0.05, gt=0)
-    """Metres behind the front at which a point weighs 1/e."""
+    """Metres behind the front at which a point has weight 1/e."""
     min_visible: float = Field(default=0.3, ge=0, le=1)
-    """Pairs of whose cloud either pose sees a smaller share are left out."""
+    """Pairs are left out if either pose sees a smaller fraction of the cloud."""
     deformed_points: bool = False
-    """The cloud is rendered with the points that tuning moved, as released (R16)."""
+    """Render the cloud with the tuned points, as released (R16)."""
 
     @field_validator("timesteps")
     @classmethod
     def _in_order(cls, steps: tuple[int, int]) -> tuple[int, int]:
         if not 0 <= steps[0] <= steps[1] < 1000:
-            raise ValueError(f"two steps in order between 0 and 999 are needed, not {steps}")
+            raise ValueError(f"needs two steps in ascending order between 0 and 999, not {steps}")
         return steps
 
     def used(self, epoch: int) -> bool:
@@ -120,7 +121,7 @@ class CsdSettings(Section):
 
 
 class LossSettings(Section):
-    """Every term with its weight; 0 leaves a term out."""
+    """All terms with their weights. 0 leaves a term out."""
 
     coarse: CoarseSettings = CoarseSettings()
     fine: FineSettings = FineSettings()

@@ -20,12 +20,12 @@ def draw_correspondences(
     targets: Targets, count: int, generator: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
     """Rows of the pixels and points of up to `count` true correspondences."""
-    chosen = generator.permutation(len(targets.pixel_indices))[:count]
-    return torch.from_numpy(targets.pixel_indices[chosen]), torch.from_numpy(targets.point_indices[chosen])
+    drawn = generator.permutation(len(targets.pixel_indices))[:count]
+    return torch.from_numpy(targets.pixel_indices[drawn]), torch.from_numpy(targets.point_indices[drawn])
 
 
 def needs_matches(model: Diff2I2P, settings: LossSettings) -> bool:
-    """Whether `pair_loss` uses the network's own matches."""
+    """Whether `pair_loss` uses the network's matches."""
     moved = settings.fine.weight > 0 and settings.fine.deformed_points
     return model.tuning is not None and (settings.tuning.used or moved)
 
@@ -41,17 +41,17 @@ def pair_loss(
     seed: int,
     drawn: tuple[Tensor, Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """The losses of one pair by name, without those of weight 0; `loss` is their weighted sum.
+    """The losses of one pair by name, without those of weight 0. `loss` is their weighted sum.
 
     Args:
-        matches: what `model.match` found; needed if `needs_matches`.
-        seed: what is drawn depends on it and the pair's number alone, so neither batch size nor the number of
-            processes changes it.
-        drawn: rows of pixels and points (C,), (C,) for the fine loss, in place of a draw.
+        matches: the result of `model.match`; required if `needs_matches`.
+        seed: random draws depend only on it and the pair's number, not on the batch size or the number of
+            processes.
+        drawn: rows of pixels and points (C,), (C,) for the fine loss, instead of a random draw.
     """
     targets = pair.targets
     losses: dict[str, Tensor] = {}
-    total = nodes.image.sum() * 0  # has a gradient even where no loss takes part
+    total = nodes.image.sum() * 0  # has a gradient even if there are no losses
     if settings.coarse.weight > 0:
         used = _used_nodes(model, targets, image, submap, settings.coarse)
         losses["coarse"] = coarse_loss(nodes.image, nodes.points, used, targets.overlaps, settings.coarse)
@@ -64,10 +64,10 @@ def pair_loss(
         if drawn is None:
             generator = np.random.default_rng([seed, pair.index])
             drawn = draw_correspondences(targets, settings.fine.samples, generator)
-        places = submap.points
+        positions = submap.points
         if settings.fine.deformed_points and matches is not None:
-            places = matches.deformed(places)
-        losses["fine"] = fine_loss(image, submap, places, pair, drawn, model.config, settings.fine)
+            positions = matches.deformed(positions)
+        losses["fine"] = fine_loss(image, submap, positions, pair, drawn, model.config, settings.fine)
         total = total + settings.fine.weight * losses["fine"]
     if model.tuning is not None and settings.tuning.used:
         assert matches is not None
@@ -84,7 +84,7 @@ def pair_loss(
 def _used_nodes(
     model: Diff2I2P, targets: Targets, image: ImageFeatures, submap: SubmapFeatures, settings: CoarseSettings
 ) -> Tensor:
-    """The pairs of nodes (M, S) that take part in the coarse losses."""
+    """The pairs of nodes (M, S) that the coarse losses use."""
     device = image.nodes.device
     if settings.unknown_nodes == "negative":
         return torch.ones(len(image.nodes), len(submap.nodes), dtype=torch.bool, device=device)

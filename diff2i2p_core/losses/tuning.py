@@ -12,14 +12,14 @@ from diff2i2p_core.models.features import Correspondences, ImageFeatures, Submap
 
 
 class TuningLoss(NamedTuple):
-    """Both in units of the offsets, `Diff2I2P.offset_scale`."""
+    """All in units of the offsets, `Diff2I2P.offset_scale`."""
 
     offset: Tensor
     """Mean length of the offsets."""
     residual: Tensor
     """Mean distance of the moved points to their pixels' true points."""
     untuned: Tensor
-    """The same of the points where they were, without gradient: what tuning has to beat."""
+    """The same for the original points, without gradient: the value that tuning must beat."""
 
 
 def tuning_loss(
@@ -30,14 +30,14 @@ def tuning_loss(
     truth: Tensor,
     counted: Tensor,
 ) -> TuningLoss:
-    """Losses of a model that tunes (docs/method.md R15); zero, with gradients, where nothing is matched.
+    """Losses of a model with tuning (docs/method.md R15). Zero, with gradients, if there are no matches.
 
     Args:
         truth: (C, 3) the matched pixels' points in the submap frame.
-        counted: (C,) matches whose truth is known and takes part in the residual.
+        counted: (C,) matches with a known truth, which count in the residual.
     """
     assert model.tuning is not None and matches.offsets is not None
-    # Every parameter takes part whatever was matched: data-parallel training waits for each gradient.
+    # Every parameter is always used, because data-parallel training waits for each gradient.
     zero = torch.stack([p.sum() for p in model.tuning.parameters()]).sum() * 0
     if not len(matches):
         return TuningLoss(zero, zero, zero.detach())

@@ -11,39 +11,40 @@ PointFeatures = Literal["geometry", "rgb", "intensity"]
 
 
 class ImageConfig(Section):
-    """Image branch. Strides are in pixels of the network's input image."""
+    """The image branch. Strides are in pixels of the network's input image."""
 
     kind: str = "resnet_fpn"
     """A name in `image_kinds.IMAGE_KINDS`."""
     backbone: str = ""
-    """Of `timm`: the model's name there: tf_efficientnet_lite0, vit_small_patch14_reg4_dinov2.lvd142m, ..."""
+    """For `timm`: name of the model (tf_efficientnet_lite0, vit_small_patch14_reg4_dinov2.lvd142m, ...)"""
     frozen: bool = False
-    """Of `timm`: training leaves the backbone's weights alone, and fits what follows it."""
+    """For `timm`: keep the backbone's weights fixed in training, and train only what follows it."""
     color: Literal["gray", "rgb"] = "gray"
     height: int | None = None
-    """Images are resampled to this height before the network; None keeps their size."""
+    """Images are resampled to this height before the network. None keeps their size."""
     channels: tuple[int, ...] = (128, 256, 512)
-    """Of `resnet_fpn`: channels of the stages, at strides 2, 4, 8, ..."""
+    """For `resnet_fpn`: channels of the stages, at strides 2, 4, 8, ..."""
     blocks: tuple[int, ...] = (2, 2, 2)
-    """Of `resnet_fpn`: residual blocks of the stages."""
+    """For `resnet_fpn`: number of residual blocks per stage."""
     fine_stride: int = 1
-    """Stride of the fine feature map; of `resnet_fpn`: 1 (full resolution) or the stride of a stage."""
+    """Stride of the fine feature map. For `resnet_fpn`: 1 (full resolution) or the stride of a stage."""
     node_stride: int = 20
-    """Side of the finest image node; two coarser levels double it."""
+    """Side of the finest image nodes. Each of the two coarser levels doubles it."""
     patch_step: int = 2
-    """Every n-th row and column of fine features takes part in fine matching."""
+    """Fine matching uses every n-th row and column of fine features."""
 
 
 class PointConfig(Section):
-    """Point branch (KPConv FPN). Level i has voxel `voxel * 2^i`, radius 2.5 and influence 2 voxels."""
+    """The point branch (KPConv FPN). Level i has voxels of `voxel * 2^i`, a radius of 2.5 and an influence of
+    2 voxels."""
 
     voxel: float = 0.025
-    """Metres; spacing of the clouds at the network's input (level 0)."""
+    """Metres between the points of the input clouds (level 0)."""
     levels: int = 4
     width: int = 64
-    """Channels of the first convolution; level i has `width * 2^(i+1)`."""
+    """Channels of the first convolution. Level i has `width * 2^(i+1)`."""
     blocks: int = 2
-    """Residual blocks of a level beside the strided one (level 0: one)."""
+    """Number of residual blocks per level, in addition to the strided one (level 0: one)."""
     neighbor_limits: tuple[int, ...] = (51, 42, 41, 40)
     normalization: Literal["neighbors", "positive_sum"] = "neighbors"
     """KPConv divides by the number of real neighbours, or as released (docs/method.md R9)."""
@@ -63,20 +64,20 @@ class MatchingConfig(Section):
 
     coarse_top_k: int = 3
     coarse_distance: float = 0.75
-    """Pairs of nodes closer than this in feature space are kept, and at least `coarse_pairs`."""
+    """Pairs of nodes closer than this in feature space are kept, but at least `coarse_pairs`."""
     coarse_pairs: int = 96
     coarse_limit: int | None = None
-    """No more than this many best pairs, to bound the time of fine matching; None: no limit."""
+    """Maximum number of pairs, to limit the time of fine matching. None: no limit."""
     fine_top_k: int = 1
     fine_similarity: float = 0.75
     """Threshold on (cosine + 1) / 2 of fine features."""
     patch_points: int = 128
     patch_min_points: int = 6
-    """Superpoints with fewer points of their own are ignored."""
+    """Superpoints with fewer points are ignored."""
 
 
 class ModelConfig(Section):
-    """A whole network. The defaults are the released architecture (docs/method.md R6 to R15)."""
+    """A complete network. The defaults are the released architecture (docs/method.md R6 to R15)."""
 
     name: str = "released"
     mode: Mode = "mono"
@@ -95,13 +96,13 @@ class ModelConfig(Section):
 
     @property
     def point_channels(self) -> int:
-        """In `rgbd` mode the cloud's coordinates, else ones; then colour or intensity."""
+        """Channels per point: coordinates in `rgbd` mode, else a one; then colour or intensity."""
         geometry = 3 if self.mode == "rgbd" else 1
         return geometry + {"geometry": 0, "rgb": 3, "intensity": 1}[self.point_features]
 
 
 def lite_config(point_features: PointFeatures = "rgb", mode: Mode = "mono") -> ModelConfig:
-    """The same design for two CPU cores: 320x240 colour images, a 6 cm cloud, fewer channels."""
+    """The same design for two CPU cores: 320x240 colour images, 6 cm clouds, fewer channels."""
     return ModelConfig(
         name=f"lite-{point_features}" + ("" if mode == "mono" else f"-{mode}"),
         mode=mode,

@@ -1,4 +1,4 @@
-"""The network, split where the work can be cached: image, cloud, and the matching of the two."""
+"""The network, split into parts that can be cached: image, cloud, and their matching."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from diff2i2p_core.ops.pyramid import PointPyramid
 class Diff2I2P(nn.Module):
     """Image-to-point-cloud registration network (Diff2I2P, ICCV 2025).
 
-    `encode_image` and `encode_cloud` are independent; `match` joins one image and one cloud. None of them
-    needs ground truth. Inputs are made by `diff2i2p_core.models.inputs`.
+    `encode_image` and `encode_cloud` are independent; `match` matches one image with one cloud. None of them
+    needs ground truth. `diff2i2p_core.models.inputs` makes the inputs.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -47,30 +47,30 @@ class Diff2I2P(nn.Module):
         return next(self.parameters()).device
 
     def _exact(self, x: Tensor) -> Tensor:
-        """Features leave the network in the parameters' precision, also under autocast."""
+        """Convert features to the precision of the parameters, also under autocast."""
         return x.to(self.fusion.output.weight.dtype)
 
     def _nodes(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-        """(B, T, D) tokens of a grid to L2-normalised nodes (B, M, D) of all levels."""
+        """Tokens (B, T, D) of a grid to L2-normalised nodes (B, M, D) of all levels."""
         nodes = self.node_pyramid(tokens.transpose(1, 2).unflatten(2, grid))
         return F.normalize(self._exact(nodes), dim=-1)
 
     def encode_image(
         self, images: Tensor, points: Tensor | None = None, *, to_match: bool = False
     ) -> list[ImageFeatures]:
-        """Encode images of any size; they are padded to a multiple of the coarsest node.
+        """Encode images of any size. They are padded to a multiple of the coarsest node.
 
         Args:
-            images: (B, 1 or 3, H, W) as `inputs.image_tensor` makes them.
-            points: (B, 3, H, W) back-projected query depth in the camera frame, (0, 0, 0) where unknown;
-                needed in `rgbd` mode.
-            to_match: leave out the fine features that `match` never looks at; it finds the same.
+            images: (B, 1 or 3, H, W) from `inputs.image_tensor`.
+            points: (B, 3, H, W) back-projected query depth in the camera frame, (0, 0, 0) where unknown.
+                Needed in `rgbd` mode.
+            to_match: skip the fine features that `match` does not use. Its result is the same.
         """
         branch, patch_step = self.image_backbone, self.config.image.patch_step
         step = patch_step if to_match else 1
         if self.config.mode == "rgbd":
             if points is None:
-                raise ValueError("this model works in rgbd mode and needs the query's depth")
+                raise ValueError("this model has mode rgbd and needs the query's depth")
             images = torch.cat([images, points], dim=1)
         height, width = images.shape[-2:]
         cells = branch.grid(height, width)
@@ -118,7 +118,7 @@ class Diff2I2P(nn.Module):
         return features
 
     def _fine_points(self, points: Tensor, fine_size: tuple[int, int]) -> Tensor:
-        """(B, 3, H, W) to (B, 3, h, w): the depth nearest to each fine pixel's centre, zero on padding."""
+        """(B, 3, H, W) to (B, 3, h, w): the point nearest to each fine pixel's centre, zero on padding."""
         stride = self.image_backbone.fine_stride
         sampled = points[..., stride // 2 :: stride, stride // 2 :: stride]
         missing = (0, fine_size[1] - sampled.shape[-1], 0, fine_size[0] - sampled.shape[-2])
@@ -129,7 +129,7 @@ class Diff2I2P(nn.Module):
 
         Args:
             pyramid: levels and neighbours of the packed clouds.
-            features: (N_0, C) input features as `inputs.point_tensor` makes them.
+            features: (N_0, C) input features from `inputs.point_tensor`.
         """
         fine, coarse = self.point_backbone(pyramid, features)
         tokens = self._exact(self.fusion.point_input(coarse))
@@ -159,11 +159,11 @@ class Diff2I2P(nn.Module):
         return submaps
 
     def fuse(self, image: ImageFeatures, submap: SubmapFeatures) -> FusedNodes:
-        """Both modalities' nodes after the fusion transformer."""
+        """The nodes of both modalities after the fusion transformer."""
         return self.fuse_many(image, [submap])[0]
 
     def fuse_many(self, image: ImageFeatures, submaps: Sequence[SubmapFeatures]) -> list[FusedNodes]:
-        """`fuse` with each submap, all at once."""
+        """`fuse` with each submap, in one batch."""
         rows, columns = (torch.linspace(0, 1, n, device=image.tokens.device) for n in image.grid)
         pixels = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1).flatten(0, 1)
         mask = None if bool(image.token_valid.all()) else image.token_valid.unsqueeze(0)
@@ -187,9 +187,9 @@ class Diff2I2P(nn.Module):
     def match(
         self, image: ImageFeatures, submap: SubmapFeatures, nodes: FusedNodes | None = None
     ) -> Correspondences:
-        """Correspondences of one image and one submap; `nodes` if `fuse` has already run.
+        """Correspondences of one image and one submap. Give `nodes` if `fuse` has already run.
 
-        Training takes the best pixel of a point alone, whatever `fine_top_k` (docs/method.md R14).
+        In training, a point is matched only with its best pixel, whatever `fine_top_k` (docs/method.md R14).
         """
         if nodes is None:
             nodes = self.fuse(image, submap)
@@ -202,7 +202,7 @@ class Diff2I2P(nn.Module):
         return self.correspondences(image, submap, rows, columns, image_nodes, point_nodes)
 
     def match_many(self, image: ImageFeatures, submaps: Sequence[SubmapFeatures]) -> list[Correspondences]:
-        """`match` with each submap; their transformers run together."""
+        """`match` with each submap. The transformer runs on all in one batch."""
         nodes = self.fuse_many(image, submaps)
         return [self.match(image, submap, fused) for submap, fused in zip(submaps, nodes, strict=True)]
 
@@ -215,7 +215,7 @@ class Diff2I2P(nn.Module):
         image_nodes: Tensor,
         point_nodes: Tensor,
     ) -> Correspondences:
-        """Given matches with their scores and, where the model has it, tuned points; differentiable."""
+        """The given matches with scores and, if the model has tuning, tuned points. Differentiable."""
         image_fine = image.fine.index_select(0, pixel_indices)
         point_fine = submap.fine.index_select(0, point_indices)
         points = submap.points[point_indices]
@@ -236,7 +236,7 @@ class Diff2I2P(nn.Module):
         )
 
     def offset_scale(self, image: ImageFeatures) -> Tensor:
-        """Metres (3,) that an offset of 1 means: extent of the back-projected image, in mono of a patch."""
+        """Metres (3,) of an offset of 1: the extent of the back-projected image or, in mono, of a patch."""
         if image.extent is None:
             points = self.config.points
             return image.fine.new_full((3,), points.voxel * 2 ** (points.levels - 1))
@@ -245,6 +245,6 @@ class Diff2I2P(nn.Module):
     def forward(
         self, images: Tensor, pyramid: PointPyramid, features: Tensor, points: Tensor | None = None
     ) -> list[Correspondences]:
-        """Match image b with cloud b of the pack; arguments as of `encode_image` and `encode_cloud`."""
+        """Match image b with cloud b of the pack. Arguments as in `encode_image` and `encode_cloud`."""
         pairs = zip(self.encode_image(images, points), self.encode_cloud(pyramid, features), strict=True)
         return [self.match(image, submap) for image, submap in pairs]

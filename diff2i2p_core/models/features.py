@@ -1,4 +1,4 @@
-"""What the two branches hand to matching, and what matching hands on."""
+"""The outputs of the two branches and of matching."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ class ImageFeatures(_Tensors):
     extent: Tensor | None = None
     """(3,) metres that the back-projected query spans; `rgbd` mode only."""
     patch_step: int = 1
-    """Every n-th row and column of fine pixels takes part in fine matching."""
+    """Fine matching uses every n-th row and column of fine pixels."""
 
 
 @dataclass(frozen=True)
 class SubmapFeatures(_Tensors):
-    """One encoded cloud; depends on the map alone, so it is cached with it."""
+    """One encoded cloud. It depends only on the map, so it is cached with the map."""
 
     points: Tensor
     """(N, 3) finest points in the submap frame, metres."""
@@ -64,9 +64,9 @@ class SubmapFeatures(_Tensors):
     nodes: Tensor
     """(S, D) L2-normalised nodes before fusion."""
     node_valid: Tensor
-    """(S,) False for superpoints with too few points of their own."""
+    """(S,) False for superpoints with too few points."""
     patches: Tensor
-    """(S, K) rows of `points` that belong to each superpoint, nearest first; N stands for none."""
+    """(S, K) rows of `points` that belong to each superpoint, nearest first; N is padding."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Correspondences(_Tensors):
     pixels: Tensor
     """(C, 2) (u, v) in pixels of the network's input image."""
     points: Tensor
-    """(C, 3) metres in the submap frame, after correspondence tuning where the model has it."""
+    """(C, 3) metres in the submap frame, after correspondence tuning if the model has it."""
     scores: Tensor
     """(C,) cosine similarity of the fine features."""
     pixel_indices: Tensor
@@ -94,15 +94,15 @@ class Correspondences(_Tensors):
     point_indices: Tensor
     """(C,) rows of the submap's points."""
     image_nodes: Tensor
-    """(Q,) coarse pairs that were searched: rows of the image nodes."""
+    """(Q,) coarse pairs that were searched: rows of the image nodes,"""
     point_nodes: Tensor
-    """(Q,) and of the superpoints."""
+    """(Q,) and rows of the superpoints."""
     offsets: Tensor | None = None
-    """(C, 3) tuning offsets as predicted (before scaling); None without tuning."""
+    """(C, 3) predicted tuning offsets (before scaling); None without tuning."""
 
     def __len__(self) -> int:
         return len(self.scores)
 
     def deformed(self, points: Tensor) -> Tensor:
-        """The submap's points (N, 3) with the matched ones where tuning moved them, without its gradient."""
+        """The submap's points (N, 3) with tuned positions for the matched ones, without their gradient."""
         return points.index_copy(0, self.point_indices, self.points.detach())

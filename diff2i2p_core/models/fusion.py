@@ -10,7 +10,7 @@ from diff2i2p_core.models.config import FusionConfig
 
 
 def fourier_embedding(x: Tensor, octaves: int) -> Tensor:
-    """(..., C) to (..., C * (1 + 2 * octaves)): x, then all sin(2^k x) and all cos(2^k x), k by k."""
+    """(..., C) to (..., C * (1 + 2 * octaves)): x, then for each k all sin(2^k x) and all cos(2^k x)."""
     parts = [x]
     for k in range(octaves):
         parts += [torch.sin(2**k * x), torch.cos(2**k * x)]
@@ -18,7 +18,7 @@ def fourier_embedding(x: Tensor, octaves: int) -> Tensor:
 
 
 class FusionLayer(nn.Module):
-    """Multi-head attention and feed-forward network, each with a residual and a post-norm."""
+    """Multi-head attention and a feed-forward network, each with a residual and a post-norm."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class FusionLayer(nn.Module):
 
 
 class FusionTransformer(nn.Module):
-    """Self- and cross-attention between image tokens and superpoints; layer weights serve both modalities."""
+    """Self- and cross-attention between image tokens and superpoints. Both modalities share layer weights."""
 
     def __init__(self, config: FusionConfig, image_dim: int, point_dim: int) -> None:
         super().__init__()
@@ -86,7 +86,9 @@ class FusionTransformer(nn.Module):
                 image = layer(image, image, image_mask)
                 points = layer(points, points, point_mask)
             else:
-                image = image.expand(len(points), -1, -1)  # after what is the same for all
+                image = image.expand(
+                    len(points), -1, -1
+                )  # only after the layers that are the same for all clouds
                 image = layer(image, points, point_mask)
                 points = layer(points, image, image_mask)
         return self.output(image), self.output(points)

@@ -1,4 +1,4 @@
-"""What every kind of image branch shares: the grid it answers on, its interface, and the image nodes."""
+"""Shared by all kinds of image branches: the output grid, the interface, and the image nodes."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from diff2i2p_core.models.layers import BasicBlock
 
 NODE_LEVELS = 3
 LUMINANCE = (0.2125, 0.7154, 0.0721)
-"""Weights of red, green and blue in a gray value (Rec. 709, as the released code reads images)."""
+"""Weights of red, green and blue in a grey value (Rec. 709, as in the released code)."""
 COLOR_SCALE = 4.0
-"""Colours in [0, 1] minus their mean have a deviation near 0.25; this brings them to about 1."""
+"""Colours in [0, 1] minus their mean have a deviation of about 0.25; this scales it to about 1."""
 Size = tuple[int, int]
 """Rows and columns."""
 
 
 @dataclass(frozen=True)
 class ImageGrid:
-    """How the network divides an image: rows and columns after padding to whole nodes of all levels."""
+    """How the network divides an image: rows and columns after padding to full nodes on all levels."""
 
     padded: Size
     """Pixels of the padded image."""
     fine: Size
     """Fine pixels."""
     nodes: Size
-    """Nodes of the finest level; each further level has half the rows and columns."""
+    """Nodes of the finest level. Each coarser level has half the rows and columns."""
 
 
 def image_grid(config: ImageConfig, height: int, width: int) -> ImageGrid:
-    """The grid of an input image of `height` rows and `width` columns; the same for every kind of branch."""
+    """The grid of an input image of `height` rows and `width` columns. It is the same for all kinds."""
     multiple = config.node_stride * 2 ** (NODE_LEVELS - 1)
     rows, columns = (-(-size // multiple) * multiple for size in (height, width))
     fine, node = config.fine_stride, config.node_stride
@@ -45,7 +45,7 @@ def pixel_centres(size: Size, stride: int, step: int = 1, device: torch.device |
     """(rows * columns, 2) centres (u, v) of fine pixels in pixels of the input image, row by row.
 
     Args:
-        size: rows and columns of the fine pixels that are wanted: every `step`-th of those at `stride`.
+        size: rows and columns of the requested fine pixels: every `step`-th of those at `stride`.
     """
     rows, columns = (torch.arange(n, device=device) for n in size)
     v, u = torch.meshgrid(rows, columns, indexing="ij")
@@ -53,14 +53,14 @@ def pixel_centres(size: Size, stride: int, step: int = 1, device: torch.device |
 
 
 def gray_values(colors: Tensor) -> Tensor:
-    """(3, H, W) RGB to (1, H, W)."""
+    """(3, H, W) RGB to grey (1, H, W)."""
     return (colors * torch.tensor(LUMINANCE).view(3, 1, 1)).sum(0, keepdim=True)
 
 
 class ImageBranch(nn.Module, ABC):
-    """An image network: a fine map for pixels and a coarse map for nodes.
+    """An image network with a fine map for pixels and a coarse map for nodes.
 
-    A new kind is a subclass in a file of its own and a line in `image_kinds.IMAGE_KINDS`.
+    A new kind needs a subclass in its own file and one line in `image_kinds.IMAGE_KINDS`.
     """
 
     coarse_dim: int
@@ -90,9 +90,9 @@ class ImageBranch(nn.Module, ABC):
     @staticmethod
     @abstractmethod
     def normalise(colors: Tensor, config: ImageConfig) -> Tensor:
-        """(3, H, W) RGB in [0, 1] to what the network takes, (1 or 3, H, W) by `config.color`.
+        """(3, H, W) RGB in [0, 1] to the network's input: (1 or 3, H, W), depending on `config.color`.
 
-        Static: data loaders call it, and hold no network.
+        Static, because data loaders call it without a network.
         """
 
     @abstractmethod
@@ -100,8 +100,8 @@ class ImageBranch(nn.Module, ABC):
         """A padded image (B, C, H, W) to the fine and the coarse map of its grid.
 
         Args:
-            image: as `normalise` makes it, in `rgbd` mode with three more channels: the query's points.
-            step: only every n-th row and column of the fine map.
+            image: from `normalise`; in `rgbd` mode with three more channels, the query's points.
+            step: return only every n-th row and column of the fine map.
 
         Returns:
             (B, fine_dim, H / fine_stride / step, W / fine_stride / step) and
@@ -109,9 +109,9 @@ class ImageBranch(nn.Module, ABC):
         """
 
     def load_pretrained(self, weights: str) -> None:
-        """Fill the branch with pre-trained weights, before training. InputError where the kind has none."""
+        """Load pre-trained weights before training. InputError if the kind has none."""
         raise InputError(
-            f"image branch '{self.config.kind}' has no pre-trained weights, so '{weights}' is of no use; "
+            f"image branch '{self.config.kind}' has no pre-trained weights, so '{weights}' cannot be used; "
             "leave image_weights out, or choose another model.image.kind"
         )
 

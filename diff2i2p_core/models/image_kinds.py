@@ -1,4 +1,4 @@
-"""The kinds of image branches by name: what `image.kind` chooses from."""
+"""The kinds of image branches by name, for `image.kind`."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ IMAGE_KINDS: dict[str, type[ImageBranch]] = {
 
 
 def image_kind(config: ImageConfig) -> type[ImageBranch]:
-    """The class of the configured kind. InputError if there is none of that name."""
+    """The class of the configured kind. InputError if there is none with that name."""
     return look_up(IMAGE_KINDS, config.kind, "image.kind")

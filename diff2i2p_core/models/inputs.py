@@ -1,4 +1,4 @@
-"""From images, depth and clouds to the network's input tensors."""
+"""Converts images, depth and clouds to the network's input tensors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def input_camera(camera: Camera, config: ModelConfig) -> Camera:
 
 
 def input_image(image: NDArray[np.uint8], camera: Camera, config: ModelConfig) -> NDArray[np.uint8]:
-    """(H, W, 3) of `camera` resampled to the network's input size."""
+    """The image (H, W, 3) of `camera`, resampled to the network's input size."""
     camera.check_size(image.shape, "image")
     target = input_camera(camera, config)
     if (target.width, target.height) == (camera.width, camera.height):
@@ -37,25 +37,25 @@ def input_image(image: NDArray[np.uint8], camera: Camera, config: ModelConfig) -
 
 def image_tensor(image: NDArray[np.uint8], camera: Camera, config: ModelConfig) -> Tensor:
     """(H, W, 3) uint8 RGB of `camera` to (1, C, H', W'), resampled and normalised for the image branch."""
-    # torch wants memory that it may write to; images that other libraries decode often are read-only
+    # torch needs writable memory, but images decoded by other libraries are often read-only
     small = np.require(input_image(image, camera, config), requirements=["C", "W"])
     colors = torch.from_numpy(small).permute(2, 0, 1).float() / 255
     return image_kind(config.image).normalise(colors, config.image).unsqueeze(0)
 
 
 def input_depth(depth: NDArray[np.float32], camera: Camera, config: ModelConfig) -> NDArray[np.float32]:
-    """(H, W) metres registered to the image, resampled to the network's input size."""
+    """Depth (H, W) in metres, registered to the image, resampled to the network's input size."""
     camera.check_size(depth.shape, "depth")
     target = input_camera(camera, config)
     if target is camera:
         return depth
-    # Nearest: averaging across depth edges would invent points.
+    # Nearest neighbour, because averaging across depth edges would invent points.
     size = (target.width, target.height)
     return np.asarray(cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST), np.float32)
 
 
 def depth_tensor(depth: NDArray[np.float32], camera: Camera, config: ModelConfig) -> Tensor:
-    """(H, W) metres registered to the image to back-projected points (1, 3, H', W') of the input image."""
+    """Depth (H, W) in metres, registered to the image, to points (1, 3, H', W') of the input image."""
     points = back_project(input_depth(depth, camera, config), input_camera(camera, config))
     return torch.from_numpy(points).permute(2, 0, 1).unsqueeze(0)
 
@@ -63,7 +63,7 @@ def depth_tensor(depth: NDArray[np.float32], camera: Camera, config: ModelConfig
 def point_tensor(cloud: PointCloud, config: ModelConfig) -> Tensor:
     """Input features (N, C) of a cloud: coordinates or ones, then centred colours or intensity.
 
-    InputError where the cloud lacks what the weights need.
+    InputError if the cloud lacks what the weights need.
     """
     points = torch.from_numpy(cloud.points).float()
     parts = [points if config.mode == "rgbd" else torch.ones(len(cloud), 1)]
@@ -71,7 +71,7 @@ def point_tensor(cloud: PointCloud, config: ModelConfig) -> Tensor:
         attribute = {"rgb": cloud.colors, "intensity": cloud.intensity}[config.point_features]
         if attribute is None:
             raise InputError(
-                f"the weights need a cloud with {config.point_features}, this one has none; "
+                f"the weights need a cloud with {config.point_features}, but this one has none; "
                 "give such a cloud or geometry weights"
             )
         values = torch.from_numpy(np.ascontiguousarray(attribute)).reshape(len(cloud), -1).float() / 255

@@ -13,11 +13,11 @@ from diff2i2p_core.ops.winograd import winograd_conv3x3
 
 LEAKY_SLOPE = 0.2
 WINOGRAD_CHANNELS, WINOGRAD_PIXELS = 64, 1024
-"""Convolutions narrower or smaller than this gain nothing by it."""
+"""Convolutions with fewer channels or pixels than this do not get faster."""
 
 
 def num_groups(channels: int) -> int:
-    """Groups of a group norm: the largest power of two up to 32 that leaves 8 channels a group."""
+    """Groups of a group norm: the largest power of two up to 32 that leaves 8 channels per group."""
     groups = 1
     while groups < 32 and channels // (groups * 2) >= 8:
         groups *= 2
@@ -25,28 +25,28 @@ def num_groups(channels: int) -> int:
 
 
 def leaky_relu(x: Tensor) -> Tensor:
-    """In place: for results of norms and sums, whose backward passes do not need them."""
+    """In-place leaky ReLU, for results of norms and sums, whose backward passes do not need them."""
     return F.leaky_relu(x, LEAKY_SLOPE, inplace=True)
 
 
 def unit_length(x: Tensor, dim: int) -> Tensor:
-    """x over its L2 norm along `dim`, as `F.normalize`: a product, whose backward makes half the copies."""
+    """x over its L2 norm along `dim`, like `F.normalize`, but with half the copies in the backward pass."""
     return x * x.norm(dim=dim, keepdim=True).clamp_min(1e-12).reciprocal()
 
 
 def infers_on_cpu(x: Tensor) -> bool:
-    """Whether `x` goes through a network on the CPU in float32, and no gradient will be asked for."""
+    """Whether `x` goes through a network on the CPU in float32, without gradients."""
     exact = x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
     return x.device.type == "cpu" and exact and not torch.is_grad_enabled()
 
 
 def is_lean(x: Tensor) -> bool:
-    """Whether layers take the CPU's own path through (B, C, H, W): the above, and channels last."""
+    """Whether layers use their CPU path for (B, C, H, W): as above, and channels-last."""
     return infers_on_cpu(x) and x.is_contiguous(memory_format=torch.channels_last)
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int = 1) -> Tensor:
-    """Convolution with an odd square kernel, its margin padded with zeros."""
+    """Convolution with an odd square kernel and zero padding."""
     inputs, size = weight.shape[1], weight.shape[2]
     wide = min(inputs, len(weight)) >= WINOGRAD_CHANNELS and x.shape[2] * x.shape[3] >= WINOGRAD_PIXELS
     if size == 3 and stride == 1 and wide and is_lean(x):
@@ -55,7 +55,7 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int = 1) ->
 
 
 class ConvBlock(nn.Module):
-    """Convolution, group norm and (by choice) leaky ReLU on (B, C, H, W)."""
+    """Convolution, group norm and optionally a leaky ReLU on (B, C, H, W)."""
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int, stride: int = 1, activate: bool = True
@@ -76,13 +76,13 @@ class ConvBlock(nn.Module):
 
 
 def normalize_rows_(rows: Tensor, norm: nn.GroupNorm, activate: bool) -> Tensor:
-    """(N, C) in place, and by choice a leaky ReLU after it."""
+    """Normalise (N, C) in place, optionally followed by a leaky ReLU."""
     slope = LEAKY_SLOPE if activate else None
     return group_norm_rows_(rows, norm.num_groups, norm.weight, norm.bias, norm.eps, slope)
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions with a shortcut; the shortcut of a strided block is a 3x3 convolution, too."""
+    """Two 3x3 convolutions with a shortcut, which is also a 3x3 convolution if the block is strided."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
@@ -98,28 +98,28 @@ class BasicBlock(nn.Module):
 
 
 class Head(nn.Sequential):
-    """A 3x3 convolution block, then a 3x3 convolution to another width."""
+    """A 3x3 convolution block, then a 3x3 convolution to another number of channels."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(ConvBlock(inputs, inputs, 3), nn.Conv2d(inputs, outputs, 3, padding=1))
 
     def forward(self, x: Tensor, then: nn.Conv2d | None = None, stride: int = 1) -> Tensor:
-        """(B, C, H, W) to (B, D, H, W), or to the channels of `then`, a 1x1 convolution that follows.
+        """(B, C, H, W) to (B, D, H, W), or to the channels of `then`, a following 1x1 convolution.
 
-        `stride`: only every n-th row and column of the result.
+        `stride`: compute only every n-th row and column of the result.
         """
         block, last = cast("tuple[ConvBlock, nn.Conv2d]", tuple(self))
         if then is None:
             return convolve(block(x), last.weight, last.bias, stride)
         assert last.bias is not None and then.bias is not None
-        # Both are linear and become one: at full resolution a map costs more than the product of weights.
+        # Both are linear and are merged: at full resolution, a map costs more than a product of weights.
         matrix = then.weight.flatten(1)
         weight = torch.einsum("dc,cihw->dihw", matrix, last.weight)
         return convolve(block(x), weight, matrix @ last.bias + then.bias, stride)
 
 
 class PackedGroupNorm(nn.GroupNorm):
-    """Group norm of packed points (N, C): statistics over each cloud of the pack, not over the pack."""
+    """Group norm of packed points (N, C), with statistics per cloud instead of over the pack."""
 
     def __init__(self, channels: int, activate: bool = True) -> None:
         """`activate`: a leaky ReLU follows."""
@@ -127,11 +127,11 @@ class PackedGroupNorm(nn.GroupNorm):
         self.activate = activate
 
     def forward(self, x: Tensor, lengths: list[int] | None = None) -> Tensor:
-        """(N, C) to (N, C). `lengths` are the clouds' sizes; None for a single cloud."""
+        """(N, C) to (N, C). `lengths` are the sizes of the clouds; None for a single cloud."""
         if lengths is not None and len(lengths) > 1:
             return torch.cat([self.forward(cloud) for cloud in x.split(lengths)])
         if infers_on_cpu(x):
             return normalize_rows_(x, self, self.activate)
-        # As an image of N rows and one column, channels last: the norm then needs no transposed copies.
+        # As a channels-last image of N rows and one column, so that the norm needs no transposed copies.
         x = super().forward(x[None, :, None].permute(0, 3, 1, 2))
         return (leaky_relu(x) if self.activate else x).permute(0, 2, 3, 1).flatten(0, 2)

@@ -26,13 +26,13 @@ def match_nodes(
         return rows[:0], columns[:0], nodes.image.new_zeros(0)
     distance = feature_distance(nodes.image[rows], nodes.points[columns])
     i, j = mutual_top_k(-distance, config.coarse_top_k).nonzero(as_tuple=True)
-    found, order = distance[i, j].sort()
-    near = int((found <= config.coarse_distance).sum())
-    count = max(near, min(config.coarse_pairs, len(found)))
+    distances, order = distance[i, j].sort()
+    near = int((distances <= config.coarse_distance).sum())
+    count = max(near, min(config.coarse_pairs, len(distances)))
     if config.coarse_limit is not None:
         count = min(count, config.coarse_limit)
     order = order[:count]
-    return rows[i[order]], columns[j[order]], found[:count]
+    return rows[i[order]], columns[j[order]], distances[:count]
 
 
 def match_patches(
@@ -49,18 +49,18 @@ def match_patches(
     offsets = level_offsets(image.grid)
     levels = image_patches(image.grid, image.fine_size, image.patch_step, image.fine.device)
     least = 2 * config.fine_similarity - 1  # of the cosine
-    found = []
+    matches = []
     for patches, first, end in zip(levels, offsets, offsets[1:], strict=False):
         of_level = ((image_nodes >= first) & (image_nodes < end)).nonzero().squeeze(1)
         if not len(of_level):
             continue
         rows = patches[image_nodes[of_level] - first]
         columns = submap.patches[point_nodes[of_level]]
-        found.append(mutual_matches(rows, columns, image.fine, submap.fine, config.fine_top_k, least))
-    if not found:
+        matches.append(mutual_matches(rows, columns, image.fine, submap.fine, config.fine_top_k, least))
+    if not matches:
         empty = image_nodes.new_zeros(0)
         return empty, empty
-    pixels, points = (torch.cat(parts) for parts in zip(*found, strict=True))
+    pixels, points = (torch.cat(parts) for parts in zip(*matches, strict=True))
     total = len(submap.points)
     keys = torch.unique((pixels * total + points)[image.fine_valid[pixels]])
     return keys // total, keys % total

@@ -27,7 +27,7 @@ def level_offsets(grid: tuple[int, int]) -> list[int]:
 def image_patches(
     grid: tuple[int, int], fine_size: tuple[int, int], step: int, device: torch.device | str = "cpu"
 ) -> tuple[Tensor, ...]:
-    """For each level (nodes, pixels a node): fine pixels of each node, every `step`-th row and column."""
+    """For each level (nodes, pixels per node): fine pixels of each node, every `step`-th row and column."""
     patches = []
     indices = torch.arange(fine_size[0] * fine_size[1]).view(fine_size)[::step, ::step]
     for rows, columns in level_sizes(grid):
@@ -38,7 +38,7 @@ def image_patches(
 
 
 def nearest_superpoint(points: Tensor, superpoints: Tensor, chunk: int = 8192) -> tuple[Tensor, Tensor]:
-    """Squared distance and row of the nearest of (S, 3) superpoints for each of (N, 3) points."""
+    """For each of (N, 3) points, the squared distance and row of the nearest of (S, 3) superpoints."""
     distances, rows = [], []
     for part in points.split(chunk):
         squared = torch.cdist(part, superpoints).square()
@@ -50,9 +50,9 @@ def nearest_superpoint(points: Tensor, superpoints: Tensor, chunk: int = 8192) -
 
 @torch.no_grad()
 def point_patches(points: Tensor, superpoints: Tensor, limit: int, min_points: int) -> tuple[Tensor, Tensor]:
-    """Each superpoint's own points, nearest first: (S, K) padded with N, and which nodes are valid (S,).
+    """The points of each superpoint, nearest first: (S, K) padded with N, and which nodes are valid (S,).
 
-    A point belongs to its nearest superpoint; K is the smaller of `limit` and the largest patch.
+    A point belongs to its nearest superpoint. K is the smaller of `limit` and the largest patch.
     """
     total = len(superpoints)
     distances, owner = nearest_superpoint(points, superpoints)
@@ -62,7 +62,7 @@ def point_patches(points: Tensor, superpoints: Tensor, limit: int, min_points: i
     first = torch.cumsum(counts, 0) - counts
     rank = torch.arange(len(points), device=points.device) - first[owner[order]]
     width = int(min(limit, int(counts.max())))
-    kept = rank < width
+    listed = rank < width
     patches = torch.full((total, width), len(points), dtype=torch.long, device=points.device)
-    patches[owner[order][kept], rank[kept]] = order[kept]
+    patches[owner[order][listed], rank[listed]] = order[listed]
     return patches, counts >= min_points

@@ -16,7 +16,7 @@ from diff2i2p_core.ops.pyramid import PointPyramid
 
 
 class Unary(nn.Module):
-    """Linear layer, packed group norm and (by choice) leaky ReLU on points (N, C)."""
+    """Linear layer, packed group norm and optionally a leaky ReLU on points (N, C)."""
 
     def __init__(self, inputs: int, outputs: int, activate: bool = True) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class Unary(nn.Module):
 
 
 class KPConvBlock(nn.Module):
-    """Kernel point convolution at a radius in metres, packed group norm, leaky ReLU."""
+    """Kernel point convolution with a radius in metres, packed group norm, leaky ReLU."""
 
     kernel_points: Tensor
 
@@ -53,7 +53,7 @@ class KPConvBlock(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Bottleneck of a kernel point convolution with a (max-pooled, if strided) shortcut."""
+    """A bottleneck block around a kernel point convolution. The shortcut is max-pooled if strided."""
 
     def __init__(
         self,
@@ -73,9 +73,9 @@ class ResidualBlock(nn.Module):
         self.shortcut = Unary(inputs, outputs, activate=False) if inputs != outputs else None
 
     def forward(self, x: Tensor, pyramid: PointPyramid, level: int, neighborhood: Neighborhood) -> Tensor:
-        """Features of `level` (of the level below it, if strided) to features of `level`.
+        """Features of `level` (if strided, of the finer level) to features of `level`.
 
-        `neighborhood`: of `level` (that of subsampling, if strided).
+        `neighborhood`: that of `level` (if strided, that of subsampling).
         """
         support = level - 1 if self.strided else level
         lengths = pyramid.lengths[level]
@@ -89,7 +89,7 @@ class ResidualBlock(nn.Module):
 
 
 class PointBackbone(nn.Module):
-    """KPConv FPN on a packed point pyramid: features of the finest and of the coarsest points."""
+    """KPConv FPN on a packed point pyramid. It gives features of the finest and of the coarsest points."""
 
     def __init__(self, config: PointConfig, inputs: int, fine_dim: int) -> None:
         super().__init__()
@@ -120,13 +120,13 @@ class PointBackbone(nn.Module):
         x = features
         skips = []
         for i, blocks in enumerate(self.levels):
-            own = Neighborhood(points[i], points[i], pyramid.neighbors[i])
+            within = Neighborhood(points[i], points[i], pyramid.neighbors[i])
             if i == 0:
-                x = self.stem(x, own, pyramid.lengths[0])
+                x = self.stem(x, within, pyramid.lengths[0])
             for block in blocks:  # type: ignore[attr-defined]
                 if block.strided:
                     below = Neighborhood(points[i], points[i - 1], pyramid.subsampling[i - 1])
-                x = block(x, pyramid, i, below if block.strided else own)
+                x = block(x, pyramid, i, below if block.strided else within)
             skips.append(x)
         coarse = x
         for i in reversed(range(len(self.decoders))):

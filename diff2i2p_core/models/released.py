@@ -7,7 +7,7 @@ from typing import Literal
 from diff2i2p_core.models.config import MatchingConfig, ModelConfig, PointConfig
 
 ReleasedDataset = Literal["7scenes", "rgbd_scenes_v2"]
-"""The benchmarks that checkpoints were published for."""
+"""The benchmarks with published checkpoints."""
 
 
 def released_config(dataset: ReleasedDataset = "7scenes") -> ModelConfig:

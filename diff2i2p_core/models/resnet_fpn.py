@@ -19,8 +19,8 @@ def _upsample(x: Tensor, like: Tensor) -> Tensor:
 class ResNetFPN(ImageBranch):
     """ResNet-FPN (docs/method.md R7): (B, C, H, W) to a fine map and the coarsest map.
 
-    Stage i runs at stride 2^(i+1); the decoder climbs back to the stage of `fine_stride`, or through the
-    stem's features to full resolution for `fine_stride` 1.
+    Stage i runs at stride 2^(i+1). The decoder goes back up to the stage of `fine_stride` or, for
+    `fine_stride` 1, through the stem's features to full resolution.
     """
 
     def __init__(self, config: ImageConfig, inputs: int, fine_dim: int) -> None:
@@ -55,20 +55,21 @@ class ResNetFPN(ImageBranch):
 
     @staticmethod
     def normalise(colors: Tensor, config: ImageConfig) -> Tensor:
-        """Each image's own mean becomes zero."""
+        """Subtracts the mean of each image."""
         if config.color == "gray":
             gray = gray_values(colors)
             return gray - gray.mean()
         return (colors - colors.mean((1, 2), keepdim=True)) * COLOR_SCALE
 
     def forward(self, image: Tensor, step: int = 1) -> tuple[Tensor, Tensor]:
-        """See `ImageBranch`. The coarsest map is resampled where its stride is not that of the nodes."""
+        """See `ImageBranch`. The coarsest map is resampled if its stride differs from that of the nodes."""
         grid = self.grid(*image.shape[-2:]).nodes
         stem = self.stem(image)
         lean = infers_on_cpu(image) and stem.shape[1] >= WINOGRAD_CHANNELS
         if lean or torch.is_autocast_enabled(image.device.type):
-            # bfloat16 convolutions are 2-4 times faster so, and the CPU's own layers need it. Else not in
-            # float32: torch's group norm of this layout adds up without care; gradients lose three digits.
+            # In this layout, bfloat16 convolutions are 2-4 times faster, and our CPU layers need it.
+            # Otherwise not for float32: torch's group norm sums inaccurately in it, and gradients lose three
+            # digits.
             stem = stem.contiguous(memory_format=torch.channels_last)
         features = []
         x = stem

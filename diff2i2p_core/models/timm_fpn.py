@@ -1,4 +1,4 @@
-"""Image branches around a backbone of timm: a feature pyramid on any of its models, pre-trained or not."""
+"""Image branches with a timm backbone: a feature pyramid on any timm model, pre-trained or not."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from diff2i2p_core.models.image_branch import ImageBranch, gray_values
 from diff2i2p_core.models.layers import ConvBlock, Head
 
 HUB = "hub"
-"""In place of a file of weights: those that timm downloads for the model."""
+"""Used instead of a weights file: the weights that timm downloads for the model."""
 
 
 class TimmFPN(ImageBranch):
-    """A backbone of timm and a feature pyramid over its maps from the fine stride to the node stride.
+    """A timm backbone and a feature pyramid over its maps, from the fine stride to the node stride.
 
-    Convolutional networks give one map a stage; plain vision transformers give several maps of one stride,
-    their patch. Batch norms keep the statistics that they have: a batch of one or a few images has none.
+    Convolutional networks give one map per stage. Plain vision transformers give several maps with the same
+    stride, the patch size. Batch norms keep their statistics, because batches of a few images give none.
     """
 
     def __init__(self, config: ImageConfig, inputs: int, fine_dim: int) -> None:
-        """InputError without timm, or where `config.backbone` is no model of it that gives maps."""
+        """InputError without timm, or if `config.backbone` is not a timm model that gives maps."""
         super().__init__(config, inputs, fine_dim)
         maps = _used(_available(config, inputs), config)
         self.stride = maps[-1].stride
@@ -43,7 +43,7 @@ class TimmFPN(ImageBranch):
 
     @staticmethod
     def normalise(colors: Tensor, config: ImageConfig) -> Tensor:
-        """By the mean and deviation that the backbone was trained with."""
+        """Uses the mean and deviation that the backbone was trained with."""
         statistics = _timm().get_pretrained_cfg(config.backbone)
         mean, deviation = (torch.tensor(values).view(3, 1, 1) for values in (statistics.mean, statistics.std))
         if config.color == "gray":
@@ -60,7 +60,7 @@ class TimmFPN(ImageBranch):
     def forward(self, image: Tensor, step: int = 1) -> tuple[Tensor, Tensor]:
         """See `ImageBranch`."""
         grid = self.grid(*image.shape[-2:])
-        # Whole patches: else the maps would reach beyond the image.
+        # Pad to full patches, so that the maps cover the image exactly.
         size = tuple(max(1, round(n / self.stride)) * self.stride for n in grid.padded)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.frozen):
             maps = self.body(_resampled(image, size))
@@ -71,7 +71,7 @@ class TimmFPN(ImageBranch):
         return fine, _resampled(self.top(maps[-1]), grid.nodes)
 
     def load_pretrained(self, weights: str) -> None:
-        """Fill the backbone from a file of its weights in a format that timm reads, or from timm's hub.
+        """Load the backbone's weights from a file in a format that timm reads, or from timm's hub.
 
         Args:
             weights: the file's path, or `hub`.
@@ -83,21 +83,21 @@ class TimmFPN(ImageBranch):
                 raise InputError(f"{named}: no such file; {fix}, or {HUB}")
             source["pretrained_cfg_overlay"] = {"file": weights}
         try:
-            given, again = (_create(self.config, self.inputs, **source).state_dict() for _ in range(2))
-        except Exception as error:  # of the hub, or of weights that do not fit
+            loaded, again = (_create(self.config, self.inputs, **source).state_dict() for _ in range(2))
+        except Exception as error:  # from the hub, or from weights that do not match
             raise InputError(f"{named}: cannot be loaded ({reason(error)}); {fix}") from None
-        # timm takes a file that fits in part: what it does not fill is random, and differs each time.
-        missing = [name for name, tensor in given.items() if not torch.equal(tensor, again[name])]
+        # timm accepts a file that matches in part. The rest stays random, so it differs between two loads.
+        missing = [name for name, tensor in loaded.items() if not torch.equal(tensor, again[name])]
         if missing:
-            raise InputError(f"{named}: lacks {len(missing)} tensors, as '{missing[0]}'; {fix}")
-        self.body.load_state_dict(given)
+            raise InputError(f"{named}: lacks {len(missing)} tensors, such as '{missing[0]}'; {fix}")
+        self.body.load_state_dict(loaded)
 
 
 class _Map(NamedTuple):
-    """One of the maps that a backbone can give."""
+    """One of the feature maps of a backbone."""
 
     number: int
-    """Which of the backbone's it is, as timm counts."""
+    """The index of the map in timm."""
     channels: int
     stride: int
 
@@ -109,7 +109,7 @@ def _timm() -> ModuleType:
         raise InputError(
             f"image.kind timm needs the package {error.name}; pip install 'diff2i2p_core[timm]'"
         ) from None
-    except Exception as error:  # torchvision's compiled part did not load
+    except Exception as error:  # torchvision's compiled part may fail to load
         raise InputError(
             f"timm cannot be imported ({reason(error)}); "
             "install the torchvision that was built with this torch"
@@ -120,16 +120,16 @@ def _timm() -> ModuleType:
 def _create(config: ImageConfig, inputs: int, **options: Any) -> nn.Module:
     timm = _timm()
     if timm.get_pretrained_cfg(config.backbone).fixed_input_size:
-        options["dynamic_img_size"] = True  # the embeddings of positions are resampled
+        options["dynamic_img_size"] = True  # position embeddings are resampled
     model = timm.create_model(config.backbone, features_only=True, in_chans=inputs, **options)
     return cast(nn.Module, model)
 
 
 def _available(config: ImageConfig, inputs: int) -> list[_Map]:
-    """The maps that the backbone can give, finest first, tried without memory for its weights."""
-    if not _timm().is_model(config.backbone):  # a name can also be the address of any repository
+    """The maps of the backbone, finest first. Found without allocating its weights."""
+    if not _timm().is_model(config.backbone):  # a name could also be the address of any repository
         raise InputError(
-            f"image.backbone {quoted(config.backbone)}: timm has no such model; timm.list_models() lists them"
+            f"image.backbone {quoted(config.backbone)}: timm has no such model; see timm.list_models()"
         )
     try:
         with torch.device("meta"):
@@ -140,7 +140,7 @@ def _available(config: ImageConfig, inputs: int) -> list[_Map]:
             shapes = [tuple(m.shape[1:]) for m in body(torch.zeros(1, inputs, rows, columns))]
     except Exception as error:
         raise InputError(
-            f"image.backbone {config.backbone}: gives no maps of images of any size ({reason(error)}); "
+            f"image.backbone {config.backbone}: gives no maps for images of any size ({reason(error)}); "
             "choose another"
         ) from None
     if shapes != [(m.channels, rows // m.stride, columns // m.stride) for m in maps]:
@@ -151,7 +151,7 @@ def _available(config: ImageConfig, inputs: int) -> list[_Map]:
 
 
 def _used(maps: list[_Map], config: ImageConfig) -> list[_Map]:
-    """Those between the fine stride and the node stride; at least one."""
+    """The maps between the fine stride and the node stride; at least one."""
     deepest = max(config.node_stride, maps[0].stride)
     shallow = [m for m in maps if m.stride <= deepest]
     return [m for m in shallow if m.stride >= config.fine_stride] or shallow[-1:]

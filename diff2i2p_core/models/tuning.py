@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class CorrespondenceTuning(nn.Module):
-    """Offsets of matched points from both features, the point, and (with query depth) the pixel's point."""
+    """Predicts offsets of matched points from both features, the point and (with depth) the pixel's point."""
 
     def __init__(self, fine_dim: int, with_depth: bool) -> None:
         super().__init__()
@@ -15,7 +15,7 @@ class CorrespondenceTuning(nn.Module):
         self.net = nn.Sequential(
             nn.Linear(2 * fine_dim + (6 if with_depth else 3), 128), nn.ReLU(), nn.Linear(128, 3)
         )
-        # Untrained it moves nothing, so that it never starts by spoiling good matches.
+        # An untrained network moves nothing, so it does not spoil good matches at first.
         for parameter in self.net[-1].parameters():
             nn.init.zeros_(parameter)
 

@@ -1,10 +1,10 @@
 """XFeat: pre-trained local features of an image, sparse and dense, in milliseconds on a CPU core.
 
-The network of Potje et al., "XFeat: Accelerated Features for Lightweight Image Matching" (CVPR 2024), under
-the names that its published weights give their tensors. The code around it differs in two points. Images of
-any size are padded; the original resamples them to multiples of 32 pixels. And pixels have their centres at
-integers throughout: the original samples descriptors up to half a pixel off, and its dense keypoints are half
-a cell off from its sparse ones.
+This is the network of Potje et al., "XFeat: Accelerated Features for Lightweight Image Matching" (CVPR 2024),
+with the tensor names of its published weights. The code around it differs in two ways. Images of any size are
+padded, while the original resamples them to multiples of 32 pixels. Pixel centres are at integers throughout,
+while the original samples descriptors up to half a pixel off, and its dense keypoints are half a cell off
+from its sparse ones.
 """
 
 from __future__ import annotations
@@ -24,38 +24,38 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from diff2i2p_core.errors import InputError
 
 CELL = 8
-"""Pixels a side of what one descriptor of the dense map describes."""
+"""Side in pixels of a cell of the dense map, which has one descriptor."""
 COARSEST = 32
-"""Pixels a side of a cell of the coarsest features; the network takes whole ones."""
+"""Side in pixels of a cell of the coarsest features. The network needs complete ones."""
 DIMENSION = 64
 PEAK_WINDOW = 5
-"""Pixels; a keypoint is the maximum of so large a square."""
+"""Pixels. A keypoint is the maximum of a square of this side."""
 
 
 @dataclass(frozen=True)
 class DenseFeatures:
-    """What the network says of one image (H, W), padded right and below to multiples of 32 pixels."""
+    """The network's output for one image (H, W), padded on the right and below to multiples of 32 pixels."""
 
     descriptors: Tensor
-    """(64, h, w) of unit length, one for each cell of 8 x 8 pixels."""
+    """(64, h, w) unit length, one per cell of 8 x 8 pixels."""
     heatmap: Tensor
-    """(8 h, 8 w) how likely each pixel is the keypoint of its cell."""
+    """(8 h, 8 w) probability that each pixel is the keypoint of its cell."""
     reliability: Tensor
-    """(h, w) in 0..1: how likely a cell's descriptor is matched rightly."""
+    """(h, w) probability that a cell's descriptor is matched correctly."""
     size: tuple[int, int]
     """(H, W)."""
 
 
 @dataclass(frozen=True)
 class Keypoints:
-    """The best first."""
+    """Keypoints with descriptors, best first."""
 
     pixels: Tensor
     """(N, 2) float32, (u, v)."""
     scores: Tensor
     """(N,): heat times reliability."""
     descriptors: Tensor
-    """(N, 64) of unit length."""
+    """(N, 64) unit length."""
 
 
 class ConvLayer(nn.Module):
@@ -73,7 +73,7 @@ class ConvLayer(nn.Module):
         return cast(Tensor, self.layer(x))
 
     def fold(self) -> None:
-        """Make the batch norm, at its running statistics, a part of the convolution."""
+        """Merge the batch norm, with its running statistics, into the convolution."""
         convolution, norm, relu = cast(tuple[nn.Conv2d, nn.BatchNorm2d, nn.ReLU], tuple(self.layer))
         self.layer = nn.Sequential(fuse_conv_bn_eval(convolution, norm), relu)
 
@@ -98,7 +98,7 @@ class XFeat(nn.Module):
         self.keypoint_head = nn.Sequential(
             *(ConvLayer(64, 64, 1) for _ in range(3)), nn.Conv2d(64, CELL**2 + 1, 1)
         )
-        # Refines matches of dense features. Not run here; its tensors are among the published weights.
+        # Refines matches of dense features. Not used here, but its tensors are in the published weights.
         hidden = [nn.Linear(2 * DIMENSION, 512)]
         hidden += [nn.Linear(512, 512) for _ in range(3)]
         layers = [(linear, nn.BatchNorm1d(512, affine=False), nn.ReLU(inplace=True)) for linear in hidden]
@@ -107,8 +107,8 @@ class XFeat(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Images (B, 1, H, W) of mean 0 and deviation 1, H and W multiples of 32, to descriptors
-        (B, 64, H/8, W/8) of any length, keypoint logits (B, 65, H/8, W/8): one for each pixel of a cell and
-        one for no keypoint, and reliability (B, 1, H/8, W/8)."""
+        (B, 64, H/8, W/8) that are not normalised, keypoint logits (B, 65, H/8, W/8) (one for each pixel of a
+        cell and one for no keypoint), and reliability (B, 1, H/8, W/8)."""
         x2 = self.block2(self.block1(image) + self.skip1(image))
         x3 = self.block3(x2)
         x4 = self.block4(x3)
@@ -119,7 +119,7 @@ class XFeat(nn.Module):
         return descriptors, logits, self.heatmap_head(descriptors)
 
     def for_inference(self) -> XFeat:
-        """A copy that is faster and cannot be trained: batch norms folded, channels last."""
+        """A faster copy that cannot be trained: batch norms folded, channels-last."""
         model = copy.deepcopy(self).eval().requires_grad_(False)
         for module in model.modules():
             if isinstance(module, ConvLayer):
@@ -129,7 +129,7 @@ class XFeat(nn.Module):
 
 @torch.no_grad()
 def dense_features(model: XFeat, image: NDArray[np.uint8]) -> DenseFeatures:
-    """Features of an image, grey (H, W) or RGB (H, W, 3), on the model's device."""
+    """Features of a grey (H, W) or RGB (H, W, 3) image, on the model's device."""
     device = next(model.parameters()).device
     padded = torch.from_numpy(_network_input(image))[None, None]
     descriptors, logits, reliability = model(padded.to(device))
@@ -139,7 +139,7 @@ def dense_features(model: XFeat, image: NDArray[np.uint8]) -> DenseFeatures:
 
 
 def detect(dense: DenseFeatures, top_k: int = 2048, min_heat: float = 0.05) -> Keypoints:
-    """The best `top_k` keypoints: maxima of the heatmap over 5 x 5 pixels of at least `min_heat`."""
+    """The best `top_k` keypoints: maxima of the heatmap over 5 x 5 pixels that are at least `min_heat`."""
     heatmap = dense.heatmap.cpu().numpy()
     peaks = heatmap == cv2.dilate(heatmap, np.ones((PEAK_WINDOW, PEAK_WINDOW), np.uint8))
     height, width = dense.size
@@ -153,19 +153,19 @@ def detect(dense: DenseFeatures, top_k: int = 2048, min_heat: float = 0.05) -> K
 
 
 def descriptors_at(dense: DenseFeatures, pixels: Tensor) -> Tensor:
-    """(N, 64) of unit length at pixels (N, 2), (u, v); at keypoints, those of `detect`."""
+    """Unit-length descriptors (N, 64) at pixels (N, 2) (u, v); the same as from `detect` at keypoints."""
     return F.normalize(_sample(dense.descriptors, pixels, "bicubic"), dim=1)
 
 
 def _sample(cells: Tensor, pixels: Tensor, mode: str) -> Tensor:
-    """(N, C) of a map (C, h, w) at pixels (N, 2). Cell i's centre is at pixel 8 i + 3.5."""
+    """Samples (N, C) of a map (C, h, w) at pixels (N, 2). The centre of cell i is at pixel 8 i + 3.5."""
     size = pixels.new_tensor([cells.shape[2], cells.shape[1]]) * CELL
-    grid = ((2 * pixels + 1) / size - 1).to(cells.device)  # -1 and 1 are the outer edges of border pixels
+    grid = ((2 * pixels + 1) / size - 1).to(cells.device)  # -1 and 1 are the outer edges of the border pixels
     return F.grid_sample(cells[None], grid[None, None], mode, align_corners=False)[0, :, 0].T
 
 
 def _network_input(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The mean of the channels with mean 0 and deviation 1, its last column and row repeated as padding."""
+    """The channel mean, scaled to mean 0 and deviation 1, padded by repeating the last column and row."""
     if (
         image.dtype != np.uint8
         or image.ndim not in (2, 3)

@@ -1,4 +1,4 @@
-"""Random rigid motion and noise of a training cloud, image untouched (docs/method.md R2)."""
+"""Random rigid motion and noise for training clouds; images are not changed (docs/method.md R2)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from diff2i2p_core.typing import Array
 MAX_ANGLE = 0.1 * np.pi / np.sqrt(3)
 """Radians, 10.4 degrees."""
 TRANSLATION = 0.1 / np.sqrt(3)
-"""Metres a coordinate, at most."""
+"""Maximum metres per coordinate."""
 NOISE = 0.005
-"""Metres: width of the uniform noise of each coordinate."""
+"""Metres; the width of the uniform noise of each coordinate."""
 Motion = Callable[[np.random.Generator], Array]
 """Draws a rigid transform (4, 4)."""
 
@@ -24,7 +24,7 @@ Motion = Callable[[np.random.Generator], Array]
 def move_cloud(
     cloud: NDArray[np.float32], camera_from_cloud: Array, motion: Motion, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], Array]:
-    """The cloud (N, 3) moved about its centroid and with noise, and its new camera_from_cloud."""
+    """The cloud (N, 3), moved about its centroid and with noise added, and its new camera_from_cloud."""
     turned = motion(rng)
     centroid = compose(np.eye(3), cloud.mean(axis=0, dtype=np.float64))
     moved_from_cloud = centroid @ turned @ invert(centroid)

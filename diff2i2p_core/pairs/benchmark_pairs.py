@@ -1,4 +1,4 @@
-"""Pairs of the papers' benchmarks, 7-Scenes and RGB-D Scenes V2 in the layout of 2D3D-MATR."""
+"""Pairs of the papers' benchmarks, 7-Scenes and RGB-D Scenes V2, in the layout of 2D3D-MATR."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Role = Literal["train", "validation", "test"]
 
 
 class BenchmarkSettings(Section):
-    """A benchmark on disk, and what is taken of it."""
+    """A benchmark on disk, and which part of it is used."""
 
     root: Path
     """Folder that holds `metadata` and `data`."""
@@ -42,19 +42,19 @@ class BenchmarkSettings(Section):
     test: str = "test"
     """Names of the subsets."""
     min_overlap: float | None = Field(default=None, ge=0, le=1)
-    """Pairs that share less are left out; null: as released, 0.5 (7scenes) or none."""
+    """Pairs with less overlap are left out. null: as released, 0.5 (7scenes) or no limit."""
     max_points: int = Field(default=30000, gt=0)
-    """Points of a training cloud, chosen at random."""
+    """Number of points of a training cloud, selected at random."""
     test_points: int | None = Field(default=None, gt=0)
-    """The same when validating and testing; null: as released, all (7scenes) or 30000."""
+    """The same for validation and testing. null: as released, all (7scenes) or 30000."""
     augmentation: Literal["corrected", "released", "none"] = "corrected"
     """Random motion and noise of training clouds."""
 
 
 class BenchmarkPairs:
-    """Pairs of one subset: shuffled anew each epoch and augmented for training, else in the file's order.
+    """Pairs of one subset: shuffled each epoch and augmented for training, else in the file's order.
 
-    A pair of training depends on (seed, n) alone, a pair of validation or test on its place in the subset.
+    A training pair depends only on (seed, n), a validation or test pair only on its index in the subset.
     """
 
     def __init__(
@@ -79,11 +79,11 @@ class BenchmarkPairs:
         self.epoch_length = len(self.entries)
 
     def entry(self, n: int) -> Entry:
-        """What pair n is made of."""
-        epoch, place = divmod(n, self.epoch_length)
+        """The entry that pair n is made from."""
+        epoch, index = divmod(n, self.epoch_length)
         if self.role == "train":
-            place = int(np.random.default_rng([self.seed, 1, epoch]).permutation(self.epoch_length)[place])
-        return self.entries[place]
+            index = int(np.random.default_rng([self.seed, 1, epoch]).permutation(self.epoch_length)[index])
+        return self.entries[index]
 
     def __getitem__(self, n: int) -> Pair:
         settings, training = self.settings, self.role == "train"
@@ -110,12 +110,12 @@ class BenchmarkPairs:
             name=entry.name,
             image_key=f"{settings.layout}/{entry.image_file}@{self.config.image.height or camera.height}",
         )
-        assert pair is not None  # no overlap is asked for
+        assert pair is not None  # no minimum overlap is required
         return pair
 
 
 def read_frame(root: Path, entry: Entry) -> tuple[NDArray[np.uint8], NDArray[np.float32], Camera]:
-    """An entry's image (H, W, 3), its depth (H, W) in metres, and the camera of both."""
+    """An entry's image (H, W, 3), depth (H, W) in metres, and their camera."""
     folder = root / "data"
     image = read_image(folder / entry.image_file)
     depth = read_depth(folder / entry.depth_file)
@@ -136,9 +136,9 @@ def read_cloud(root: Path, entry: Entry) -> NDArray[np.float32]:
     try:
         cloud = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: not a whole .npy file of numbers ({error}); get it again") from None
+        raise InputError(f"{path}: not a complete .npy file of numbers ({error}); get it again") from None
     if not isinstance(cloud, np.ndarray) or cloud.dtype.kind != "f" or cloud.shape[1:] != (3,):
         raise InputError(f"{path}: not an (N, 3) array of coordinates; get it again")
     if len(cloud) == 0 or not np.isfinite(cloud).all():
-        raise InputError(f"{path}: no points, or points that are not finite; get it again")
+        raise InputError(f"{path}: no points, or some points are not finite; get it again")
     return np.ascontiguousarray(cloud, dtype=np.float32)

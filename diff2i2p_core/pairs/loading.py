@@ -1,4 +1,4 @@
-"""Pairs prepared in processes beside the network."""
+"""Loads pairs in processes that run beside the network."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ def load_batches(
     collate: Callable[[list[Any]], Any],
     prepare_worker: Callable[[int], None] | None = None,
 ) -> Generator[Any, None, None]:
-    """`collate` of the pairs with each batch's numbers, in order; `workers` processes make them, 0: this one.
+    """Yield `collate` of the pairs for each batch of numbers, in order. `workers` processes make them; 0:
+    this one.
 
-    `prepare_worker` is called first in each process. What a source refuses is an InputError here, too.
+    `prepare_worker` is called first in each process. An InputError in a worker is raised here as well.
     """
     if workers:
-        # A forked worker that inherits OpenCV's threads waits for them for ever; it must inherit none.
+        # A forked worker that inherits OpenCV's threads would wait for them forever, so it must inherit none.
         cv2.setNumThreads(1)
     loader: DataLoader[Any] = DataLoader(
         _Batches(source, numbers, collate),
@@ -43,8 +44,8 @@ def load_batches(
 
 @dataclass(frozen=True)
 class _Batches(Dataset[Any]):
-    """Batches by number. An InputError is handed on as it is: what a worker raises arrives as a traceback's
-    text."""
+    """Batches by number. An InputError is returned as an object, because an exception raised in a worker
+    arrives only as the text of a traceback."""
 
     source: PairSource
     numbers: Sequence[Sequence[int]]

@@ -1,7 +1,7 @@
-"""The benchmarks' lists of pairs (docs/method.md R1): pickles as published, or JSON Lines made of them.
+"""The benchmarks' lists of pairs (docs/method.md R1): the published pickles, or JSON Lines made from them.
 
 root/metadata/train-full.pkl | .jsonl    (RGB-D Scenes V2: train.pkl | .jsonl)
-root/data/<the files that they name>
+root/data/<the files named in them>
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from diff2i2p_core.io.safe_pickle import load_records
 
 Layout = Literal["7scenes", "rgbd_scenes_v2"]
 SAME_VOXELS = 1.5
-"""Voxels of a cloud within which a pixel and a point are the same, for overlaps and for training."""
+"""Distance in voxels within which a pixel and a point are the same, for overlaps and for training."""
 _FILES = ("image_file", "depth_file", "cloud_file")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One pair of the benchmark. Files are relative to `root/data`."""
+    """One pair of the benchmark. Paths are relative to `root/data`."""
 
     scene: str
     image_file: str
     depth_file: str
     cloud_file: str
     overlap: float
-    """Part that image and cloud share, 0 to 1, as the benchmark's authors measured it."""
+    """Overlap of image and cloud, 0 to 1, as measured by the benchmark's authors."""
     camera_from_cloud: NDArray[np.float64]
     """(4, 4)."""
     image_id: str
@@ -48,7 +48,7 @@ class Entry:
 
 
 def read_metadata(root: Path | str, layout: Layout, subset: str) -> list[Entry]:
-    """All pairs of a subset in the file's order; `<subset>.jsonl` is preferred to the pickle."""
+    """All pairs of a subset in the file's order. `<subset>.jsonl` is preferred to the pickle."""
     path = _metadata_file(Path(root), layout, subset)
     records = _read_lines(path) if path.suffix == ".jsonl" else load_records(path)
     if not records:
@@ -57,9 +57,9 @@ def read_metadata(root: Path | str, layout: Layout, subset: str) -> list[Entry]:
 
 
 def convert_metadata(path: Path | str) -> Path:
-    """Write ROOT/metadata/NAME.pkl of a published benchmark as JSON Lines beside it; returns that file.
+    """Write ROOT/metadata/NAME.pkl of a published benchmark as JSON Lines beside it. Returns the new file.
 
-    Nothing in a pickle is run. Reading the lines needs no unpickling.
+    No code in the pickle is run. Reading JSON Lines needs no unpickling.
     """
     pickled = Path(path).resolve()
     if pickled.suffix != ".pkl" or pickled.parent.name != "metadata":
@@ -73,7 +73,7 @@ def convert_metadata(path: Path | str) -> Path:
 
 
 def write_metadata(root: Path | str, layout: Layout, subset: str, entries: Sequence[Entry]) -> Path:
-    """Write the pairs of a subset as JSON Lines; returns the file."""
+    """Write the pairs of a subset as JSON Lines. Returns the file."""
     lines = [
         json.dumps(
             {
@@ -91,13 +91,13 @@ def write_metadata(root: Path | str, layout: Layout, subset: str, entries: Seque
 
 
 def check_files(root: Path | str, entries: Sequence[Entry]) -> None:
-    """InputError that names the first missing file of the entries, and how many there are."""
+    """InputError if files of the entries are missing. It names the first one and their number."""
     names = sorted({getattr(entry, key) for entry in entries for key in _FILES})
     missing = [name for name in names if not (Path(root) / "data" / name).is_file()]
     if missing:
         raise InputError(
             f"{Path(root) / 'data' / missing[0]}: no such file ({len(missing)} of {len(names)} files of the "
-            "subset are missing); download the whole benchmark"
+            "subset are missing); download the complete benchmark"
         )
 
 
@@ -113,9 +113,9 @@ def _metadata_file(root: Path, layout: Layout, subset: str) -> Path:
         path = folder / (_stem(layout, subset) + suffix)
         if path.is_file():
             return path
-    found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
+    names = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
     raise InputError(
-        f"{folder}: no {_stem(layout, subset)}.pkl or .jsonl for subset '{subset}'; it has {found}"
+        f"{folder}: no {_stem(layout, subset)}.pkl or .jsonl for subset '{subset}'; the folder has {names}"
     )
 
 
@@ -132,7 +132,7 @@ def _read_lines(path: Path) -> list[Any]:
 
 
 def _entry(record: Any, layout: Layout, where: str) -> Entry:
-    """A validated entry of one record; `where` begins the message of an error."""
+    """A validated entry from one record. `where` begins the error message."""
     keys = ("scene_name", *_FILES, "overlap", "cloud_to_image")
     if not isinstance(record, dict) or any(key not in record for key in keys):
         absent = [key for key in keys if not isinstance(record, dict) or key not in record]
@@ -165,7 +165,7 @@ def _entry(record: Any, layout: Layout, where: str) -> Entry:
 
 
 def _check_path(name: object, where: str) -> None:
-    """A relative path that stays below the data folder."""
+    """Refuse anything but a relative path below the data folder."""
     if not isinstance(name, str) or not name or "\0" in name or "\\" in name:
         raise InputError(f"{where} {str(name)[:60]!r} is not a path; fix the file")
     path = PurePosixPath(name)
@@ -174,7 +174,7 @@ def _check_path(name: object, where: str) -> None:
 
 
 def file_id(name: str, layout: Layout, where: str = "file") -> str:
-    """The short name of an image or a cloud in results (docs/method.md R1); it holds no '_'.
+    """The short name of an image or a cloud in results (docs/method.md R1). It has no '_'.
 
     7scenes: `chess/seq-11/color_019.png` is 11-019. rgbd_scenes_v2: `scene/color_00019.png` is 00019.
     """
@@ -182,11 +182,11 @@ def file_id(name: str, layout: Layout, where: str = "file") -> str:
     fields = path.name.split(".")[0].split("_")
     if layout == "7scenes":
         sequence = path.parts[1].rpartition("-")[2] if len(path.parts) == 3 else ""
-        found = f"{sequence}-{fields[-1]}" if sequence and fields[-1] and "_" not in sequence else ""
+        short = f"{sequence}-{fields[-1]}" if sequence and fields[-1] and "_" not in sequence else ""
         shape = "scene/seq-NN/name_NNN.ext"
     else:
-        found = fields[1] if len(fields) > 1 else ""
+        short = fields[1] if len(fields) > 1 else ""
         shape = "scene/name_NNN.ext"
-    if not found:
-        raise InputError(f"{where} '{name}' is not of the form {shape} that {layout} has; check `layout`")
-    return found
+    if not short:
+        raise InputError(f"{where} '{name}' does not have the form {shape} of {layout}; check `layout`")
+    return short

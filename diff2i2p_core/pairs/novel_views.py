@@ -1,4 +1,4 @@
-"""New views of a recorded RGB-D image: what the camera would have seen from a little way off."""
+"""New views of a recorded RGB-D image, as seen from a nearby position."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from diff2i2p_core.geometry.se3 import transform_points
 def novel_view(
     image: NDArray[np.uint8], depth: NDArray[np.float32], camera: Camera, target_from_source: ArrayLike
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Move an image (H, W, 3) and its depth (H, W) to another place of the same camera.
+    """Move an image (H, W, 3) and its depth (H, W) to another pose of the same camera.
 
-    Pixels are carried by their depth, the nearest wins; those without depth ride on their neighbour's
-    and get none in the new view. Gaps are filled with the colours around them and have no depth.
+    Pixels are moved by their depth, and the nearest wins. Pixels without depth move with their neighbour's,
+    but have no depth in the new view. Gaps are filled with the surrounding colours and have no depth.
     """
     known = depth > 0
     if not known.any():
@@ -25,11 +25,11 @@ def novel_view(
     points = back_project(depth.ravel()[_nearest_index(known)], camera).reshape(-1, 3)
     moved = transform_points(target_from_source, points)
     pixels, z = camera.project(moved)
-    # Far to near, so that the nearest is written last.
+    # From far to near, so that the nearest is written last.
     order = np.argsort(-z)
     order = order[z[order] > 0.1]
     source = _carry(np.rint(pixels[order]).astype(np.int64), order, camera)
-    # Moving in leaves gaps between pixels: each also covers the 2 x 2 around it where nothing nearer is.
+    # Moving closer leaves gaps between pixels, so each also fills the 2 x 2 around it if nothing is nearer.
     corners = np.floor(pixels[order]).astype(np.int64)
     for offset in ((0, 0), (1, 0), (0, 1), (1, 1)):
         other = _carry(corners + offset, order, camera)
@@ -44,7 +44,7 @@ def novel_view(
 
 
 def _carry(pixels: NDArray[np.int64], order: NDArray[np.int64], camera: Camera) -> NDArray[np.int64]:
-    """(H, W) which of `order` lands on each pixel, the last one wins; -1 where none does."""
+    """(H, W) which of `order` lands on each pixel; the last one wins; -1 if none does."""
     columns, rows = pixels.T
     inside = (rows >= 0) & (rows < camera.height) & (columns >= 0) & (columns < camera.width)
     source = np.full((camera.height, camera.width), -1, np.int64)

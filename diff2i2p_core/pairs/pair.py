@@ -1,4 +1,4 @@
-"""One training or test pair in network inputs, and batches of pairs."""
+"""Training and test pairs as network inputs, and batches of pairs."""
 
 from __future__ import annotations
 
@@ -30,31 +30,31 @@ from diff2i2p_core.typing import Array
 
 @dataclass(frozen=True)
 class Pair:
-    """One image and one cloud in network inputs, with the truth."""
+    """One image and one cloud as network inputs, with the ground truth."""
 
     image: Tensor
     """(1, C, H, W)."""
     image_points: Tensor | None
-    """(1, 3, H, W) query depth back-projected; `rgbd` mode only."""
+    """(1, 3, H, W) back-projected query depth; `rgbd` mode only."""
     pyramid: PointPyramid
     features: Tensor
     """(N_0, C)."""
     camera: Camera
-    """Of the network's input image."""
+    """The camera of the network's input image."""
     camera_from_cloud: Array
     targets: Targets
     index: int
-    """Number of the pair in its run: seeds every random choice made for it, those of the losses too."""
+    """Number of the pair in its run. It seeds all random choices for it, including those of the losses."""
     name: str
     """"scene/imageid_cloudid"."""
     rgb: Tensor
-    """(3, H, W) uint8, the input image before normalisation: for pictures and the diffusion prior."""
+    """(3, H, W) uint8 input image before normalisation, for pictures and the diffusion prior."""
     image_key: str | None = None
-    """Names the unaltered image, so that what is computed from it can be kept; None if it was augmented."""
+    """Identifies the original image, so that results can be cached. None if the image was augmented."""
 
 
 class PairSource(Protocol):
-    """Pairs of a run. Number n counts on over epochs; pair n depends on the source's seed and n alone."""
+    """Pairs of a run. Numbers continue over epochs. Pair n depends only on the source's seed and n."""
 
     epoch_length: int
 
@@ -63,7 +63,7 @@ class PairSource(Protocol):
 
 @dataclass(frozen=True)
 class Batch:
-    """Pairs of images of one size."""
+    """A batch of pairs with images of one size."""
 
     images: Tensor
     image_points: Tensor | None
@@ -72,7 +72,7 @@ class Batch:
     pairs: list[Pair]
 
     def to(self, device: torch.device | str) -> Batch:
-        """The network's inputs on `device`; the truth stays where it is."""
+        """The network's inputs on `device`; the ground truth stays where it is."""
         points = None if self.image_points is None else self.image_points.to(device)
         return replace(
             self,
@@ -97,8 +97,8 @@ def make_pair(
     min_overlap: float = 0.0,
 ) -> Pair | None:
     """A pair from an image (H, W, 3) RGB of `camera`, its registered depth (H, W) in metres (0 unknown) and a
-    cloud at the model's spacing, with what the model wants of its points. None if less than `min_overlap` of
-    the pixels with depth have a point."""
+    cloud with the model's spacing and point features. None if less than `min_overlap` of the pixels with
+    depth have a point."""
     at_input = input_camera(camera, config)
     small_depth = input_depth(depth, camera, config)
     pyramid = build_pyramid(cloud.points, config.points.voxel, config.points.neighbor_limits)
@@ -122,7 +122,7 @@ def make_pair(
 
 
 def collate(pairs: Sequence[Pair]) -> Batch:
-    """Stack images, pack clouds."""
+    """Stack the images and pack the clouds."""
     points = [p.image_points for p in pairs]
     return Batch(
         images=torch.cat([p.image for p in pairs]),
@@ -136,5 +136,5 @@ def collate(pairs: Sequence[Pair]) -> Batch:
 def true_points(
     targets: Targets, camera_from_cloud: Array, rows: NDArray[np.int64] | slice = slice(None)
 ) -> Array:
-    """(C, 3) in the cloud frame, the points of the fine pixels `rows`; the camera's place without depth."""
+    """(C, 3) points of the fine pixels `rows` in the cloud frame; the camera's position without depth."""
     return transform_points(invert(camera_from_cloud), targets.pixel_points[rows])

@@ -1,4 +1,4 @@
-"""Random motions of training clouds as the released code draws them (docs/method.md R2)."""
+"""Random motions of training clouds, as in the released code (docs/method.md R2)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def random_motion(rng: np.random.Generator) -> Array:
 
 
 def random_rotation(rng: np.random.Generator) -> Array:
-    """(3, 3), up to `MAX_ANGLE` about axes that crowd about the z axis."""
+    """(3, 3), up to `MAX_ANGLE` about axes concentrated near the z axis."""
     phi, theta = rng.uniform(0, 2 * np.pi), rng.uniform(0, np.pi)
     axis = np.array([np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)])
     return np.asarray(Rotation.from_rotvec(axis * rng.uniform(0, MAX_ANGLE)).as_matrix())

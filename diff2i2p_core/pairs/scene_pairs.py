@@ -1,4 +1,4 @@
-"""Training pairs from scenes: an image, a submap seen from a nearby view, and the true correspondences."""
+"""Training pairs from scenes: an image, a submap from a nearby view, and the true correspondences."""
 
 from __future__ import annotations
 
@@ -27,30 +27,31 @@ class PairSettings(Section):
     """How pairs are drawn and augmented."""
 
     other_frame: float = 0.6
-    """Share of submaps cut from another frame's view; the others from the query's own, jittered."""
+    """Fraction of submaps cut from another frame's view; the others use the query's view, jittered."""
     min_overlap: float = 0.3
-    """Least part of the image's known pixels that the submap must cover."""
+    """Minimum fraction of the image's pixels with depth that the submap must cover."""
     jitter_deg: float = 12.0
     jitter_m: float = 0.25
     """Standard deviations of the view's rotation and translation."""
     roll_deg: float = 8.0
     zoom: tuple[float, float] = (0.85, 1.2)
-    """In-plane rotation and zoom of the image; the true pose and intrinsics follow."""
+    """In-plane rotation and zoom of the image. The true pose and intrinsics are changed accordingly."""
     novel_view: float = 0.0
-    """Share of images that are moved by their depth, up to `novel_view_m` and `novel_view_deg`."""
+    """Fraction of images that are moved to a new view by their depth, up to `novel_view_m` and
+    `novel_view_deg`."""
     novel_view_m: float = 0.4
     novel_view_deg: float = 12.0
     color_jitter: float = 0.25
     """Strength of brightness, contrast, colour and blur changes of image and cloud."""
     point_noise: float = 0.004
-    """Standard deviation of the cloud's points, metres."""
+    """Standard deviation of noise on the cloud's points, in metres."""
     point_dropout: float = 0.2
-    """Largest part of the map's points that is left out."""
+    """Maximum fraction of the map's points that is left out."""
     max_points: int = 9000
 
 
 class ScenePairs(torch.utils.data.Dataset[Pair]):
-    """Endless random pairs; pair n depends on (seed, n) alone, so a run can be resumed exactly."""
+    """Endless random pairs. Pair n depends only on (seed, n), so a run can be resumed exactly."""
 
     def __init__(
         self,
@@ -149,7 +150,7 @@ class ScenePairs(torch.utils.data.Dataset[Pair]):
         world_from_camera: Array,
         rng: np.random.Generator,
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32], Camera, Array]:
-        """Roll the camera about its axis and zoom: the image of another camera at the same place."""
+        """Roll the camera about its axis and zoom: the image of another camera at the same position."""
         roll = np.radians(rng.uniform(-1, 1) * self.settings.roll_deg)
         zoom = float(np.exp(rng.uniform(*np.log(self.settings.zoom))))
         camera_from_rolled = compose(Rotation.from_euler("z", roll).as_matrix(), np.zeros(3))
@@ -163,7 +164,7 @@ class ScenePairs(torch.utils.data.Dataset[Pair]):
 
 
 def jitter_colors(image: NDArray[np.uint8], strength: float, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Random contrast, brightness, gamma and white balance of (H, W, 3) colours; sometimes a blur."""
+    """Random contrast, brightness, gamma and white balance for (H, W, 3) colours, sometimes a blur."""
     values = image.astype(np.float32) / 255
     gain = np.exp(rng.normal(0, strength, 1) + rng.normal(0, 0.35 * strength, 3))
     gamma = np.exp(rng.normal(0, strength))

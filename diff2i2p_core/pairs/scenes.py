@@ -1,4 +1,4 @@
-"""A posed RGB-D folder in memory, ready to draw training pairs from: small images, depth, poses and a map."""
+"""A posed RGB-D folder in memory for drawing training pairs: small images, depth, poses and a map."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Scene:
 
     name: str
     camera: Camera
-    """Of the resampled images."""
+    """The camera of the resampled images."""
     images: NDArray[np.uint8]
     """(n, H, W, 3) RGB."""
     depths: NDArray[np.uint16]
@@ -46,16 +46,16 @@ class Scene:
 def load_scene(
     folder: Path | str, height: int, frame_range: tuple[int, int] | None = None, cache: Path | None = None
 ) -> Scene:
-    """Read the frames of a folder whose numbers lie in [first, last], and fuse their map.
+    """Read the frames of a folder with numbers in [first, last], and fuse their map.
 
-    With `cache`, the result is kept there and read back as long as folder, frames and height are the same.
+    With `cache`, the result is stored there and used again as long as folder, frames and height are the same.
     """
     frames = PosedFrames(folder)
     first, last = frame_range or (frames.numbers[0], frames.numbers[-1])
     numbers = [number for number in frames.numbers if first <= number <= last]
     if not numbers:
         raise InputError(
-            f"{folder}: no frames in the range {first}..{last}; it has {frames.numbers[0]} and up"
+            f"{folder}: no frames in the range {first}..{last}; the first is {frames.numbers[0]}"
         )
     name = f"{Path(folder).name}-{first}-{last}"
     key = json.dumps([_CACHE_VERSION, str(Path(folder).resolve()), numbers, height])
@@ -68,7 +68,7 @@ def load_scene(
             camera = scene.camera
             intrinsics = np.array([camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy])
             arrays = {k: getattr(scene, k) for k in _ARRAYS}
-            assert scene.cloud.colors is not None  # frames are of colour
+            assert scene.cloud.colors is not None  # frames have colours
             np.savez(
                 path,
                 intrinsics=intrinsics,
@@ -90,7 +90,7 @@ def _build(frames: PosedFrames, numbers: list[int], height: int, name: str) -> S
         frame = frames[index]
         depth = frames.registered_depth(frame)
         images.append(cv2.resize(frame.image, size, interpolation=cv2.INTER_AREA))
-        # Nearest: averaging across depth edges would invent surfaces.
+        # Nearest neighbour, because averaging across depth edges would invent surfaces.
         small = cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST_EXACT)
         depths.append(np.rint(small * 1000).astype(np.uint16))
         poses.append(frame.world_from_camera)
@@ -106,5 +106,5 @@ def _read(file: Path, name: str) -> Scene:
             arrays = {k: data[k] for k in _ARRAYS}
             cloud = PointCloud(data["points"], data["colors"])
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-        raise InputError(f"{file}: broken cache file; remove it, it is made again") from None
+        raise InputError(f"{file}: broken cache file; remove it to make it again") from None
     return Scene(name, camera, **arrays, cloud=cloud)

@@ -1,6 +1,6 @@
 """Ground truth of a pair: true pixel-point correspondences and overlaps of nodes (docs/method.md R3, R5).
 
-Made from the query's depth, outside the network: inference needs none of it. Pixels without depth are
+Computed from the query's depth, outside the network; inference does not need it. Pixels without depth are
 neither positive nor negative.
 """
 
@@ -36,7 +36,7 @@ class NodeOverlaps:
 
 @dataclass(frozen=True)
 class Targets:
-    """P fine pixels, N points. Distances in metres, pixels of the network's input image."""
+    """For P fine pixels and N points. Distances in metres, pixels of the network's input image."""
 
     pixel_points: Floats
     """(P, 3) in the camera frame; z = 0 where depth is unknown."""
@@ -47,7 +47,7 @@ class Targets:
     point_indices: Ints
     overlaps: NodeOverlaps
     overlap: float
-    """Part of the pixels with depth that have a point within the radius."""
+    """Fraction of the pixels with depth that have a point within the radius."""
 
     @property
     def known(self) -> NDArray[np.bool_]:
@@ -61,7 +61,7 @@ def positive_radius(config: ModelConfig) -> float:
 
 
 def positive_pixels(config: ModelConfig) -> float:
-    """Pixels of the input image within which they are: 8 at the released 480 rows, as the voxel grows."""
+    """The same in pixels of the input image: 8 for the released 480 rows, scaled with the voxel size."""
     scale = config.points.voxel / 0.025 * (config.image.height or 480) / 480
     return 8.0 * scale
 
@@ -73,7 +73,7 @@ def build_targets(
     camera_from_cloud: NDArray[np.float64],
     config: ModelConfig,
 ) -> Targets:
-    """Ground truth of one pair: depth (H, W) in metres registered to the network's input image, one cloud."""
+    """Ground truth of one pair, from depth (H, W) in metres registered to the input image, and a cloud."""
     grid = image_grid(config.image, *depth.shape)
     pixel_points = fine_pixel_points(depth, camera, config)
     in_camera = transform_points(camera_from_cloud, pyramid.points[0].numpy()).astype(np.float32)
@@ -121,7 +121,7 @@ def build_targets(
 
 
 def fine_pixel_points(depth: NDArray[np.float32], camera: Camera, config: ModelConfig) -> Floats:
-    """(P, 3) points at the fine pixels' centres in the camera frame (padding too), z = 0 without depth."""
+    """(P, 3) points at the centres of fine pixels (also padding) in the camera frame; z = 0 without depth."""
     stride = config.image.fine_stride
     fine_size = image_grid(config.image, *depth.shape).fine
     sampled = np.zeros(fine_size, np.float32)
@@ -134,10 +134,10 @@ def fine_pixel_points(depth: NDArray[np.float32], camera: Camera, config: ModelC
 
 
 def mutual_nearest(a: Floats, b: Floats, radius: float) -> tuple[Ints, Ints]:
-    """Rows of (N, 3) and (M, 3) that are each other's nearest, closer than `radius`."""
+    """Rows of (N, 3) and (M, 3) that are mutually nearest and closer than `radius`."""
     if not len(a) or not len(b):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    # An image's points are many and in order: the plain tree is built faster and asked few questions.
+    # The image has many points in order. A plain tree is built faster, and there are few queries.
     tree = cKDTree(a, compact_nodes=False, balanced_tree=False)
     distance, nearest = tree.query(b, distance_upper_bound=radius)
     columns = np.flatnonzero(np.isfinite(distance))
@@ -147,7 +147,7 @@ def mutual_nearest(a: Floats, b: Floats, radius: float) -> tuple[Ints, Ints]:
 
 
 def close_pairs(a: Floats, b: Floats, radius: float) -> tuple[Ints, Ints]:
-    """Rows of (N, 3) and (M, 3) of every pair within `radius`, nearest first."""
+    """Rows of (N, 3) and (M, 3) of all pairs within `radius`, nearest first."""
     if not len(a) or not len(b):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     tree = cKDTree(a, compact_nodes=False, balanced_tree=False)
@@ -167,14 +167,15 @@ def node_overlaps(
 ) -> NodeOverlaps:
     """Pairs of nodes that overlap from both sides (docs/method.md R5).
 
-    A pixel overlaps a superpoint if the nearest of the superpoint's points is close in 3D and in the image; a
-    node's overlap is the part of its pixels with depth that do. Likewise for points and image nodes.
+    A pixel overlaps a superpoint if the nearest of the superpoint's points is close in 3D and in the image. A
+    node's overlap is the fraction of its pixels with depth that do. The same holds for points and image
+    nodes.
 
     Args:
-        pixels, points: (E,) every pair that is close in 3D, nearest first; of pixels with depth.
-        same_place: (E,) whether the pair is close in the image, too.
-        levels: fine pixels (M, K) of each image node, level by level, finest first; a level's nodes hold the
-            whole nodes of the level before.
+        pixels, points: (E,) all pairs that are close in 3D, nearest first, for pixels with depth.
+        same_place: (E,) whether the pair is also close in the image.
+        levels: fine pixels (M, K) of each image node, level by level, finest first. Each node consists of
+            complete nodes of the level before.
         known: (P,) pixels with depth.
         members: (S, K) points of each superpoint, padded with `num_points`.
     """
@@ -188,13 +189,13 @@ def node_overlaps(
     near = _first_of_each(pixels * total + owner[points])
     near = near[same_place[near]]
     hit_pixels, hit_owners = pixels[near], owner[points[near]]
-    found = []
+    parts = []
     offset = 0
     for nodes in levels:
         node_of = np.zeros(len(known), np.int64)
         node_of[nodes.ravel()] = np.repeat(np.arange(len(nodes)), nodes.shape[1])
-        # A point's nearest pixel in a node is the nearest of those in the node's parts, so each level goes on
-        # with what the finer one left.
+        # A point's nearest pixel in a node is the nearest of those in the node's parts, so each level
+        # continues with the result of the finer one.
         near = _first_of_each(points * len(nodes) + node_of[pixels])
         pixels, points, same_place = pixels[near], points[near], same_place[near]
         size = len(nodes) * total
@@ -205,17 +206,17 @@ def node_overlaps(
         both = np.flatnonzero((by_pixels > 0) & (by_points > 0))
         rows, columns = both // total, both % total
         counts = known[nodes].sum(1)[rows]
-        found.append((rows + offset, columns, by_pixels[both] / counts, by_points[both] / sizes[columns]))
+        parts.append((rows + offset, columns, by_pixels[both] / counts, by_points[both] / sizes[columns]))
         offset += len(nodes)
-    rows, columns, image, point = (np.concatenate(part) for part in zip(*found, strict=True))
+    rows, columns, image, point = (np.concatenate(part) for part in zip(*parts, strict=True))
     return NodeOverlaps(rows, columns, image.astype(np.float32), point.astype(np.float32))
 
 
 def _first_of_each(keys: Ints) -> Ints:
-    """Places of the first of each key, in order."""
+    """Indices of the first of each key, in order."""
     count = max(len(keys), 1)
-    # With its place as the low digits each number is unique: sorted several times faster than by np.unique.
-    key, place = np.divmod(np.sort(keys * count + np.arange(len(keys))), count)
+    # With its index in the low digits, each number is unique. This sorts several times faster than np.unique.
+    key, index = np.divmod(np.sort(keys * count + np.arange(len(keys))), count)
     first = np.ones(len(keys), np.bool_)
     first[1:] = key[1:] != key[:-1]
-    return np.sort(place[first])
+    return np.sort(index[first])

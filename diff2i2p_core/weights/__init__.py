@@ -1,1 +1,1 @@
-"""Where weights come from: files, shipped, published, downloaded; names of the released checkpoints."""
+"""Loads weights: from files, shipped, published or downloaded. Names of the released checkpoints."""

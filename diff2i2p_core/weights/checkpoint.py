@@ -1,4 +1,4 @@
-"""Reading and writing weights: our safetensors with the configuration inside, and the released `.pth`."""
+"""Reads and writes weights: our safetensors with the configuration inside, and the released `.pth`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from diff2i2p_core.weights.released import translate_state
 FORMAT = "diff2i2p-weights-1"
 DEFAULT_WEIGHTS = "lite-rgb"
 COLORLESS_WEIGHTS = "lite-geometry"
-"""The default where the cloud has no colours."""
+"""The default for clouds without colours."""
 TUNING = "tuning."
 SHIPPED = Path(__file__).parents[1] / "assets" / "weights"
 
@@ -39,8 +39,8 @@ def installed_weights() -> list[str]:
 
 
 def resolve_weights(weights: str | Path | None = None, *, colored: bool = True) -> Path:
-    """The file of a shipped or fetched name or of a path; None is the default for clouds with or without
-    colours."""
+    """The file for a shipped or fetched name, or for a path. None is the default for clouds with or without
+    colours (`colored`)."""
     default = DEFAULT_WEIGHTS if colored else COLORLESS_WEIGHTS
     name = str(weights) if weights is not None else default
     path = Path(name)
@@ -68,7 +68,7 @@ def weights_id(path: Path | str) -> str:
 def save_model(
     model: Diff2I2P, path: Path | str, notes: Mapping[str, str] | None = None, half: bool = False
 ) -> None:
-    """Write weights as safetensors with the whole model configuration in the metadata; `half` as float16."""
+    """Write weights as safetensors with the complete model configuration in the metadata; `half`: float16."""
     metadata = {
         "format": FORMAT,
         "config": model.config.model_dump_json(),
@@ -83,18 +83,18 @@ def save_model(
 
 
 def _rounded(name: str, tensor: Tensor) -> bool:
-    """Whether a tensor may lose digits: not where the kernel's points are, nor counts."""
+    """Whether a tensor may be rounded: not positions of kernel points, and not counts."""
     return tensor.is_floating_point() and name.split(".")[-1] != "kernel_points"
 
 
 def read_config(path: Path | str) -> tuple[ModelConfig, dict[str, str]]:
-    """The model configuration and the notes in a safetensors file of ours."""
+    """The model configuration and the notes in one of our safetensors files."""
     config, notes, _ = _read_safetensors(Path(path), tensors=False)
     return config, notes
 
 
 def config_of(path: Path, dataset: ReleasedDataset | None = None) -> ModelConfig:
-    """The configuration of weights of either format, without reading their tensors; see `load_model`."""
+    """The configuration of weights in either format, without reading their tensors. See `load_model`."""
     if path.suffix == ".safetensors":
         return read_config(path)[0]
     return released_config(dataset or dataset_of(path))
@@ -105,10 +105,11 @@ def load_model(
     device: torch.device | str = "cpu",
     dataset: ReleasedDataset | None = None,
 ) -> Diff2I2P:
-    """A network in evaluation mode from weights of either format (a path, or a shipped or fetched name).
+    """A network in evaluation mode from weights in either format (a path, or a shipped or fetched name).
 
-    A released `.pth` does not say which benchmark it was trained for; `dataset` picks its matching settings.
-    None: those of fetched weights, else of 7-Scenes.
+    A released `.pth` does not say which benchmark it was trained for; `dataset` selects its matching
+    settings.
+    None: those of the fetched weights, else of 7-Scenes.
     """
     path = resolve_weights(weights)
     if path.suffix == ".safetensors":
@@ -121,36 +122,39 @@ def load_model(
 
 
 def start_from(model: Diff2I2P, weights: Path | str) -> None:
-    """Fill a network that is about to be trained with given weights of the same architecture.
+    """Load weights of the same architecture into a network before training.
 
-    Correspondence tuning may be in one of the two alone: new, it starts as it is, which moves nothing.
+    Only one of the two may have correspondence tuning. A new tuning network keeps its initial weights, which
+    move nothing.
     """
-    own = model.state_dict()
-    given = load_model(weights).state_dict()
-    if (model.tuning is None) != any(name.startswith(TUNING) for name in given):
-        load_state(model, given, weights)
+    initial = model.state_dict()
+    loaded = load_model(weights).state_dict()
+    if (model.tuning is None) != any(name.startswith(TUNING) for name in loaded):
+        load_state(model, loaded, weights)
         return
-    rest = {name: tensor for name, tensor in given.items() if not name.startswith(TUNING)}
-    load_state(model, rest | {name: own[name] for name in own if name.startswith(TUNING)}, weights)
+    common = {name: tensor for name, tensor in loaded.items() if not name.startswith(TUNING)}
+    tuning = {name: tensor for name, tensor in initial.items() if name.startswith(TUNING)}
+    load_state(model, common | tuning, weights)
 
 
 def load_state(model: Diff2I2P, state: Mapping[str, Tensor], path: Path | str) -> None:
-    """Copy a state dict into a model; every name and shape must fit."""
-    own = model.state_dict()
-    missing, unexpected = own.keys() - state.keys(), state.keys() - own.keys()
-    misfits = [name for name in own.keys() & state.keys() if own[name].shape != state[name].shape]
-    for kind, names in (("lacks", missing), ("has unknown", unexpected), ("has misshapen", misfits)):
+    """Copy a state dict into a model. All names and shapes must match."""
+    expected = model.state_dict()
+    missing, unexpected = expected.keys() - state.keys(), state.keys() - expected.keys()
+    common = expected.keys() & state.keys()
+    misshapen = [name for name in common if expected[name].shape != state[name].shape]
+    for kind, names in (("lacks", missing), ("has unknown", unexpected), ("has misshapen", misshapen)):
         if names:
             example = sorted(names)[0]
             raise InputError(
-                f"{path}: {kind} {len(names)} tensors of the model '{model.config.name}', as '{example}'; "
+                f"{path}: {kind} {len(names)} tensors of model '{model.config.name}', such as '{example}'; "
                 "give weights of this architecture"
             )
     model.load_state_dict({name: tensor.float() for name, tensor in state.items()})
 
 
 def read_released(path: Path | str) -> dict[str, Tensor]:
-    """A released checkpoint (a dict with "model", or a bare state dict) under our names. Runs no code."""
+    """A released checkpoint (a dict with "model", or a bare state dict) with our names. Runs no code."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Fetching published weights: downloads that resume, copies of local files, and their checks."""
+"""Fetches published weights: resumable downloads, copies of local files, and checks."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from diff2i2p_core.weights.checkpoint import load_model, weights_id
 from diff2i2p_core.weights.published import FOLDER_VARIABLE, PAGE, PublishedWeights
 
 Progress = Callable[[int, int | None], None]
-"""Told bytes done and, where known, in all."""
+"""Called with the bytes done and, if known, the total."""
 
 BLOCK = 1 << 18
 TIMEOUT = 30.0
-"""Seconds without an answer after which a connection counts as broken."""
+"""Seconds without an answer before a connection counts as broken."""
 RANGE_NOT_SATISFIABLE = 416
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """A copy that passed its checks."""
+    """A copy that passed the checks."""
 
     path: Path
     sha256: str
     new: bool
-    """False: it was there before, unchanged."""
+    """False if it already existed, unchanged."""
 
 
 def fetch(
@@ -44,8 +44,8 @@ def fetch(
 ) -> Fetched:
     """Get weights from `source` (the file, or a folder with it) or `url`, else from the published address.
 
-    The copy takes its place only after its SHA-256, where one is known, and its tensors have been checked;
-    nothing in it is run. A copy that is there and unchanged stays. InputError says in one line what failed.
+    The copy is put in place only after its SHA-256 (if known) and its tensors have been checked. Nothing in
+    it is run. An existing, unchanged copy is kept. InputError says what failed.
     """
     path = weights.path
     if path.is_file() and _recorded(weights) == (present := weights_id(path)):
@@ -67,23 +67,20 @@ def fetch(
 
 @contextmanager
 def folder_explained(path: Path) -> Iterator[None]:
-    """Turn errors of writing fetched weights to `path` into an InputError."""
+    """Turn errors when writing fetched weights to `path` into an InputError."""
     try:
         with full_disk_explained(path.parent):
             yield
     except OSError as error:
         raise InputError(
-            f"{error.filename or path}: {error.strerror or error}; "
-            f"name a folder that can be written with {FOLDER_VARIABLE}"
+            f"{error.filename or path}: {error.strerror or error}; set {FOLDER_VARIABLE} to a writable folder"
         ) from None
 
 
 def download(url: str, part: Path, progress: Progress) -> None:
-    """Write what `url` has to `part`; what a broken-off try left there stays if the file is the same."""
+    """Download `url` to `part`. Resumes an interrupted download if the file has not changed."""
     if not url.startswith(("https://", "http://")):
-        raise InputError(
-            f"{url}: not an address to download from; give one with https://, or a copy of the file"
-        )
+        raise InputError(f"{url}: not a download address; give one with https://, or a copy of the file")
     tag = _tag(part)
     start = part.stat().st_size if part.is_file() and tag.is_file() else 0
     try:
@@ -122,19 +119,19 @@ def _open(url: str, start: int, tag: Path) -> HTTPResponse:
     except (URLError, HTTPException, OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         raise InputError(
-            f"{url}: cannot be reached ({reason}); try again with a network, or give a copy of the file"
+            f"{url}: cannot be reached ({reason}); check the network, or give a copy of the file"
         ) from None
     assert isinstance(answer, HTTPResponse)
     return answer
 
 
 def _tag(part: Path) -> Path:
-    """Beside a part, which state of the file on the server it is of, so that two states are never joined."""
+    """A file beside a part that holds the server's version of the file, so that versions are never mixed."""
     return part.with_name(f"{part.name}.tag")
 
 
 def _state(answer: HTTPResponse) -> str | None:
-    """What If-Range compares: a strong ETag, else the date of change."""
+    """The value for If-Range: a strong ETag, else the date of modification."""
     tag = answer.headers.get("ETag")
     return tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified")
 
@@ -147,14 +144,14 @@ def _read(answer: HTTPResponse, url: str, done: int, total: int | None) -> bytes
 
 
 def _broken_off(url: str, done: int, total: int | None) -> InputError:
-    whole = "" if total is None else f" of {total / 1e6:.1f}"
-    return InputError(f"{url}: the connection broke off at {done / 1e6:.1f}{whole} MB; run the same again")
+    size = "" if total is None else f" of {total / 1e6:.1f}"
+    return InputError(f"{url}: the connection broke off at {done / 1e6:.1f}{size} MB; run the same again")
 
 
 def _refused(url: str, error: HTTPError) -> InputError:
     if error.code == 404:
         return InputError(
-            f"{url}: not there (404); find the file on {PAGE} and give its address, or a copy of the file"
+            f"{url}: not found (404); find the file on {PAGE} and give its address, or a copy of the file"
         )
     return InputError(
         f"{url}: the server answered {error.code} ({error.reason}); try later, or give a copy of the file"
@@ -165,7 +162,7 @@ def _address(weights: PublishedWeights, url: str | None) -> str:
     address = url or weights.url
     if address is None:
         raise InputError(
-            f"{weights.name}: its file's address is not known; find it on {PAGE} and give it, "
+            f"{weights.name}: the address of its file is unknown; find it on {PAGE} and give it, "
             "or a copy of the file"
         )
     return address
@@ -175,10 +172,10 @@ def _local_file(weights: PublishedWeights, source: Path) -> Path:
     if source.is_file():
         return source
     names = [name for name in (weights.file, weights.path.name) if name]
-    found = [source / name for name in names if (source / name).is_file()]
-    if not found:
-        raise InputError(f"{source}: no such file, nor a folder with {' or '.join(names)}; give the file")
-    return found[0]
+    files = [source / name for name in names if (source / name).is_file()]
+    if not files:
+        raise InputError(f"{source}: no such file, and no folder with {' or '.join(names)}; give the file")
+    return files[0]
 
 
 def _recorded(weights: PublishedWeights) -> str | None:
@@ -188,12 +185,12 @@ def _recorded(weights: PublishedWeights) -> str | None:
 
 
 def _checked(weights: PublishedWeights, part: Path) -> str:
-    """The SHA-256 of a new copy; a copy that is not what it should be is removed."""
+    """The SHA-256 of a new copy. A wrong copy is removed."""
     digest = weights_id(part)
     try:
         if weights.sha256 not in (None, digest):
             raise InputError(
-                f"{weights.name}: what arrived has SHA-256 {digest} instead of {weights.sha256} "
+                f"{weights.name}: the download has SHA-256 {digest} instead of {weights.sha256} "
                 "and was removed; run the same again"
             )
         load_model(part, dataset=weights.dataset)

@@ -1,4 +1,4 @@
-"""Weights that the method's authors published: what is known of them, and where fetched copies lie."""
+"""Weights published by the method's authors: known facts, and where fetched copies are stored."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 from diff2i2p_core.models.released import ReleasedDataset
 
 PAGE = "https://github.com/mujc2021/Diff2I2P/releases/tag/ckpts"
-"""The release whose files these are."""
+"""The release that has the files."""
 FOLDER_VARIABLE = "DIFF2I2P_WEIGHTS"
-"""Environment variable that names another folder for fetched weights."""
+"""Environment variable for another folder for fetched weights."""
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,11 @@ class PublishedWeights:
 
     name: str
     dataset: ReleasedDataset
-    """Benchmark it was trained for; a `.pth` does not say it, and its matching settings hang on it."""
+    """Benchmark it was trained for. A `.pth` does not say this, but its matching settings depend on it."""
     file: str | None
     """The file's name in the release; None if unknown."""
     sha256: str | None
-    """None if unknown: then that of the first copy is remembered."""
+    """None if unknown; then that of the first copy is remembered."""
     licence: str
     note: str
 
@@ -39,7 +39,7 @@ class PublishedWeights:
 
     @property
     def record(self) -> Path:
-        """The SHA-256 of the fetched copy, as sha256sum writes it."""
+        """The file with the SHA-256 of the fetched copy, in the format of sha256sum."""
         return self.path.with_name(f"{self.path.name}.sha256")
 
 
@@ -64,7 +64,7 @@ PUBLISHED = (
 
 
 def weights_folder() -> Path:
-    """Where fetched weights lie: $DIFF2I2P_WEIGHTS, else ~/.cache/diff2i2p/weights."""
+    """The folder of fetched weights: $DIFF2I2P_WEIGHTS, else ~/.cache/diff2i2p/weights."""
     return Path(os.environ.get(FOLDER_VARIABLE) or "~/.cache/diff2i2p/weights").expanduser()
 
 
@@ -73,6 +73,6 @@ def find_published(name: str) -> PublishedWeights | None:
 
 
 def dataset_of(path: Path) -> ReleasedDataset:
-    """The benchmark of a released `.pth`: that of a fetched copy, else 7-Scenes."""
+    """The benchmark of a released `.pth`: as known for a fetched copy, else 7-Scenes."""
     fetched = (entry.dataset for entry in PUBLISHED if entry.path.absolute() == path.absolute())
     return next(fetched, "7scenes")

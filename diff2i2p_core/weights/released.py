@@ -1,4 +1,4 @@
-"""Names of the published checkpoints' tensors in terms of this implementation."""
+"""Translates the tensor names of the published checkpoints to those of this implementation."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ _RULES: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
 
 
 def translate_name(name: str) -> str:
-    """The name in this implementation of a tensor of the released checkpoint."""
+    """The name in this implementation for a tensor name of the released checkpoint."""
     for pattern, replacement in _RULES:
         name = re.sub(pattern, replacement, name)
     return name
 
 
 def translate_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A released state dict under this implementation's names."""
+    """A released state dict with the names of this implementation."""
     return {translate_name(name): tensor for name, tensor in state.items()}

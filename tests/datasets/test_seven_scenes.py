@@ -113,7 +113,7 @@ def test_half_a_zip(scene: Path, tmp_path: Path) -> None:
     whole = as_shipped(scene, tmp_path / "raw")
     half = tmp_path / "chess.zip"
     half.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    assert "chess.zip: not a whole zip file" in failing(half, tmp_path)
+    assert "chess.zip: not a complete zip file" in failing(half, tmp_path)
 
 
 def test_a_zip_whose_inside_is_broken(scene: Path, tmp_path: Path) -> None:

@@ -120,5 +120,5 @@ def test_weights_that_need_intensity_say_so(
 
     config = read_config(tiny_weights)[0].model_copy(update={"point_features": "intensity"})
     save_model(Diff2I2P(config), tmp_path / "lidar.safetensors")
-    with pytest.raises(InputError, match="need a cloud with intensity, this one has none"):
+    with pytest.raises(InputError, match="need a cloud with intensity, but this one has none"):
         Localizer.for_single_cloud(room_cloud, tmp_path / "lidar.safetensors")

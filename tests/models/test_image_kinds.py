@@ -239,7 +239,7 @@ def test_weights_that_do_not_fit_are_refused(stored: Weights, tmp_path: Path) ->
     broken.write_bytes(b"not weights")
     for path, message in (
         (stored("test_resnet"), "cannot be loaded"),
-        (part, r"lacks \d+ tensors, as 'blocks.1"),  # timm itself takes it
+        (part, r"lacks \d+ tensors, such as 'blocks.1"),  # timm itself takes it
         (tmp_path / "missing.pth", "no such file"),
         (broken, "cannot be loaded"),
     ):

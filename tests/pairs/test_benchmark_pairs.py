@@ -161,13 +161,13 @@ def test_broken_files_and_unfit_networks(tmp_path: Path) -> None:
         (np.zeros((4, 2)), "not an .N, 3. array"),
         (np.zeros((0, 3)), "no points"),
         (np.full((4, 3), np.nan), "not finite"),
-        (np.array([{}, 1]), "not a whole .npy file"),
+        (np.array([{}, 1]), "not a complete .npy file"),
     ):
         np.save(folder / "cloud_000.npy", content)
         with pytest.raises(InputError, match=message):
             pairs[0]
     (folder / "cloud_000.npy").write_bytes(whole[:-8])
-    with pytest.raises(InputError, match=r"cloud_000.npy: not a whole"):
+    with pytest.raises(InputError, match=r"cloud_000.npy: not a complete"):
         pairs[0]
     (folder / "cloud_000.npy").write_bytes(whole)
     (root / "data" / "wall" / "camera-intrinsics.txt").write_text("1 2 3")

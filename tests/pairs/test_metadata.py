@@ -155,7 +155,7 @@ def test_missing_keys_files_and_subsets(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="pair 0 lacks depth_file, overlap"):
         read_metadata(tmp_path, "7scenes", "train")
     with pytest.raises(
-        InputError, match=r"no test-full.pkl or .jsonl for subset 'test'; it has train-full.pkl"
+        InputError, match=r"no test-full.pkl or .jsonl for subset 'test'; the folder has train-full.pkl"
     ):
         read_metadata(tmp_path, "7scenes", "test")
     write(tmp_path, [record()])

