@@ -81,12 +81,10 @@ def parse_camera(text: str, image: NDArray[np.uint8]) -> Camera:
 
 def matcher(name: str) -> Matcher:
     """The value of `--matcher`."""
-    from diff2i2p_core.mapping.matchers import MATCHERS
+    from diff2i2p_core.mapping.matchers import checked_matcher
 
-    for known in MATCHERS:
-        if name == known:
-            return known
-    raise InputError(f"--matcher '{name}': unknown; use one of {', '.join(MATCHERS)}")
+    with named(matcher="--matcher"):
+        return checked_matcher(name)
 
 
 def parse_pose(text: str, option: str) -> NDArray[np.float64]:

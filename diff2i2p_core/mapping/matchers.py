@@ -18,7 +18,7 @@ def checked_matcher(name: str) -> Matcher:
     for known in MATCHERS:
         if name == known:
             return known
-    raise InputError(f"matcher '{name}': unknown; use one of {', '.join(MATCHERS)}")
+    raise InputError(f"`matcher` '{name}': unknown; use one of {', '.join(MATCHERS)}")
 
 
 def kinds_for(matcher: Matcher, colored: bool, note: Callable[[str], None] = lambda line: None) -> list[str]:

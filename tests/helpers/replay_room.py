@@ -70,7 +70,8 @@ class KnowingLocalizer:
             info=MAP_INFO,
             submaps=[None],
             cloud=PointCloud(rng.uniform((-1, 2, 0), (3, 4, 2.5), (500, 3)).astype(np.float32)),
-            views=np.stack([true_pose(number) for number in range(0, 12, 4)]),
+            viewpoints=np.stack([true_pose(number) for number in range(0, 12, 4)]),
+            sizes="1 submaps",
             spacing=0.05,
         )
         self.asked: list[SimpleNamespace] = []
