@@ -77,8 +77,9 @@ class Children:
         self._children: list[Child] = []
 
     def start(self, name: str, command: Sequence[str]) -> Child:
-        child = Child(name, command, self._environment, self._log_folder / f"{name}.log")
-        self._children.append(child)
+        with _interrupts_held():  # a process that is being started when Ctrl-C comes must be stopped, too
+            child = Child(name, command, self._environment, self._log_folder / f"{name}.log")
+            self._children.append(child)
         return child
 
     @property
@@ -104,6 +105,23 @@ class Children:
             self._children.pop()
         if interrupted:
             raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C, SIGTERM and SIGHUP wait until the `with` block ends."""
+    caught: list[int] = []
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    former = {
+        number: signal.signal(number, lambda number, frame: caught.append(number)) for number in signals
+    }
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+    if caught:
+        raise KeyboardInterrupt
 
 
 @contextlib.contextmanager

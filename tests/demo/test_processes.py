@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,6 +80,7 @@ def test_sigterm_to_the_parent_leaves_nothing_behind(tmp_path: Path) -> None:
     parent = f"""
 import os, sys, time
 from pathlib import Path
+from typing import Any
 from diff2i2p_core.demo.processes import children
 with children(dict(os.environ), Path({str(tmp_path)!r})) as group:
     group.start("child", [sys.executable, "-c", {STUBBORN.replace("SIG_IGN", "SIG_DFL")!r}])
@@ -89,3 +91,21 @@ with children(dict(os.environ), Path({str(tmp_path)!r})) as group:
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) != 0
     wait_gone(pids)
+
+
+def test_an_interrupt_while_a_process_starts_stops_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Any] = []
+
+    class Slow(subprocess.Popen):  # type: ignore[type-arg]
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
+            started.append(self)
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.05)
+
+    monkeypatch.setattr(subprocess, "Popen", Slow)
+    with pytest.raises(KeyboardInterrupt), children(dict(os.environ), tmp_path) as group:
+        group.start("sleeper", ["sleep", "60"])
+    assert started[0].poll() is not None
