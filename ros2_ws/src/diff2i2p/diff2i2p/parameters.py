@@ -83,9 +83,9 @@ class Parameters:
         takes_effect="at once",
     )
     map_up: str = parameter(
-        "z",
-        "Which axis of a map cloud points up; for choosing viewpoints in it",
-        choices=("x", "y", "z", "-x", "-y", "-z"),
+        "auto",
+        "Which axis of a map cloud points up, for choosing viewpoints in it; `auto`: found from its planes",
+        choices=("auto", "x", "y", "z", "-x", "-y", "-z"),
     )
     candidates: int = parameter(
         LOCALIZER.candidates,
