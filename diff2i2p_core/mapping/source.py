@@ -58,7 +58,7 @@ class MapSource:
         else:
             direction = axis_vector(up)
         standing = sample_viewpoints(cloud.points, up=direction)
-        return cls(cloud, standing, surface_viewpoints(cloud.points, RenderSettings().camera(), up=direction))
+        return cls(cloud, standing, surface_viewpoints(cloud, RenderSettings().camera(), up=direction))
 
 
 def read_source(

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import compose, invert, transform_points
-from diff2i2p_core.geometry.voxels import voxel_means
+from diff2i2p_core.geometry.voxels import VoxelGroups
 from diff2i2p_core.mapping.occupancy import Occupancy
 from diff2i2p_core.mapping.surfaces import Surface
 from diff2i2p_core.mapping.viewpoints import looking, rotation_from_z_up, sample_viewpoints
@@ -38,12 +39,13 @@ _DIRECTIONS = 2
 """From the left of a piece and from its right."""
 _MIN_GAIN = 1.2
 """Square metres that a view shows anew, at one distance and from one direction."""
+_SEED = 0
 _TRIED = 5
 """Cameras that are compared for a piece."""
 
 
-def surface_viewpoints(points: NDArray[np.float32], camera: Camera, *, up: str | Array = "z") -> Array:
-    """Camera poses (V, 4, 4), map_from_camera, for views of a map (N, 3) with any part of a place in it.
+def surface_viewpoints(cloud: PointCloud, camera: Camera, *, up: str | Array = "z") -> Array:
+    """Camera poses (V, 4, 4), map_from_camera, for views of a cloud with any part of a place in it.
 
     Each shows surface from free space, within 60 degrees of its normal and 0.8 to 4 m away; the camera is
     upright, pitched by 35 degrees at most. The viewpoints of `sample_viewpoints` are taken first. A view is
@@ -51,10 +53,11 @@ def surface_viewpoints(points: NDArray[np.float32], camera: Camera, *, up: str |
     number grows with the surface, as do time and memory.
     """
     map_from_level = rotation_from_z_up(up)
-    level = np.asarray(voxel_means(points, _SPACING), np.float64) @ map_from_level
+    cells = VoxelGroups(cloud.points, _SPACING)
+    level = cells.mean(cloud.points) @ map_from_level
     level_from_map = compose(map_from_level.T, [0, 0, 0])
-    cover = _Cover(level, camera)
-    standing = level_from_map @ sample_viewpoints(points, up=up)
+    cover = _Cover(level, _contrast(cloud, cells), camera)
+    standing = level_from_map @ sample_viewpoints(cloud.points, up=up)
     for pose in standing[cover.fits(standing[:, :3, 3])]:
         cover.take_best(pose[None])
     for number in reversed(range(len(_CANDIDATES_AT))):
@@ -62,16 +65,25 @@ def surface_viewpoints(points: NDArray[np.float32], camera: Camera, *, up: str |
     return np.asarray(invert(level_from_map) @ cover.poses).reshape(-1, 4, 4)
 
 
+def _contrast(cloud: PointCloud, cells: VoxelGroups) -> Array:
+    """(M,) standard deviation of the brightness in each cell; ones for a cloud without colours."""
+    if cloud.colors is None:
+        return np.ones(len(cells))
+    grey = cloud.colors.mean(axis=1, keepdims=True)
+    squares = cells.mean(grey**2) - cells.mean(grey) ** 2
+    return np.sqrt(np.maximum(squares[:, 0], 1e-3))
+
+
 class _Cover:
     """Which pieces of a map (N, 3), z up, are seen from where, and the views that show them."""
 
-    def __init__(self, level: Array, camera: Camera) -> None:
+    def __init__(self, level: Array, contrast: Array, camera: Camera) -> None:
         self.poses: list[Array] = []
         self._camera = camera
         self._occupancy = Occupancy(level)
         self._tree = cKDTree(level)
         self._floors = cKDTree(self._occupancy.floors() * _FLAT)
-        self._surface = Surface.of(level, _SPACING, self._occupancy)
+        self._surface = Surface.of(level, contrast, _SPACING, self._occupancy)
         self._pieces = cKDTree(self._surface.middles)
         self._seen = np.zeros((len(self._surface), len(DISTANCES) - 1, _DIRECTIONS), bool)
 
@@ -89,7 +101,7 @@ class _Cover:
         """Take views for all pieces that are not seen from a distance yet, in a random order."""
         poses, owner = self._candidates(number)
         starts = np.searchsorted(owner, np.arange(len(self._surface) + 1))
-        for piece in np.random.default_rng(number).permutation(len(self._surface)):
+        for piece in np.random.default_rng([_SEED, number]).permutation(len(self._surface)):
             if not self._seen[piece, number].all():
                 self.take_best(poses[starts[piece] : starts[piece + 1]])
 
@@ -98,7 +110,7 @@ class _Cover:
         best, most = None, _MIN_GAIN
         for pose in poses:
             shown = self._shown(pose)
-            gain = self._surface.areas[shown[0]] @ ~self._seen[shown]
+            gain = self._surface.weights[shown[0]] @ ~self._seen[shown]
             if gain >= most:
                 best, most = (pose, shown), gain
         if best is not None:
@@ -115,7 +127,7 @@ class _Cover:
         good[good] = self._sees(positions[good], forward[good], distance)
         rows = np.flatnonzero(good)
         # some of each piece's, at random
-        rng = np.random.default_rng(number)
+        rng = np.random.default_rng([_SEED, number])
         rows = rows[np.lexsort((rng.random(len(rows)), owner[rows]))]
         rank = np.arange(len(rows)) - np.searchsorted(owner[rows], owner[rows])
         rows = rows[rank < _TRIED]

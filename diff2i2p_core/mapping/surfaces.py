@@ -16,6 +16,8 @@ from diff2i2p_core.typing import Array
 
 PIECE = 0.4
 """Metres."""
+_DETAIL = (0.25, 4.0)
+"""How much less or more than its area a piece counts, by its contrast."""
 _MIN_AREA = 0.04
 """Square metres; smaller ones are left out."""
 _BEFORE = 0.7
@@ -37,23 +39,26 @@ class Surface:
     """(P, 3)."""
     normals: Array
     """(P, 3), unit vectors to the side that it is seen from."""
-    areas: Array
-    """(P,) square metres."""
+    weights: Array
+    """(P,) square metres, more for surface with much detail: as much in all as without colours."""
 
     def __len__(self) -> int:
         return len(self.middles)
 
     @classmethod
-    def of(cls, sparse: Array, spacing: float, occupancy: Occupancy) -> Surface:
-        """Of a cloud (N, 3) with one point in each voxel of `spacing` metres.
+    def of(cls, sparse: Array, contrast: Array, spacing: float, occupancy: Occupancy) -> Surface:
+        """Of a cloud (N, 3) with one point in each voxel of `spacing` metres, and the contrast (N,) in it.
 
         Seen are the sides on which a camera could be: free, and not outside, where less is around. What
         faces down is left out: few cameras look at ceilings.
         """
-        middles, normals, counts = _pieces(sparse, surface_normals(cKDTree(sparse), sparse)[0])
+        middles, normals, contrasts, counts = _pieces(
+            sparse, surface_normals(cKDTree(sparse), sparse)[0], contrast
+        )
         areas = counts * spacing**2
         kept = areas >= _MIN_AREA
-        middles, normals, areas = middles[kept], normals[kept], areas[kept]
+        middles, normals, areas, contrasts = middles[kept], normals[kept], areas[kept], contrasts[kept]
+        weights = areas * np.clip(contrasts / np.average(contrasts, weights=areas), *_DETAIL)
         sides = [_enclosed(middles + end * _BEFORE * normals, occupancy) for end in (1, -1)]
         # a free side has a few rays that meet something
         front, back = (
@@ -63,15 +68,17 @@ class Surface:
         return cls(
             np.concatenate([middles[front], middles[back]]),
             np.concatenate([normals[front], -normals[back]]),
-            np.concatenate([areas[front], areas[back]]),
+            np.concatenate([weights[front], weights[back]]),
         )
 
 
-def _pieces(points: Array, normals: Array) -> tuple[Array, Array, Array]:
-    """Mean points (P, 3), normals (P, 3) and counts (P,) of the points in each cell that face alike."""
+def _pieces(points: Array, normals: Array, contrast: Array) -> tuple[Array, Array, Array, Array]:
+    """Of the points in each cell that face alike: mean (P, 3), normal (P, 3), contrast (P,), count (P,)."""
     facing = np.abs(normals).argmax(axis=1)
     signs = np.sign(normals[np.arange(len(normals)), facing])
-    rows = np.concatenate([points, normals * signs[:, None], np.ones((len(points), 1))], axis=1)
+    rows = np.concatenate(
+        [points, normals * signs[:, None], contrast[:, None], np.ones((len(points), 1))], axis=1
+    )
     sums = np.concatenate(
         [
             sum_by_key(voxel_keys(points[facing == axis], PIECE), rows[facing == axis])[1]
@@ -80,7 +87,7 @@ def _pieces(points: Array, normals: Array) -> tuple[Array, Array, Array]:
         ]
     )
     lengths = np.linalg.norm(sums[:, 3:6], axis=1, keepdims=True)
-    return sums[:, :3] / sums[:, 6:], sums[:, 3:6] / lengths, sums[:, 6]
+    return sums[:, :3] / sums[:, 7:], sums[:, 3:6] / lengths, sums[:, 6] / sums[:, 7], sums[:, 7]
 
 
 def _enclosed(positions: Array, occupancy: Occupancy) -> NDArray[np.float64]:
