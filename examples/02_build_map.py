@@ -19,14 +19,14 @@ def main() -> None:
     parser.add_argument("source", nargs="?", type=Path, help="a cloud (.ply, .pcd, .las, .npz) or a folder")
     parser.add_argument("out", nargs="?", type=Path, help="the map file to write")
     parser.add_argument("--trajectory", type=Path, help="TUM file of camera poses in the cloud's frame")
-    parser.add_argument("--up", default="z", help="the cloud's up axis: x, y, z, -x, -y or -z")
+    parser.add_argument("--up", default="auto", help="the cloud's up axis: x, y, z, -x, -y or -z")
     given = parser.parse_args()
     if given.source is not None and given.out is None:
         parser.error("give the map file to write, too")
 
     source = given.source or synthetic_room.map_frames()
     out = given.out or synthetic_room.FOLDER / "room.map"
-    # Without a trajectory, viewpoints are sampled in the cloud's free space; a folder has its own poses.
+    # Without a trajectory, viewpoints are chosen in the cloud's free space; a folder has its own poses.
     point_map = build_map(source, out, trajectory=given.trajectory, up=given.up, note=print)
 
     low, high = point_map.cloud.points.min(axis=0), point_map.cloud.points.max(axis=0)

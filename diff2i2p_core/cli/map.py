@@ -34,8 +34,11 @@ def build(
         typer.Option(help="TUM file of camera poses in the cloud's frame, to look at it from."),
     ] = None,
     up: Annotated[
-        str, typer.Option(help="Which way is up in a cloud without trajectory: x y z -x -y -z.")
-    ] = "z",
+        str,
+        typer.Option(
+            help="Which way is up in a cloud without trajectory: x y z -x -y -z; auto: by its planes."
+        ),
+    ] = "auto",
     matcher: options.MatcherName = "auto",
     weights: options.Weights = None,
     device: options.Device = "cpu",
@@ -49,9 +52,10 @@ def build(
     """
     from diff2i2p_core.errors import InputError
     from diff2i2p_core.mapping.build_file import build_map
+    from diff2i2p_core.mapping.viewpoints import AXES
 
-    if up not in ("x", "y", "z", "-x", "-y", "-z"):
-        raise InputError(f"--up '{up}': give one of x, y, z, -x, -y, -z")
+    if up not in (*AXES, "auto"):
+        raise InputError(f"--up '{up}': give one of {', '.join(AXES)}, or auto")
     with progress_bars() as progress:
         point_map = build_map(
             source,

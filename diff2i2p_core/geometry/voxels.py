@@ -45,6 +45,9 @@ class VoxelGroups:
         _, self._order, self._starts = _groups(voxel_keys(points, spacing))
         self._counts = np.diff(self._starts, append=len(self._order))[:, None]
 
+    def __len__(self) -> int:
+        return len(self._starts)
+
     def mean(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """(M, C) mean of the rows of `values` (N, C) in each voxel."""
         return _sums(self._order, self._starts, values) / self._counts

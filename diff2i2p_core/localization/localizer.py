@@ -82,14 +82,14 @@ class Localizer:
         *,
         matcher: Matcher = "auto",
         device: str = "cpu",
-        up: str = "z",
+        up: str = "auto",
         views: Array | None = None,
         settings: LocalizerSettings | None = None,
     ) -> Localizer:
         """Build the map of a cloud in memory, for the `matcher` (`auto`: all that the cloud allows).
 
-        It is seen from `views` (V, 4, 4), camera poses in the map, else from sampled viewpoints in the free
-        space of a map whose `up` axis is one of x, y, z, -x, -y, -z.
+        It is seen from `views` (V, 4, 4), camera poses in the map, else from viewpoints in the free space
+        of a map whose `up` axis is one of x, y, z, -x, -y, -z, or `auto`: found from the cloud's planes.
         """
         cloud = usable(cloud, "the map cloud")
         features = Features.load(matcher, weights, device, colored=cloud.colors is not None)

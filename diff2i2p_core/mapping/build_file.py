@@ -38,7 +38,7 @@ def build_map(
     matcher: Matcher = "auto",
     weights: Path | str | None = None,
     trajectory: Path | str | None = None,
-    up: str = "z",
+    up: str = "auto",
     device: str = "cpu",
     jobs: int | None = 1,
     progress: Progress | None = None,

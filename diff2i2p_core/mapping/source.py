@@ -13,8 +13,11 @@ from diff2i2p_core.io.clouds import read_cloud
 from diff2i2p_core.io.fused_frames import fuse_frames
 from diff2i2p_core.io.rgbd_folder import PosedFrames
 from diff2i2p_core.io.trajectories import read_trajectory
+from diff2i2p_core.mapping.gravity import find_up
 from diff2i2p_core.mapping.keyframes import select_keyframes
-from diff2i2p_core.mapping.viewpoints import sample_viewpoints
+from diff2i2p_core.mapping.packed_views import RenderSettings
+from diff2i2p_core.mapping.surface_viewpoints import surface_viewpoints
+from diff2i2p_core.mapping.viewpoints import axis_vector, sample_viewpoints
 from diff2i2p_core.typing import Array, Progress
 
 RENDER_SPACING = 0.0125
@@ -42,32 +45,42 @@ class MapSource:
         return cls(cloud, poses[select_keyframes(poses)], poses[renders])
 
     @classmethod
-    def unseen(cls, cloud: PointCloud, up: str) -> MapSource:
-        """Without a trajectory: from sampled viewpoints."""
-        views = sample_viewpoints(cloud.points, up=up)
-        return cls(cloud, views, views)
+    def unseen(
+        cls, cloud: PointCloud, up: str = "auto", note: Callable[[str], None] = lambda line: None
+    ) -> MapSource:
+        """Without a trajectory: from viewpoints in free space.
+
+        `up` is one of x, y, z, -x, -y, -z, or auto, found from the planes; `note` is then told what it is.
+        """
+        if up == "auto":
+            direction, words = find_up(cloud.points)
+            note(f"up is {words}; if that is wrong, give the axis that points up")
+        else:
+            direction = axis_vector(up)
+        standing = sample_viewpoints(cloud.points, up=direction)
+        return cls(cloud, standing, surface_viewpoints(cloud, RenderSettings().camera(), up=direction))
 
 
 def read_source(
     source: Path | str,
     *,
     trajectory: Path | str | None = None,
-    up: str = "z",
+    up: str = "auto",
     progress: Progress | None = None,
     note: Callable[[str], None] = lambda line: None,
 ) -> MapSource:
     """The cloud of a map and where it is looked at from.
 
     For a folder of posed RGB-D frames see `read_frames`. For a cloud file the views are the keyframes of a
-    TUM `trajectory` of camera poses (optical frames), else they are sampled in the free space of a map whose
-    `up` axis is given. `note` gets a line about points that are left out.
+    TUM `trajectory` of camera poses (optical frames), else those of `MapSource.unseen`. `note` gets lines
+    about points that are left out and about the direction that was taken as up.
     """
     if Path(source).is_dir():
         return read_frames(source, progress=progress)
     cloud = read_cloud(source, note)
     if trajectory is not None:
         return MapSource.along(cloud, np.array(read_trajectory(trajectory)[1]))
-    return MapSource.unseen(cloud, up)
+    return MapSource.unseen(cloud, up, note)
 
 
 def read_frames(

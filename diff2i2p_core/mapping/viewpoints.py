@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.se3 import compose
 from diff2i2p_core.geometry.voxels import voxel_means
 from diff2i2p_core.mapping.occupancy import Occupancy
 from diff2i2p_core.typing import Array
 
+AXES = ("x", "y", "z", "-x", "-y", "-z")
 CLEARANCE = 0.35
 """Metres between a camera and the nearest point."""
 EYE_HEIGHT = 1.2
@@ -28,19 +30,28 @@ _MAX_APART = 2.0
 _RAYS = 24
 
 
-def rotation_from_z_up(up: str) -> Array:
-    """(3, 3) rotation of z-up coordinates into a map whose `up` axis is one of x, y, z, -x, -y, -z."""
-    axis = "xyz".index(up[-1])
-    z = np.zeros(3)
-    z[axis] = -1.0 if up.startswith("-") else 1.0
-    x = np.roll(np.abs(z), 1)
+def axis_vector(axis: str) -> Array:
+    """(3,) the unit vector of one of `AXES`; InputError for another text."""
+    if axis not in AXES:
+        raise InputError(f"up '{axis}': not an axis; give one of {', '.join(AXES)}, or auto")
+    vector = np.zeros(3)
+    vector["xyz".index(axis[-1])] = -1.0 if axis.startswith("-") else 1.0
+    return vector
+
+
+def rotation_from_z_up(up: str | Array) -> Array:
+    """(3, 3) rotation of z-up coordinates into a map where `up` is one of `AXES` or a unit vector (3,)."""
+    z = axis_vector(up) if isinstance(up, str) else up
+    x = np.roll(np.eye(3)[np.abs(z).argmax()], 1)
+    x = x - (x @ z) * z
+    x /= np.linalg.norm(x)
     return np.stack([x, np.cross(z, x), z], axis=1)
 
 
 def sample_viewpoints(
     points: NDArray[np.float32],
     *,
-    up: str = "z",
+    up: str | Array = "z",
     spacing: float = 1.25,
     yaw_step_deg: float = 45.0,
     pitch_deg: float = 10.0,

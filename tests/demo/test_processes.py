@@ -98,7 +98,7 @@ def test_an_interrupt_while_a_process_starts_stops_it(
 ) -> None:
     started: list[Any] = []
 
-    class Slow(subprocess.Popen):  # type: ignore[type-arg]
+    class Slow(subprocess.Popen):
         def __init__(self, *arguments: Any, **named: Any) -> None:
             super().__init__(*arguments, **named)
             started.append(self)

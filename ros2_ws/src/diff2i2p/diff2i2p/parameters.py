@@ -85,9 +85,9 @@ class Parameters:
         takes_effect="at once",
     )
     map_up: str = parameter(
-        "z",
-        "Axis of a map cloud that points up; used to choose viewpoints",
-        choices=("x", "y", "z", "-x", "-y", "-z"),
+        "auto",
+        "Axis of a map cloud that points up; used to choose viewpoints. `auto`: found from its planes",
+        choices=("auto", "x", "y", "z", "-x", "-y", "-z"),
     )
     candidates: int = parameter(
         LOCALIZER.candidates,

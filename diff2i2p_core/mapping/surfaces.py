@@ -1,0 +1,108 @@
+"""The surface of a map in pieces of some decimetres, each with the side that it is seen from."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from diff2i2p_core.geometry.voxels import sum_by_key, voxel_keys
+from diff2i2p_core.mapping.normals import surface_normals
+from diff2i2p_core.mapping.occupancy import CELL, Occupancy
+from diff2i2p_core.typing import Array
+
+PIECE = 0.4
+"""Metres."""
+_DETAIL = (0.25, 4.0)
+"""How much less or more than its area a piece counts, by its contrast."""
+_MIN_AREA = 0.04
+"""Square metres; smaller ones are left out."""
+_BEFORE = 0.7
+"""Metres before a piece where it is asked how enclosed the place is."""
+_AROUND = 6.0
+"""Metres within which an enclosed place sees a surface."""
+_RAYS = 32
+_CEILING = 0.7
+"""Part of the normal that points down, from which on surface faces down."""
+_OUTSIDE = 0.8
+"""A side from which fewer than this part of the other side's rays meet a surface is the outside."""
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Pieces of surface, z up. One that may be seen from both sides is there twice."""
+
+    middles: Array
+    """(P, 3)."""
+    normals: Array
+    """(P, 3), unit vectors to the side that it is seen from."""
+    weights: Array
+    """(P,) square metres, more for surface with much detail: as much in all as without colours."""
+
+    def __len__(self) -> int:
+        return len(self.middles)
+
+    @classmethod
+    def of(cls, sparse: Array, contrast: Array, spacing: float, occupancy: Occupancy) -> Surface:
+        """Of a cloud (N, 3) with one point in each voxel of `spacing` metres, and the contrast (N,) in it.
+
+        Seen are the sides on which a camera could be: free, and not outside, where less is around. What
+        faces down is left out: few cameras look at ceilings.
+        """
+        middles, normals, contrasts, counts = _pieces(
+            sparse, surface_normals(cKDTree(sparse), sparse)[0], contrast
+        )
+        areas = counts * spacing**2
+        kept = areas >= _MIN_AREA
+        middles, normals, areas, contrasts = middles[kept], normals[kept], areas[kept], contrasts[kept]
+        weights = areas * np.clip(contrasts / np.average(contrasts, weights=areas), *_DETAIL)
+        sides = [_enclosed(middles + end * _BEFORE * normals, occupancy) for end in (1, -1)]
+        # a free side has a few rays that meet something
+        front, back = (
+            (this > 0) & (this >= _OUTSIDE * other) & (end * normals[:, 2] > -_CEILING)
+            for this, other, end in zip(sides, reversed(sides), (1, -1), strict=True)
+        )
+        return cls(
+            np.concatenate([middles[front], middles[back]]),
+            np.concatenate([normals[front], -normals[back]]),
+            np.concatenate([weights[front], weights[back]]),
+        )
+
+
+def _pieces(points: Array, normals: Array, contrast: Array) -> tuple[Array, Array, Array, Array]:
+    """Of the points in each cell that face alike: mean (P, 3), normal (P, 3), contrast (P,), count (P,)."""
+    facing = np.abs(normals).argmax(axis=1)
+    signs = np.sign(normals[np.arange(len(normals)), facing])
+    rows = np.concatenate(
+        [points, normals * signs[:, None], contrast[:, None], np.ones((len(points), 1))], axis=1
+    )
+    sums = np.concatenate(
+        [
+            sum_by_key(voxel_keys(points[facing == axis], PIECE), rows[facing == axis])[1]
+            for axis in range(3)
+            if (facing == axis).any()
+        ]
+    )
+    lengths = np.linalg.norm(sums[:, 3:6], axis=1, keepdims=True)
+    return sums[:, :3] / sums[:, 7:], sums[:, 3:6] / lengths, sums[:, 6] / sums[:, 7], sums[:, 7]
+
+
+def _enclosed(positions: Array, occupancy: Occupancy) -> NDArray[np.float64]:
+    """(P,) the part of the directions in which positions (P, 3) see a surface; 0 if they are not free."""
+    directions = _sphere(_RAYS)
+    count = len(positions)
+    starts = np.repeat(positions, _RAYS, axis=0)
+    sight = occupancy.sight(starts, np.tile(directions, (count, 1)), _AROUND).reshape(count, _RAYS)
+    hit = (sight < _AROUND).mean(axis=1)
+    return np.where(occupancy.holds(positions) | (sight.min(axis=1) <= CELL), 0.0, hit)
+
+
+def _sphere(count: int) -> Array:
+    """(count, 3) unit vectors spread evenly over all directions."""
+    turns = np.arange(count) * math.pi * (3 - math.sqrt(5))
+    z = 1 - (2 * np.arange(count) + 1) / count
+    flat = np.sqrt(1 - z**2)
+    return np.stack([flat * np.cos(turns), flat * np.sin(turns), z], axis=1)
