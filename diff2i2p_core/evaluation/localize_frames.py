@@ -1,4 +1,4 @@
-"""Localize every image of a posed RGB-D folder in a map of posed RGB-D frames."""
+"""Localizes the images of a posed RGB-D folder in a map of posed RGB-D frames."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from diff2i2p_core.mapping.map_file import PointMap
 from diff2i2p_core.typing import Progress
 
 RATE = 30.0
-"""Frame numbers a second, for the stamps of frames that carry none."""
+"""Frame numbers per second, for stamps of frames without any."""
 
 
 @dataclass(frozen=True)
 class FramesResult:
-    """What came of localizing images of a folder; `about` are labels and values for a report."""
+    """The results of localizing images of a folder. `about` has labels and values for a report."""
 
     frames: PosedFrames
     """The folder of the images."""
@@ -49,22 +49,22 @@ def evaluate_frames(
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> FramesResult:
-    """Build a map of one posed RGB-D folder and localize the images of another, or of the same, in it.
+    """Build a map from one posed RGB-D folder, and localize images of another (or the same) folder in it.
 
     Args:
-        map_range: frame numbers `A:B`, both included, that make the map; `query_range` those to localize.
-        limit: at most so many images, evenly spread.
-        beside: folders whose maps are put beside, see `Localizer.from_frames`.
-        track: follow the camera from image to image; else each image is searched in the whole map.
-        align: align poses to the map's colours; without, the network alone is judged.
+        map_range: frame numbers `A:B` (inclusive) for the map; `query_range`: those to localize.
+        limit: maximum number of images, evenly spread.
+        beside: folders whose maps are put beside the map, see `Localizer.from_frames`.
+        track: track the camera from image to image; else each image is searched in the whole map.
+        align: align poses to the map's colours. Without, only the network is measured.
     """
     tell = progress or (lambda what, done, total: None)
-    chosen = in_range(PosedFrames(map_frames), map_range, "`map_range`")
+    selected = in_range(PosedFrames(map_frames), map_range, "`map_range`")
     queries = PosedFrames(query_frames)
     numbers = evenly(in_range(queries, query_range, "`query_range`"), limit)
     localizer = Localizer.from_frames(
         map_frames,
-        chosen,
+        selected,
         weights,
         beside=beside,
         device=device,
@@ -81,7 +81,7 @@ def evaluate_frames(
     info = localizer.map.info
     searched = "tracked" if track else "without prior"
     about = {
-        "map": f"{map_frames}, {len(chosen)} frames, {len(localizer.map.submaps)} submaps",
+        "map": f"{map_frames}, {len(selected)} frames, {len(localizer.map.submaps)} submaps",
         **({"beside it": ", ".join(map(str, beside))} if beside else {}),
         "queries": f"{query_frames}, {len(numbers)} images, {searched}"
         + ("" if align else ", not aligned to colours"),
@@ -91,18 +91,20 @@ def evaluate_frames(
 
 
 def in_range(frames: PosedFrames, text: str, option: str) -> list[int]:
-    """The folder's frame numbers within `A:B`; either end may be left out."""
+    """The folder's frame numbers within `A:B`. Either end can be omitted."""
     try:
         first, last = (int(word) if word else None for word in text.split(":"))
     except ValueError:
-        raise InputError(f"{option} '{text}': expected A:B with frame numbers, as in 0:598 or 600:") from None
-    chosen = [n for n in frames.numbers if (first is None or n >= first) and (last is None or n <= last)]
-    if not chosen:
         raise InputError(
-            f"{option} '{text}': {frames.folder} has no frame there, it has {frames.numbers[0]} to "
+            f"{option} '{text}': expected A:B with frame numbers, such as 0:598 or 600:"
+        ) from None
+    selected = [n for n in frames.numbers if (first is None or n >= first) and (last is None or n <= last)]
+    if not selected:
+        raise InputError(
+            f"{option} '{text}': {frames.folder} has no frame in it, only {frames.numbers[0]} to "
             f"{frames.numbers[-1]}; choose another range"
         )
-    return chosen
+    return selected
 
 
 def evenly(numbers: list[int], limit: int | None) -> list[int]:
@@ -120,9 +122,9 @@ def localize_frames(
     *,
     track: bool = False,
 ) -> list[QueryResult]:
-    """Localize the images `numbers`: each without a prior, or one after the other to `track` the camera.
+    """Localize the images `numbers`: each without a prior, or in sequence to `track` the camera.
 
-    `progress` gets the count done.
+    `progress` gets the number done.
     """
     tracker = Tracker(localizer, TrackerSettings(use_prior=track))
     index_of = {number: index for index, number in enumerate(frames.numbers)}
@@ -130,18 +132,18 @@ def localize_frames(
     for done, number in enumerate(numbers, start=1):
         frame = frames[index_of[number]]
         depth = frames.registered_depth(frame) if localizer.needs_depth else None
-        found = tracker.localize(frame.image, frames.camera, round(1e9 * number / RATE), depth=depth)
+        answer = tracker.localize(frame.image, frames.camera, round(1e9 * number / RATE), depth=depth)
         results.append(
             QueryResult(
                 number=number,
                 stamp=number / RATE,
                 true_map_from_camera=frame.world_from_camera,
-                map_from_camera=found.map_from_camera if found.localized else None,
-                reason=found.reason,
-                num_inliers=found.num_inliers,
-                inlier_ratio=found.inlier_ratio,
-                latency_ms=sum(found.latency_ms.values()),
-                covariance=found.covariance,
+                map_from_camera=answer.map_from_camera if answer.localized else None,
+                reason=answer.reason,
+                num_inliers=answer.num_inliers,
+                inlier_ratio=answer.inlier_ratio,
+                latency_ms=sum(answer.latency_ms.values()),
+                covariance=answer.covariance,
             )
         )
         if progress is not None:
