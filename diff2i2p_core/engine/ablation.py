@@ -1,4 +1,4 @@
-"""Corrections of the released code turned back one by one: same data, same seeds, one table."""
+"""Ablation: each correction of the released code is reverted alone, with the same data and seeds."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ CORRECTED, RELEASED = "none", "all"
 
 @dataclass(frozen=True)
 class Rule:
-    """The released rule in place of one correction."""
+    """The released rule that replaces one correction."""
 
     what: str
     overrides: dict[str, Any]
-    """Nested as `TrainConfig` is."""
+    """Nested like `TrainConfig`."""
     needs: str = ""
     applies: Callable[[TrainConfig], bool] = field(default=lambda config: True)
-    """Whether it changes anything in an experiment; `needs` says in words when."""
+    """Whether it changes anything in an experiment. `needs` says in words when it does."""
     released: bool = True
 
 
@@ -33,7 +33,7 @@ def _tuned(config: TrainConfig) -> bool:
 
 RULES = {
     "pose": Rule(
-        "no pose loss, PnP on all matches alike with swapped pixels",
+        "no pose loss; PnP with equal weights on all matches, with swapped pixels",
         {
             "losses": {
                 "pose": {
@@ -50,28 +50,28 @@ RULES = {
         },
     ),
     "dct": Rule(
-        f"correspondence tuning left out; no released rule, hence not in `{RELEASED}`",
+        f"no correspondence tuning; not a released rule, so it is not in `{RELEASED}`",
         {"model": {"replace": {"tuning": False}}},
         "tuning",
         _tuned,
         released=False,
     ),
     "depthless": Rule(
-        "pixels and nodes without depth count",
+        "include pixels and nodes without depth",
         {"losses": {"tuning": {"depthless_pixels": True}, "coarse": {"unknown_nodes": "negative"}}},
     ),
     "kpconv": Rule(
-        "KPConv divides by the neighbours with a positive sum",
+        "KPConv divides by the number of neighbours with a positive sum",
         {"model": {"replace": {"points": {"normalization": "positive_sum"}}}},
     ),
     "negatives": Rule(
-        "negatives by the smaller overlap",
+        "negatives are chosen by the smaller overlap",
         {"losses": {"coarse": {"negatives": "smaller"}}},
         "losses.coarse.kind=circle",
         lambda config: config.losses.coarse.kind == "circle",
     ),
     "deformed": Rule(
-        "losses see the points that tuning moved",
+        "losses use the tuned points",
         {"losses": {"fine": {"deformed_points": True}, "csd": {"deformed_points": True}}},
         "tuning",
         _tuned,
@@ -83,7 +83,7 @@ RULES = {
         lambda config: config.losses.csd.weight > 0,
     ),
     "augmentation": Rule(
-        "uneven axes and Gaussian shifts of training clouds",
+        "uneven rotation axes and Gaussian shifts of training clouds",
         {"benchmark": {"augmentation": "released"}},
         "a benchmark",
         lambda config: config.benchmark is not None,
@@ -98,17 +98,17 @@ class Result:
     variant: str
     seed: int
     metrics: dict[str, float | None]
-    """The validation's mean at the last step."""
+    """The validation mean at the last step."""
     loss: float
     """Mean training loss of the last steps."""
     seconds: float
 
 
 def variants(base: TrainConfig, only: Sequence[str] = ()) -> dict[str, TrainConfig]:
-    """Experiments by name: `none` (the base, corrected), each rule that applies alone, `all` of them.
+    """Experiments by name: `none` (the corrected base), each applicable rule alone, and `all` of them.
 
-    `only` picks some; `none` always stays, to compare with. InputError for a name that is unknown or does not
-    apply to the base.
+    `only` selects some. `none` is always included for comparison. InputError for a name that is unknown or
+    does not apply to the base.
     """
     applicable = {name: rule for name, rule in RULES.items() if rule.applies(base)}
     for name in only:
@@ -116,21 +116,21 @@ def variants(base: TrainConfig, only: Sequence[str] = ()) -> dict[str, TrainConf
             raise InputError(f"'{name}' changes nothing in this experiment; it needs {RULES[name].needs}")
         if name not in (*RULES, CORRECTED, RELEASED):
             raise InputError(f"'{name}': no such rule; use {', '.join((CORRECTED, *RULES, RELEASED))}")
-    found: dict[str, dict[str, Any]] = {CORRECTED: {}, RELEASED: {}}
+    changes: dict[str, dict[str, Any]] = {CORRECTED: {}, RELEASED: {}}
     for name, rule in applicable.items():
-        found[name] = rule.overrides
+        changes[name] = rule.overrides
         if rule.released:
-            found[RELEASED] = merge(found[RELEASED], rule.overrides)
+            changes[RELEASED] = merge(changes[RELEASED], rule.overrides)
     values = base.model_dump()
     return {
         name: TrainConfig.model_validate(merge(values, overrides))
-        for name, overrides in found.items()
+        for name, overrides in changes.items()
         if not only or name in (CORRECTED, *only)
     }
 
 
 def run_config(variant: str, config: TrainConfig, seed: int, steps: int) -> TrainConfig:
-    """One run: `steps` steps, validated once at their end."""
+    """One run of `steps` steps, validated once at the end."""
     validation = config.validation.model_copy(update={"every": steps})
     update = {
         "name": f"{variant}-{seed}",
@@ -148,15 +148,15 @@ def run_config(variant: str, config: TrainConfig, seed: int, steps: int) -> Trai
 def run_ablation(
     base: TrainConfig, steps: int, seeds: Sequence[int], only: Sequence[str] = ()
 ) -> Iterator[Result]:
-    """Train every variant with every seed, seed by seed; finished runs are read, others go on.
+    """Train every variant with every seed, one seed after another. Finished runs are read, others resume.
 
     The base needs held-out pairs.
     """
     if base.benchmark is None and not base.validation.scenes:
         raise InputError("validation: no held-out pairs; give validation.scenes")
-    chosen = variants(base, only)
+    selected = variants(base, only)
     for seed in seeds:
-        for name, config in chosen.items():
+        for name, config in selected.items():
             yield _run(name, run_config(name, config, seed, steps))
 
 

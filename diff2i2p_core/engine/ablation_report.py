@@ -17,11 +17,11 @@ COLUMNS = {
     "median_rotation_deg": ("median deg", 1.0),
     "median_position_m": ("median cm", 100.0),
 }
-"""Of a validation's mean: heading and factor. RRE and RTE are over registered pairs, medians over all."""
+"""Of the validation mean: heading and factor. RRE and RTE are over registered pairs, medians over all."""
 
 
 def table(results: Sequence[Result]) -> tuple[list[str], list[list[str]]]:
-    """Heading and rows: mean and, over several seeds, standard deviation."""
+    """Heading and rows: means and, for several seeds, standard deviations."""
     by_variant: dict[str, dict[int, Result]] = {}
     for result in results:
         by_variant.setdefault(result.variant, {})[result.seed] = result
@@ -49,7 +49,7 @@ def _spread(values: Sequence[float | None], scale: float) -> str:
 
 
 def _difference(runs: dict[int, Result], reference: dict[int, Result]) -> str:
-    """Inlier ratios against the corrected runs of the same seeds."""
+    """Inlier ratios relative to the corrected runs with the same seeds."""
     pairs = [(runs[seed].metrics["ir"], reference[seed].metrics["ir"]) for seed in runs if seed in reference]
     if runs is reference or not pairs:
         return "-"
@@ -66,15 +66,15 @@ def markdown(base: TrainConfig, steps: int, results: Sequence[Result]) -> str:
         [
             f"# Ablation of {base.name}",
             "",
-            f"{steps} steps a run. `{CORRECTED}`: the experiment as it is; a rule's name: that released rule "
-            f"in place of its correction; `{RELEASED}`: all of them. Mean ± standard deviation over the "
-            "seeds; RRE and RTE over registered pairs, medians over all pairs; the last column compares runs "
-            "of the same seed.",
+            f"{steps} steps per run. `{CORRECTED}`: the experiment as it is; a rule's name: that released "
+            f"rule instead of its correction; `{RELEASED}`: all of them. Mean ± standard deviation over "
+            "the seeds. RRE and RTE are over registered pairs, medians over all pairs. The last column "
+            "compares runs with the same seed.",
             "",
             *("| " + " | ".join(line) + " |" for line in lines),
             "",
             *notes,
-            *([f"- left out, as they change nothing here: {', '.join(left_out)}"] if left_out else []),
+            *([f"- left out, because they change nothing here: {', '.join(left_out)}"] if left_out else []),
             "",
         ]
     )

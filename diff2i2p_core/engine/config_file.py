@@ -1,5 +1,5 @@
-"""Experiments' YAML files: `base` files, `key=value` overrides, folders named by environment variables, and
-messages that name the nearest key."""
+"""Reads experiments from YAML: `base` files, `key=value` overrides, environment variables for folders, and
+error messages that suggest the nearest key."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _VARIABLE = re.compile(r"\$\{(\w+)\}")
 def load_config(path: Path | str, overrides: Sequence[str] = ()) -> TrainConfig:
     """Read an experiment's YAML and apply `section.key=value` overrides (values are YAML).
 
-    `base: other.yaml` starts from another experiment, a file beside this one. Of settings that exclude each
-    other, as steps and epochs, the later layer's counts. `${NAME}` in a value is the environment variable of
-    that name. Relative folders are meant from the current folder.
+    `base: other.yaml` starts from another experiment, a file in the same folder. If settings exclude each
+    other, such as steps and epochs, the later layer wins. `${NAME}` in a value is replaced by that
+    environment variable. Relative folders are relative to the current folder.
     """
     layers = _layer(_read(Path(path)), _parse(overrides))
     values = {key: _expand(value, key, path) for key, value in layers.items()}
@@ -61,7 +61,7 @@ def _read(path: Path, depth: int = 0) -> dict[str, Any]:
     if base is None:
         return values
     if depth == MAX_BASES:
-        raise InputError(f"{path}: over {MAX_BASES} files based on one another; look for a circle")
+        raise InputError(f"{path}: more than {MAX_BASES} files based on one another; look for a cycle")
     return _layer(_read(path.parent / str(base), depth + 1), values)
 
 
@@ -70,11 +70,11 @@ def _parse(overrides: Sequence[str]) -> dict[str, Any]:
     for override in overrides:
         key, separator, text = override.partition("=")
         if not separator or not key:
-            raise InputError(f"'{override}': an override is key=value, as optimizer.lr=0.001")
+            raise InputError(f"'{override}': an override is key=value, such as optimizer.lr=0.001")
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError:
-            raise InputError(f"'{override}': the value is not YAML; mind the quotes and brackets") from None
+            raise InputError(f"'{override}': the value is not YAML; check quotes and brackets") from None
         for part in reversed(key.split(".")):
             value = {part: value}
         layer = merge(layer, value)
@@ -82,7 +82,7 @@ def _parse(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def _layer(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`merge`, where a setting of `changes` takes the place of the base's alternative to it."""
+    """`merge`, but a setting in `changes` also removes the base's alternative to it."""
     replaced = {
         name
         for group in ALTERNATIVES
@@ -93,7 +93,7 @@ def _layer(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _expand(value: Any, key: str, path: Path | str) -> Any:
-    """With the environment variables in its texts; InputError for one that is not set."""
+    """Replace environment variables in strings. InputError if one is not set."""
     if isinstance(value, dict):
         return {name: _expand(part, f"{key}.{name}", path) for name, part in value.items()}
     if isinstance(value, list):
@@ -110,7 +110,7 @@ def _expand(value: Any, key: str, path: Path | str) -> Any:
 
 
 def _explain(error: ValidationError, root: type[BaseModel], prefix: str = "") -> str:
-    """One line for the first error of values of `root`."""
+    """One line for the first error in values of `root`."""
     first = error.errors()[0]
     where = prefix + ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
@@ -129,7 +129,7 @@ def _explain(error: ValidationError, root: type[BaseModel], prefix: str = "") ->
 
 
 def _nearest(location: tuple[int | str, ...], root: type[BaseModel]) -> str | None:
-    """The key most like the unknown one at `location`: among its neighbours, else a path elsewhere."""
+    """The key most similar to the unknown one at `location`: in the same section, else anywhere."""
     section: type[BaseModel] | None = root
     for part in location[:-1]:
         if isinstance(part, str) and section is not None:
@@ -138,7 +138,7 @@ def _nearest(location: tuple[int | str, ...], root: type[BaseModel]) -> str | No
     if section is not None and (near := difflib.get_close_matches(name, section.model_fields, n=1)):
         return near[0]
     paths = {path.rpartition(".")[2]: path for path in _paths(root)}
-    return next((paths[found] for found in difflib.get_close_matches(name, paths, n=1)), None)
+    return next((paths[match] for match in difflib.get_close_matches(name, paths, n=1)), None)
 
 
 def _paths(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -150,7 +150,7 @@ def _paths(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def _section(annotation: Any) -> type[BaseModel] | None:
-    """The section in an annotation as `Section`, `Section | None` or `tuple[Section, ...]`."""
+    """The section in an annotation such as `Section`, `Section | None` or `tuple[Section, ...]`."""
     if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
         return annotation if issubclass(annotation, BaseModel) else None
-    return next((found for part in typing.get_args(annotation) if (found := _section(part))), None)
+    return next((section for part in typing.get_args(annotation) if (section := _section(part))), None)

@@ -15,7 +15,7 @@ from diff2i2p_core.pairs.scene_pairs import PairSettings
 from diff2i2p_core.settings import Section
 
 ALTERNATIVES = (("steps", "epochs"), ("scenes", "benchmark"))
-"""Of each group an experiment names exactly one."""
+"""An experiment has exactly one setting of each group."""
 
 
 class SceneConfig(Section):
@@ -23,24 +23,24 @@ class SceneConfig(Section):
 
     folder: Path
     frames: tuple[int, int] | None = None
-    """First and last frame number that is used."""
+    """First and last frame number to use."""
     weight: float = Field(default=1.0, ge=0)
-    """Share of the pairs drawn from it; a folder of folders divides it among them."""
+    """Weight with which pairs are drawn from it. A folder of folders divides it among them."""
 
 
 class ModelChoice(Section):
     """A preset, with any of its values replaced."""
 
     preset: Literal["lite", "full", "released"] = "lite"
-    """`full` is the published architecture; `released` also normalises KPConv as the published weights need
-    (docs/method.md R9)."""
+    """`full` is the published architecture. `released` also normalises KPConv as required by the published
+    weights (docs/method.md R9)."""
     point_features: PointFeatures = "rgb"
     mode: Literal["mono", "rgbd"] = "mono"
     replace: dict[str, Any] = Field(default_factory=dict)
-    """Values over the preset, nested as `ModelConfig` is."""
+    """Values that replace those of the preset, nested like `ModelConfig`."""
 
     def build(self) -> ModelConfig:
-        """The network's configuration. ValidationError, located in `ModelConfig`, if `replace` is wrong."""
+        """The network's configuration. ValidationError, located in `ModelConfig`, if `replace` is invalid."""
         if self.preset == "lite":
             config = lite_config(self.point_features, self.mode)
         else:
@@ -50,67 +50,68 @@ class ModelChoice(Section):
 
 
 class OptimizerConfig(Section):
-    """Optimizer and learning rate. The released training: adam, lr 1e-4, step, weight_decay 1e-6, scale_lr,
-    no warm-up and no clipping."""
+    """Optimizer and learning rate. The released training uses adam, lr 1e-4, step, weight_decay 1e-6,
+    scale_lr, no warm-up and no clipping."""
 
     kind: Literal["adam", "adamw"] = "adamw"
-    """adam's weight decay is an L2 term of the gradient, adamw's is decoupled."""
+    """The weight decay of adam is an L2 term in the gradient; that of adamw is decoupled."""
     lr: float = Field(default=6e-4, gt=0)
     scale_lr: bool = False
     """Multiply the learning rate by the number of processes."""
     schedule: Literal["cosine", "step", "constant"] = "cosine"
-    """cosine: to `final_lr` at the last step; step: times `gamma` after every epoch."""
+    """cosine: down to `final_lr` at the last step; step: multiplied by `gamma` after each epoch."""
     final_lr: float = Field(default=1e-5, ge=0)
     gamma: float = Field(default=0.95, gt=0, le=1)
     warmup: int = Field(default=200, ge=0)
-    """Steps of a linear rise."""
+    """Number of steps with a linear warm-up."""
     weight_decay: float = Field(default=1e-4, ge=0)
     clip: float | None = Field(default=1.0, gt=0)
-    """Largest norm of the gradient; null: no limit."""
+    """Maximum norm of the gradient; null: no limit."""
 
 
 class ValidationSettings(Section):
-    """Held-out pairs, registered and measured as in the papers while training goes on.
+    """Held-out pairs that are registered during training and measured as in the papers.
 
-    Pairs are of `scenes`, or else of the benchmark's validation subset.
+    The pairs come from `scenes`, or else from the benchmark's validation subset.
     """
 
     scenes: tuple[SceneConfig, ...] = ()
     pairs: int | None = Field(default=24, gt=0)
-    """Evenly spread over the benchmark's subset; null: all of it."""
+    """Number of pairs, evenly spread over the benchmark's subset; null: all."""
     every: int | None = Field(default=None, gt=0)
-    """Steps; null: at the end of each epoch."""
+    """Steps between validations; null: at the end of each epoch."""
     protocol: Literal["7scenes", "rgbd_scenes_v2"] = "7scenes"
-    """Whose thresholds."""
+    """The benchmark whose thresholds are used."""
     released: bool = False
-    """With the oddities of the released evaluation (docs/method.md R16, R20, R27)."""
+    """Include the oddities of the released evaluation (docs/method.md R16, R20, R27)."""
     solver: Literal["paper", "poselib"] = "poselib"
     """`paper` is P3P with 50,000 iterations."""
 
 
 class TrainConfig(Section):
-    """One experiment: `steps` or `epochs` of pairs from `scenes` or a `benchmark`."""
+    """One experiment: `steps` or `epochs` of training on pairs from `scenes` or a `benchmark`."""
 
     name: str = "lite-rgb"
     seed: int = Field(default=7351, ge=0)
     steps: int | None = Field(default=None, gt=0)
     """Optimizer steps."""
     epochs: int | None = Field(default=None, gt=0)
-    """An epoch is every pair of a benchmark's training subset once, or `epoch_pairs` of scenes."""
+    """An epoch is each pair of a benchmark's training subset once, or `epoch_pairs` pairs of scenes."""
     epoch_pairs: int = Field(default=1000, gt=0)
     batch_size: int = Field(default=1, gt=0)
-    """Pairs that a process handles at once."""
+    """Number of pairs that a process handles at once."""
     accumulate: int = Field(default=1, gt=0)
-    """Batches whose gradients one step averages. A step takes batch_size * accumulate * processes pairs."""
+    """Number of batches whose gradients are averaged in one step. A step uses batch_size * accumulate *
+    processes pairs."""
     workers: int = Field(default=1, ge=0)
-    """Processes that prepare the pairs of one training process; 0 prepares them in it."""
+    """Processes that prepare pairs for one training process; 0: prepare them in the same process."""
     threads: int | None = Field(default=None, gt=0)
-    """CPU threads of a training process; null leaves torch's choice."""
+    """CPU threads of a training process; null: torch's default."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16 runs the network (not the losses) under autocast."""
+    """bf16: run the network (not the losses) under autocast."""
     start_from: str | None = None
-    """Weights to fine-tune: a file, or a shipped or fetched name; only tuning may be new to them."""
+    """Weights to fine-tune: a file, or a shipped or fetched name. Only tuning may be missing in them."""
     image_weights: str | None = None
     """Pre-trained weights of a `timm` image backbone: a file, or `hub` to let timm download them."""
     model: ModelChoice = ModelChoice()
@@ -121,27 +122,29 @@ class TrainConfig(Section):
     benchmark: BenchmarkSettings | None = None
     validation: ValidationSettings = ValidationSettings()
     log_every: int = Field(default=20, gt=0)
-    """Steps whose mean losses make one entry of the log."""
+    """Steps per entry of the log, which has their mean losses."""
     inspect_every: int = Field(default=500, gt=0)
-    """Steps between measurements and pictures of a training pair in TensorBoard."""
+    """Steps between metrics and pictures of a training pair in TensorBoard."""
     save_every: int = Field(default=500, gt=0)
     """Steps between checkpoints."""
     save_epochs: int | None = Field(default=None, gt=0)
-    """Keep the weights of every n-th epoch as `epoch-N.safetensors`; null keeps best and last alone."""
+    """Keep the weights of every n-th epoch as `epoch-N.safetensors`; null: keep only best and last."""
     cache: Path | None = Path("~/.cache/diff2i2p/scenes")
-    """Where prepared scenes are kept; null keeps none."""
+    """Folder in which prepared scenes are cached; null: no cache."""
     output: Path = Path("runs")
     """The run's folder is output/name."""
 
     @model_validator(mode="after")
     def _one_of_each(self) -> TrainConfig:
         for group in ALTERNATIVES:
-            given = [name for name in group if getattr(self, name)]
-            if len(given) != 1:
-                found = "both" if given else "neither"
-                raise ValueError(f"give either {' or '.join(group)}; this has {found}")
+            names = [name for name in group if getattr(self, name)]
+            if len(names) != 1:
+                present = "both" if names else "neither"
+                raise ValueError(f"give either {' or '.join(group)}; this has {present}")
         if self.start_from is not None and self.image_weights is not None:
-            raise ValueError("give either start_from or image_weights; start_from has an image branch, too")
+            raise ValueError(
+                "give either start_from or image_weights; start_from already has an image branch"
+            )
         return self
 
 

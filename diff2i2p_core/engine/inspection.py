@@ -1,4 +1,4 @@
-"""A closer look at single pairs in TensorBoard: metrics, matches, and the depth that the pose shows."""
+"""Single pairs in TensorBoard: metrics, matches, and the depth rendered from the pose."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from diff2i2p_core.reports.pair_pictures import pair_panel
 from diff2i2p_core.typing import Image
 
 LARGE_DIFFERENCE = 0.5
-"""Metres that are drawn as the farthest colour."""
+"""Metres. Differences from this on have the last colour."""
 
 
 def inspect_training_pair(
     objective: Objective, pair: Pair, protocol: Protocol, records: Records, step: int
 ) -> None:
-    """Metrics and pictures of a pair as the network registers it in evaluation mode."""
+    """Metrics and pictures of a pair, registered by the network in evaluation mode."""
     for registration, metrics in measure(objective.model, [pair], protocol):
         values = {
             "pir": metrics.patch_inlier_ratio,
@@ -75,7 +75,7 @@ def _rendered(objective: Objective, pair: Pair) -> RenderedPair:
 
 
 def _array(depth: Tensor) -> np.ndarray:
-    """(1, h, w) to (H, W) of the pictures' width."""
+    """(1, h, w) to (H, W), resized to the width of the pictures."""
     small = depth[0].float().cpu().numpy()
     size = (PANEL_WIDTH, round(PANEL_WIDTH * small.shape[0] / small.shape[1]))
     return np.asarray(cv2.resize(small, size, interpolation=cv2.INTER_NEAREST))

@@ -1,4 +1,4 @@
-"""What a training step minimises: the network and its losses as one module."""
+"""The objective of a training step: the network and its losses as one module."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from diff2i2p_core.pairs.pair import Batch
 
 
 class Objective(nn.Module):
-    """Network and losses. One forward per step, as data-parallel training needs it."""
+    """Network and losses, with a single forward, as required by data-parallel training."""
 
     def __init__(self, model: Diff2I2P, settings: LossSettings, *, seed: int, bf16: bool = False) -> None:
-        """`bf16`: the network runs in bfloat16 under autocast, the losses do not. InputError if a model that
-        the losses need is missing."""
+        """`bf16`: the network, but not the losses, runs in bfloat16 under autocast. InputError if a model
+        that the losses need is missing."""
         super().__init__()
         self.model = model
         self.settings = settings
@@ -27,30 +27,30 @@ class Objective(nn.Module):
         self.registration = RegistrationLoss(settings, seed)
 
     def forward(self, batch: Batch, epoch: int) -> dict[str, Tensor]:
-        """Mean losses over the batch's pairs by name; `loss` is their weighted sum. Epochs count from 1."""
+        """Mean losses over the batch by name; `loss` is their weighted sum. Epochs count from 1."""
         model, kind = self.model, batch.images.device.type
         with torch.autocast(kind, torch.bfloat16, enabled=self.bf16):
             images = model.encode_image(batch.images, batch.image_points)
-        # On the CPU bf16 kernels are compiled anew for each shape, and every cloud has its own.
+        # On the CPU, bf16 kernels are compiled for each shape, and every cloud has a different one.
         autocast = torch.autocast(kind, torch.bfloat16, enabled=self.bf16 and kind != "cpu")
         with autocast:
             submaps = model.encode_cloud(batch.pyramid, batch.features)
         registering = self.registration.used(epoch)
         matching = registering or needs_matches(model, self.settings)
         sums: dict[str, Tensor] = {}
-        found: list[Correspondences] = []
+        all_matches: list[Correspondences] = []
         for pair, image, submap in zip(batch.pairs, images, submaps, strict=True):
             with autocast:
                 nodes = model.fuse(image, submap)
             matches = model.match(image, submap, nodes) if matching else None
             if matches is not None:
-                found.append(matches)
+                all_matches.append(matches)
             losses = pair_loss(model, pair, image, submap, nodes, matches, self.settings, self.seed)
             for name, value in losses.items():
-                share = value / len(batch.pairs)
-                sums[name] = sums[name] + share if name in sums else share
+                part = value / len(batch.pairs)
+                sums[name] = sums[name] + part if name in sums else part
         if registering:
             with torch.autocast(kind, enabled=False):
-                terms = self.registration(batch.pairs, submaps, found, epoch)
+                terms = self.registration(batch.pairs, submaps, all_matches, epoch)
             sums |= {**terms, "loss": sums["loss"] + terms["loss"]}
         return sums

@@ -1,4 +1,4 @@
-"""What a run tells while it runs: log, TensorBoard and a progress bar, from the main process alone."""
+"""The output of a run: log, TensorBoard and a progress bar, from the main process only."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from diff2i2p_core.engine.run_folder import RunFolder
 from diff2i2p_core.evaluation.registration import BenchmarkSummary
 
 SHOWN = ("rr", "fmr", "ir", "pir", "median_position_m", "median_rotation_deg")
-"""Of the validation, on the terminal."""
+"""Validation metrics shown on the terminal."""
 
 
 class Means:
-    """Running means by name. A name that is not always given is the mean of when it was."""
+    """Running means by name. If a name is not always given, its mean is over the times it was."""
 
     def __init__(self) -> None:
         self.sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
@@ -38,7 +38,7 @@ class Means:
             self.sums[name][1] += 1
 
     def take(self, gathered: Iterable[Mapping[str, list[float]]]) -> dict[str, float]:
-        """Means over the sums of all processes; starts anew."""
+        """Means over the sums of all processes. Resets the sums."""
         total: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         for sums in gathered:
             for name, (value, count) in sums.items():
@@ -49,7 +49,7 @@ class Means:
 
 
 class Records:
-    """A context; does nothing in processes other than the main one."""
+    """A context manager. Does nothing in processes other than the main one."""
 
     def __init__(self, folder: RunFolder, total: int, step: int, main: bool) -> None:
         self.folder, self.total, self.step, self.main = folder, total, step, main
@@ -60,7 +60,7 @@ class Records:
             from torch.utils.tensorboard import SummaryWriter
 
             with self.folder.writing():
-                # What a run that was cut off wrote after its checkpoint is hidden.
+                # Hide what an interrupted run wrote after its checkpoint.
                 events = self.folder.path / "tensorboard"
                 writer = SummaryWriter(str(events), purge_step=self.step + 1)
                 self._writer = self._stack.enter_context(writer)

@@ -1,4 +1,4 @@
-"""A run's files: the checkpoint to resume from, weights, settings and log."""
+"""The files of a run: the checkpoint to resume from, weights, settings and log."""
 
 from __future__ import annotations
 
@@ -29,30 +29,30 @@ class RunFolder:
         return self.path / f"{name}.safetensors"
 
     def start(self, config: TrainConfig, step: int) -> None:
-        """Write the settings; the log loses what an earlier, cut off attempt did after `step`."""
+        """Write the settings, and remove entries after `step` from the log of an interrupted run."""
         with self.writing():
             write_text(self.path / "config.json", config.model_dump_json(indent=2))
             if (self.path / "log.jsonl").exists():
-                kept = [record for record in self.records() if record["step"] <= step]
-                write_text(self.path / "log.jsonl", "".join(json.dumps(record) + "\n" for record in kept))
+                earlier = [record for record in self.records() if record["step"] <= step]
+                write_text(self.path / "log.jsonl", "".join(json.dumps(record) + "\n" for record in earlier))
 
     def refuse_if_used(self) -> None:
         if self.checkpoint.exists():
-            raise InputError(f"{self.path}: holds a run already; resume it, or give this one another name")
+            raise InputError(f"{self.path}: already holds a run; resume it, or give this one another name")
 
     def log(self, record: dict[str, Any]) -> None:
         with self.writing(), (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
     def records(self) -> list[dict[str, Any]]:
-        """Entries of the log, oldest first; a last line that was cut off is left out."""
-        found = []
+        """Entries of the log, oldest first. An incomplete last line is left out."""
+        entries = []
         for line in (self.path / "log.jsonl").read_text(encoding="utf-8").splitlines():
             try:
-                found.append(json.loads(line))
+                entries.append(json.loads(line))
             except json.JSONDecodeError:
                 break
-        return found
+        return entries
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         with self.writing(), atomic_path(self.checkpoint) as path, path.open("wb") as file:
@@ -63,30 +63,30 @@ class RunFolder:
             save_model(model, self.weights(name), notes)
 
     def load_checkpoint(self) -> dict[str, Any]:
-        """On the CPU, whatever it was saved from: Adam counts its steps there, and would wait for a GPU to
-        read each count."""
+        """Load on the CPU, wherever it was saved: Adam keeps its step counts there, because reading them from
+        a GPU would make it wait."""
         if not self.checkpoint.exists():
-            raise InputError(f"{self.checkpoint}: nothing to resume; start the run anew")
+            raise InputError(f"{self.checkpoint}: nothing to resume; start the run without resuming")
         try:
             state: dict[str, Any] = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
         except Exception as error:
             reason = _first_line(error)
             raise InputError(
-                f"{self.checkpoint}: broken ({reason}); start again, with start_from=.../last.safetensors"
+                f"{self.checkpoint}: broken ({reason}); start again with start_from=.../last.safetensors"
             ) from None
         return state
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Turn what goes wrong in writing, as a full disk, into one line."""
+        """Turn errors in writing, such as a full disk, into one line."""
         try:
             yield
         except (OSError, RuntimeError, SafetensorError) as error:
-            # torch and safetensors wrap what the system says.
+            # torch and safetensors wrap the system's error.
             system = error if isinstance(error, OSError) else error.__context__
             reason = getattr(system, "strerror", None) or _first_line(error)
             raise InputError(
-                f"{self.path}: cannot be written ({reason}); what was saved before is whole: make room, "
+                f"{self.path}: cannot be written ({reason}); what was saved is intact: free some space, "
                 "then resume the run"
             ) from None
 

@@ -1,4 +1,4 @@
-"""Which pairs a step takes, which epoch it is in, and its learning rate."""
+"""The pairs, the epoch and the learning rate of each step."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from diff2i2p_core.engine.experiment import OptimizerConfig, TrainConfig
 
 @dataclass(frozen=True)
 class Schedule:
-    """Steps count from 0, epochs from 1. Step s takes the run's pairs [s, s + 1) * pairs_per_step, whatever
-    number of processes share them. A step may reach over the end of an epoch."""
+    """Steps count from 0, epochs from 1. Step s uses the run's pairs [s, s + 1) * pairs_per_step, however
+    many processes share them. A step may extend beyond the end of an epoch."""
 
     steps: int
     epoch_length: int
@@ -31,15 +31,15 @@ class Schedule:
         return self.batch_size * self.accumulate * self.processes
 
     def epochs_done(self, steps: int) -> int:
-        """Whole epochs after so many steps."""
+        """The number of complete epochs after `steps` steps."""
         return steps * self.pairs_per_step // self.epoch_length
 
     def epoch(self, step: int) -> int:
-        """Epoch of a step's first pair."""
+        """The epoch of a step's first pair."""
         return 1 + self.epochs_done(step)
 
     def batch(self, number: int, process: int) -> list[int]:
-        """Pairs of a process's batch; step s has the batches from s * accumulate on."""
+        """The pairs of a process's batch. Step s has `accumulate` batches from s * accumulate on."""
         first = (number * self.processes + process) * self.batch_size
         return list(range(first, first + self.batch_size))
 

@@ -1,4 +1,4 @@
-"""Ending a run when it is asked to: SIGINT (Ctrl-C) and SIGTERM finish the step and save."""
+"""Stops a run on SIGINT (Ctrl-C) or SIGTERM: the step is finished and saved."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(Exception):
-    """A run ended early, saved. `status` is the exit status that shells know for the signal."""
+    """A run was stopped early and saved. `status` is the shell's exit status for the signal."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -20,7 +20,7 @@ class Stopped(Exception):
 
 
 class StopRequest:
-    """Within the block, the first signal is noted, and said so; the second acts as it would have without."""
+    """Within the block, the first signal is recorded and reported; the second has its usual effect."""
 
     received: signal.Signals | None = None
 
@@ -37,13 +37,14 @@ class StopRequest:
     def _note(self, number: int, _: FrameType | None) -> None:
         self.received = signal.Signals(number)
         self.__exit__()
-        # print() is not safe in a handler that may have interrupted a print().
+        # print() is not safe in a handler, which may have interrupted another print().
         os.write(
-            2, f"\n{self.received.name}: ending after this step; once more ends at once, unsaved\n".encode()
+            2,
+            f"\n{self.received.name}: stopping after this step; another stops at once, unsaved\n".encode(),
         )
 
 
 def ignore_stop_signals(_worker: int) -> None:
-    """For helper processes, which get the terminal's and the cluster's signals as well: the run ends them."""
+    """For helper processes, which also get the signals of terminal and cluster: the run stops them."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)

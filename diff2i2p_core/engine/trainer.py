@@ -1,4 +1,4 @@
-"""Training on one CPU or GPU, or on many of one or several machines (torchrun, accelerate launch)."""
+"""Training on one CPU or GPU, or on several on one or more machines (torchrun, accelerate launch)."""
 
 from __future__ import annotations
 
@@ -33,14 +33,15 @@ except ModuleNotFoundError:
     raise InputError("training needs accelerate; install the extra 'train' of diff2i2p_core") from None
 
 SHOWN_PAIRS = 3
-"""Of the validation, as pictures in TensorBoard."""
+"""Number of validation pairs shown as pictures in TensorBoard."""
 
 
 class Trainer:
-    """One run in the folder `output/name`, see `RunFolder`.
+    """One run in the folder `output/name`; see `RunFolder`.
 
-    Which pairs a step takes, and what is drawn for each, depends on the seed and on numbers alone: a resumed
-    run goes on as if it had not been interrupted, and the number of processes only divides the work.
+    The pairs of a step, and the random choices for each, depend only on the seed and on their numbers. So a
+    resumed run continues as if it had not been interrupted, and the number of processes only divides the
+    work.
     """
 
     def __init__(self, config: TrainConfig) -> None:
@@ -49,7 +50,7 @@ class Trainer:
             torch.set_num_threads(config.threads)
         if config.device == "cuda" and not torch.cuda.is_available():
             raise InputError("device: no CUDA device is found; set device to cpu or auto")
-        # The network may leave parts unused, as tuning where nothing was matched.
+        # The network may leave parts unused, such as tuning if there are no matches.
         unused = DistributedDataParallelKwargs(find_unused_parameters=True)
         cpu = config.device == "cpu" or not torch.cuda.is_available()
         self.accelerator = Accelerator(cpu=cpu, mixed_precision="no", kwargs_handlers=[unused])
@@ -72,9 +73,9 @@ class Trainer:
         self.best = (-math.inf, -math.inf)
 
     def run(self, resume: bool = False) -> Path:
-        """Train to the last step; returns the weights file of the last step. Stopped if a signal ended it."""
+        """Train to the last step. Returns the weights file of that step. `Stopped` if a signal ended it."""
         config, accelerator = self.config, self.accelerator
-        with accelerator.local_main_process_first():  # which fills the cache of scenes
+        with accelerator.local_main_process_first():  # it fills the cache of scenes
             source = training_pairs(config, self.model.config)
             self.held_out = validation_pairs(config, self.model.config)
         self.schedule = Schedule.of(config, source.epoch_length, accelerator.num_processes)
@@ -102,7 +103,7 @@ class Trainer:
         return self.folder.weights("last")
 
     def _advance(self, supply: Iterator[Batch], means: Means, records: Records, request: StopRequest) -> None:
-        """One step and all that is due after it."""
+        """One step and everything that is due after it."""
         config, accelerator, started = self.config, self.accelerator, time.perf_counter()
         epoch = self.schedule.epoch(self.step)
         before = self.schedule.epochs_done(self.step)
@@ -128,7 +129,7 @@ class Trainer:
             self._validate(records)
 
     def train_step(self, supply: Iterator[Batch], means: Means, stop: bool = False) -> bool:
-        """One optimizer step, its losses added to `means`. InputError if something is not finite.
+        """One optimizer step. Its losses are added to `means`. InputError if something is not finite.
 
         Returns whether any process was asked to stop.
         """
@@ -150,9 +151,9 @@ class Trainer:
         limit = config.optimizer.clip or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit).item()
         self.shown = batch.pairs[0]
-        # Processes agree on whether to go on: none may wait for one that has left.
-        own = torch.tensor([sum(losses["loss"] for _, losses in seen), float(stop)], device=self.device)
-        loss, stops = accelerator.reduce(own, "mean").tolist()
+        # All processes agree on whether to continue, so that none waits for one that has stopped.
+        local = torch.tensor([sum(losses["loss"] for _, losses in seen), float(stop)], device=self.device)
+        loss, stops = accelerator.reduce(local, "mean").tolist()
         if not (math.isfinite(loss) and math.isfinite(norm)):
             self._refuse(seen, norm)
         self.optimizer.step()
@@ -170,7 +171,7 @@ class Trainer:
             values = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
             raise InputError(
                 f"{', '.join(names)}: not finite at step {self.step} ({values}; gradient {norm:.4g}); "
-                "nothing was overwritten; lower optimizer.lr or look at the data, then resume the run"
+                "nothing was overwritten; lower optimizer.lr or check the data, then resume"
             )
 
     def _validation_due(self) -> bool:
@@ -186,13 +187,13 @@ class Trainer:
         accelerator = self.accelerator
         pairs = split(self.held_out, accelerator.process_index, accelerator.num_processes)
         protocol = protocol_of(self.config.validation)
-        mine: list[PairMetrics] = []
+        measured: list[PairMetrics] = []
         for registration, metrics in measure(self.model, pairs, protocol):
-            if accelerator.is_main_process and len(mine) < SHOWN_PAIRS:
+            if accelerator.is_main_process and len(measured) < SHOWN_PAIRS:
                 picture = matches_picture(registration, metrics, protocol)
-                records.picture(f"validation/{len(mine)}", picture, self.step)
-            mine.append(metrics)
-        summary = summarize(gather_object(mine))
+                records.picture(f"validation/{len(measured)}", picture, self.step)
+            measured.append(metrics)
+        summary = summarize(gather_object(measured))
         records.validation(self.step, self.schedule.epochs_done(self.step), summary)
         self.validated = self.step
         if score(summary) > self.best:
@@ -223,8 +224,8 @@ class Trainer:
         state = self.folder.load_checkpoint()
         if state["pairs_per_step"] != self.schedule.pairs_per_step:
             raise InputError(
-                f"{self.folder.checkpoint}: of a run with {state['pairs_per_step']} pairs a step, this one "
-                f"takes {self.schedule.pairs_per_step}; keep batch_size * accumulate * processes"
+                f"{self.folder.checkpoint}: from a run with {state['pairs_per_step']} pairs per step, "
+                f"this one has {self.schedule.pairs_per_step}; keep batch_size * accumulate * processes"
             )
         load_state(self.model, state["model"], self.folder.checkpoint)
         self.optimizer.load_state_dict(state["optimizer"])

@@ -1,4 +1,4 @@
-"""The pairs that an experiment trains on and is validated with."""
+"""The training and validation pairs of an experiment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from diff2i2p_core.pairs.scene_pairs import ScenePairs
 from diff2i2p_core.pairs.scenes import Scene, load_scene
 
 VALIDATION_SEED = 1_000_003
-"""Not the experiment's: runs with other seeds are measured on the same pairs."""
+"""Not the experiment's seed, so that runs with other seeds are measured on the same pairs."""
 
 
 def training_pairs(config: TrainConfig, model: ModelConfig) -> PairSource:
@@ -26,7 +26,7 @@ def training_pairs(config: TrainConfig, model: ModelConfig) -> PairSource:
 
 
 def validation_pairs(config: TrainConfig, model: ModelConfig) -> tuple[PairSource, list[int]] | None:
-    """Where held-out pairs come from, and their numbers; None without any."""
+    """The source of held-out pairs, and their numbers. None if there are none."""
     count = config.validation.pairs
     if config.validation.scenes:
         source: PairSource = _scene_pairs(
@@ -52,7 +52,7 @@ def _scene_pairs(
         if scene.folder.is_dir() and not any(scene.folder.glob("frame-*.pose.txt")):
             folders = sorted(path for path in scene.folder.iterdir() if path.is_dir())
         if not folders:
-            raise InputError(f"{scene.folder}: neither a posed RGB-D folder nor one of such folders")
+            raise InputError(f"{scene.folder}: neither a posed RGB-D folder nor a folder of them")
         for folder in folders:
             loaded.append(load_scene(folder, model.image.height or 480, scene.frames, cache))
             weights.append(scene.weight / len(folders))
@@ -66,13 +66,13 @@ def _scene_pairs(
 def batches(
     source: PairSource, schedule: Schedule, first_step: int, process: int, workers: int
 ) -> Generator[Batch, None, None]:
-    """A process's batches from `first_step` to the last step, `accumulate` for each."""
+    """The batches of a process from `first_step` to the last step, `accumulate` per step."""
     first, end = first_step * schedule.accumulate, schedule.steps * schedule.accumulate
     numbers = [schedule.batch(number, process) for number in range(first, end)]
     return load_batches(source, numbers, workers, collate, ignore_stop_signals)
 
 
 def split(pairs: tuple[PairSource, list[int]], process: int, processes: int) -> Iterator[Pair]:
-    """A process's part of numbered pairs."""
+    """The part of numbered pairs that belongs to a process."""
     source, numbers = pairs
     return (source[number] for number in numbers[process::processes])

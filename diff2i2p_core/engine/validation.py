@@ -1,4 +1,4 @@
-"""Held-out pairs while training goes on: the network and PnP on each, measured as in the papers."""
+"""Validation during training: network and PnP on held-out pairs, measured as in the papers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def protocol_of(settings: ValidationSettings) -> Protocol:
 def measure(
     model: Diff2I2P, pairs: Iterable[Pair], protocol: Protocol
 ) -> Iterable[tuple[Registration, PairMetrics]]:
-    """Register pairs with the network in evaluation mode; its mode is as before afterwards."""
+    """Register pairs with the network in evaluation mode. Its mode is restored afterwards."""
     training = model.training
     model.eval()
     try:
@@ -38,5 +38,5 @@ def measure(
 
 
 def score(summary: BenchmarkSummary) -> tuple[float, float]:
-    """Greater is better: registration recall, then inlier ratio."""
+    """A score to compare, higher is better: registration recall, then inlier ratio."""
     return summary.mean["rr"], summary.mean["ir"]

@@ -1,1 +1,1 @@
-"""How good poses are, in numbers: the papers' protocol, trajectories, replays."""
+"""Measures poses: the papers' protocol, trajectories, replays."""

@@ -1,4 +1,4 @@
-"""A folder of registrations measured under a protocol: metrics of every pair, tables, JSON and Markdown."""
+"""Evaluates a folder of registrations under a protocol: metrics of each pair, tables, JSON and Markdown."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from diff2i2p_core.io.files import write_text
 class Column(NamedTuple):
     heading: str
     key: str
-    """In the summary."""
+    """The key in the summary."""
     factor: float
     digits: int
 
@@ -40,31 +40,31 @@ COLUMNS = (
     Column("5cm,5° %", "recall_005m_5deg", 100, 1),
 )
 ERRORS_NOTE = (
-    "The mean is unweighted over scenes. RRE and RTE are over the registered pairs; median °, median cm and "
-    "the recall at 5 cm and 5° are the camera's errors over all pairs."
+    "The mean is over scenes, unweighted. RRE and RTE are over the registered pairs. Median °, median cm and "
+    "the recall at 5 cm and 5° are errors of the camera over all pairs."
 )
 
 
 def evaluate_folder(
     folder: Path, protocol: Protocol, threads: int, progress: Callable[[int, int], None] | None = None
 ) -> list[PairMetrics]:
-    """Measure every registration in `folder`, in the order of the files.
+    """Evaluate all registrations in `folder`, in the order of the files.
 
-    OpenCV's RANSAC takes nearly all of the time and lets go of the interpreter: threads share the pairs.
-    `progress` gets the counts done and in all.
+    OpenCV's RANSAC takes nearly all of the time and releases the interpreter's lock, so threads share the
+    pairs. `progress` gets the number done and the total.
     """
     files = registration_files(folder)
-    found = []
+    metrics_of_pairs = []
     with ThreadPoolExecutor(threads) as pool:
         for metrics in pool.map(lambda path: pair_metrics(read_registration(path), protocol), files):
-            found.append(metrics)
+            metrics_of_pairs.append(metrics)
             if progress is not None:
-                progress(len(found), len(files))
-    return found
+                progress(len(metrics_of_pairs), len(files))
+    return metrics_of_pairs
 
 
 def table_rows(summary: BenchmarkSummary, columns: Sequence[Column] = COLUMNS) -> list[tuple[str, list[str]]]:
-    """Each scene with its numbers as text, then the mean over scenes."""
+    """Each scene with its values as text, then the mean over scenes."""
 
     def cell(value: float, column: Column) -> str:
         return f"{value * column.factor:.{column.digits}f}" if np.isfinite(value) else "–"
@@ -92,7 +92,7 @@ def protocol_words(protocol: Protocol) -> str:
         f"{solver}, {protocol.reprojection_px:g} px",
         "only pixels with depth" if protocol.depth_only else "all pixels",
         "tuned cloud" if protocol.tuned_cloud else "untuned cloud",
-        f"patches overlap by over {protocol.patch_overlap:g}",
+        f"patches overlap by more than {protocol.patch_overlap:g}",
     ]
     if protocol.num_corr is not None:
         parts.append(f"best {protocol.num_corr} matches")
@@ -102,7 +102,7 @@ def protocol_words(protocol: Protocol) -> str:
 def as_json(
     folder: Path, info: CacheInfo | None, protocol: Protocol, summary: BenchmarkSummary
 ) -> dict[str, Any]:
-    """A JSON object with the whole result; null where a number does not exist."""
+    """A JSON object with the complete result. Missing values are null."""
     return {
         "cache": str(folder),
         "test": None if info is None else info.model_dump(),
@@ -135,7 +135,7 @@ def pair_json(metrics: PairMetrics) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: dict[str, Any], metrics: Sequence[PairMetrics]) -> None:
-    """`content` of `as_json` and every pair."""
+    """Write `content` from `as_json` and all pairs."""
     everything = {**content, "pair_metrics": [pair_json(pair) for pair in metrics]}
     write_text(path, json.dumps(everything, indent=1, allow_nan=False) + "\n")
 
@@ -143,7 +143,7 @@ def write_json(path: Path, content: dict[str, Any], metrics: Sequence[PairMetric
 def write_markdown(
     path: Path, title: str, protocol: Protocol, summary: BenchmarkSummary, benchmark: str
 ) -> None:
-    """Scenes, the curve of RR, and the mean beside the published results."""
+    """Write scenes, the RR curve, and the mean beside published results."""
     curve = rr_curve(summary)
     scenes = [[name, *cells] for name, cells in table_rows(summary)]
     recalls = ["RR %", *(f"{100 * value:.1f}" for _, value in curve)]
@@ -158,7 +158,7 @@ def write_markdown(
         "",
         *_markdown(["RMSE below, cm", *(str(cm) for cm, _ in curve)], [recalls]),
         "",
-        "## Beside published results",
+        "## Comparison with published results",
         "",
         *_markdown(PUBLISHED_HEAD, list(published_rows(summary, benchmark))),
         "",
@@ -168,7 +168,7 @@ def write_markdown(
 
 
 def rr_curve(summary: BenchmarkSummary) -> list[tuple[int, float]]:
-    """Centimetres and the mean's registration recall there."""
+    """RMSE limits in centimetres, and the mean registration recall at each."""
     return [(cm, summary.mean[f"rr_{cm:02d}cm"]) for cm in RR_CURVE_CM]
 
 

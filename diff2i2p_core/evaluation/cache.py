@@ -1,4 +1,4 @@
-"""Registrations on disk, one .npz a pair: ours, or as the released test.py writes them. No pickles."""
+"""Registrations on disk, one .npz per pair, in our format or that of the released test.py. No pickles."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RELEASED_VOXEL = 0.025
 
 
 class CacheInfo(Section):
-    """What a folder of registrations was made of; `cache.json` in it."""
+    """How a folder of registrations was made; stored as `cache.json` in it."""
 
     weights: str
     weights_id: str
@@ -36,7 +36,7 @@ class CacheInfo(Section):
     """7scenes, rgbd_scenes_v2, ..."""
     subset: str
     pairs: int
-    """In the subset; fewer files are a test run that has not ended."""
+    """Number of pairs in the subset. If there are fewer files, the test run is unfinished."""
 
 
 def write_info(folder: Path, info: CacheInfo) -> None:
@@ -44,7 +44,7 @@ def write_info(folder: Path, info: CacheInfo) -> None:
 
 
 def read_info(folder: Path) -> CacheInfo | None:
-    """None where the folder has none, as those of the released code."""
+    """None if the folder has no such file, like those of the released code."""
     path = folder / INFO
     if not path.exists():
         return None
@@ -52,17 +52,17 @@ def read_info(folder: Path) -> CacheInfo | None:
         return CacheInfo.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError):
         raise InputError(
-            f"{path}: not what `diff2i2p test` writes; run the test again into another folder"
+            f"{path}: not written by `diff2i2p test`; run the test again into another folder"
         ) from None
 
 
 def registration_files(folder: Path) -> list[Path]:
-    """folder/SCENE/PAIR.npz, sorted; files that are being written do not count."""
-    found = sorted(path for path in folder.glob("*/*.npz") if not path.name.startswith("."))
-    if not found:
+    """folder/SCENE/PAIR.npz, sorted, without files that are being written."""
+    files = sorted(path for path in folder.glob("*/*.npz") if not path.name.startswith("."))
+    if not files:
         what = "holds no SCENE/PAIR.npz" if folder.is_dir() else "no such folder"
         raise InputError(f"{folder}: {what}; give the folder that `diff2i2p test` wrote")
-    return found
+    return files
 
 
 def registration_path(folder: Path, name: str) -> Path:
@@ -71,7 +71,7 @@ def registration_path(folder: Path, name: str) -> Path:
 
 
 def write_registration(registration: Registration, path: Path) -> None:
-    """Write one .npz; `read_registration` gives the same back."""
+    """Write one .npz for `read_registration`."""
     values = {f.name: getattr(registration, f.name) for f in fields(Registration)}
     camera = registration.camera
     values["camera"] = (camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy)
@@ -81,20 +81,21 @@ def write_registration(registration: Registration, path: Path) -> None:
 
 
 def read_registration(path: Path) -> Registration:
-    """One registration from a file of ours or of the released code, told apart by what is in it."""
+    """One registration from a file in our format or that of the released code; the content tells which."""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         if "img_corr_points" in arrays:
-            found = _released(arrays, f"{path.parent.name}/{path.stem}")
+            registration = _released(arrays, f"{path.parent.name}/{path.stem}")
         elif str(arrays.get("format")) == FORMAT:
-            found = _ours(arrays)
+            registration = _ours(arrays)
         else:
             raise ValueError("unknown format")
-        columns = (found.pixels, found.points, found.point_indices, found.pixel_points, found.scores)
+        r = registration
+        columns = (r.pixels, r.points, r.point_indices, r.pixel_points, r.scores)
         if len({len(column) for column in columns}) > 1:
             raise ValueError("its lists of matches differ in length")
-        return found
+        return registration
     except (OSError, ValueError, KeyError, EOFError, InputError, zipfile.BadZipFile, zlib.error) as error:
         words = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         what = " ".join(words.split())
@@ -113,8 +114,8 @@ def _ours(arrays: Mapping[str, NDArray[Any]]) -> Registration:
 
 
 def _released(arrays: Mapping[str, NDArray[Any]], name: str) -> Registration:
-    """docs/method.md R29: pixels are (row, column), arrays of one element scalars. The file's cloud is the
-    tuned one, so where matched points were before is unknown."""
+    """docs/method.md R29: pixels are (row, column), arrays of one element are scalars. The file has the tuned
+    cloud, so the original positions of matched points are unknown."""
     cloud = arrays["pcd_points"].astype(np.float32)
     points = arrays["pcd_corr_points"].astype(np.float32).reshape(-1, 3)
     row_of = {point.tobytes(): row for row, point in enumerate(cloud)}

@@ -1,4 +1,4 @@
-"""A bag's images through the localizer, in the bag's order and in its time."""
+"""Localizes the images of a bag, in the bag's order and optionally in its time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from diff2i2p_core.typing import Array
 
 
 class ImageLocalizer(Protocol):
-    """What a replay needs of `localization.tracker.Tracker`."""
+    """The part of `localization.tracker.Tracker` that a replay needs."""
 
     def localize(
         self,
@@ -36,13 +36,13 @@ class ImageLocalizer(Protocol):
 
 @dataclass(frozen=True)
 class Replay:
-    """How it went."""
+    """The results of a replay."""
 
     results: Sequence[QueryResult]
-    """Of the images that were worked on; numbers count the bag's images."""
+    """Results of the processed images, numbered by their order in the bag."""
     dropped: int
     begin: float
-    """Stamp of the bag's first image in seconds, and of its last."""
+    """Stamps of the bag's first and last image, in seconds."""
     end: float
 
 
@@ -55,10 +55,10 @@ def localize_bag(
     realtime: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Replay:
-    """Localize every image, or, in `realtime`, those that a node would get to.
+    """Localize all images or, with `realtime`, those that a node would have time for.
 
-    `odom` is the odometry's frame in TF. Latency is the time from an image's arrival to its pose: the work
-    alone, or in `realtime` also the wait for the work before it. `progress` gets the count of images read.
+    `odom` is the odometry frame in TF. Latency is the time from an image's arrival to its pose: only the
+    processing time, or with `realtime` also the wait before it. `progress` gets the number of images read.
     """
     work = _Work(camera, localizer, truth, odom)
     images = _counted(camera.images(), progress)
@@ -68,7 +68,7 @@ def localize_bag(
 
 
 def check_frames(camera: BagCamera, odom: str | None, base: str | None) -> None:
-    """InputError where TF does not connect the camera to odometry, or the robot's base, at any image."""
+    """InputError if TF does not connect the camera to the odometry or the robot's base at any image."""
     tree, frame = camera.index.tree, camera.frame
     for what, name in (("odometry's frame", odom), ("robot's frame", base)):
         if name is not None and all(tree.at(name, frame, stamp) is None for stamp in camera.stamps):
@@ -89,10 +89,10 @@ class _Work:
         return self.done(image)[0]
 
     def in_time(self, images: Iterable[BagImage]) -> list[QueryResult]:
-        """As with one worker in the bag's time, which takes the newest image when it is free."""
+        """As with one worker in the bag's time, which takes the newest image when it is idle."""
         results = []
         waiting: BagImage | None = None
-        free = 0  # nanoseconds of the bag's clock
+        free = 0  # nanoseconds in the bag's clock
         for image in chain(images, (None,)):
             if waiting is not None and (image is None or free <= image.received):
                 begun = max(free, waiting.received)
@@ -103,9 +103,9 @@ class _Work:
         return results
 
     def done(self, image: BagImage, late: float = 0.0) -> tuple[QueryResult, float]:
-        """The result and the seconds it took; it begins `late` seconds after the image came."""
+        """The result and the processing time in seconds, which begins `late` seconds after the arrival."""
         started = time.perf_counter()
-        found, reason = None, ""
+        answer, reason = None, ""
         try:
             pixels, pinhole, depth = self.camera.decode(image)
         except InputError as error:
@@ -119,23 +119,23 @@ class _Work:
             if self.camera.depth_topic is not None and depth is None:
                 reason = "no depth at its time"
             else:
-                found = self.localizer.localize(
+                answer = self.localizer.localize(
                     pixels, pinhole, image.stamp, odom_from_body=odom, depth=depth
                 )
-                reason = found.reason
+                reason = answer.reason
         seconds = time.perf_counter() - started
-        accepted = found is not None and found.localized
+        accepted = answer is not None and answer.localized
         return (
             QueryResult(
                 number=image.number,
                 stamp=image.stamp / 1e9,
                 true_map_from_camera=None if self.truth is None else self.truth.at(image.stamp),
-                map_from_camera=found.map_from_camera if found is not None and accepted else None,
+                map_from_camera=answer.map_from_camera if answer is not None and accepted else None,
                 reason=reason,
-                num_inliers=None if found is None else found.num_inliers,
-                inlier_ratio=None if found is None else found.inlier_ratio,
+                num_inliers=None if answer is None else answer.num_inliers,
+                inlier_ratio=None if answer is None else answer.inlier_ratio,
                 latency_ms=1000 * (late + seconds),
-                covariance=found.covariance if found is not None and accepted else None,
+                covariance=answer.covariance if answer is not None and accepted else None,
             ),
             seconds,
         )

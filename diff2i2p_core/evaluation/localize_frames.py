@@ -51,23 +51,23 @@ def evaluate_frames(
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> FramesResult:
-    """Build a map of one posed RGB-D folder and localize the images of another, or of the same, in it.
+    """Build a map from one posed RGB-D folder, and localize images of another (or the same) folder in it.
 
     Args:
         matcher: what images are matched with, see `Localizer.from_frames`.
         map_range: frame numbers that make the map, see `in_range`; `query_range` those to localize.
-        limit: at most so many images, evenly spread.
+        limit: maximum number of images, evenly spread.
         beside: folders whose maps are put beside, see `Localizer.from_frames`.
-        track: follow the camera from image to image; else each image is searched in the whole map.
+        track: track the camera from image to image; else each image is searched in the whole map.
         align: align poses to the map's colours; without, the network alone is judged.
     """
     tell = progress or (lambda what, done, total: None)
-    chosen = in_range(PosedFrames(map_frames), map_range, "`map_range`")
+    selected = in_range(PosedFrames(map_frames), map_range, "`map_range`")
     queries = PosedFrames(query_frames)
     numbers = evenly(in_range(queries, query_range, "`query_range`"), limit)
     localizer = Localizer.from_frames(
         map_frames,
-        chosen,
+        selected,
         weights,
         matcher=matcher,
         beside=beside,
@@ -85,7 +85,7 @@ def evaluate_frames(
     info = localizer.map.info
     searched = "tracked" if track else "without prior"
     about = {
-        "map": f"{map_frames}, {len(chosen)} frames, {localizer.map.sizes}",
+        "map": f"{map_frames}, {len(selected)} frames, {localizer.map.sizes}",
         "matcher": " then ".join(proposer.name for proposer in localizer.proposers),
         **({"beside it": ", ".join(map(str, beside))} if beside else {}),
         "queries": f"{query_frames}, {len(numbers)} images, {searched}"

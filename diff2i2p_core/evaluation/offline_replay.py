@@ -1,4 +1,4 @@
-"""A bag replayed in a map without ROS."""
+"""Replays a bag in a map without ROS."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from diff2i2p_core.typing import Progress
 
 
 def open_replay(bag: Path | str, map_path: Path | str, settings: ReplaySettings) -> ReplayInput:
-    """Read everything of a bag but its images.
+    """Read everything in a bag except its images.
 
     Raises:
-        InputError: the bag or the map cannot be read; the bag lacks a topic, a frame or the truth that the
-            settings, or the map's weights, need.
+        InputError: the bag or the map cannot be read, or the bag lacks a topic, a frame or the ground truth
+        that
+            the settings or the map's weights need.
     """
     info, _ = load_info(map_path)
     camera = BagCamera(
@@ -39,7 +40,7 @@ def open_replay(bag: Path | str, map_path: Path | str, settings: ReplaySettings)
 
 
 def replay_offline(given: ReplayInput, progress: Progress | None = None) -> ReplayResult:
-    """Localize the images one after the other, or, in `realtime`, those that a node would get to."""
+    """Localize the images in order or, with `realtime`, those that a node would have time for."""
     settings = given.settings
     tell = progress or (lambda what, done, total: None)
     localizer = Localizer.open(

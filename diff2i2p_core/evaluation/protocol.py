@@ -1,4 +1,4 @@
-"""The released evaluation protocol: thresholds, pose solver and what counts (docs/method.md R26)."""
+"""The released evaluation protocol: thresholds, pose solver and counting rules (docs/method.md R26)."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ Solver = Literal["paper", "poselib"]
 
 
 class Protocol(Section):
-    """The defaults are the released evaluation of 7-Scenes; `corrected` leaves its oddities out."""
+    """The defaults are the released evaluation of 7-Scenes. `corrected` is without its oddities."""
 
     name: str = "7scenes"
     acceptance_radius: float = Field(default=0.05, gt=0)
-    """Metres between a pixel's true point and its match, for an inlier."""
+    """Maximum metres between a pixel's true point and its match, for an inlier."""
     inlier_ratio: float = Field(default=0.1, ge=0, le=1)
-    """From this inlier ratio on, the features of a pair count as matched (FMR)."""
+    """Minimum inlier ratio of a pair for its features to count as matched (FMR)."""
     rmse: float = Field(default=0.1, gt=0)
-    """Metres between the cloud at the true and at the estimated pose, below which a pair counts for RR."""
+    """Metres between the cloud at the true and the estimated pose. Below it, a pair is registered (RR)."""
     solver: Solver = "paper"
-    """`paper`: the released one, OpenCV's P3P RANSAC on all matches alike; `poselib`: ours, which tries high
-    scores first (with OpenCV's USAC where poselib is not installed)."""
+    """`paper`: the released solver, OpenCV's P3P RANSAC with equal weights; `poselib`: ours, which tries high
+    scores first (with OpenCV's USAC if poselib is not installed)."""
     iterations: int = Field(default=50_000, gt=0)
-    """Of the solver `paper`."""
+    """For the solver `paper`."""
     reprojection_px: float = Field(default=8.0, gt=0)
     depth_only: bool = False
-    """Matches of pixels without depth take no part in the inlier ratio; the released code measures them from
-    the camera's centre (docs/method.md R20)."""
+    """Leave matches of pixels without depth out of the inlier ratio. The released code measures them from the
+    camera's centre (docs/method.md R20)."""
     tuned_cloud: bool = True
-    """RMSE over the cloud with the tuned points written into it, as released (docs/method.md R16)."""
+    """Compute the RMSE over the cloud with tuned points, as released (docs/method.md R16)."""
     patch_overlap: float = Field(default=0.0, ge=0, lt=1)
-    """Coarse pairs that overlap more than this are right: 0 in the released evaluation, 0.3 in the released
+    """Coarse pairs with a larger overlap are correct: 0 in the released evaluation, 0.3 in the released
     training (docs/method.md R27)."""
     num_corr: int | None = Field(default=None, ge=4)
-    """Only so many matches, the best by score; the released option has no effect (docs/method.md R28)."""
+    """Maximum number of matches, best by score. The released option has no effect (docs/method.md R28)."""
 
     def corrected(self) -> Protocol:
         """The same thresholds without the released oddities."""
@@ -70,15 +70,15 @@ def find_protocol(name: str) -> Protocol:
 def estimate_pose(
     protocol: Protocol, pixels: ArrayLike, points: ArrayLike, camera: Camera, scores: ArrayLike
 ) -> Array | None:
-    """camera_from_points (4, 4) by the protocol's solver from pixels (C, 2), (u, v), points (C, 3) and scores
-    (C,); None with fewer than 4 matches or where the solver finds nothing."""
+    """camera_from_points (4, 4) by the protocol's solver, from pixels (C, 2) (u, v), points (C, 3) and scores
+    (C,). None for fewer than 4 matches, or if the solver finds no pose."""
     uv, xyz = np.ascontiguousarray(pixels, np.float64), np.ascontiguousarray(points, np.float64)
     if len(uv) < 4:
         return None
     if protocol.solver == "poselib":
         settings = PnpSettings(max_error_px=protocol.reprojection_px)
-        found = solve_pnp(uv, xyz, camera, scores, settings)
-        return found.camera_from_points if isinstance(found, PoseEstimate) else None
+        estimate = solve_pnp(uv, xyz, camera, scores, settings)
+        return estimate.camera_from_points if isinstance(estimate, PoseEstimate) else None
     try:
         done, rotation, translation, _ = cv2.solvePnPRansac(
             xyz,

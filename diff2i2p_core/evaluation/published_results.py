@@ -1,4 +1,4 @@
-"""Published results on both benchmarks, to stand beside a run: percent, means over scenes."""
+"""Published results on both benchmarks for comparison: in percent, means over scenes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Scores = tuple[float | None, float | None, float | None]
 
 @dataclass(frozen=True)
 class Published:
-    """One method's row; thresholds are 0.05 m / 0.1 / 0.1 m."""
+    """The row of one method. Thresholds are 0.05 m / 0.1 / 0.1 m."""
 
     method: str
     source: str

@@ -24,26 +24,26 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 PMR_LEVELS = (0.0, 0.1, 0.3, 0.5)
-"""A pair's patches count as matched above 0 and from each of the others on."""
+"""Thresholds of the patch inlier ratio: above the first (0), and at least each of the others."""
 RR_CURVE_CM = range(2, 11)
 
 
 @dataclass(frozen=True)
 class Registration:
-    """What the network said of one pair, and the truth. C matches; lengths in metres."""
+    """The network's result for one pair, and the ground truth. C matches; lengths in metres."""
 
     name: str
     """"scene/imageid_cloudid"."""
     camera: Camera
-    """Of the network's input image, without distortion."""
+    """The camera of the network's input image, without distortion."""
     camera_from_cloud: Array
-    """The truth."""
+    """The ground truth."""
     overlap: float
-    """Part of the image with depth that the cloud covers."""
+    """Fraction of the pixels with depth that the cloud covers."""
     voxel: float
-    """Spacing of the cloud."""
+    """The spacing of the cloud."""
     cloud: Floats
-    """(N, 3) as it went into the network; NaN where only the tuned position is known."""
+    """(N, 3) the network's input; NaN where only the tuned position is known."""
     pixels: Floats
     """(C, 2), (u, v)."""
     points: Floats
@@ -53,12 +53,12 @@ class Registration:
     pixel_points: Floats
     """(C, 3) the pixels' true points in the camera frame; (0, 0, 0) without depth."""
     scores: Floats
-    """(C,) high is good."""
+    """(C,) higher is better."""
     image_nodes: Ints
-    """(Q,) coarse pairs found, rows of nodes; and `point_nodes` (Q,)."""
+    """(Q,) matched coarse pairs: rows of image nodes, and in `point_nodes` (Q,) of superpoints."""
     point_nodes: Ints
     true_image_nodes: Ints
-    """(G,) coarse pairs that overlap; and `true_point_nodes` (G,)."""
+    """(G,) overlapping coarse pairs, with `true_point_nodes` (G,)."""
     true_point_nodes: Ints
     true_overlaps: Floats
     """(G,) the smaller of both sides' overlaps."""
@@ -79,12 +79,12 @@ class Registration:
 
     @property
     def plain_cloud(self) -> Floats:
-        """(M, 3) the cloud as it went in, as far as it is known."""
+        """(M, 3) the input cloud, as far as it is known."""
         return self.cloud[np.isfinite(self.cloud).all(1)]
 
     @property
     def tuned_cloud(self) -> Floats:
-        """(N, 3) the cloud with the matches' tuned points written into it; the last match of a point wins."""
+        """(N, 3) the cloud with tuned positions of matched points. The last match of a point wins."""
         cloud = self.cloud.copy()
         known = (self.point_indices >= 0) & np.isfinite(self.points).all(1)
         cloud[self.point_indices[known]] = self.points[known]
@@ -99,7 +99,7 @@ class Registration:
 
 def register(model: Diff2I2P, pair: Pair) -> Registration:
     """Run the network on one pair."""
-    # Here, since measuring registrations needs none of it and starts in half the time without.
+    # Imported here, because evaluating registrations does not need it and starts twice as fast without.
     import torch
 
     from diff2i2p_core.pairs.pair import collate
@@ -135,29 +135,29 @@ def register(model: Diff2I2P, pair: Pair) -> Registration:
 
 @dataclass(frozen=True)
 class PairMetrics:
-    """One pair under a protocol; errors are infinite where no pose was found."""
+    """Metrics of one pair under a protocol. Errors are infinite if no pose was found."""
 
     name: str
     correspondences: int
     patch_inlier_ratio: float
-    """PIR: part of the coarse pairs found, each counted once, that overlap."""
+    """PIR: fraction of the matched coarse pairs, each counted once, that overlap."""
     inlier_ratio: float
     """IR."""
     covered_ratio: float
-    """OR: part of the matched pixels with any matched point within the acceptance radius."""
+    """OR: fraction of the matched pixels with any matched point within the acceptance radius."""
     matched: bool
-    """Counts for FMR."""
+    """Whether the pair counts for FMR."""
     camera_from_cloud: Array | None
-    """The estimate."""
+    """The estimated pose."""
     rmse_m: float
     registered: bool
-    """Counts for RR."""
+    """Whether the pair counts for RR."""
     rotation_deg: float
     """RRE."""
     translation_m: float
-    """RTE, between the translations of camera_from_cloud."""
+    """RTE: distance between the translations of camera_from_cloud."""
     position_m: float
-    """Between the camera's true and estimated place."""
+    """Distance between the true and the estimated position of the camera."""
 
     @property
     def scene(self) -> str:
@@ -171,12 +171,12 @@ def pair_metrics(registration: Registration, protocol: Protocol) -> PairMetrics:
     best = best[np.isfinite(r.points[best]).all(1)][: protocol.num_corr]
     pixel_points = r.pixel_points[best]
     counted = pixel_points[:, 2] > 0 if protocol.depth_only else np.ones(len(best), bool)
-    ratio = _share(r.distances()[best][counted] < protocol.acceptance_radius)
+    ratio = _fraction(r.distances()[best][counted] < protocol.acceptance_radius)
     covered = 0.0
     if counted.any():
         tree = cKDTree(transform_points(r.camera_from_cloud, r.points[best]))
-        covered = _share(tree.query(pixel_points[counted])[0] < protocol.acceptance_radius)
-    # The solver's RANSAC depends on the order: the file's own, as in the released code.
+        covered = _fraction(tree.query(pixel_points[counted])[0] < protocol.acceptance_radius)
+    # The solver's RANSAC depends on the order. Use the order of the file, as in the released code.
     best.sort()
     estimate = estimate_pose(protocol, r.pixels[best], r.points[best], r.camera, r.scores[best])
     rmse = rotation = translation = position = np.inf
@@ -184,7 +184,7 @@ def pair_metrics(registration: Registration, protocol: Protocol) -> PairMetrics:
         cloud = r.tuned_cloud if protocol.tuned_cloud else r.plain_cloud
         moved = transform_points(estimate, cloud) - transform_points(r.camera_from_cloud, cloud)
         rmse = float(np.sqrt((moved**2).sum(1).mean()))
-        # From the trace as published: the truth's rotation may be rounded to float32.
+        # From the trace, as published; the true rotation may be rounded to float32.
         cosine = (np.trace(estimate[:3, :3].T @ r.camera_from_cloud[:3, :3]) - 1) / 2
         rotation = float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
         translation = translation_error(estimate, r.camera_from_cloud)
@@ -208,11 +208,11 @@ def pair_metrics(registration: Registration, protocol: Protocol) -> PairMetrics:
 def _patch_inlier_ratio(r: Registration, overlap: float) -> float:
     right = r.true_overlaps > overlap
     truth = set(zip(r.true_image_nodes[right].tolist(), r.true_point_nodes[right].tolist(), strict=True))
-    found = set(zip(r.image_nodes.tolist(), r.point_nodes.tolist(), strict=True))
-    return len(found & truth) / max(len(found), 1)
+    matched = set(zip(r.image_nodes.tolist(), r.point_nodes.tolist(), strict=True))
+    return len(matched & truth) / max(len(matched), 1)
 
 
-def _share(flags: NDArray[Any]) -> float:
+def _fraction(flags: NDArray[Any]) -> float:
     return float(flags.mean()) if len(flags) else 0.0
 
 
@@ -220,16 +220,16 @@ def _share(flags: NDArray[Any]) -> float:
 class BenchmarkSummary:
     """Metrics by name for each scene, and their unweighted mean over the scenes.
 
-    Ratios in [0, 1], metres, degrees. RRE and RTE are over the registered pairs, NaN without any (such a
-    scene is left out of the mean); `median_position_m` and `median_rotation_deg` are over all pairs, infinite
-    where most have no pose. `pairs` of the mean is the sum.
+    Ratios are in [0, 1], lengths in metres, angles in degrees. RRE and RTE are over the registered pairs;
+    they are NaN if there are none, and the scene is then left out of the mean. `median_position_m` and
+    `median_rotation_deg` are over all pairs, infinite if most have no pose. `pairs` of the mean is the sum.
     """
 
     scenes: dict[str, dict[str, float]]
     mean: dict[str, float]
 
     def as_json(self) -> dict[str, Any]:
-        """The same with null for numbers that do not exist."""
+        """The same, with null for missing values."""
 
         def finite(row: dict[str, float]) -> dict[str, float | None]:
             numbers = {key: value if np.isfinite(value) else None for key, value in row.items()}
@@ -239,7 +239,7 @@ class BenchmarkSummary:
 
 
 def summarize(metrics: Iterable[PairMetrics]) -> BenchmarkSummary:
-    """The papers' numbers of at least one pair."""
+    """The papers' metrics for one or more pairs."""
     by_scene: dict[str, list[PairMetrics]] = {}
     for pair in metrics:
         by_scene.setdefault(pair.scene, []).append(pair)

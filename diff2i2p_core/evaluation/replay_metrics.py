@@ -1,4 +1,4 @@
-"""What a replay has beside the summary of its images: drift, availability, gaps, reasons."""
+"""Metrics of a replay, in addition to the summary of its images: drift, availability, gaps, reasons."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from diff2i2p_core.typing import Array
 
 @dataclass(frozen=True)
 class RelativeError:
-    """Root mean square error of the motion between pairs of poses; None without a pair."""
+    """Root mean square error of the motion between pairs of poses. None if there are no pairs."""
 
     pairs: int
     translation_m: float | None
@@ -27,7 +27,7 @@ class RelativeError:
 
 @dataclass(frozen=True)
 class SquaredErrors:
-    """Mean normalized squared errors by their three degrees of freedom: 1 if the covariance is right."""
+    """Mean normalized squared errors over three degrees of freedom: 1 if the covariance is right."""
 
     position: float | None
     rotation: float | None
@@ -35,38 +35,38 @@ class SquaredErrors:
 
 @dataclass(frozen=True)
 class ReplaySummary(Summary):
-    """A summary of images that have an order in time."""
+    """A summary of images in order of time."""
 
     recall_050m_10deg: float | None
     rmse_translation_m: float | None
     """Root mean square error of the localized images, also called absolute trajectory error (ATE)."""
     rmse_rotation_deg: float | None
     rpe_1s: RelativeError
-    """Over the motion of a second, and of a metre."""
+    """Over the motion of one second, and of one metre."""
     rpe_1m: RelativeError
     nees: SquaredErrors
     with_truth: int
-    """Images whose true pose is known."""
+    """Number of images with a known true pose."""
     dropped: int
-    """Images that were not worked on."""
+    """Number of images that were not processed."""
     availability: float | None
     """Fraction of the images with a pose."""
     longest_gap_s: float | None
-    """Without a pose, from the recording's first image to its last."""
+    """Longest time without a pose between the recording's first and last image."""
     first_pose_s: float | None
     reasons: dict[str, int]
-    """How often each gate was why an image was not localized, the most frequent first."""
+    """How many images were not localized for each reason, most frequent first."""
 
 
 def summarize_replay(
     results: Sequence[QueryResult], begin: float, end: float, dropped: int = 0
 ) -> ReplaySummary:
-    """All numbers of `results`.
+    """All metrics of `results`.
 
     Args:
-        results: of the images that were worked on, in order of time.
-        begin: stamp of the recording's first image in seconds, worked on or not; `end` of its last.
-        dropped: images that were not worked on.
+        results: those of the processed images, in order of time.
+        begin: stamp of the recording's first image in seconds, processed or not; `end`: of its last.
+        dropped: number of images that were not processed.
     """
     judged = with_truth(results)
     stamps = [r.stamp for r in results if r.map_from_camera is not None]
@@ -88,18 +88,18 @@ def summarize_replay(
 
 
 def reasons(results: Sequence[QueryResult]) -> dict[str, int]:
-    """How often each gate's name was the reason, the most frequent first."""
+    """How often each gate was the reason, most frequent first."""
     counts = Counter(gate(r.reason) for r in results if r.map_from_camera is None)
     return dict(counts.most_common())
 
 
 def gate(reason: str) -> str:
-    """The phrase that a reason begins with, without its numbers."""
+    """The phrase at the beginning of a reason, without its numbers."""
     return reason.partition(" (")[0] or "no answer"
 
 
 def aligned(results: Sequence[QueryResult]) -> list[QueryResult]:
-    """With the truth moved rigidly onto the estimates: mean rotation between them first, then mean offset."""
+    """The results with the truth moved onto the estimates by the mean rotation, then by the mean offset."""
     both = [
         (r.map_from_camera, r.true_map_from_camera)
         for r in results
@@ -124,21 +124,21 @@ def _rmse(values: Sequence[float]) -> float | None:
 def _relative(
     judged: Sequence[QueryResult], *, seconds: float | None = None, metres: float | None = None
 ) -> RelativeError:
-    """Between poses so far apart (at most half as much again)."""
+    """The error of the motion between poses that are `seconds` or `metres` apart, up to 1.5 times that."""
     positions = np.array([_truth(r)[:3, 3] for r in judged]).reshape(-1, 3)
     if seconds is not None:
         along, apart = np.array([r.stamp for r in judged]), seconds
     else:
         steps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
         along, apart = np.concatenate([[0.0], np.cumsum(steps)])[: len(judged)], metres or 0.0
-    found = np.flatnonzero([r.map_from_camera is not None for r in judged])
-    reached = along[found]
+    localized = np.flatnonzero([r.map_from_camera is not None for r in judged])
+    reached = along[localized]
     offsets, turns = [], []
-    # A microsecond, or micrometre, of slack: stamps in seconds are rounded.
+    # A microsecond or micrometre of slack, because stamps in seconds are rounded.
     for first, later in enumerate(np.searchsorted(reached, reached + apart - 1e-6).tolist()):
-        if later == len(found) or reached[later] > reached[first] + 1.5 * apart:
+        if later == len(localized) or reached[later] > reached[first] + 1.5 * apart:
             continue
-        start, end = judged[int(found[first])], judged[int(found[later])]
+        start, end = judged[int(localized[first])], judged[int(localized[later])]
         true = invert(_truth(start)) @ _truth(end)
         estimated = invert(_estimate(start)) @ _estimate(end)
         offsets.append(float(np.linalg.norm((invert(true) @ estimated)[:3, 3])))

@@ -1,4 +1,4 @@
-"""What a replay came to: results, numbers, and whether the requirements are met."""
+"""The result of a replay: single results, metrics, and whether the requirements are met."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from diff2i2p_core.messages.bag_camera import BagCamera
 
 @dataclass(frozen=True)
 class ReplayInput:
-    """A bag and a map that go together."""
+    """A bag and a map to replay it in."""
 
     settings: ReplaySettings
     camera: BagCamera
@@ -29,14 +29,14 @@ class ReplayInput:
 
 @dataclass(frozen=True)
 class ReplayResult:
-    """Results of single images are `replay.results`; `node` is what a live one said of itself."""
+    """Results of single images are in `replay.results`. `node` is what a live node said about itself."""
 
     given: ReplayInput
     point_map: PointMap
     replay: Replay
     summary: ReplaySummary
     verdicts: Sequence[Verdict]
-    """One for each requirement."""
+    """One verdict per requirement."""
     node: dict[str, Any] | None = None
 
     @classmethod
@@ -47,7 +47,7 @@ class ReplayResult:
         replay: Replay,
         node: dict[str, Any] | None = None,
     ) -> ReplayResult:
-        """Align the results if the settings ask for it, then count and judge them."""
+        """Align the results if the settings ask for it, then compute metrics and check the requirements."""
         if given.settings.align == "se3":
             replay = replace(replay, results=aligned(replay.results))
         summary = summarize_replay(replay.results, replay.begin, replay.end, replay.dropped)
@@ -61,12 +61,12 @@ class ReplayResult:
 
     @property
     def about(self) -> dict[str, str]:
-        """Labels and values for those who read a report."""
+        """Labels and values for the report."""
         settings, camera, info = self.given.settings, self.given.camera, self.given.info
         seconds = self.replay.end - self.replay.begin
-        images = "in the bag's time, late ones dropped" if settings.realtime else "every one"
+        images = "in the bag's time, late ones dropped" if settings.realtime else "all"
         if settings.live:
-            images = f"played to the ROS 2 node over DDS, {settings.rate:g} s of the bag a second"
+            images = f"played to the ROS 2 node over DDS, {settings.rate:g} s of the bag per second"
         truth = self.given.truth
         return {
             "bag": f"{camera.path}, {len(camera.stamps)} images of {camera.topic}, {seconds:.1f} s",
@@ -81,7 +81,7 @@ class ReplayResult:
         }
 
     def as_dict(self) -> dict[str, Any]:
-        """The object of result.json but for the single frames; JSON types."""
+        """The object in result.json, without single frames; JSON types."""
         return {
             **self.summary.as_dict(),
             **({} if self.node is None else {"node": self.node}),

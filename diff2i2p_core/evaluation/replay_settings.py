@@ -1,4 +1,4 @@
-"""How a bag is replayed in a map, and what must come of it."""
+"""Settings for replaying a bag in a map, and requirements on the result."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from diff2i2p_core.mapping.matchers import Matcher
 
 @dataclass(frozen=True)
 class ReplaySettings:
-    """Topics that are None are the only ones of their kind in the bag. InputError if settings contradict."""
+    """A topic can be None if it is the only one of its kind. InputError if settings contradict each other."""
 
     image_topic: str | None = None
     """Raw or compressed."""
@@ -25,39 +25,41 @@ class ReplaySettings:
     camera_frame: str | None = None
     """The camera's optical frame; None: the images' frame_id."""
     odom_frame: str | None = None
-    """Odometry's frame in TF; None: there is no odometry."""
+    """The odometry frame in TF; None: no odometry."""
     base_frame: str | None = None
-    """The robot's frame, which the written trajectory is of; None: the camera's."""
+    """The robot's frame, used for the written trajectory; None: the camera's."""
     rectified: bool = False
-    """Whether the images are without lens distortion already."""
+    """Whether the images are already rectified."""
     truth: TruthSource = field(default_factory=TruthSource)
     align: Literal["none", "se3"] = "none"
-    """se3 moves the truth onto the estimates, to inspect a truth of another frame."""
+    """se3: align the truth with the estimates first, for a truth in another frame."""
     track: bool = True
-    """Search near the last pose first, or never."""
+    """Whether to search near the last pose first."""
     realtime: bool = False
-    """Drop images that come while others are worked on, as a node does."""
+    """Drop images that arrive while others are processed, as a node does."""
     live: bool = False
-    """Through the ROS 2 node, over DDS, in the bag's time."""
+    """Use the ROS 2 node, over DDS, in the bag's time."""
     rate: float = 1.0
-    """Of a live replay: seconds of the bag in a second."""
+    """For a live replay: seconds of the bag per second."""
     requirements: tuple[str, ...] = ()
-    """Limits to pass, as `recall@0.25m/10deg>=0.5`, `false==0`, `ate<=0.1`."""
+    """Limits to meet, such as `recall@0.25m/10deg>=0.5`, `false==0`, `ate<=0.1`."""
     matcher: Matcher = "auto"
     """What images are matched with, of what the map has features for."""
     weights: Path | str | None = None
-    """None: the installed ones that the map was made with."""
+    """None: the installed weights that the map was built with."""
     device: str = "cpu"
 
     def __post_init__(self) -> None:
         if self.live and self.realtime:
-            raise InputError("`realtime`: `live` is in the bag's time anyway; leave one of them out")
+            raise InputError("`realtime`: `live` is always in the bag's time; leave one of them out")
         if self.rate != 1 and not self.live:
-            raise InputError("`rate`: is for `live`; without it the bag is worked on as fast as it goes")
+            raise InputError(
+                "`rate`: is only for `live`; without it, the bag is processed as fast as possible"
+            )
         if not self.rate > 0:
-            raise InputError(f"`rate` {self.rate}: give seconds of the bag in a second, more than 0")
+            raise InputError(f"`rate` {self.rate}: give seconds of the bag per second, more than 0")
         if self.align != "none" and self.truth.is_empty:
-            raise InputError("`align`: there is no truth to move; give `truth`")
+            raise InputError("`align`: there is no truth to align; give `truth`")
         for requirement in self.limits:
             if requirement.needs_truth and self.truth.is_empty:
                 raise InputError(f"`requirement` '{requirement.text}': needs the truth; give `truth`")

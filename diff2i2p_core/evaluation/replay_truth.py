@@ -1,4 +1,4 @@
-"""True poses at the times of a bag's images: of a TUM file, a topic, or TF."""
+"""True poses at the times of a bag's images: from a TUM file, a topic, or TF."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from diff2i2p_core.typing import Array
 
 @dataclass(frozen=True)
 class TruthSource:
-    """At most one of the first three."""
+    """At most one of the first three can be set."""
 
     file: Path | None = None
     topic: str | None = None
     tf: str | None = None
-    """PARENT:CHILD, frames of the bag's TF."""
+    """PARENT:CHILD, two frames in the bag's TF."""
     frame: str | None = None
-    """Whose poses the file, or a topic that does not name it, holds; the camera's by default."""
+    """The frame whose poses are in the file, or in a topic without child frames; by default the camera."""
 
     def __post_init__(self) -> None:
-        given = [self.file, self.topic, self.tf]
-        if sum(one is not None for one in given) > 1:
+        sources = [self.file, self.topic, self.tf]
+        if sum(source is not None for source in sources) > 1:
             raise InputError(
-                "truth: a file, a topic and frames of TF exclude each other; give one of them only"
+                "truth: a file, a topic and frames of TF exclude each other; give only one of them"
             )
         if self.tf is not None and len([name for name in self.tf.split(":") if name]) != 2:
-            raise InputError(f"truth from TF '{self.tf}': expected PARENT:CHILD, as in map:base_link")
+            raise InputError(f"truth from TF '{self.tf}': expected PARENT:CHILD, such as map:base_link")
 
     @property
     def is_empty(self) -> bool:
@@ -44,19 +44,19 @@ class TruthSource:
 
 @dataclass(frozen=True)
 class Truth:
-    """`at(stamp in ns)` is map_from_camera, None where the source has a gap."""
+    """`at(stamp in ns)` is map_from_camera, or None in a gap of the source."""
 
     name: str
     at: Callable[[int], Array | None]
 
 
 def open_truth(source: TruthSource, camera: BagCamera) -> Truth | None:
-    """The truth of a source, None of an empty one; InputError if it says nothing about any of the images."""
+    """The truth from a source; None if it is empty. InputError if it covers none of the images."""
     truth = _opened(source, camera)
     if truth is not None and not any(truth.at(stamp) is not None for stamp in camera.stamps):
         first, last = camera.stamps[0] / 1e9, camera.stamps[-1] / 1e9
         raise InputError(
-            f"{truth.name}: has no pose at the time of any image ({first:.3f} to {last:.3f} s); give one of "
+            f"{truth.name}: has no pose at the time of any image ({first:.3f} to {last:.3f} s); give one for "
             f"this recording, in its clock, with poses at most {MAX_GAP / 1e9:g} s apart"
         )
     return truth
@@ -70,17 +70,17 @@ def _opened(source: TruthSource, camera: BagCamera) -> Truth | None:
         timed = TimedPoses.of([round(stamp * 1e9) for stamp in stamps], rows)
         return _of_frame(str(source.file), timed, frame, camera)
     if source.topic is not None:
-        found = camera.index.poses
-        if not found:
+        recorded = camera.index.poses
+        if not recorded:
             raise InputError(f"{camera.path}: {source.topic} has no message; record it again")
-        rows = [row for *_, row in found]
+        rows = [row for *_, row in recorded]
         if not all(np.isfinite(row).all() and abs(np.linalg.norm(row[3:]) - 1) < 0.05 for row in rows):
             raise InputError(
-                f"{camera.path}: {source.topic}: a pose is not finite or its quaternion not a unit's; "
+                f"{camera.path}: {source.topic}: a pose is not finite or has no unit quaternion; "
                 "fix the recording"
             )
-        timed = TimedPoses.of([stamp for stamp, *_ in found], rows)
-        return _of_frame(source.topic, timed, (found[0][2] or frame).lstrip("/"), camera)
+        timed = TimedPoses.of([stamp for stamp, *_ in recorded], rows)
+        return _of_frame(source.topic, timed, (recorded[0][2] or frame).lstrip("/"), camera)
     if source.tf is not None:
         parent, child = source.tf.split(":")
         tree = camera.index.tree

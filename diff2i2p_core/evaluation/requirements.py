@@ -1,4 +1,4 @@
-"""What a replay must reach: `recall@0.25m/10deg>=0.5`, `false==0`, ..."""
+"""Requirements on a replay: `recall@0.25m/10deg>=0.5`, `false==0`, ..."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _QUANTITIES = {
     "latency_p95": "latency_ms.p95",
     "dropped": "dropped",
 }
-"""Where in a `ReplaySummary`; metres, degrees, seconds, milliseconds, fractions and counts."""
+"""Their paths in a `ReplaySummary`; metres, degrees, seconds, milliseconds, fractions and counts."""
 _NEED_TRUTH = ("recall", "ate", "ate_rotation", "median", "median_rotation", "rpe_1s", "rpe_1m", "false")
 _FORM = re.compile(r"(?P<name>[a-z0-9_]+)(?:@(?P<at>.*?))?\s*(?P<operator>>=|<=|==|>|<)\s*(?P<limit>\S+)")
 _AT = re.compile(r"([0-9.]+)m/([0-9.]+)deg")
@@ -42,14 +42,14 @@ _AT = re.compile(r"([0-9.]+)m/([0-9.]+)deg")
 
 @dataclass(frozen=True)
 class Requirement:
-    """A limit on one of the numbers."""
+    """A limit on one of the metrics."""
 
     text: str
     name: str
     operator: str
     limit: float
     within: tuple[float, float] | None = None
-    """Metres and degrees of a recall."""
+    """Metres and degrees, for a recall."""
 
     @classmethod
     def parse(cls, text: str) -> Requirement:
@@ -85,7 +85,7 @@ class Requirement:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a requirement is met; what has no value, as nothing was localized, is not."""
+    """Whether a requirement is met. It is not met if there is no value because nothing was localized."""
 
     requirement: str
     value: float | None

@@ -1,4 +1,4 @@
-"""The numbers of localized images: one type and one JSON form for evaluations, the demo and replays."""
+"""Metrics of localized images: one type and one JSON format for evaluations, the demo and replays."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RECALL_LIMITS = {
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds; None where no image has one."""
+    """In milliseconds; None if no image has one."""
 
     median: float | None
     p95: float | None
@@ -31,7 +31,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class WithinSigmas:
-    """Fractions of the errors' components within one and two standard deviations (0.68 and 0.95 if these are
+    """Fractions of the error components within one and two standard deviations (0.68 and 0.95 if these are
     right), and the factor on the deviations that would make the first 0.68."""
 
     within_1_sigma: float
@@ -50,11 +50,11 @@ class Consistency:
 
 @dataclass(frozen=True)
 class Summary:
-    """Counts, errors and times of a run. Errors are measured where the true pose is known; None stands for a
-    number of nothing, as an error where no image was localized."""
+    """Counts, errors and times of a run. Errors are measured where the true pose is known. A value is None if
+    there is nothing to compute it from, such as an error if no image was localized."""
 
     queries: int
-    """Images that were worked on."""
+    """Number of processed images."""
     localized: int
     median_translation_m: float | None
     """The medians are over the localized images."""
@@ -68,12 +68,12 @@ class Summary:
     latency_ms: Latency
 
     def as_dict(self) -> dict[str, Any]:
-        """The same names with JSON types."""
+        """The same values with JSON types."""
         return asdict(self)
 
 
 def summarize(results: Sequence[QueryResult]) -> Summary:
-    """All numbers of `results`."""
+    """All metrics of `results`."""
     latencies = known(r.latency_ms for r in results)
     return Summary(
         queries=len(results),
@@ -88,7 +88,7 @@ def summarize(results: Sequence[QueryResult]) -> Summary:
 
 
 def with_truth(results: Sequence[QueryResult]) -> list[QueryResult]:
-    """Those whose true pose is known."""
+    """The results with a known true pose."""
     return [r for r in results if r.true_map_from_camera is not None]
 
 
@@ -99,7 +99,7 @@ def recall(results: Sequence[QueryResult], metres: float, degrees: float) -> flo
 
 
 def consistency(results: Sequence[QueryResult]) -> Consistency | None:
-    """None where there is no pose with a covariance and a truth, or false ones alone."""
+    """None if there is no pose with a covariance and a truth that is not false."""
     errors = known(r.error_in_sigmas for r in results if not r.is_false)
     if not errors:
         return None
@@ -108,17 +108,17 @@ def consistency(results: Sequence[QueryResult]) -> Consistency | None:
 
 
 def known(values: Iterable[T | None]) -> list[T]:
-    """Those that are not None."""
+    """The values that are not None."""
     return [value for value in values if value is not None]
 
 
 def percentile(values: Sequence[float], percent: float) -> float | None:
-    """None of no values."""
+    """The percentile of the values; None if there are none."""
     return float(np.percentile(values, percent)) if values else None
 
 
 def _within_sigmas(errors: Array) -> WithinSigmas:
-    """Of errors (N, 3) in standard deviations."""
+    """For errors (N, 3) in standard deviations."""
     return WithinSigmas(
         float((errors <= 1).mean()), float((errors <= 2).mean()), float(np.quantile(errors, 0.6827))
     )

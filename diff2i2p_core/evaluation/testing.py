@@ -1,4 +1,4 @@
-"""Run a network on a benchmark subset and keep what it said of each pair."""
+"""Runs a network on a benchmark subset and stores its result for each pair."""
 
 from __future__ import annotations
 
@@ -28,17 +28,19 @@ def register_subset(
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
-    """Register the pairs that `folder` lacks, one file each; returns how many that were.
+    """Register the pairs that are missing in `folder`, one file each. Returns their number.
 
-    A file is complete or absent, so a run that was stopped goes on where it was. `workers` processes prepare
-    pairs beside the network; `progress` gets the counts of files there are and will be.
+    A file is either complete or absent, so an interrupted run resumes. `workers` processes prepare pairs
+    beside the network. `progress` gets the number of existing files and the total.
     """
     known = read_info(folder)
     if known is None and any(folder.glob("*/*.npz")):
         raise InputError(f"{folder}: holds results without {INFO}; give another folder")
     for key in ("weights_id", "model", "benchmark", "subset", "pairs"):
         if known is not None and getattr(known, key) != getattr(info, key):
-            raise InputError(f"{folder}: holds results of another test ({key} differs); give another folder")
+            raise InputError(
+                f"{folder}: holds results of another test ({key} is different); give another folder"
+            )
     write_info(folder, info)
     missing = [
         number

@@ -10,13 +10,13 @@ from diff2i2p_core.geometry.se3 import rotation_error_deg, translation_error
 from diff2i2p_core.typing import Array
 
 FALSE_METRES, FALSE_DEGREES = 0.5, 10.0
-"""An accepted pose farther off than either is a false localization."""
+"""An accepted pose with a larger error than either limit is a false localization."""
 
 
 @dataclass(frozen=True)
 class QueryResult:
-    """One query image: the true pose (None where nothing is known of it), and the accepted one or the reason
-    why there is none."""
+    """One query image: the true pose (None if unknown), and the accepted pose or the reason why there is
+    none."""
 
     number: int
     stamp: float
@@ -28,7 +28,7 @@ class QueryResult:
     inlier_ratio: float | None = None
     latency_ms: float | None = None
     covariance: Array | None = None
-    """(6, 6) of the pose, ROS order."""
+    """(6, 6) covariance of the pose, ROS order."""
 
     @property
     def translation_error_m(self) -> float | None:
@@ -44,7 +44,7 @@ class QueryResult:
 
     @property
     def error_in_sigmas(self) -> Array | None:
-        """(6,) of `geometry.covariance.in_sigmas`; None without a pose, its covariance, or the truth."""
+        """(6,) from `geometry.covariance.in_sigmas`. None without a pose, its covariance, or the truth."""
         if self.map_from_camera is None or self.covariance is None or self.true_map_from_camera is None:
             return None
         return in_sigmas(self.map_from_camera, self.covariance, self.true_map_from_camera)
@@ -58,11 +58,11 @@ class QueryResult:
 
     @property
     def is_false(self) -> bool:
-        """Accepted, but wrong."""
+        """Whether the pose was accepted but is wrong."""
         return self.translation_error_m is not None and not self.within(FALSE_METRES, FALSE_DEGREES)
 
     def as_dict(self) -> dict[str, Any]:
-        """The row of the summary's `frames` list; JSON types."""
+        """The row in the `frames` list of the results; JSON types."""
         sigmas = self.error_in_sigmas
         return {
             "number": self.number,

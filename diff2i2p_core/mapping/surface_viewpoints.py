@@ -110,7 +110,7 @@ class _Cover:
         best, most = None, _MIN_GAIN
         for pose in poses:
             shown = self._shown(pose)
-            gain = self._surface.weights[shown[0]] @ ~self._seen[shown]
+            gain = float(self._surface.weights[shown[0]] @ ~self._seen[shown])
             if gain >= most:
                 best, most = (pose, shown), gain
         if best is not None:

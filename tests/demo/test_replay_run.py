@@ -59,10 +59,10 @@ def test_verdicts_and_files() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"live": True, "realtime": True}, "`realtime`: `live` is in the bag's time"),
-        ({"rate": 2.0}, "`rate`: is for `live`"),
+        ({"live": True, "realtime": True}, "`realtime`: `live` is always in the bag's time"),
+        ({"rate": 2.0}, "`rate`: is only for `live`"),
         ({"rate": 0.0, "live": True}, "`rate` 0.0: give seconds"),
-        ({"align": "se3"}, "`align`: there is no truth to move; give `truth`"),
+        ({"align": "se3"}, "`align`: there is no truth to align; give `truth`"),
         ({"requirements": ("false==0",)}, "`requirement` 'false==0': needs the truth; give `truth`"),
         ({"requirements": ("speed>1",)}, "'speed>1': expected NAME>=NUMBER"),
         (

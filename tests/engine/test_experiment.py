@@ -55,7 +55,7 @@ def test_an_experiment_starts_from_its_base(experiment: Path) -> None:
     assert (config.name, config.steps, config.epochs) == ("child", None, 2)
     assert (config.optimizer.kind, config.optimizer.lr) == ("adam", 0.5)
     experiment.write_text("base: child.yaml\n")
-    with pytest.raises(InputError, match="circle"):
+    with pytest.raises(InputError, match="cycle"):
         load_config(child)
 
 

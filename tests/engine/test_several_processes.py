@@ -116,7 +116,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(experiment: Path) -> None:
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=180)
     assert process.returncode == 128 + signal.SIGTERM
-    assert "SIGTERM: ending after this step" in err
+    assert "SIGTERM: stopping after this step" in err
     assert "stopped by SIGTERM after step" in err.splitlines()[-1]
 
     steps = torch.load(folder / "checkpoint.pt", weights_only=True)["step"] + 2

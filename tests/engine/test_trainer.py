@@ -122,14 +122,14 @@ def test_epochs(folder: Path, tmp_path: Path) -> None:
 
 def test_resuming_keeps_the_pairs_a_step(folder: Path, tmp_path: Path) -> None:
     Trainer(experiment(folder, tmp_path, steps=1)).run()
-    with pytest.raises(InputError, match=r"2 pairs a step, this one takes 6; keep batch_size"):
+    with pytest.raises(InputError, match=r"2 pairs per step, this one has 6; keep batch_size"):
         Trainer(experiment(folder, tmp_path, accumulate=3)).run(resume=True)
 
 
 def test_a_run_is_not_overwritten(folder: Path, tmp_path: Path) -> None:
     config = experiment(folder, tmp_path, steps=1)
     Trainer(config).run()
-    with pytest.raises(InputError, match="holds a run already"):
+    with pytest.raises(InputError, match="already holds a run"):
         Trainer(config).run()
 
 

@@ -100,7 +100,7 @@ def test_a_truth_of_part_of_the_time_and_of_none(tmp_path: Path) -> None:
     late = TruthSource(file=tum(tmp_path / "late.tum", shift=100.0))
     with pytest.raises(InputError, match=r"late.tum .* has no pose at the time of any image"):
         open_truth(late, camera)
-    with pytest.raises(InputError, match="one of them only"):
+    with pytest.raises(InputError, match="only one of them"):
         TruthSource(topic="/gt", tf="map:camera")
     with pytest.raises(InputError, match="expected PARENT:CHILD"):
         TruthSource(tf="map")
