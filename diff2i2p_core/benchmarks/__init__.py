@@ -1,4 +1,4 @@
-"""Speed of the parts. `PARTS` is the registry: a part is a module here with a function `cases()`."""
+"""Benchmarks of speed and memory. `PARTS` is the registry; each part is a module with a function `cases`."""
 
 PARTS = {
     "network": "diff2i2p_core.benchmarks.network",
@@ -7,4 +7,4 @@ PARTS = {
     "views": "diff2i2p_core.benchmarks.views",
     "training": "diff2i2p_core.benchmarks.training",
 }
-"""Name on the command line: module, imported when it is asked for."""
+"""Names on the command line, and modules, which are imported when used."""

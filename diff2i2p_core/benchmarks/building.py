@@ -1,4 +1,4 @@
-"""A building made up of rectangles: clouds of any size whose free space is known."""
+"""A synthetic building of rectangles: clouds of any size with known free space."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ CORRIDOR = 2.0
 WALL = 0.2
 STOREY = 3.0
 POINTS_A_ROOM = 90_000
-"""At 4 cm between points."""
+"""With 4 cm between points."""
 DOOR = (1.0, 2.1)
 ROOMS_A_STOREY = 40
 
 
 @dataclass(frozen=True)
 class Box:
-    """The inner faces of a room or the outer faces of furniture, z up; `holes` are boxes cut out of them."""
+    """The inner faces of a room or the outer faces of furniture, z up. `holes` are boxes cut out of them."""
 
     low: tuple[float, float, float]
     high: tuple[float, float, float]
@@ -36,7 +36,7 @@ class Box:
         return float(2 * (x * y + y * z + z * x))
 
     def points(self, rng: np.random.Generator, spacing: float) -> Array:
-        """Points (N, 3) spread over the six faces."""
+        """Points (N, 3) on the six faces."""
         low, size, faces = np.array(self.low), np.subtract(self.high, self.low), []
         for axis in range(3):
             u, v = (k for k in range(3) if k != axis)
@@ -52,14 +52,14 @@ class Box:
         return points
 
     def holds(self, positions: Array, margin: float = 0.0) -> NDArray[np.bool_]:
-        """Whether positions (N, 3) are inside, `margin` metres from the faces."""
+        """Whether positions (N, 3) are inside, at least `margin` metres from the faces."""
         inside = (positions > np.add(self.low, margin)) & (positions < np.subtract(self.high, margin))
         return np.asarray(inside.all(axis=1))
 
 
 @dataclass(frozen=True)
 class Building:
-    """Storeys with rooms on both sides of a corridor, a door to each, a table and a cabinet in each."""
+    """Storeys with rooms on both sides of a corridor; each has a door, a table and a cabinet."""
 
     spaces: list[Box]
     furniture: list[Box]
@@ -90,14 +90,14 @@ class Building:
         return cls(spaces, furniture)
 
     def free(self, positions: Array, margin: float = 0.0) -> NDArray[np.bool_]:
-        """Whether positions (N, 3) are in a room, corridor or door and not in a table or cabinet."""
+        """Whether positions (N, 3) are in a room, corridor or door, and not in a table or cabinet."""
         inside = np.any([space.holds(positions, margin) for space in self.spaces], axis=0)
         for door in {id(hole): hole for space in self.spaces for hole in space.holes}.values():
             inside |= ((positions > door[0] + margin) & (positions < door[1] - margin)).all(axis=1)
         return inside & ~np.any([piece.holds(positions, -margin) for piece in self.furniture], axis=0)
 
     def cloud(self, spacing: float = 0.04, seed: int = 0) -> PointCloud:
-        """Points of all faces with a drawn pattern of colours, and 5 mm of noise."""
+        """Points on all faces, with a pattern of colours and 5 mm of noise."""
         rng = np.random.default_rng(seed)
         points, colors = [], []
         for box in (*self.spaces, *self.furniture):
@@ -109,7 +109,7 @@ class Building:
 
 
 def building_of(num_points: int) -> tuple[Building, PointCloud]:
-    """A building and its cloud of about so many points."""
+    """A building and its cloud with about `num_points` points."""
     building = Building.of(max(1, round(num_points / POINTS_A_ROOM)))
     area = sum(box.area for box in (*building.spaces, *building.furniture))
     return building, building.cloud(math.sqrt(area / num_points))

@@ -1,7 +1,8 @@
-"""Maps: making them of 10^5 to 10^7 points, opening and searching them with 1 to 1000 submaps.
+"""Benchmarks of maps: building them from 10^5 to 10^7 points, opening and searching them with 1 to 1000
+submaps.
 
-The points are a made-up building's. Map files hold the features of a few submaps by the shipped weights, over
-and over: what they say does not matter to the time.
+The points are from a synthetic building. Map files hold the features of a few submaps, computed with the
+shipped weights and repeated, because their values do not affect the time.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from diff2i2p_core.models.features import ImageFeatures
 POINTS = (10**5, 10**6, 10**7)
 SUBMAPS = (1, 10, 100, 1000)
 SETTINGS = SubmapSettings(spacing=0.06)
-"""Of the lite network."""
+"""For the lite network."""
 Work = Callable[[], Any]
 
 
@@ -135,17 +136,17 @@ def ranking(num_submaps: int, device: str) -> Work:
 
 
 def _views(num_points: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """A hundred views in rooms all over the building, or all there are."""
+    """A hundred views in rooms all over the building, or fewer if it is small."""
     spaces = (
         building_of(num_points)[0].spaces if num_points < 10**6 else Building.of(num_points // 90_000).spaces
     )
-    chosen = [spaces[i] for i in np.linspace(0, len(spaces) - 1, 25).astype(int)]
-    places = [np.add(box.low, box.high) / 2 * [1, 1, 0] + [0, 0, box.low[2] + 1.2] for box in chosen]
-    return np.array([looking(place, yaw, 0.17) for place in places for yaw in (0.3, 1.9, 3.4, 5.0)])
+    rooms = [spaces[i] for i in np.linspace(0, len(spaces) - 1, 25).astype(int)]
+    positions = [np.add(box.low, box.high) / 2 * [1, 1, 0] + [0, 0, box.low[2] + 1.2] for box in rooms]
+    return np.array([looking(position, yaw, 0.17) for position in positions for yaw in (0.3, 1.9, 3.4, 5.0)])
 
 
 def _cloud(num_points: int) -> PointCloud:
-    """Made in another process: its memory is not what is measured."""
+    """Made in another process, so that its memory is not measured."""
     path = _in_a_folder("building.ply")
     _elsewhere(_write_cloud, path, num_points)
     return read_cloud(path)
@@ -179,7 +180,7 @@ def _write_map(path: Path, num_submaps: int) -> None:
 
 
 def _map_of(num_submaps: int, device: str) -> PointMap:
-    """Ten submaps of a room, or fewer, over and over."""
+    """Up to ten submaps of a room, repeated."""
     model, info = model_for_map(None, "a building", device)
     few = map_from_views(building_of(10**5)[1], _views(10**5)[: min(num_submaps, 10)], model, info)
     blocks = list(itertools.islice(itertools.cycle(pack(few.submaps).blocks), num_submaps))
@@ -191,12 +192,12 @@ _folders: list[tempfile.TemporaryDirectory[str]] = []
 
 
 def _in_a_folder(name: str) -> Path:
-    """A path in a folder that is removed when this process ends."""
+    """A path in a temporary folder that is removed when this process ends."""
     _folders.append(tempfile.TemporaryDirectory(prefix="diff2i2p-bench-"))
     return Path(_folders[-1].name) / name
 
 
 def _elsewhere(work: Callable[..., None], *arguments: Any) -> None:
-    """Do work in a process of its own."""
+    """Run `work` in a separate process."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         pool.submit(work, *arguments).result()

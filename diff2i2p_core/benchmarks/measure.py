@@ -1,7 +1,7 @@
-"""How a benchmark is taken: warm-up, repeated runs, median and quartiles of the wall time.
+"""Measures benchmarks: warm-up, repeated runs, median and quartiles of the wall time.
 
-The processor time beside it says what a run costs when other programs have the machine: with one thread it
-is about the wall time of an idle one.
+The processor time is measured as well, for machines with other load: with one thread, it is about the wall
+time on an idle machine.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from diff2i2p_core.errors import InputError
 
 @dataclass(frozen=True)
 class Case:
-    """`prepare(device)` makes the input and returns what is timed. Milliseconds, MiB of main memory."""
+    """`prepare(device)` makes the input and returns the function to time. Milliseconds; MiB of memory."""
 
     name: str
     prepare: Callable[[str], Callable[[], Any]]
@@ -38,18 +38,18 @@ class Case:
     aim_mb: float | None = None
     released_mb: float | None = None
     most_runs: int | None = None
-    """For work of many seconds: no more timed runs than this, after a single one to warm up."""
+    """Maximum number of timed runs, for work of many seconds; there is then one warm-up run."""
     needs_gpu: bool = False
-    """Leave it out on a CPU."""
+    """Skip it on a CPU."""
     apart: bool = False
-    """Measure in a process of its own, with that process's peak of main memory; `prepare` must pickle."""
+    """Measure in a separate process, with its peak of main memory. `prepare` must be picklable."""
     kernel_of: str | None = None
-    """This is the kernel of the case of that name, for a GPU alone, and is compared with it."""
+    """This is the GPU kernel for the case with this name, and is compared with it."""
 
 
 @dataclass(frozen=True)
 class OnFile:
-    """Work on a file whose size is to be told as well."""
+    """Work on a file whose size is also reported."""
 
     work: Callable[[], Any]
     path: Path
@@ -66,31 +66,31 @@ class Timing:
     upper_quartile_ms: float
     fastest_ms: float
     cpu_ms: float
-    """Median processor time, all threads together."""
+    """Median processor time of all threads together."""
     runs: int
     peak_mb: float | None
-    """Most main memory of a process that ran this case alone, Python and libraries (0.3 GiB) included."""
+    """Peak memory of a process that ran only this case, including Python and libraries (0.3 GiB)."""
     gpu_peak_mb: float | None
     aim_ms: float | None
     released_ms: float | None
     aim_mb: float | None
     released_mb: float | None
     times_faster: float | None = None
-    """A kernel: the median of its reference, in the same run, divided by its own."""
+    """For a kernel: the median of its reference, in the same run, divided by its own."""
     times_less_memory: float | None = None
     file_mb: float | None = None
-    """Size of the file that the case reads or writes, 10^6 bytes."""
+    """Size in 10^6 bytes of the file that the case reads or writes."""
 
 
 def cases_of(part: str) -> list[Case]:
-    """The cases of a part by its name in `PARTS`."""
+    """The cases of a part, by its name in `PARTS`."""
     if part not in PARTS:
         raise InputError(f"benchmark part '{part}' is unknown; use one of {', '.join(PARTS)}")
     return list(importlib.import_module(PARTS[part]).cases())
 
 
 def measure(case: Case, device: str = "cpu", runs: int = 30, warm_up: int = 5) -> Timing:
-    """Time one case; in a process of its own where the case asks for it."""
+    """Time one case, in a separate process if the case asks for it."""
     if case.apart:
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(1, context) as pool:
@@ -132,7 +132,7 @@ def measure(case: Case, device: str = "cpu", runs: int = 30, warm_up: int = 5) -
 
 
 def compared(timing: Timing, case: Case, before: list[Timing]) -> Timing:
-    """A kernel's timing with its ratios to its reference, one of those `before`."""
+    """A kernel's timing with its ratios to its reference, which is one of those in `before`."""
     if case.kernel_of is None:
         return timing
     reference = next(t for t in before if t.name == case.kernel_of)
@@ -149,7 +149,7 @@ def _measure_apart(case: Case, device: str, runs: int, warm_up: int, threads: in
 
 
 def machine(device: str = "cpu") -> dict[str, Any]:
-    """What the numbers were taken on."""
+    """The machine that the results are from."""
     return {
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor(),
         "threads": torch.get_num_threads(),
@@ -159,9 +159,9 @@ def machine(device: str = "cpu") -> dict[str, Any]:
 
 
 def process_peak_mb() -> float:
-    """The most main memory that this process has held, MiB."""
+    """The peak memory of this process, MiB."""
     try:
-        # Not ru_maxrss: that starts at what the parent process held when it started this one.
+        # Not ru_maxrss, which starts at the memory of the parent process when it started this one.
         status = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
     except (OSError, StopIteration):
@@ -170,7 +170,7 @@ def process_peak_mb() -> float:
 
 
 def report(part: str, device: str, timings: list[Timing]) -> dict[str, Any]:
-    """One part as the JSON object's entry."""
+    """The JSON entry of one part."""
     return {"part": part, "device": device, "cases": [asdict(timing) for timing in timings]}
 
 

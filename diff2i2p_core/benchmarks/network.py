@@ -1,4 +1,4 @@
-"""The network, full and lite: encoding, matching, localization and the whole training step."""
+"""Benchmarks of the full and the lite network: encoding, matching, localization and a training step."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ from diff2i2p_core.ops.pyramid import build_pyramid
 from diff2i2p_core.pairs.pair import Batch, collate
 
 FULL_POINTS, LITE_POINTS = 16_500, 5_000
-"""A usual cloud of the papers' benchmarks at 2.5 cm, and a large submap at the lite network's 6 cm."""
+"""A typical cloud of the papers' benchmarks at 2.5 cm, and a large submap at the lite network's 6 cm."""
 HEIGHTS = (240, 480, 720)
-"""Of images, beside the one that a network is made for."""
+"""Heights of images, in addition to the one that a network is made for."""
 FULL: dict[str, dict[str, Any]] = {
     "point pyramid": {"aim_ms": 100, "released_ms": 170},
     "image encoding": {"released_ms": 6800},
@@ -47,7 +47,7 @@ FULL: dict[str, dict[str, Any]] = {
     "both encoded and matched": {"released_ms": 14_600, "released_mb": 2867},
     "training step": {"aim_ms": 25_000, "released_ms": 46_700, "aim_mb": 4096, "released_mb": 5325},
 }
-"""Aims and the released code's figures for the full network's cases."""
+"""Targets, and figures of the released code, for the cases of the full network."""
 LITE: dict[str, dict[str, Any]] = {"localization, 1 candidate": {"aim_ms": 250, "aim_mb": 1536}}
 COMMON_BIAS = 1.0
 Work = Callable[[], Any]
@@ -61,7 +61,7 @@ def cases() -> list[Case]:
     named = []
     for network, (of_network, known) in networks.items():
         for case in of_network:
-            slow = network == "full"  # its training step takes half a minute, and more in a batch
+            slow = network == "full"  # its training step takes half a minute, more with a batch
             named.append(
                 replace(
                     case,
@@ -76,7 +76,7 @@ def cases() -> list[Case]:
 
 
 def cases_of(config: ModelConfig, points: int) -> list[Case]:
-    """All cases of one network with a cloud of so many points."""
+    """All cases of one network, with a cloud of `points` points."""
     own_height = config.image.height or CAMERA.height
     resized = {
         f"image encoding, {height} rows": partial(image_encoding, height=height)
@@ -107,7 +107,7 @@ def cases_of(config: ModelConfig, points: int) -> list[Case]:
 
 
 def pyramid(config: ModelConfig, points: int, device: str) -> Work:
-    del device  # always the CPU's work
+    del device  # always runs on the CPU
     cloud = wall_pair(config, points).pyramid.points[0].numpy()
     return lambda: build_pyramid(cloud, config.points.voxel, config.points.neighbor_limits)
 
@@ -120,7 +120,7 @@ def image_encoding(
     height: int | None = None,
     bf16: bool = False,
 ) -> Work:
-    """As the localizer encodes, for matching alone."""
+    """Encodes like the localizer, only for matching."""
     image = config.image.model_copy(update={"height": height or config.image.height})
     model, batch = _model_and_batch(config.model_copy(update={"image": image}), points, device, batch_size)
 
@@ -138,7 +138,7 @@ def cloud_encoding(config: ModelConfig, points: int, device: str, batch_size: in
 
 
 def matching(config: ModelConfig, points: int, device: str, submaps: int = 1) -> Work:
-    """Fusion, coarse and fine matching of features that are there."""
+    """Fusion, coarse and fine matching of given features."""
     model, batch = _model_and_batch(config, points, device)
     with torch.inference_mode():
         [image] = model.encode_image(batch.images, batch.image_points, to_match=True)
@@ -149,7 +149,7 @@ def matching(config: ModelConfig, points: int, device: str, submaps: int = 1) ->
 def localization(
     config: ModelConfig, points: int, device: str, candidates: int, precision: Precision = "float32"
 ) -> Work:
-    """Image in, answer out, with a map of as many submaps as candidates."""
+    """From image to answer, with a map of as many submaps as candidates."""
     model = _model(config, device)
     cloud = wall_cloud(points, config.points.voxel)
     info = MapInfo(
@@ -173,7 +173,7 @@ def localization(
 
 
 def pose(device: str, solver: str = "auto") -> Work:
-    """Robust PnP of 1000 matches, half of them wrong; always the CPU's work."""
+    """Robust PnP with 1000 matches, half of them wrong. Always runs on the CPU."""
     del device
     rng = np.random.default_rng(0)
     pixels = rng.uniform((0, 0), (CAMERA.width, CAMERA.height), (1000, 2))
@@ -195,7 +195,7 @@ def forward(config: ModelConfig, points: int, device: str) -> Work:
 def training_step(
     config: ModelConfig, points: int, device: str, batch_size: int = 1, bf16: bool = False
 ) -> Work:
-    """Encoding, matching, all losses of the default settings, backward and the optimizer's step."""
+    """Encoding, matching, all losses of the default settings, the backward pass and the optimizer step."""
     model, batch = _model_and_batch(config, points, device, batch_size)
     objective = Objective(model, LossSettings(), seed=0, bf16=bf16).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
@@ -215,8 +215,8 @@ def _model_and_batch(
 
 
 def _model(config: ModelConfig, device: str) -> Diff2I2P:
-    """An untrained network. A common bias brings fine features of both branches close together: else nothing
-    would match, and the work that follows matching would be left out."""
+    """An untrained network. A common bias makes the fine features of both branches similar. Otherwise nothing
+    would match, and the work after matching would be skipped."""
     torch.manual_seed(0)
     model = Diff2I2P(config)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Each op's Triton kernel against its torch reference in the same run; without a GPU the references alone."""
+"""Compares each op's Triton kernel with its torch reference. Without a GPU, only references are run."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from diff2i2p_core.ops.neighbors import neighbor_search
 from diff2i2p_core.ops.pyramid import PointPyramid, build_pyramid
 
 POINTS = 20_000
-"""Of the full network's cloud: a wavy wall at 2.5 cm."""
+"""For the cloud of the full network: a wavy wall at 2.5 cm."""
 Work = Callable[[], Any]
 
 
 def cases() -> list[Case]:
-    """A reference and its kernel, one after the other."""
+    """Each reference, followed by its kernel."""
     work: dict[str, Callable[[str], Work]] = {
         "neighbours, 20k points": _neighbors,
         "grid means, 20k points": _grid,
@@ -81,7 +81,7 @@ def _running(ops: str) -> Iterator[None]:
 
 
 def _neighbors(device: str) -> Work:
-    """The finest level's own neighbours: the search is built and asked."""
+    """The neighbours within the finest level: builds the search and runs it."""
     [points, *_], config = _levels().to(device).points, released_config().points
     lengths, limit = [len(points)], config.neighbor_limits[0]
     return lambda: neighbor_search(points, 2.5 * config.voxel, lengths)(points, limit, lengths)
@@ -98,7 +98,7 @@ def _pyramid(device: str) -> Work:
 
 
 def _kpconv(device: str, level: int, channels: int, backward: bool = False, bf16: bool = False) -> Work:
-    """With what a level's convolutions share (offsets, the transposed table) made each time."""
+    """Includes what the convolutions of a level share (offsets, the transposed table), computed each time."""
     pyramid, voxel = _levels().to(device), released_config().points.voxel * 2**level
     points, table = pyramid.points[level], pyramid.neighbors[level]
     generator = torch.Generator().manual_seed(0)
@@ -119,7 +119,7 @@ def _kpconv(device: str, level: int, channels: int, backward: bool = False, bf16
 
 
 def _mutual_matches(device: str) -> Work:
-    """The full network's coarsest image nodes, whose pixels lie together, with any of its points."""
+    """The coarsest image nodes of the full network, which have contiguous pixels, with arbitrary points."""
     generator = torch.Generator().manual_seed(0)
     pixels, points = (
         F.normalize(torch.randn(count, 128, generator=generator), dim=1).to(device)

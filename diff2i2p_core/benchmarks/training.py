@@ -1,4 +1,4 @@
-"""Parts of the training step: differentiable PnP, depth rendering, densification, forward and backward."""
+"""Benchmarks of parts of the training step: differentiable PnP, depth rendering, densification."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _room(count: int, device: str, seed: int = 0) -> Tensor:
 
 
 def _pnp(device: str, count: int, batch: int = 1) -> Work:
-    """A pixel of noise, 30 % outliers; a sample alone finds its own start by RANSAC."""
+    """One pixel of noise, 30 % outliers. A single sample finds its start by RANSAC."""
     generator = torch.Generator().manual_seed(1)
     k = _intrinsics("cpu")
     points = torch.cat([_room(count, "cpu", seed) for seed in range(batch)])

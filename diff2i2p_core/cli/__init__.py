@@ -1,1 +1,1 @@
-"""The command `diff2i2p`: one file a sub-command, registered in `main`."""
+"""The command `diff2i2p`: one file per sub-command, registered in `main`."""

@@ -1,4 +1,4 @@
-"""`diff2i2p ablate`: what each correction of the released code is worth on one's own data."""
+"""`diff2i2p ablate`: measures the effect of each correction of the released code on your data."""
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ from diff2i2p_core.errors import InputError
 
 def ablate(
     config: Annotated[Path, typer.Argument(help="YAML of the corrected experiment.", show_default=False)],
-    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, as validation.pairs=50")] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Of each run.")] = 2000,
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each variant, with seeds from `seed` on.")] = 3,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="key=value, such as validation.pairs=50")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of each run.")] = 2000,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each variant, with consecutive seeds.")] = 3,
     only: Annotated[
-        str, typer.Option(help="Some of pose,dct,depthless,kpconv,negatives,deformed,csd,augmentation,all.")
+        str, typer.Option(help="Subset of pose,dct,depthless,kpconv,negatives,deformed,csd,augmentation,all.")
     ] = "",
     as_json: options.AsJson = False,
 ) -> None:
-    """Train the experiment as it is, with each released rule alone and with all of them.
+    """Train the experiment as it is, with each released rule alone, and with all of them.
 
-    The run's folder gets ablation.md and ablation.json after every run. Started again, it keeps what is done.
+    ablation.md and ablation.json are updated in the run's folder after each run. If started again, finished
+    runs are kept.
     """
     from rich.console import Console
 
@@ -37,7 +40,7 @@ def ablate(
     from diff2i2p_core.io.files import write_text
 
     if os.environ.get("WORLD_SIZE", "1") != "1":
-        raise InputError("ablate: runs in one process; start it without torchrun")
+        raise InputError("ablate: runs in one process only; start it without torchrun")
     base = load_config(config, overrides or ())
     wanted = [name.strip() for name in only.split(",") if name.strip()]
     console, results = Console(stderr=True), list[Result]()

@@ -1,4 +1,4 @@
-"""`diff2i2p bench`: how fast the parts are on this machine."""
+"""`diff2i2p bench`: measures the speed of the parts on this machine."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def bench(
-    part: Annotated[str, typer.Argument(help="Which part; all of them by default.")] = "all",
+    part: Annotated[str, typer.Argument(help="The part to measure; all by default.")] = "all",
     device: options.Device = "cpu",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
     runs: Annotated[int, typer.Option(min=2, help="Timed runs of each case.")] = 30,
     as_json: options.AsJson = False,
 ) -> None:
-    """Median and spread of the time each part takes, and of the network the memory; it takes some minutes."""
+    """Measure median and spread of each part's time, and the network's memory. Takes some minutes."""
     import torch
     from rich.console import Console
 
@@ -35,7 +35,7 @@ def bench(
         cases = cases_of(name)
         if not device.startswith("cuda"):
             if any(case.kernel_of for case in cases):
-                words = f"{name}: kernels need a GPU, only their references are measured"
+                words = f"{name}: kernels need a GPU; only their references are measured"
                 console.print(words, soft_wrap=True)
             cases = [case for case in cases if case.kernel_of is None and not case.needs_gpu]
         for case in cases:

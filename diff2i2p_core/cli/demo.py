@@ -1,4 +1,4 @@
-"""`diff2i2p demo`: the main job on a sample, through the ROS 2 node over DDS."""
+"""`diff2i2p demo`: localizes a sample through the ROS 2 node over DDS."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def demo(
         typer.Option(help="With --data: last frame number for the map (default: 3/4 of the frames)."),
     ] = None,
     weights: options.Weights = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many images, evenly spread.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Maximum number of images, evenly spread.")] = None,
 ) -> None:
-    """Start the ROS 2 node, play a sequence to it over DDS, read /tf and compare with the truth."""
+    """Start the ROS 2 node, play a sequence to it over DDS, and compare /tf with the true poses."""
     import time
 
     from rich.console import Console
@@ -65,13 +65,13 @@ def demo(
 
 
 def _table(results: Sequence[QueryResult]) -> Table:
-    """A row per image."""
+    """One row per image."""
     from rich.table import Table
 
     from diff2i2p_core.reports.plots import grade
 
     colors = {"good": "green", "fair": "yellow", "poor": "red", "none": "red"}
-    table = Table("frame", "off by", "turned by", "inliers", "latency", "result")
+    table = Table("frame", "position error", "rotation error", "inliers", "latency", "result")
     for r in results:
         metres, degrees = r.translation_error_m, r.rotation_error_deg
         words = "localized" if r.map_from_camera is not None else r.reason

@@ -1,4 +1,4 @@
-"""`diff2i2p doctor`: what is installed, what is missing, and the fix."""
+"""`diff2i2p doctor`: says what is installed, what is missing, and how to fix it."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ PYTHONS = ((3, 10), (3, 13))
 SHM_NEEDED = 64 * 2**20
 """Bytes in /dev/shm: Fast DDS keeps a segment of 16 MiB there for each of the demo's processes."""
 DISK_NEEDED = 2**30
-"""Bytes for maps, results and logs of a first session."""
+"""Bytes for the maps, results and logs of a first session."""
 
-# ROS is asked in another process: this package imports no ROS module, and a broken one must not end it all.
+# ROS is checked in another process: this package imports no ROS module, and a broken one must not stop it.
 ROS_PROBE = """
 import json, rclpy
 from rclpy.utilities import get_rmw_implementation_identifier
@@ -50,7 +50,7 @@ REPLACED = {
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the report. `fix` is empty where nothing has to be done."""
+    """One line of the report. `fix` is empty if there is nothing to do."""
 
     name: str
     status: Literal["ok", "note", "missing"]
@@ -59,22 +59,22 @@ class Check:
 
 
 def doctor(
-    ros: Annotated[bool, typer.Option("--ros", help="Look at a running ROS 2 node instead.")] = False,
+    ros: Annotated[bool, typer.Option("--ros", help="Check a running ROS 2 node instead.")] = False,
     node: Annotated[str, typer.Option(help="Full name of that node.")] = "/diff2i2p",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Say what is installed, what is missing and the fix. Exit status 2 if something needed is missing."""
-    found = graph_checks(node) if ros else checks()
-    ready = all(check.status != "missing" for check in found)
+    """Say what is installed, what is missing and how to fix it. Exit status 2 if it cannot run yet."""
+    report = graph_checks(node) if ros else checks()
+    ready = all(check.status != "missing" for check in report)
     if as_json:
-        print(json.dumps({"ready": ready, "checks": [asdict(check) for check in found]}))
+        print(json.dumps({"ready": ready, "checks": [asdict(check) for check in report]}))
     else:
-        _print(found, ready)
+        _print(report, ready)
     raise typer.Exit(0 if ready else 2)
 
 
 def checks() -> list[Check]:
-    """All checks, in the order in which faults are best fixed."""
+    """All checks, in the order in which to fix faults."""
     return [
         _python(),
         _torch(),
@@ -90,11 +90,11 @@ def checks() -> list[Check]:
 
 
 def graph_checks(node: str) -> list[Check]:
-    """What a live node lacks: the ROS package looks, in a process of its own."""
+    """Faults of a running node. The ROS package checks them in a separate process."""
     command = [sys.executable, "-m", "diff2i2p.graph_check", "--node", node]
     probe = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     if probe.returncode:
-        reason = (probe.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        reason = (probe.stderr.strip().splitlines() or ["no output"])[-1]
         return [
             Check(
                 "ROS 2 graph", "missing", reason, f"{SETUP}, or source the workspace; then `diff2i2p doctor`"
@@ -124,7 +124,7 @@ def _torch() -> Check:
 
 
 def _kernels() -> Iterator[Check]:
-    """By a run of one on the GPU: the first launch compiles its launcher in C."""
+    """Run one kernel on the GPU. The first launch compiles its launcher in C."""
     try:
         import torch
 
@@ -143,7 +143,7 @@ def _kernels() -> Iterator[Check]:
 
 
 def _module(name: str, module: str, package: str, without: str = "") -> Check:
-    """A Python package by a real import; a note instead of a fault where the method can do `without` it."""
+    """Import a Python package. A failure is only a note if the method can do `without` it."""
     try:
         importlib.import_module(module)
     except Exception as error:
@@ -211,7 +211,7 @@ def _weights() -> Iterator[Check]:
 
 
 def _features() -> Check:
-    """Only looks: a report fetches nothing."""
+    """Check the features without fetching anything."""
     from diff2i2p_core.weights.xfeat import LICENCE, NAME, load_xfeat, xfeat_path
 
     name, fix, without = (
@@ -230,14 +230,14 @@ def _features() -> Check:
 
 
 def _room() -> Iterator[Check]:
-    """Free space where results, temporary files and DDS segments go."""
-    places = [
+    """Free space for results, temporary files and DDS segments."""
+    locations = [
         ("disk here", Path.cwd(), DISK_NEEDED),
         ("temporary files", Path(tempfile.gettempdir()), DISK_NEEDED),
     ]
     if Path("/dev/shm").is_dir():
-        places.append(("shared memory", Path("/dev/shm"), SHM_NEEDED))
-    for name, folder, needed in places:
+        locations.append(("shared memory", Path("/dev/shm"), SHM_NEEDED))
+    for name, folder, needed in locations:
         free = shutil.disk_usage(folder).free
         text = f"{free / 2**30:.1f} GiB free in {folder}"
         fix = "" if free >= needed else f"make {needed / 2**30:.2g} GiB free (in a container: --shm-size)"
@@ -248,19 +248,19 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
-def _print(found: list[Check], ready: bool) -> None:
+def _print(report: list[Check], ready: bool) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     colours = {"ok": "green", "note": "yellow", "missing": "red"}
     table = Table.grid(padding=(0, 2))
-    for check in found:
+    for check in report:
         state = f"[{colours[check.status]}]{check.status}[/]"
         table.add_row(state, check.name, escape(check.found))
         if check.fix:
             table.add_row("", "", f"[bold]fix:[/] {escape(check.fix)}")
     console = Console(highlight=False)
     console.print(table)
-    missing = ", ".join(check.name for check in found if check.status == "missing")
-    console.print("Nothing needed is missing." if ready else f"It cannot run yet. Missing: {missing}.")
+    missing = ", ".join(check.name for check in report if check.status == "missing")
+    console.print("Nothing required is missing." if ready else f"It cannot run yet. Missing: {missing}.")

@@ -1,4 +1,4 @@
-"""`diff2i2p eval`: the papers' metrics of what `diff2i2p test` or the released test.py wrote."""
+"""`diff2i2p eval`: the papers' metrics for the output of `diff2i2p test` or of the released test.py."""
 
 from __future__ import annotations
 
@@ -24,25 +24,29 @@ def eval_(
     cache: Annotated[Path, typer.Argument(help="Folder of SCENE/PAIR.npz files.", show_default=False)],
     protocol: Annotated[
         str | None,
-        typer.Option(help="Thresholds of 7scenes or rgbd_scenes_v2; by default of the tested benchmark."),
+        typer.Option(
+            help="Thresholds of 7scenes or rgbd_scenes_v2; by default those of the tested benchmark."
+        ),
     ] = None,
     corrected: Annotated[
         bool, typer.Option("--corrected", help="Without the oddities of the released evaluation.")
     ] = False,
     num_corr: Annotated[
-        int | None, typer.Option(min=4, help="Only so many matches, the best by score.")
+        int | None, typer.Option(min=4, help="Maximum number of matches, best by score.")
     ] = None,
     solver: Annotated[
         str, typer.Option(help="paper (P3P RANSAC, 50,000 iterations) or poselib (by score).")
     ] = "paper",
     test_epoch: Annotated[
-        int | None, typer.Option(help="Evaluate CACHE/epoch-N, as `test --test-epoch N` writes it.")
+        int | None, typer.Option(help="Evaluate CACHE/epoch-N, written by `test --test-epoch N`.")
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Pairs at once; by default all cores.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Number of pairs at once; by default all cores.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for eval.json, eval.md and report.html.")] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Inlier ratio, feature matching recall, registration recall and pose errors, per scene and mean."""
+    """Compute inlier ratio, feature matching recall, registration recall and pose errors, per scene."""
     from diff2i2p_core.evaluation import benchmark
     from diff2i2p_core.evaluation.cache import read_info
     from diff2i2p_core.evaluation.protocol import PROTOCOLS, find_protocol
@@ -57,8 +61,8 @@ def eval_(
         check_output_folder(out, files=("eval.json", "eval.md", "report.html"))
     info = read_info(cache)
     tested = info.benchmark if info is not None and info.benchmark in PROTOCOLS else "7scenes"
-    chosen = find_protocol(protocol or tested)
-    chosen = (chosen.corrected() if corrected else chosen).model_copy(
+    selected = find_protocol(protocol or tested)
+    selected = (selected.corrected() if corrected else selected).model_copy(
         update={"solver": solver, "num_corr": num_corr}
     )
     with progress_bars(counts=True) as progress:
@@ -66,24 +70,24 @@ def eval_(
         tell(0, None)
         metrics = benchmark.evaluate_folder(
             cache,
-            chosen,
+            selected,
             threads or os.cpu_count() or 1,
             tell,
         )
     summary = summarize(metrics)
-    content = benchmark.as_json(cache, info, chosen, summary)
+    content = benchmark.as_json(cache, info, selected, summary)
     if info is not None and len(metrics) != info.pairs:
-        found = f"{len(metrics)} of {info.pairs} pairs"
-        typer.echo(f"{cache}: {found}; run `diff2i2p test` again for the rest", err=True)
+        count = f"{len(metrics)} of {info.pairs} pairs"
+        typer.echo(f"{cache}: {count}; run `diff2i2p test` again for the rest", err=True)
     if out is not None:
-        name = info.benchmark if info is not None else chosen.name
+        name = info.benchmark if info is not None else selected.name
         benchmark.write_json(out / "eval.json", content, metrics)
-        benchmark.write_markdown(out / "eval.md", f"Registration: {cache}", chosen, summary, name)
-        write_benchmark_report(out / "report.html", cache, info, chosen, metrics, summary)
+        benchmark.write_markdown(out / "eval.md", f"Registration: {cache}", selected, summary, name)
+        write_benchmark_report(out / "report.html", cache, info, selected, metrics, summary)
     if as_json:
         typer.echo(json.dumps(content, allow_nan=False))
     else:
-        _print(summary, chosen)
+        _print(summary, selected)
 
 
 def _print(summary: BenchmarkSummary, protocol: Protocol) -> None:

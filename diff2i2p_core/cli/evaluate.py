@@ -1,4 +1,4 @@
-"""`diff2i2p evaluate localization`: images of one folder in a map of another, against the truth."""
+"""`diff2i2p evaluate localization`: localizes one folder's images in a map of another."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from diff2i2p_core.cli import options
 from diff2i2p_core.cli.progress import progress_bars
 from diff2i2p_core.io.files import check_output_folder
 
-app = typer.Typer(help="Measure against the truth.", no_args_is_help=True)
+app = typer.Typer(help="Measure errors against true poses.", no_args_is_help=True)
 
 
 @app.command("localization")
 def localization(
     map_frames: Annotated[
-        Path, typer.Argument(help="Posed RGB-D folder that makes the map.", show_default=False)
+        Path, typer.Argument(help="Posed RGB-D folder to build the map from.", show_default=False)
     ],
     query_frames: Annotated[Path, typer.Argument(help="Posed RGB-D folder to localize.", show_default=False)],
     matcher: options.MatcherName = "auto",
     weights: options.Weights = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many queries, evenly spread.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Maximum number of queries, evenly spread.")
+    ] = None,
     map_range: Annotated[
-        str, typer.Option(metavar="A:B[:STEP],...", help="Map frame numbers A to B, both included.")
+        str, typer.Option(metavar="A:B[:STEP],...", help="Map frame numbers A to B, inclusive.")
     ] = ":",
     query_range: Annotated[str, typer.Option(metavar="A:B[:STEP],...", help="Query frame numbers.")] = ":",
     beside: Annotated[
         list[Path] | None,
-        typer.Option(
-            metavar="FOLDER", help="Another place to find the right one among: its map is put beside."
-        ),
+        typer.Option(metavar="FOLDER", help="Another place whose map is put beside; may be repeated."),
     ] = None,
     track: Annotated[
-        bool, typer.Option("--track", help="Follow the camera from image to image, by its velocity.")
+        bool, typer.Option("--track", help="Track the camera from image to image by its velocity.")
     ] = False,
     align: Annotated[
         bool,
-        typer.Option(help="Align poses to the map's colours; without, the network alone is judged."),
+        typer.Option(help="Align poses to the map's colours; without, only the network is measured."),
     ] = True,
     out: Annotated[
         Path | None, typer.Option(help="Folder for report, trajectory, summary and overlay.")
@@ -47,7 +47,7 @@ def localization(
     device: options.Device = "cpu",
     as_json: options.AsJson = False,
 ) -> None:
-    """Build a map of one folder and localize every image of another in it, without prior or tracked."""
+    """Build a map from one folder, and localize all images of another in it, without a prior or tracked."""
     from diff2i2p_core.evaluation.localize_frames import evaluate_frames
     from diff2i2p_core.reports.localization_files import FILES, write_results
     from diff2i2p_core.reports.report import headline

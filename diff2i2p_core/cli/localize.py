@@ -11,12 +11,12 @@ from diff2i2p_core.cli import options
 
 
 def localize(
-    map_path: Annotated[Path, typer.Option("--map", help="Map file of `diff2i2p map build`.")],
+    map_path: Annotated[Path, typer.Option("--map", help="Map file made by `diff2i2p map build`.")],
     image: options.Image,
     camera: options.CameraText,
     depth: options.Depth = None,
     prior: Annotated[
-        str | None, typer.Option(help="Where it should be: x,y,z,qx,qy,qz,qw of the camera.")
+        str | None, typer.Option(help="Search near this pose of the camera: x,y,z,qx,qy,qz,qw.")
     ] = None,
     matcher: options.MatcherName = "auto",
     weights: options.Weights = None,
@@ -24,7 +24,7 @@ def localize(
     precision: options.Precision = "float32",
     as_json: options.AsJson = False,
 ) -> None:
-    """The camera's pose in a map, from one image. Exit status 3: not localized."""
+    """Find the camera's pose in a map from one image. Exit status 3: not localized."""
     from diff2i2p_core.io.rgbd_folder import read_depth, read_image
     from diff2i2p_core.localization.localizer import Localizer
 

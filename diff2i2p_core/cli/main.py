@@ -46,18 +46,18 @@ app.command("doctor")(doctor)
 
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
-"""Its place in typer, or click, has changed."""
+"""Where it is depends on the versions of typer and click."""
 
 
 def run() -> None:
-    """Console entry point. Exit status: 0 done, 1 a limit not met, 2 bad arguments or input, 3 no pose."""
+    """Console entry point. Exit status: 0 done, 1 requirement missed, 2 bad arguments or input, 3 no pose."""
     try:
         sys.exit(app(prog_name="diff2i2p", standalone_mode=False))
     except InputError as error:
         print(f"diff2i2p: {error}", file=sys.stderr)
         sys.exit(2)
     except UsageError as error:
-        if type(error).__name__ != "NoArgsIsHelpError":  # that one has shown the help
+        if type(error).__name__ != "NoArgsIsHelpError":  # which has shown the help
             print(f"diff2i2p: {_in_one_line(error)}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
@@ -71,7 +71,7 @@ def run() -> None:
 
 
 def _in_one_line(error: Any) -> str:
-    """Of a UsageError: what is wrong, and where to look."""
+    """A UsageError in one line: what is wrong, and where to look."""
     command = error.ctx.command_path if error.ctx is not None else "diff2i2p"
     words = " ".join(error.format_message().split()).rstrip(".")
     return f"{words}; see `{command} --help`"

@@ -1,4 +1,4 @@
-"""`diff2i2p map`: build and join map files, and say what is in them."""
+"""`diff2i2p map`: builds and joins map files, and shows what is in them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from diff2i2p_core.cli.progress import progress_bars
 if TYPE_CHECKING:
     from diff2i2p_core.mapping.map_file import PointMap
 
-app = typer.Typer(help="Build and join map files, say what is in them.", no_args_is_help=True)
+app = typer.Typer(help="Build and join map files, show what is in them.", no_args_is_help=True)
 
 MapPath = Annotated[Path, typer.Argument(metavar="MAP", help="Map file.", show_default=False)]
 
@@ -31,24 +31,25 @@ def build(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="MAP", help="Map file to write.")],
     trajectory: Annotated[
         Path | None,
-        typer.Option(help="TUM file of camera poses in the cloud's frame, to look at it from."),
+        typer.Option(help="TUM file of camera poses in the cloud's frame, used as viewpoints."),
     ] = None,
     up: Annotated[
         str,
         typer.Option(
-            help="Which way is up in a cloud without trajectory: x y z -x -y -z; auto: by its planes."
+            help="Axis that points up in a cloud without trajectory: x y z -x -y -z; auto: from its planes."
         ),
     ] = "auto",
     matcher: options.MatcherName = "auto",
     weights: options.Weights = None,
     device: options.Device = "cpu",
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes on the CPU.", show_default="as many as pay")
+        int | None,
+        typer.Option(min=1, help="Worker processes on the CPU.", show_default="as many as speed it up"),
     ] = None,
 ) -> None:
-    """A map file with the features that images are matched with, from a cloud or a posed RGB-D folder.
+    """Build a map file with the features for matching images, from a cloud or a posed RGB-D folder.
 
-    Stopped, the same command goes on where it was.
+    If it is interrupted, run the same command again to resume.
     """
     from diff2i2p_core.errors import InputError
     from diff2i2p_core.mapping.build_file import build_map
@@ -80,25 +81,23 @@ def join(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Map file to write.", show_default=False)],
     maps: Annotated[
         list[Path],
-        typer.Argument(metavar="MAP...", help="Map files of the same weights.", show_default=False),
+        typer.Argument(metavar="MAP...", help="Map files with the same weights.", show_default=False),
     ],
     apart: Annotated[
         float | None,
-        typer.Option(
-            min=0, metavar="METRES", help="Place them side by side along x, so far from each other."
-        ),
+        typer.Option(min=0, metavar="METRES", help="Place them side by side along x, this far apart."),
     ] = None,
 ) -> None:
-    """One map of several. Their frames are taken as common; with --apart they keep the first one's."""
+    """Join several maps. They must be in one frame; with --apart, the result is in the frame of the first."""
     from diff2i2p_core.mapping.join import join_map_files
 
     joined = join_map_files(maps, out, apart)
-    typer.echo(f"{out}: {joined.sizes}, {len(joined.cloud)} points of {len(maps)} maps")
+    typer.echo(f"{out}: {joined.sizes}, {len(joined.cloud)} points from {len(maps)} maps")
 
 
 @app.command("info")
 def info(path: MapPath, as_json: options.AsJson = False) -> None:
-    """What a map was made from and with, how large it is, and what memory it takes."""
+    """Show what a map was built from, how large it is, and how much memory it takes."""
     from diff2i2p_core.mapping.map_file import load_map
     from diff2i2p_core.mapping.map_sizes import map_sizes
 
@@ -137,4 +136,4 @@ def _rows(point_map: PointMap, size: dict[str, Any]) -> Iterator[tuple[str, str]
             f"{settings.max_depth:g} m, {settings.horizontal_fov_deg:g} x {settings.vertical_fov_deg:g} deg",
         )
     yield "size", f"{size['bytes'] / 1e6:.1f} MB"
-    yield "memory", f"{size['memory_bytes'] / 1e6:.0f} MB beside the networks'"
+    yield "memory", f"{size['memory_bytes'] / 1e6:.0f} MB in addition to the networks"

@@ -1,4 +1,4 @@
-"""Options that several sub-commands share, and how a localization is printed."""
+"""Options shared by several sub-commands, and how a localization is printed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Weights = Annotated[
     str | None,
-    typer.Option(help="Weights: a shipped or fetched name or a file (.safetensors, released .pth)."),
+    typer.Option(help="Weights: a shipped or fetched name, or a file (.safetensors, released .pth)."),
 ]
 MatcherName = Annotated[
     str,
@@ -35,14 +35,16 @@ MatcherName = Annotated[
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
 Precision = Annotated[
     str,
-    typer.Option(help="Of the image branch: float32, bfloat16, float16; half is faster, poses move by mm."),
+    typer.Option(
+        help="Precision of the image branch: float32, bfloat16, float16. Half is faster; poses change by mm."
+    ),
 ]
 Image = Annotated[Path, typer.Option(help="The image, PNG or JPEG.")]
 CameraText = Annotated[
     str,
     typer.Option(
         "--camera",
-        help="camera_info YAML, or without distortion: 3x3 matrix (.txt) or fx,fy,cx,cy in pixels.",
+        help="camera_info YAML; without distortion also a 3x3 matrix (.txt) or fx,fy,cx,cy in pixels.",
     ),
 ]
 Depth = Annotated[
@@ -53,7 +55,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and 
 
 @contextmanager
 def named(**options: str) -> Iterator[None]:
-    """Where an InputError names one of these arguments, in backquotes, it names the option instead."""
+    """If an InputError names one of these arguments in backquotes, replace it by the option."""
     try:
         yield
     except InputError as error:
@@ -64,7 +66,7 @@ def named(**options: str) -> Iterator[None]:
 
 
 def parse_camera(text: str, image: NDArray[np.uint8]) -> Camera:
-    """The camera of `--camera`; numbers and a matrix take the image's size, a YAML file must have it."""
+    """The camera of `--camera`. Numbers and a matrix get the image's size; a YAML file must match it."""
     from diff2i2p_core.geometry.camera import Camera
     from diff2i2p_core.io.rgbd_folder import read_matrix
 
@@ -88,7 +90,7 @@ def matcher(name: str) -> Matcher:
 
 
 def parse_pose(text: str, option: str) -> NDArray[np.float64]:
-    """`x,y,z,qx,qy,qz,qw` to a transform (4, 4)."""
+    """The transform (4, 4) from `x,y,z,qx,qy,qz,qw`."""
     from diff2i2p_core.geometry.se3 import from_quaternion
 
     try:
@@ -111,7 +113,7 @@ def localizer_settings(precision: str) -> LocalizerSettings:
 
 
 def check_device(device: str) -> str:
-    """`device`, if torch can use it here."""
+    """Returns `device` if torch can use it here."""
     import torch
 
     try:
@@ -126,7 +128,7 @@ def check_device(device: str) -> str:
 
 
 def answer(result: Localization, as_json: bool) -> None:
-    """Print a localization; exit with status 3 where there is no pose."""
+    """Print a localization. Exit with status 3 if there is no pose."""
     if as_json:
         typer.echo(json.dumps(result.as_dict()))
     elif result.localized:
@@ -144,7 +146,7 @@ def _in_words(result: Localization) -> str:
     sigma = np.sqrt(np.diag(result.covariance))
     position = ", ".join(f"{value:.3f}" for value in result.map_from_camera[:3, 3])
     quaternion = ", ".join(f"{value:.4f}" for value in to_quaternion(result.map_from_camera))
-    agreement = f"\n  colours      agree with the map's by {result.agreement:.2f}" if result.agreement else ""
+    agreement = f"\n  colours      agreement with the map {result.agreement:.2f}" if result.agreement else ""
     latency = ", ".join(f"{name} {value:.0f} ms" for name, value in result.latency_ms.items())
     return (
         f"localized in submap {result.submap}\n"
@@ -157,5 +159,5 @@ def _in_words(result: Localization) -> str:
 
 
 def note(line: str) -> None:
-    """Say something on stderr, beside the result."""
+    """Print a line on stderr, beside the result."""
     typer.echo(line, err=True)

@@ -1,4 +1,4 @@
-"""`diff2i2p prepare`: a command for each source of `datasets.sources`, and looks at the result."""
+"""`diff2i2p prepare`: a command for each source in `datasets.sources`, and a check of the result."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class _Commands(TyperGroup):
-    """The sources' commands, made when they are asked for, before those of this file."""
+    """The commands of the sources, made when needed, before those in this file."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         from diff2i2p_core.datasets.sources import SOURCES
@@ -35,21 +35,24 @@ class _Commands(TyperGroup):
 
 
 app = typer.Typer(
-    cls=_Commands, help="Raw recordings to benchmark pairs; check prepared sets.", no_args_is_help=True
+    cls=_Commands,
+    help="Convert raw recordings to benchmark pairs; check prepared sets.",
+    no_args_is_help=True,
 )
 
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the set to write.", show_default=False)]
-Window = Annotated[int, typer.Option(min=2, help="Consecutive frames of a cloud; one of them is an image.")]
+Window = Annotated[int, typer.Option(min=2, help="Consecutive frames per cloud; one of them is the image.")]
 Voxel = Annotated[float, typer.Option(min=0.001, help="Metres between a cloud's points.")]
 MinOverlap = Annotated[
-    float, typer.Option(min=0.01, max=1, help="Least part of an image's pixels that see the cloud.")
+    float, typer.Option(min=0.01, max=1, help="Minimum fraction of an image's pixels that see the cloud.")
 ]
 Gap = Annotated[int, typer.Option(min=0, help="Frames left out between subsets of one recording.")]
-Val = Annotated[str, typer.Option(help="Last part of each recording, or names of scenes, with commas.")]
+Val = Annotated[str, typer.Option(help="Last fraction of each recording, or names of scenes, with commas.")]
 Test = Annotated[str, typer.Option(help="The same for the test subset.")]
 FramesOnly = Annotated[bool, typer.Option("--frames-only", help="Write OUT/frames and no benchmark pairs.")]
 Processes = Annotated[
-    int | None, typer.Option(min=1, help="Default: the number of cores.", show_default=False)
+    int | None,
+    typer.Option(min=1, help="Number of processes; default: the number of cores.", show_default=False),
 ]
 SETTINGS = {
     "window": Window,
@@ -63,7 +66,7 @@ SETTINGS = {
 
 
 def _command(name: str) -> Any:
-    """The command that prepares a source, with its options and the common ones."""
+    """The command for a source, with its own options and the common ones."""
     from diff2i2p_core.datasets.sources import SPLITS, find_source
 
     source = find_source(name)
@@ -97,9 +100,9 @@ def _path_argument(source: Source) -> tuple[Any, Any]:
 
 
 def _option(field: FieldInfo) -> tuple[Any, Any]:
-    """Annotation and default of the parameter for a field of a source's options."""
-    least = next((bound.ge for bound in field.metadata if hasattr(bound, "ge")), None)
-    return Annotated[field.annotation, typer.Option(min=least, help=field.description)], field.default
+    """Annotation and default of the parameter for one field of a source's options."""
+    minimum = next((bound.ge for bound in field.metadata if hasattr(bound, "ge")), None)
+    return Annotated[field.annotation, typer.Option(min=minimum, help=field.description)], field.default
 
 
 def _prepare(
@@ -123,7 +126,7 @@ def _prepare(
         typer.echo(f"{frames}: {line}")
         if frames_only:
             return
-    values |= {key: _share(values[key], f"--{key}") for key in ("val", "test") if key in values}
+    values |= {key: _fraction(values[key], f"--{key}") for key in ("val", "test") if key in values}
     with progress_bars(counts=True, transient=False) as progress:
         dataset = prepare(
             name,
@@ -138,26 +141,26 @@ def _prepare(
     typer.echo(f"{out}: {len(dataset.scenes)} scenes, pairs: {pairs}")
 
 
-def _share(text: str, option: str) -> float | tuple[str, ...]:
-    """A share such as 0.15, or names."""
+def _fraction(text: str, option: str) -> float | tuple[str, ...]:
+    """A fraction such as 0.15, or names."""
     try:
-        share = float(text)
+        fraction = float(text)
     except ValueError:
         return tuple(text.split(","))
-    if not 0 <= share < 1:
-        raise InputError(f"{option} {text}: give a share below 1, or names of scenes")
-    return share
+    if not 0 <= fraction < 1:
+        raise InputError(f"{option} {text}: give a fraction below 1, or names of scenes")
+    return fraction
 
 
 @app.command()
 def check(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The set.", show_default=False)],
-    sample: Annotated[int, typer.Option(min=1, help="Pairs a subset whose overlap is recomputed.")] = 60,
+    sample: Annotated[int, typer.Option(min=1, help="Pairs per subset whose overlap is recomputed.")] = 60,
     report: Annotated[
         Path | None, typer.Option(help="HTML page to write; default DIR/check.html.", show_default=False)
     ] = None,
 ) -> None:
-    """Files, shapes, transforms, overlaps, checksums, disjoint subsets; pairs as pictures on a page."""
+    """Check files, shapes, transforms, overlaps, checksums, disjoint subsets. Writes a page with pictures."""
     from diff2i2p_core.datasets.check import check_set
     from diff2i2p_core.reports.dataset_report import write_dataset_report
 
@@ -165,17 +168,17 @@ def check(
     if folder.is_dir():
         check_output(page)
     with progress_bars(counts=True, transient=False) as progress:
-        found = check_set(folder, sample=sample, progress=progress)
-    if found.readable:
-        write_dataset_report(page, folder, found)
+        result = check_set(folder, sample=sample, progress=progress)
+    if result.readable:
+        write_dataset_report(page, folder, result)
         typer.echo(f"{page}: pairs as pictures", err=True)
-    if found.problems:
-        for problem in found.problems[1:20]:
+    if result.problems:
+        for problem in result.problems[1:20]:
             typer.echo(problem, err=True)
-        many = f"{len(found.problems)} problem{'s' * (len(found.problems) > 1)} in all"
-        raise InputError(f"{found.problems[0]}; prepare the set again ({many})")
-    pairs = ", ".join(f"{len(entries)} {subset}" for subset, entries in found.subsets.items())
-    typer.echo(f"{folder}: sound, pairs: {pairs}")
+        many = f"{len(result.problems)} problem{'s' * (len(result.problems) > 1)} in all"
+        raise InputError(f"{result.problems[0]}; prepare the set again ({many})")
+    pairs = ", ".join(f"{len(entries)} {subset}" for subset, entries in result.subsets.items())
+    typer.echo(f"{folder}: valid, pairs: {pairs}")
 
 
 @app.command()
@@ -185,7 +188,7 @@ def metadata(
         typer.Argument(metavar="PKL...", help="ROOT/metadata/train-full.pkl and so on.", show_default=False),
     ],
 ) -> None:
-    """A published benchmark's pickles as JSON Lines beside them; nothing in a pickle is run."""
+    """Convert a published benchmark's pickles to JSON Lines beside them. No code in them is run."""
     from diff2i2p_core.pairs.metadata import convert_metadata
 
     for path in pickles:

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 def progress_bars(
     *, counts: bool = False, transient: bool = True
 ) -> Iterator[Callable[[str, int, int | None], None]]:
-    """Gives a function to be called with (what is done, done, total or None); the first call shows its bar.
+    """Yields a function to call with (task, done, total or None). The first call for a task shows its bar.
 
-    `counts` shows done and total beside the share. `transient` bars vanish at the end, and are not shown
-    where nobody looks; others stay.
+    `counts` shows done and total beside the percentage. `transient` bars disappear at the end, and are only
+    shown on a terminal; others stay.
     """
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TaskID

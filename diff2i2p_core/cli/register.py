@@ -19,7 +19,7 @@ def register(
     device: options.Device = "cpu",
     as_json: options.AsJson = False,
 ) -> None:
-    """The camera's pose in a cloud ("map" is the cloud's frame), from one image. Exit status 3: no pose."""
+    """Find the camera's pose in a cloud ("map" is its frame) from one image. Exit status 3: no pose."""
     from diff2i2p_core.io.clouds import read_cloud
     from diff2i2p_core.io.rgbd_folder import read_depth, read_image
     from diff2i2p_core.localization import localizer

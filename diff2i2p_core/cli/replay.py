@@ -1,4 +1,4 @@
-"""`diff2i2p replay`: a rosbag through the localizer, measured against the truth."""
+"""`diff2i2p replay`: localizes the images of a rosbag, and measures the poses."""
 
 from __future__ import annotations
 
@@ -21,54 +21,64 @@ def replay(
         Path,
         typer.Argument(metavar="BAG", help="Bag folder or file, MCAP or sqlite3.", show_default=False),
     ],
-    map_path: Annotated[Path, typer.Option("--map", help="Map file of `diff2i2p map build`.")],
+    map_path: Annotated[Path, typer.Option("--map", help="Map file made by `diff2i2p map build`.")],
     ground_truth: Annotated[
         Path | None, typer.Option(help="TUM file of true poses in the map's frame.")
     ] = None,
     pose_topic: Annotated[str | None, typer.Option(help="Topic of true poses in the bag.")] = None,
     pose_tf: Annotated[
-        str | None, typer.Option(metavar="PARENT:CHILD", help="True poses of the bag's TF, as map:base_link.")
+        str | None,
+        typer.Option(metavar="PARENT:CHILD", help="True poses from the bag's TF, such as map:base_link."),
     ] = None,
     truth_frame: Annotated[
         str | None,
         typer.Option(
-            help="Frame whose poses a file, or a topic without child frame, holds; default: the camera."
+            help="Frame of the poses in a file, or in a topic without child frame; default: the camera."
         ),
     ] = None,
     align: Annotated[
         Literal["none", "se3"],
-        typer.Option(help="se3 moves the truth onto the estimates, to inspect a truth of another frame."),
+        typer.Option(help="se3: align the truth with the estimates first, for a truth in another frame."),
     ] = "none",
     image: Annotated[
         str | None, typer.Option(help="Image topic, raw or compressed; default: the only one.")
     ] = None,
-    camera_info: Annotated[str | None, typer.Option(help="Default: beside the image.")] = None,
+    camera_info: Annotated[
+        str | None, typer.Option(help="Calibration topic; default: beside the image.")
+    ] = None,
     depth: Annotated[
         str | None, typer.Option(help="Depth topic, registered to the image; for rgbd weights.")
     ] = None,
-    odom: Annotated[str | None, typer.Option(help="Odometry's frame in TF, the node's odom_frame.")] = None,
+    odom: Annotated[str | None, typer.Option(help="Odometry frame in TF (the node's odom_frame).")] = None,
     base: Annotated[
-        str | None, typer.Option(help="The robot's frame, the node's base_frame: trajectory.tum is of it.")
+        str | None, typer.Option(help="The robot's frame (the node's base_frame), used for trajectory.tum.")
     ] = None,
     camera: Annotated[
         str | None, typer.Option(help="The camera's optical frame; default: the image's frame_id.")
     ] = None,
     rectified: Annotated[
-        bool, typer.Option("--rectified", help="The images are already, the node's image_is_rectified.")
+        bool,
+        typer.Option("--rectified", help="The images are already rectified (the node's image_is_rectified)."),
     ] = False,
     track: Annotated[
-        bool, typer.Option("--track/--no-track", help="Search near the last pose first, or never.")
+        bool,
+        typer.Option(
+            "--track/--no-track", help="Search near the last pose first, or always in the whole map."
+        ),
     ] = True,
     realtime: Annotated[
-        bool, typer.Option("--realtime", help="Drop images that come while others are worked on, as a node.")
+        bool,
+        typer.Option("--realtime", help="Drop images that arrive while others are processed, as in a node."),
     ] = False,
     live: Annotated[
-        bool, typer.Option("--live", help="Through the ROS 2 node, over DDS, in the bag's time.")
+        bool, typer.Option("--live", help="Use the ROS 2 node, over DDS, in the bag's time.")
     ] = False,
-    rate: Annotated[float, typer.Option(min=0.01, help="With --live: seconds of the bag in a second.")] = 1.0,
+    rate: Annotated[float, typer.Option(min=0.01, help="With --live: seconds of the bag per second.")] = 1.0,
     require: Annotated[
         list[str] | None,
-        typer.Option(help="A limit to pass, as recall@0.25m/10deg>=0.5, false==0, ate<=0.1; several times."),
+        typer.Option(
+            help="A limit to meet, such as recall@0.25m/10deg>=0.5, false==0, ate<=0.1; may be repeated."
+        ),
     ] = None,
     matcher: options.MatcherName = "auto",
     weights: options.Weights = None,
@@ -78,7 +88,7 @@ def replay(
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Localize a rosbag's images in a map and measure it. Exit status 1: a requirement was not met."""
+    """Localize a rosbag's images in a map, and measure the poses. Exit status 1: a requirement was missed."""
     from diff2i2p_core.demo import replay_run
     from diff2i2p_core.evaluation.replay_settings import ReplaySettings
     from diff2i2p_core.evaluation.replay_truth import TruthSource
@@ -120,7 +130,7 @@ def replay(
         if result.verdicts:
             _print_table(result.verdicts)
         if out is not None:
-            typer.echo(f"Results: {out / REPORT}, result.json and trajectory.tum beside it")
+            typer.echo(f"Results: {out / REPORT}, with result.json and trajectory.tum beside it")
     if not result.passed:
         raise typer.Exit(1)
     if not require and not result.summary.localized:

@@ -1,4 +1,4 @@
-"""`diff2i2p test`: run a network on a benchmark and keep its matches for `diff2i2p eval`."""
+"""`diff2i2p test`: runs a network on a benchmark, and stores its matches for `diff2i2p eval`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def test(
     config: Annotated[Path, typer.Argument(help="YAML of an experiment on a benchmark.", show_default=False)],
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="key=value, as benchmark.root=/data/7Scenes")
+        list[str] | None, typer.Argument(help="key=value, such as benchmark.root=/data/7Scenes")
     ] = None,
     checkpoint: Annotated[
         str | None,
@@ -44,7 +44,7 @@ def test(
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """One file a pair: matches, scores, coarse pairs, truth. A stopped test goes on where it was."""
+    """Write one file per pair: matches, scores, coarse pairs, truth. An interrupted test resumes."""
     from diff2i2p_core.engine.config_file import load_config
     from diff2i2p_core.evaluation.cache import CacheInfo
     from diff2i2p_core.evaluation.testing import register_subset
@@ -53,7 +53,7 @@ def test(
 
     settings = load_config(config, overrides or ())
     if settings.benchmark is None:
-        raise InputError(f"{config}: names no benchmark to test on; add benchmark: {{root: ...}}")
+        raise InputError(f"{config}: has no benchmark to test on; add benchmark: {{root: ...}}")
     benchmark = settings.benchmark
     if subset is not None:
         benchmark = benchmark.model_copy(update={"test": subset})
@@ -91,21 +91,21 @@ def _weights(settings: TrainConfig, checkpoint: str | None, epoch: int | None) -
     from diff2i2p_core.weights.checkpoint import resolve_weights
 
     if checkpoint is not None and epoch is not None:
-        raise InputError("--checkpoint and --test-epoch: both choose the weights; give one")
+        raise InputError("--checkpoint and --test-epoch: both select the weights; give one")
     if checkpoint is not None:
         return resolve_weights(checkpoint)
     name = "best" if epoch is None else f"epoch-{epoch}"
     path = settings.output / settings.name / f"{name}.safetensors"
     if not path.is_file():
-        raise InputError(f"{path}: the run has no such weights; give some with --checkpoint")
+        raise InputError(f"{path}: the run has no such weights; give weights with --checkpoint")
     return path
 
 
-def _device(settings: TrainConfig, given: str | None) -> str:
+def _device(settings: TrainConfig, device: str | None) -> str:
     import torch
 
-    if given is not None:
-        return options.check_device(given)
+    if device is not None:
+        return options.check_device(device)
     if settings.device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return settings.device

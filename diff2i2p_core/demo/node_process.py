@@ -1,6 +1,6 @@
-"""The ROS 2 node as a process of its own, beside a player and a listener that write JSON lines.
+"""Runs the ROS 2 node as a process, with a player and a listener that write JSON lines.
 
-This module starts ROS programs but imports none: they run with the same interpreter.
+This module starts ROS programs with the same interpreter, but imports none.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from diff2i2p_core.demo.processes import Child, Children, children, wait_until
 from diff2i2p_core.errors import InputError
 
 PLAYED = "player.jsonl"
-"""Where a player writes, in the log folder."""
+"""The player's file in the log folder."""
 READY_TIMEOUT = 120.0
 """Seconds for the node to start: importing torch, loading the map, DDS discovery."""
 ERROR = 2
-"""Level of diagnostics."""
+"""The level in diagnostics."""
 FRAME_TIMEOUT = 40.0
-"""Seconds without an answer about a frame; the player itself gives up a frame after 30."""
+"""Seconds without an answer for a frame. The player itself skips a frame after 30."""
 
 
 def check_ros() -> None:
-    """InputError with the fix where the node cannot run."""
+    """InputError that says how to fix it if the node cannot run."""
     fix = "run `make setup`, or source a ROS 2 installation and the workspace of ros2_ws"
     for module, what in (
         ("rclpy", "ROS 2 (rclpy)"),
@@ -41,7 +41,7 @@ def check_ros() -> None:
 
 
 def ros_environment(log_folder: Path) -> dict[str, str]:
-    """The environment of the demo's processes: this host only, a domain of its own, room for images."""
+    """The environment of the processes: this host only, a separate domain, enough memory for images."""
     environment = dict(os.environ)
     environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     environment["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 101)
@@ -54,9 +54,9 @@ def ros_environment(log_folder: Path) -> dict[str, str]:
 
 
 def fastdds_profile() -> Path | None:
-    """The ROS package's fastdds.xml, in its source folder or installed; None if it has none."""
-    found = importlib.util.find_spec("diff2i2p")
-    folders = [Path(found.origin).parents[1]] if found is not None and found.origin else []
+    """The ROS package's fastdds.xml, from its source folder or the installation. None if there is none."""
+    package = importlib.util.find_spec("diff2i2p")
+    folders = [Path(package.origin).parents[1]] if package is not None and package.origin else []
     prefixes = [*os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep), sys.prefix]
     folders += [Path(prefix) / "share" / "diff2i2p" for prefix in prefixes if prefix]
     return next((p for folder in folders if (p := folder / "config" / "fastdds.xml").is_file()), None)
@@ -69,7 +69,7 @@ def module(name: str, *arguments: str) -> list[str]:
 def node_command(
     map_path: Path, weights: Path | str | None, parameters: dict[str, Any], remappings: dict[str, str]
 ) -> list[str]:
-    """The node with a map file; `parameters` and `remappings` are those beside it."""
+    """The command for the node with a map file and additional `parameters` and `remappings`."""
     values: dict[str, Any] = {"map": str(map_path.resolve()), "map_frame": MAP_FRAME, **parameters}
     if weights is not None:
         values["weights"] = str(Path(weights).resolve()) if Path(weights).exists() else str(weights)
@@ -89,13 +89,13 @@ def play(
     progress: Callable[[int], None] | None,
     patience: float = FRAME_TIMEOUT,
 ) -> tuple[list[Row], list[Row]]:
-    """Run node, listener and player until the player has ended: the rows that player and listener wrote.
+    """Run node, listener and player until the player ends. Returns the rows of player and listener.
 
-    `node` and `player` are commands; the player writes a row for each of `count` images to `PLAYED` in the
-    log folder. Where the last one says that it was `answered`, the listener is given time to hear that.
+    `node` and `player` are commands. The player writes a row for each of `count` images to `PLAYED` in the
+    log folder. If the last row says `answered`, the listener gets time to receive that answer.
 
     Raises:
-        InputError: a process failed, with its last words; or nothing moves for `patience` seconds.
+        InputError: a process failed (with its last output), or there is no progress for `patience` seconds.
     """
     heard, played = log_folder / "listener.jsonl", log_folder / PLAYED
     for path in (heard, played):
@@ -103,23 +103,23 @@ def play(
     with children(ros_environment(log_folder), log_folder) as group:
         group.start("listener", module("demo_listener", str(heard)))
         group.start("node", node)
-        wait_until(lambda: is_ready(heard), group, "the node to start and be heard", READY_TIMEOUT)
+        wait_until(lambda: is_ready(heard), group, "the node to start", READY_TIMEOUT)
         _follow(group.start("player", player), group, heard, played, count, progress, patience)
         last = [row["stamp"] for row in read_rows(played) if row.get("answered")][-1:]
-        # The transform goes out before the diagnostics that let the player go on; give the listener a moment.
+        # The transform is sent before the diagnostics that the player waits for. Give the listener a moment.
         settled = lambda: not last or last[0] in answers(read_rows(heard), "tf")  # noqa: E731
         wait_until(settled, group, "the last answer", 5.0)
     return list(read_rows(played)), list(read_rows(heard))
 
 
 def is_ready(heard: Path) -> bool:
-    """Whether the listener hears the node, and it is active; InputError if it could not be configured."""
+    """Whether the node is active and the listener receives from it. InputError if configuring failed."""
     state = node_state(heard)
     return state == "active" and any(row["kind"] == "ready" for row in read_rows(heard))
 
 
 def node_state(heard: Path) -> str:
-    """The node's lifecycle state, empty before it is heard; InputError with its words if it is in trouble."""
+    """The node's lifecycle state, empty before its first message. InputError with its message on a fault."""
     states = [row for row in read_rows(heard) if row["kind"] == "diagnostics" and "state" in row["values"]]
     if not states:
         return ""
@@ -137,7 +137,7 @@ def _follow(
     progress: Callable[[int], None] | None,
     patience: float,
 ) -> None:
-    """Until the player has ended; InputError if a process fails or nothing moves for `patience` seconds."""
+    """Wait until the player ends. InputError if a process fails or nothing happens for `patience` seconds."""
     done, moved = 0, time.monotonic()
     while player.status is None:
         group.check()
@@ -148,9 +148,7 @@ def _follow(
             if progress is not None:
                 progress(done)
         if time.monotonic() - moved > (max(READY_TIMEOUT, patience) if done == 0 else patience):
-            raise InputError(
-                f"the player stands still after {done} of {count} images; see {player.log.parent}"
-            )
+            raise InputError(f"the player stopped after {done} of {count} images; see {player.log.parent}")
         time.sleep(0.05)
     group.check()
     if progress is not None:

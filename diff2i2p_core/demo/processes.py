@@ -1,4 +1,4 @@
-"""Child processes that never outlive their parent's work, with their output in log files."""
+"""Child processes that are always stopped with their parent's work, with their output in log files."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from types import FrameType
 from diff2i2p_core.errors import InputError
 
 STOP_SECONDS = 6.0
-"""A process that does not end this long after SIGINT gets SIGTERM, then SIGKILL."""
+"""Seconds after SIGINT. A process that is still running then gets SIGTERM, then SIGKILL."""
 
 
 class Child:
-    """A running process. It leads a process group of its own, so that a Ctrl-C reaches it through us only."""
+    """A running process. It has its own process group, so that Ctrl-C reaches it only through us."""
 
     def __init__(self, name: str, command: Sequence[str], environment: dict[str, str], log: Path) -> None:
         self.name = name
@@ -36,7 +36,7 @@ class Child:
 
     @property
     def status(self) -> int | None:
-        """The exit status, None while it runs."""
+        """The exit status; None while it runs."""
         return self._process.poll()
 
     def last_lines(self, count: int = 12) -> str:
@@ -45,7 +45,7 @@ class Child:
         return "\n".join(text.splitlines()[-count:])
 
     def check(self) -> None:
-        """InputError with its last words if it has ended with a failure."""
+        """InputError with its last output if it has failed."""
         status = self.status
         if status not in (None, 0):
             raise InputError(
@@ -53,14 +53,14 @@ class Child:
             )
 
     def stop(self) -> None:
-        """End it and all it started."""
+        """Stop it and everything it started."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
             if self.status is not None:
                 break
             self._signal(number)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(STOP_SECONDS)
-        self._signal(signal.SIGKILL)  # what it may have started itself
+        self._signal(signal.SIGKILL)  # processes that it may have started
         self._process.wait()
 
     def _signal(self, number: int) -> None:
@@ -69,7 +69,7 @@ class Child:
 
 
 class Children:
-    """Starts processes; all of them are stopped when the `with` block ends, also by SIGTERM."""
+    """Starts processes. All are stopped when the `with` block ends, also by SIGTERM."""
 
     def __init__(self, environment: dict[str, str], log_folder: Path) -> None:
         self._environment = environment
@@ -84,16 +84,16 @@ class Children:
 
     @property
     def running(self) -> int:
-        """How many were started and not stopped yet."""
+        """The number of processes that were started and not stopped."""
         return len(self._children)
 
     def check(self) -> None:
-        """InputError if one of them failed."""
+        """InputError if any of them failed."""
         for child in self._children:
             child.check()
 
     def stop(self) -> None:
-        """The last started first; an interrupt while stopping does not leave the others running."""
+        """Stop all, last started first. An interrupt meanwhile does not leave others running."""
         interrupted = False
         while self._children:
             child = self._children[-1]
@@ -126,7 +126,7 @@ def _interrupts_held() -> Iterator[None]:
 
 @contextlib.contextmanager
 def children(environment: dict[str, str], log_folder: Path) -> Iterator[Children]:
-    """Processes for the length of a `with` block. SIGTERM and SIGHUP end the block like Ctrl-C."""
+    """Processes for the duration of a `with` block. SIGTERM and SIGHUP end the block like Ctrl-C."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -142,10 +142,12 @@ def children(environment: dict[str, str], log_folder: Path) -> Iterator[Children
 
 
 def wait_until(condition: Callable[[], bool], group: Children, what: str, timeout: float) -> None:
-    """Poll until `condition()`; InputError if a child fails meanwhile, or after `timeout` seconds."""
+    """Poll until `condition()` is true. InputError if a child fails, or after `timeout` seconds."""
     until = time.monotonic() + timeout
     while not condition():
         group.check()
         if time.monotonic() > until:
-            raise InputError(f"waited {timeout:.0f} s for {what} in vain; see the logs of the processes")
+            raise InputError(
+                f"waited {timeout:.0f} s for {what} without success; see the logs of the processes"
+            )
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""A bag through the localizer, or live through the ROS 2 node, measured against the truth."""
+"""Replays a bag through the localizer, or live through the ROS 2 node, and measures the poses."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ def replay(
     """Localize the images of a ROS 2 bag (folder, .mcap or .db3) in a map file, and measure the poses.
 
     Args:
-        settings: topics, frames, truth, requirements, ...; by default every image alone, without a truth.
-        out: folder to write report.html, trajectory.tum and result.json to, and the logs of a live replay.
+        settings: topics, frames, truth, requirements, ...
+        out: folder for report.html, trajectory.tum and result.json, and for the logs of a live replay.
 
     Raises:
-        InputError: bag, map or settings are no good or do not fit; `out` is an input or cannot be written;
-            of a live replay: ROS 2 is missing, or one of its processes failed.
+        InputError: bag, map or settings are invalid or do not match; `out` is an input or cannot be written;
+        in a
+            live replay, ROS 2 is missing or one of the processes failed.
     """
     settings = settings or ReplaySettings()
     if out is not None:

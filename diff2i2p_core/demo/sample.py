@@ -1,4 +1,4 @@
-"""What the demo plays: a posed RGB-D folder with frames for the map and frames to localize."""
+"""The data of the demo: a posed RGB-D folder with frames for the map and frames to localize."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from diff2i2p_core.io.rgbd_folder import PosedFrames
 from diff2i2p_core.rooms.room import camera_path, make_room, write_frames
 
 ROOM_SEED = 90213
-"""The demo's room; training must not use it."""
+"""The demo's room. Training must not use it."""
 MAP_WALK, MAP_FRAMES, MAP_STEP = 1, 48, 0.2
-"""Seed, images and metres between them."""
+"""Seed, number of images and metres between them."""
 QUERY_WALK, QUERY_FRAMES, FIRST_QUERY = 4, 12, 100
-"""Seed, images and number of the first one."""
+"""Seed, number of images and number of the first one."""
 QUERY_RATE = 1.0
-"""Images a second: from one to the next it is a step and a turn."""
+"""Images per second: between two images, the camera makes a step and a turn."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Frame numbers for the map and to localize, in one folder."""
+    """Numbers of the frames for the map and of those to localize, in one folder."""
 
     name: str
     frames: PosedFrames
     map_numbers: list[int]
     query_numbers: list[int]
     rate: float = 30.0
-    """Frame numbers a second."""
+    """Frame numbers per second."""
 
     def limited(self, limit: int | None) -> Sample:
-        """With at most `limit` queries, spread evenly over all of them."""
+        """The sample with at most `limit` queries, evenly spread."""
         return replace(self, query_numbers=evenly(self.query_numbers, limit))
 
 
 def embedded_sample(folder: Path | str) -> Sample:
-    """A synthetic room, rendered into `folder` where that was not done yet: one walk makes the map, images of
-    another one are localized."""
+    """A synthetic room, rendered into `folder` unless it is already there. One camera path makes the map,
+    images of another are localized."""
     folder = Path(folder) / f"room-{ROOM_SEED}"
     camera = Camera(640, 480, 525.0, 525.0, 319.5, 239.5)
     room = make_room(ROOM_SEED)
@@ -52,7 +52,7 @@ def embedded_sample(folder: Path | str) -> Sample:
 
 
 def folder_sample(data: Path | str, map_until: int | None) -> Sample:
-    """A posed RGB-D folder: frames up to number `map_until` make the map, default about three quarters."""
+    """A posed RGB-D folder. Frames up to number `map_until` (default: about three quarters) make the map."""
     frames = PosedFrames(data)
     if map_until is None:
         map_until = frames.numbers[max(len(frames) * 3 // 4 - 1, 0)]
@@ -65,7 +65,7 @@ def split(frames: PosedFrames, map_until: int, name: str) -> Sample:
     queries = [number for number in frames.numbers if number > map_until]
     if not for_map or not queries:
         raise InputError(
-            f"{frames.folder}: of its frames {frames.numbers[0]} to {frames.numbers[-1]}, {len(for_map)} are "
-            f"for the map, up to {map_until}, and {len(queries)} to localize; choose another last map frame"
+            f"{frames.folder}: {len(for_map)} frames up to {map_until} for the map and {len(queries)} to "
+            f"localize, of frames {frames.numbers[0]} to {frames.numbers[-1]}; choose another last map frame"
         )
     return Sample(name, frames, for_map, queries)

@@ -1,4 +1,4 @@
-"""The HTML page about a benchmark: numbers, plots, and the best, median and worst pairs as pictures."""
+"""The HTML report of a benchmark: metrics, plots, and pictures of the best, median and worst pairs."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def write_benchmark_report(
     metrics: Sequence[PairMetrics],
     summary: BenchmarkSummary,
 ) -> None:
-    """Write the report of `metrics` (at least one pair) of the registrations in `folder`."""
+    """Write the report of `metrics` (one or more pairs) for the registrations in `folder`."""
     title = f"Registration of {len(metrics)} pairs: {folder}"
     mean = summary.mean
     benchmark = protocol.name if info is None else info.benchmark
     sections = [
         f"<h1>{html.escape(title)}</h1>",
-        f"<p>{html.escape(protocol_words(protocol))}. Numbers are unweighted means over scenes.</p>",
+        f"<p>{html.escape(protocol_words(protocol))}. Values are unweighted means over scenes.</p>",
         tiles(
             [
                 (f"{mean['rr']:.1%}", f"registration recall (RMSE below {100 * protocol.rmse:g} cm)"),
@@ -56,20 +56,21 @@ def write_benchmark_report(
                 (f"{mean['recall_005m_5deg']:.1%}", "within 5 cm and 5°"),
                 (_centimetres(mean["median_position_m"]), "median position error, all pairs"),
                 (_number(mean["median_rotation_deg"], "°"), "median rotation error, all pairs"),
-                (f"{mean['correspondences']:.0f}", "matches a pair"),
+                (f"{mean['correspondences']:.0f}", "matches per pair"),
             ]
         ),
         f"<h2>Scenes</h2><p>{ERRORS_NOTE}</p>",
         plain_table(
             ["scene", *(c.heading for c in COLUMNS)], [[n, *cells] for n, cells in table_rows(summary)]
         ),
-        "<h2>Distributions</h2><p>Over all pairs, whatever their scene; pairs without a pose count as never "
+        "<h2>Distributions</h2><p>Over all pairs of all scenes. Pairs without a pose count as never "
         "reached.</p>",
         _plots(metrics, protocol),
-        "<h2>Pairs</h2><p>By RMSE. Left: matched pixels; for the best matches by score, a line leads to "
-        "where the matched point truly is. At the right pose the cloud's points lie on their things.</p>",
+        "<h2>Pairs</h2><p>Sorted by RMSE. Left: matched pixels; for the best matches by score, a line leads "
+        "to the true position of the matched point. At the right pose, the cloud's points are on the objects "
+        "that they belong to.</p>",
         *figures(panels(folder, metrics, protocol)),
-        "<h2>Beside published results</h2>",
+        "<h2>Comparison with published results</h2>",
         f"<p>{html.escape(PUBLISHED_NOTES.get(benchmark, ''))}</p>",
         plain_table(
             PUBLISHED_HEAD,
@@ -82,7 +83,7 @@ def write_benchmark_report(
 
 
 def panels(folder: Path, metrics: Sequence[PairMetrics], protocol: Protocol) -> list[tuple[str, Image]]:
-    """Caption and picture of the best, the median and the worst pair."""
+    """Captions and pictures of the best, the median and the worst pair."""
     made = []
     for word, pair in best_median_worst(sorted(metrics, key=lambda m: m.rmse_m)):
         pose = (
@@ -114,10 +115,10 @@ def _plots(metrics: Sequence[PairMetrics], protocol: Protocol) -> str:
     return '<div class="plots">' + "".join(f'<div class="card">{plot}</div>' for plot in plots) + "</div>"
 
 
-def _about(info: CacheInfo, found: int) -> dict[str, str]:
+def _about(info: CacheInfo, count: int) -> dict[str, str]:
     return {
         "weights": f"{info.weights} ({info.weights_id[:12]}), {info.model}",
-        "benchmark": f"{info.benchmark}, {info.subset}: {found} of {info.pairs} pairs",
+        "benchmark": f"{info.benchmark}, {info.subset}: {count} of {info.pairs} pairs",
     }
 
 

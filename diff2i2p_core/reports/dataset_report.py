@@ -1,4 +1,4 @@
-"""The HTML page about a prepared set: counts, overlaps, problems, and pairs as pictures."""
+"""The HTML report of a prepared set: counts, overlaps, problems, and pictures of pairs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from diff2i2p_core.typing import Image
 
 
 def write_dataset_report(path: Path, root: Path, check: Check, pairs_a_subset: int = 4) -> None:
-    """Write the page of a checked set whose files can be read."""
+    """Write the report of a checked set with readable files."""
     sections = [
         f"<h1>{html.escape(str(root.resolve().name))}</h1>",
         f"<p>{_verdict(check)}</p>",
@@ -36,8 +36,8 @@ def write_dataset_report(path: Path, root: Path, check: Check, pairs_a_subset: i
     for subset, entries in check.subsets.items():
         sections += [
             f"<h2>Pairs of {subset}</h2>",
-            "<p>From the least to the greatest overlap. Where the pose is right, the cloud's points lie on "
-            "the edges of the things in the image and have the colours of its depth.</p>",
+            "<p>From the smallest to the largest overlap. If the pose is right, the cloud's points line up "
+            "with the edges of the objects in the image and have the colours of its depth.</p>",
             *figures([_panel(root, check, entry) for entry in _spread(entries, pairs_a_subset)]),
         ]
     if check.dataset:
@@ -50,10 +50,10 @@ def write_dataset_report(path: Path, root: Path, check: Check, pairs_a_subset: i
 def _verdict(check: Check) -> str:
     if check.problems:
         return f"{len(check.problems)} problems were found."
-    worst = max((abs(said - found) for said, found in check.overlaps), default=0.0)
+    worst = max((abs(stored - recomputed) for stored, recomputed in check.overlaps), default=0.0)
     return (
-        f"No problem was found; the overlaps of {len(check.overlaps)} pairs were measured again, they differ "
-        f"by {worst:.3f} at most."
+        f"No problems were found. The overlaps of {len(check.overlaps)} pairs were recomputed; they differ "
+        f"by at most {worst:.3f}."
     )
 
 
@@ -90,10 +90,10 @@ def _histograms(check: Check) -> str:
 
 
 def _spread(entries: Sequence[Entry], count: int) -> list[Entry]:
-    """Evenly spread by overlap, the least and the greatest among them."""
+    """Entries evenly spread by overlap, including the smallest and the largest."""
     ranked = sorted(entries, key=lambda entry: entry.overlap)
-    places = np.unique(np.linspace(0, len(ranked) - 1, min(count, len(ranked))).round().astype(int))
-    return [ranked[place] for place in places]
+    indices = np.unique(np.linspace(0, len(ranked) - 1, min(count, len(ranked))).round().astype(int))
+    return [ranked[index] for index in indices]
 
 
 def _panel(root: Path, check: Check, entry: Entry) -> tuple[str, Image]:

@@ -1,4 +1,4 @@
-"""The files of an evaluated localization: numbers, trajectory, report and a picture."""
+"""The files of a localization evaluation: metrics, trajectory, report and a picture."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REPORT, OVERLAY, NUMBERS, TRAJECTORY = FILES = (
 
 
 def write_results(folder: Path | str, title: str, result: FramesResult) -> None:
-    """Write summary.json, trajectory.tum, report.html and, where an image was localized, overlay.png."""
+    """Write summary.json, trajectory.tum, report.html and, if an image was localized, overlay.png."""
     folder = Path(folder)
     summary = result.summary
     localized = {r.stamp: r.map_from_camera for r in result.results if r.map_from_camera is not None}

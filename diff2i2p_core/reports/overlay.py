@@ -1,4 +1,4 @@
-"""Pictures that show whether a pose fits: the map drawn into the image."""
+"""Pictures that show whether a pose is right: the map drawn into the image."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 BACKGROUND = (28, 28, 32)
 MAX_DEPTH = 8.0
 PANEL_WIDTH = 480
-"""Pixels, at most, of one picture in a row of several."""
+"""Maximum width in pixels of one picture in a row of several."""
 LIVE_WIDTH = 640
-"""Pixels, at most, of the picture of a live result: drawing it must not hold up the next image."""
+"""Maximum width in pixels of the picture of a live result: drawing it must not delay the next image."""
 SPACING = 7
-"""Pixels between the drawn points, so that the image shows between them."""
+"""Pixels between the drawn points, so that the image is visible between them."""
 
 
 def visible_pixels(
     points: NDArray[np.float32], camera: Camera, map_from_camera: ArrayLike, spacing: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Map points (N, 3) that the camera sees, the farthest first: indices, pixels (K, 2), depths (K,)."""
+    """Map points (N, 3) seen by the camera, farthest first: indices, pixels (K, 2), depths (K,)."""
     camera_from_map = invert(map_from_camera)
     seen = visible_points(points, camera_from_map, camera, max_depth=MAX_DEPTH, spacing=spacing, margin=0.0)
     pixels, depth = camera.project(transform_points(camera_from_map, points[seen]))
@@ -53,7 +53,7 @@ def depth_colors(depth: NDArray[np.float64], near: float, far: float) -> NDArray
 
 
 def depth_picture(depth: NDArray[np.floating], known: NDArray[np.bool_], near: float, far: float) -> Image:
-    """Depths (H, W) as colours, the background's where not known."""
+    """Depths (H, W) as colours; the background colour where unknown."""
     canvas: Image = np.empty((*depth.shape, 3), np.uint8)
     canvas[:] = BACKGROUND
     canvas[known] = depth_colors(depth[known].astype(np.float64), near, far)
@@ -61,7 +61,7 @@ def depth_picture(depth: NDArray[np.floating], known: NDArray[np.bool_], near: f
 
 
 def depth_span(depth: NDArray[np.floating]) -> tuple[float, float]:
-    """Depths that nearly all of these lie between, metres."""
+    """Limits in metres that nearly all depths are between."""
     if not depth.size:
         return 0.0, 1.0
     near, far = np.percentile(depth, [2, 98])
@@ -76,14 +76,14 @@ def overlay(
     spacing: float,
     inlier_pixels: NDArray[np.float64] | None = None,
 ) -> Image:
-    """The image, dimmed, with the visible map points coloured by depth, a legend, and inliers as rings."""
+    """The dimmed image with visible map points coloured by depth, a legend, and inliers as rings."""
     _, pixels, depth = visible_pixels(points, camera, map_from_camera, spacing)
     grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     base: Image = np.asarray(cv2.addWeighted(image, 0.35, grey, 0.45, 0), np.uint8)
     if len(depth):
         near, far = depth_span(depth)
-        kept = _one_a_cell(pixels, SPACING)
-        draw_points(base, pixels[kept], np.full(len(kept), 2.0), depth_colors(depth[kept], near, far))
+        sparse = _one_per_cell(pixels, SPACING)
+        draw_points(base, pixels[sparse], np.full(len(sparse), 2.0), depth_colors(depth[sparse], near, far))
         _legend(base, near, far)
     if inlier_pixels is not None:
         _draw_rings(base, inlier_pixels)
@@ -96,7 +96,7 @@ def render_map(
     cloud: PointCloud,
     spacing: float,
 ) -> Image:
-    """What the camera would see of the map: discs as large as the spacing, in its colours, else by depth."""
+    """The map as seen by the camera: discs as large as the spacing, in the map's colours or by depth."""
     indices, pixels, depth = visible_pixels(cloud.points, camera, map_from_camera, spacing)
     canvas = np.empty((camera.height, camera.width, 3), np.uint8)
     canvas[:] = BACKGROUND
@@ -116,9 +116,9 @@ def panel(
     caption: str,
     inlier_pixels: NDArray[np.float64] | None = None,
 ) -> Image:
-    """Image | map over image | map alone from the estimated pose, with captions.
+    """Image | map over image | map from the estimated pose, with captions.
 
-    `camera` must be without distortion and belong to `image`.
+    `camera` must have no distortion and belong to `image`.
     """
     picture, small, scale = shrunk(image, camera, PANEL_WIDTH)
     pixels = None if inlier_pixels is None else (inlier_pixels + 0.5) * scale - 0.5
@@ -134,7 +134,7 @@ def panel(
 
 
 def shrunk(image: Image, camera: Camera, width: int) -> tuple[Image, Camera, float]:
-    """Image and camera at `width` pixels at most, and the scale, which takes u to (u + 0.5) scale - 0.5."""
+    """Image and camera with a width of at most `width`, and the scale: u becomes (u + 0.5) scale - 0.5."""
     scale = min(1.0, width / camera.width)
     size = round(camera.width * scale), max(1, round(camera.height * scale))
     picture: Image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
@@ -142,7 +142,7 @@ def shrunk(image: Image, camera: Camera, width: int) -> tuple[Image, Camera, flo
 
 
 def titled_row(parts: Sequence[tuple[str, Image]], caption: str) -> Image:
-    """Pictures of one height side by side, each under its title, with a caption below."""
+    """Pictures of the same height side by side, each with a title above, and a caption below."""
     columns = []
     for title, part in parts:
         head = np.empty((24, part.shape[1], 3), np.uint8)
@@ -157,18 +157,18 @@ def titled_row(parts: Sequence[tuple[str, Image]], caption: str) -> Image:
 
 
 def live_picture(
-    found: Localization, image: Image, camera: Camera, points: NDArray[np.float32], spacing: float
+    answer: Localization, image: Image, camera: Camera, points: NDArray[np.float32], spacing: float
 ) -> Image:
-    """The image with inliers as rings, the map's points (N, 3) if there is a pose, and the result in words.
+    """The image with inliers as rings, the map's points (N, 3) if there is a pose, and the result as text.
 
-    `camera` must be without distortion and belong to `image`. 640 pixels wide at most.
+    `camera` must have no distortion and belong to `image`. At most 640 pixels wide.
     """
     picture, small, scale = shrunk(image, camera, LIVE_WIDTH)
-    rings = (found.inlier_pixels + 0.5) * scale - 0.5
-    words = f"not localized: {found.reason}"
-    if found.map_from_camera is not None:
-        picture = overlay(picture, small, found.map_from_camera, points, spacing, rings)
-        words = f"{found.num_inliers} of {found.num_correspondences} inliers, submap {found.submap}"
+    rings = (answer.inlier_pixels + 0.5) * scale - 0.5
+    words = f"not localized: {answer.reason}"
+    if answer.map_from_camera is not None:
+        picture = overlay(picture, small, answer.map_from_camera, points, spacing, rings)
+        words = f"{answer.num_inliers} of {answer.num_correspondences} inliers, submap {answer.submap}"
     else:
         _draw_rings(picture, rings)
     cv2.putText(picture, words, (6, 17), FONT, 0.45, BACKGROUND, 3, cv2.LINE_AA)
@@ -181,8 +181,8 @@ def _draw_rings(canvas: Image, pixels: NDArray[np.float64]) -> None:
         cv2.circle(canvas, (int(u), int(v)), 3, (255, 255, 255), 1, cv2.LINE_AA)
 
 
-def _one_a_cell(pixels: NDArray[np.float64], cell: int) -> NDArray[np.int64]:
-    """Indices of one of the pixels (K, 2), the last, in each square of `cell` pixels."""
+def _one_per_cell(pixels: NDArray[np.float64], cell: int) -> NDArray[np.int64]:
+    """Indices of the last of the pixels (K, 2) in each square of `cell` pixels."""
     columns, rows = (pixels // cell).astype(np.int64).T
     _, from_end = np.unique((rows * 100_000 + columns)[::-1], return_index=True)
     return np.asarray(np.sort(len(pixels) - 1 - from_end))

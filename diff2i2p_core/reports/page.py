@@ -1,4 +1,4 @@
-"""Self-contained HTML pages: their style and parts."""
+"""Style and elements of self-contained HTML pages."""
 
 from __future__ import annotations
 
@@ -70,12 +70,12 @@ def figures(panels: Sequence[tuple[str, Image]]) -> list[str]:
 
 
 def amount(value: float | None, unit: str, digits: int = 1, scale: float = 1.0) -> str:
-    """As in "3.2 cm"; a dash for None."""
+    """Text such as "3.2 cm"; a dash for None."""
     return "–" if value is None else f"{value * scale:.{digits}f} {unit}".rstrip()
 
 
 def percent(fraction: float | None) -> str:
-    """As in "96%"; a dash for None."""
+    """Text such as "96%"; a dash for None."""
     return "–" if fraction is None else f"{fraction:.0%}"
 
 
@@ -98,7 +98,7 @@ def about_card(about: dict[str, str]) -> str:
 
 
 def plain_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Rows of texts, the first column a name, under their headings."""
+    """Rows of text with headings. The first column has names."""
 
     def line(cells: Sequence[str], tag: str) -> str:
         return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
@@ -109,9 +109,9 @@ def plain_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def best_median_worst(ranked: Sequence[T]) -> list[tuple[str, T]]:
-    """Of a list, best first: the best, the median and the worst, each once, with that word."""
-    chosen: dict[int, tuple[str, T]] = {}
+    """The best, the median and the worst of a list sorted best first, each once, with that word."""
+    selected: dict[int, tuple[str, T]] = {}
     for word, index in (("best", 0), ("median", (len(ranked) - 1) // 2), ("worst", len(ranked) - 1)):
         if ranked:
-            chosen.setdefault(index, (word, ranked[index]))
-    return list(chosen.values())
+            selected.setdefault(index, (word, ranked[index]))
+    return list(selected.values())

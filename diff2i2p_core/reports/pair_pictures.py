@@ -13,7 +13,7 @@ from diff2i2p_core.typing import Image
 
 RIGHT, WRONG, UNKNOWN = (60, 220, 110), (240, 70, 60), (170, 170, 175)
 LINES = 150
-"""Matches, the best by score, whose error is drawn as a line."""
+"""Number of matches, best by score, with the error drawn as a line."""
 
 
 def pair_panel(registration: Registration, metrics: PairMetrics, protocol: Protocol, caption: str) -> Image:
@@ -40,10 +40,10 @@ def pair_panel(registration: Registration, metrics: PairMetrics, protocol: Proto
 
 
 def _matches(picture: Image, r: Registration, protocol: Protocol, scale: float) -> Image:
-    """Matched pixels as dots; lines lead to where the matched points truly are in the image."""
+    """Matched pixels as dots. Lines lead to the true positions of the matched points in the image."""
     grey = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     canvas: Image = np.asarray(cv2.addWeighted(picture, 0.45, grey, 0.35, 0), np.uint8)
-    kept = np.argsort(-r.scores, kind="stable")[: protocol.num_corr]
+    best = np.argsort(-r.scores, kind="stable")[: protocol.num_corr]
     right = r.distances() < protocol.acceptance_radius
     known = r.pixel_points[:, 2] > 0
     true_pixels, depth = r.camera.project(transform_points(r.camera_from_cloud, r.points))
@@ -54,10 +54,10 @@ def _matches(picture: Image, r: Registration, protocol: Protocol, scale: float) 
     def color(match: int) -> tuple[int, int, int]:
         return UNKNOWN if not known[match] else RIGHT if right[match] else WRONG
 
-    for match in kept[:LINES]:
+    for match in best[:LINES]:
         if inside[match]:
             cv2.line(canvas, start[match].tolist(), end[match].tolist(), color(match), 1, cv2.LINE_AA)
-    # Right ones last, so that wrong ones do not hide them.
-    for match in kept[np.argsort(right[kept], kind="stable")]:
+    # Draw right ones last, so that wrong ones do not hide them.
+    for match in best[np.argsort(right[best], kind="stable")]:
         cv2.circle(canvas, start[match].tolist(), 2, color(match), -1, cv2.LINE_AA)
     return canvas

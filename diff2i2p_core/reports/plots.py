@@ -1,4 +1,4 @@
-"""Small plots as inline SVG: errors as cumulative curves, trajectories from above."""
+"""Small plots as inline SVG: cumulative error curves, trajectories from above."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ GRADES = (
     ("fair", "within 25 cm and 10°", 0.25, 10.0),
     ("poor", "worse", np.inf, np.inf),
 )
-"""Class of the style sheet, words, metres, degrees."""
+"""CSS class, words, metres, degrees."""
 
 
 def grade(result: QueryResult) -> str:
-    """The style class of a result: good, fair, poor, none where not localized, unknown without truth."""
+    """The CSS class of a result: good, fair, poor, none if not localized, unknown without truth."""
     if result.map_from_camera is not None and result.true_map_from_camera is None:
         return "unknown"
     for name, _, metres, degrees in GRADES:
@@ -43,7 +43,7 @@ def data_uri(image: NDArray[np.uint8], suffix: str = ".jpg") -> str:
 def cumulative_curve(
     errors: Sequence[float | None], limit: float, unit: str, title: str, marks: Sequence[float]
 ) -> str:
-    """The share of all images (None counts as never) with an error of at most x, for x up to `limit`."""
+    """The fraction of all images with an error of at most x, for x up to `limit`. None counts as never."""
     width, height, left, bottom = 360, 230, 44, 34
     plot_width, plot_height = width - left - 12, height - bottom - 26
     known = np.sort([e for e in errors if e is not None and e <= limit])
@@ -57,11 +57,11 @@ def cumulative_curve(
     path = " ".join(f"{px:.1f},{py:.1f}" for px, py in (at(x, y) for x, y in zip(xs, ys, strict=True)))
     parts = [f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{html.escape(title)}">']
     parts.append(f'<text x="{left}" y="15" class="title">{html.escape(title)}</text>')
-    for share in (0, 0.25, 0.5, 0.75, 1.0):
-        x0, y0 = at(0, share)
+    for fraction in (0, 0.25, 0.5, 0.75, 1.0):
+        x0, y0 = at(0, fraction)
         parts.append(f'<line x1="{x0}" y1="{y0:.1f}" x2="{left + plot_width}" y2="{y0:.1f}" class="grid"/>')
         parts.append(
-            f'<text x="{left - 6}" y="{y0 + 4:.1f}" class="tick" text-anchor="end">{share:.0%}</text>'
+            f'<text x="{left - 6}" y="{y0 + 4:.1f}" class="tick" text-anchor="end">{fraction:.0%}</text>'
         )
     for x in np.linspace(0, limit, 6):
         px, py = at(float(x), 0)
@@ -71,13 +71,13 @@ def cumulative_curve(
         )
     for mark in marks:
         px, top = at(mark, 1)
-        share = sum(e is not None and e <= mark for e in errors) / max(len(errors), 1)
+        fraction = sum(e is not None and e <= mark for e in errors) / max(len(errors), 1)
         parts.append(f'<line x1="{px:.1f}" y1="{top}" x2="{px:.1f}" y2="{top + plot_height}" class="mark"/>')
-        _, y = at(mark, share)
+        _, y = at(mark, fraction)
         parts.append(f'<circle cx="{px:.1f}" cy="{y:.1f}" r="3.5" class="curve-dot"/>')
-        if share > 0:
-            label_y = y + 13 if share > 0.1 else y - 6
-            label = f"{share:.0%} ≤ {mark:g} {unit}"
+        if fraction > 0:
+            label_y = y + 13 if fraction > 0.1 else y - 6
+            label = f"{fraction:.0%} ≤ {mark:g} {unit}"
             parts.append(f'<text x="{px + 5:.1f}" y="{label_y:.1f}" class="tick">{label}</text>')
     parts.append(f'<polyline points="{path}" class="curve"/></svg>')
     return "".join(parts)
@@ -92,11 +92,11 @@ def histogram(
     limit: float = 1.0,
     words: Callable[[float], str] = "{:.0%}".format,
 ) -> str:
-    """The share of values in [0, limit] in each of `bins`; `mark` is a line, with the share from there on."""
+    """The fraction of values in [0, limit] in each of `bins`. `mark` is a line, with the fraction above."""
     width, height, left, bottom = 360, 230, 44, 34
     plot_width, plot_height = width - left - 12, height - bottom - 26
-    shares = np.histogram(values, bins, (0, limit))[0] / max(len(values), 1)
-    top = max(float(shares.max()), 1e-9)
+    fractions = np.histogram(values, bins, (0, limit))[0] / max(len(values), 1)
+    top = max(float(fractions.max()), 1e-9)
     parts = [f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{html.escape(title)}">']
     parts.append(f'<text x="{left}" y="15" class="title">{html.escape(title)}</text>')
     for part in (0, 0.5, 1.0):
@@ -105,8 +105,8 @@ def histogram(
         parts.append(
             f'<text x="{left - 6}" y="{y + 4:.1f}" class="tick" text-anchor="end">{part * top:.0%}</text>'
         )
-    for index, share in enumerate(shares):
-        x, tall = left + index / bins * plot_width, share / top * plot_height
+    for index, fraction in enumerate(fractions):
+        x, tall = left + index / bins * plot_width, fraction / top * plot_height
         parts.append(
             f'<rect x="{x + 1:.1f}" y="{26 + plot_height - tall:.1f}" width="{plot_width / bins - 2:.1f}" '
             f'height="{tall:.1f}" class="curve-dot"/>'
@@ -119,9 +119,9 @@ def histogram(
         )
     px = left + mark / limit * plot_width
     shift, anchor = (5, "start") if mark < 0.7 * limit else (-5, "end")
-    share = sum(value >= mark for value in values) / max(len(values), 1)
+    fraction = sum(value >= mark for value in values) / max(len(values), 1)
     parts.append(f'<line x1="{px:.1f}" y1="26" x2="{px:.1f}" y2="{26 + plot_height}" class="mark"/>')
-    label = f"{share:.0%} ≥ {words(mark)}"
+    label = f"{fraction:.0%} ≥ {words(mark)}"
     parts.append(
         f'<text x="{px + shift:.1f}" y="37" class="tick" text-anchor="{anchor}">{label}</text></svg>'
     )
@@ -129,13 +129,13 @@ def histogram(
 
 
 def top_view(results: Sequence[QueryResult], points: NDArray[np.float32]) -> str:
-    """True path and estimates over the map, seen from above (along the cameras' mean down axis).
+    """The true path and the estimates over the map, from above (along the cameras' mean down axis).
 
-    Of the results at least one must have a true or an estimated pose.
+    At least one of the results must have a true or an estimated pose.
     """
-    known = [pose for r in results if (pose := _place(r)) is not None]
+    known = [pose for r in results if (pose := _pose(r)) is not None]
     horizontal, center = _ground_plane(known)
-    if len(points) > 2:  # the longer side of the map lies across the page
+    if len(points) > 2:  # the longer side of the map is horizontal
         _, axes = np.linalg.eigh(np.cov((points @ horizontal.T).T))
         turned = axes[:, ::-1].T
         horizontal = turned @ horizontal if np.linalg.det(turned) > 0 else (turned * [[1], [-1]]) @ horizontal
@@ -158,7 +158,7 @@ def top_view(results: Sequence[QueryResult], points: NDArray[np.float32]) -> str
     truth = " ".join(f"{x:.1f},{y:.1f}" for x, y in map(at, true))
     parts.append(f'<polyline points="{truth}" class="truth"/>')
     for result in results:
-        pose = _place(result)
+        pose = _pose(result)
         if pose is None:
             continue
         x, y = at(pose)
@@ -191,8 +191,8 @@ def describe(result: QueryResult) -> str:
     return f"frame {result.number}: {100 * translation:.1f} cm, {rotation:.2f} deg off{inliers}"
 
 
-def _place(result: QueryResult) -> Array | None:
-    """Where the camera was, or else where it was taken to be."""
+def _pose(result: QueryResult) -> Array | None:
+    """The true or else the estimated pose of the camera."""
     true = result.true_map_from_camera
     return result.map_from_camera if true is None else true
 
@@ -209,7 +209,7 @@ def _ground_plane(poses: Sequence[Array]) -> tuple[Array, Array]:
 
 
 def _density(flat: Array, low: Array, high: Array) -> NDArray[np.uint8]:
-    """Map points from above as grey with transparency (H, W, 4): where many points lie, it is opaque."""
+    """Map points from above as grey with transparency (H, W, 4), opaque where there are many points."""
     cell = (high[0] - low[0]) / 360
     size = np.maximum(np.ceil((high - low) / cell).astype(int), 1)
     columns, rows = np.clip(((flat - low) / cell).astype(int), 0, size - 1).T

@@ -1,4 +1,4 @@
-"""Errors over the time of a recording, as inline SVG."""
+"""Plots errors over the time of a recording, as inline SVG."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from diff2i2p_core.evaluation.trajectory import QueryResult
 from diff2i2p_core.reports.plots import describe, grade
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 1100, 210, 52, 14, 26, 46
-"""Pixels of the drawing and of its margins."""
+"""Size of the drawing and of its margins, in pixels."""
 GAP = 1.0
-"""Seconds without a pose that are marked."""
+"""Seconds without a pose from which on a gap is marked."""
 
 
 def errors_over_time(
@@ -26,8 +26,8 @@ def errors_over_time(
     limits: Sequence[float],
     unit: str,
 ) -> str:
-    """`error` of each image as a dot on a logarithmic scale, with `limits` as lines; gaps without a pose are
-    shaded, and images that were not localized are ticks below. Hovering names image and reason."""
+    """The `error` of each image as a dot on a logarithmic scale, with `limits` as lines. Gaps without a pose
+    are shaded, and images that were not localized are ticks below. Hovering shows image and reason."""
     plot_width, plot_height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
     duration = max(end - begin, 1e-9)
     values = [value for r in results if (value := error(r)) is not None]
@@ -38,8 +38,8 @@ def errors_over_time(
         return LEFT + (stamp - begin) / duration * plot_width
 
     def y(value: float) -> float:
-        share = np.log(max(value, low) / low) / np.log(high / low)
-        return float(TOP + (1 - share) * plot_height)
+        fraction = np.log(max(value, low) / low) / np.log(high / low)
+        return float(TOP + (1 - fraction) * plot_height)
 
     parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(title)}">']
     parts.append(f'<text x="{LEFT}" y="15" class="title">{html.escape(title)}</text>')
@@ -66,12 +66,12 @@ def errors_over_time(
         if result.map_from_camera is None:
             parts.append(f'<path d="M{x(result.stamp):.1f} {tick}v12" class="missing">{words}</path>')
         elif value is not None:
-            place = f'cx="{x(result.stamp):.1f}" cy="{y(value):.1f}"'
-            parts.append(f'<circle {place} r="3" class="{grade(result)}">{words}</circle>')
+            position = f'cx="{x(result.stamp):.1f}" cy="{y(value):.1f}"'
+            parts.append(f'<circle {position} r="3" class="{grade(result)}">{words}</circle>')
     return "".join([*parts, "</svg>"])
 
 
 def gaps(results: Sequence[QueryResult], begin: float, end: float) -> list[tuple[float, float]]:
-    """Spans longer than `GAP` seconds without a pose: first and last second."""
+    """Times of more than `GAP` seconds without a pose: first and last second."""
     stamps = [begin, *(r.stamp for r in results if r.map_from_camera is not None), end]
     return [(a, b) for a, b in pairwise(stamps) if b - a > GAP]

@@ -73,16 +73,16 @@ def replay_page(title: str, result: ReplayResult) -> list[str]:
     sections += [_reasons(summary.reasons), "</div>"]
     if summary.with_truth:
         sections += ["<h2>Drift and covariance</h2>", _numbers(summary)]
-    chosen = pick_frames(results) or _some(results)
-    if chosen:
+    selected = pick_frames(results) or _some(results)
+    if selected:
         sections.append(
-            "<h2>Map against image</h2><p>Where the pose is right, the coloured map points lie on the "
-            "edges of the same things in the image, and the map seen from the pose looks like it.</p>"
+            "<h2>Map against image</h2><p>If the pose is right, the coloured map points line up with the "
+            "edges of the same objects in the image, and the map seen from the pose looks like it.</p>"
         )
-        sections += figures(_panels(chosen, result.given.camera, point_map))
+        sections += figures(_panels(selected, result.given.camera, point_map))
     return [
         *sections,
-        "<h2>Every frame</h2>",
+        "<h2>All frames</h2>",
         frame_table(results),
         "<h2>The run</h2>",
         about_card(result.about | {f"node: {k}": str(v) for k, v in (result.node or {}).items()}),
@@ -106,7 +106,7 @@ def replay_headline(summary: ReplaySummary) -> str:
 
 
 def _trajectory(replay: Replay, camera: BagCamera, base: str | None) -> tuple[list[float], list[Array]]:
-    """Stamps in seconds and map_from_base; where TF does not say the base's, there is none."""
+    """Stamps in seconds and map_from_base. Images are left out if TF lacks the base's pose."""
     stamps, poses = [], []
     for result in replay.results:
         stamp, pose = camera.stamps[result.number], result.map_from_camera
@@ -177,8 +177,8 @@ def _over_time(replay: Replay) -> list[str]:
             errors_over_time(replay.results, degrees, *span, "Rotation error", (1, 5, 10), "°"),
         ]
     return [
-        "<p>Dots: localized images, by their error on a logarithmic scale. Red ticks below: images that were "
-        "not localized; hover for the reason. Shaded: more than a second without a pose.</p>",
+        "<p>Dots: errors of localized images, on a logarithmic scale. Red ticks below: images that were not "
+        "localized; hover for the reason. Shaded: more than one second without a pose.</p>",
         '<div class="stack">',
         *(f'<div class="card">{plot}</div>' for plot in plots),
         "</div>",
@@ -196,7 +196,7 @@ def _histogram(results: Sequence[QueryResult]) -> list[str]:
 
 
 def _reasons(counts: dict[str, int]) -> str:
-    rows = [(reason, str(count)) for reason, count in counts.items()] or [("none refused", "0")]
+    rows = [(reason, str(count)) for reason, count in counts.items()] or [("all localized", "0")]
     return plain_table(("why not localized", "images"), rows)
 
 
@@ -210,35 +210,37 @@ def _numbers(summary: ReplaySummary) -> str:
         for over, rpe in (("1 s", summary.rpe_1s), ("1 m", summary.rpe_1m))
     ]
     if summary.covariance is not None:
-        found, nees = summary.covariance, summary.nees
+        fractions, nees = summary.covariance, summary.nees
         rows += [
-            _sigma_row("position", found.position, nees.position),
-            _sigma_row("rotation", found.rotation, nees.rotation),
+            _sigma_row("position", fractions.position, nees.position),
+            _sigma_row("rotation", fractions.rotation, nees.rotation),
         ]
     return plain_table(("", ""), rows)
 
 
-def _sigma_row(name: str, found: WithinSigmas, squared: float | None) -> tuple[str, str]:
+def _sigma_row(name: str, fractions: WithinSigmas, squared: float | None) -> tuple[str, str]:
     return (
         f"covariance of the {name}",
-        f"{found.within_1_sigma:.0%} within 1 sigma (right: 68 %), {found.within_2_sigma:.0%} within 2 "
-        f"(95 %); mean squared {amount(squared, '')} (right: 1)",
+        f"{fractions.within_1_sigma:.0%} within 1 sigma (ideal: 68 %), {fractions.within_2_sigma:.0%} within "
+        f"2 (95 %); mean squared {amount(squared, '')} (ideal: 1)",
     )
 
 
 def _some(results: Sequence[QueryResult]) -> list[tuple[str, QueryResult]]:
-    """Without a truth: the localized images with the most, a median and the fewest inliers."""
+    """Without a truth: the localized images with the most, the median and the fewest inliers."""
     localized = [r for r in results if r.map_from_camera is not None]
     return best_median_worst(sorted(localized, key=lambda r: -(r.num_inliers or 0)))
 
 
 def _panels(
-    chosen: Sequence[tuple[str, QueryResult]], camera: BagCamera, point_map: PointMap
+    selected: Sequence[tuple[str, QueryResult]], camera: BagCamera, point_map: PointMap
 ) -> list[tuple[str, Image]]:
-    """The images are read from the bag again."""
-    pictures = {image.number: camera.decode(image) for image in camera.images({r.number for _, r in chosen})}
+    """Pictures of single images, which are read from the bag again."""
+    pictures = {
+        image.number: camera.decode(image) for image in camera.images({r.number for _, r in selected})
+    }
     panels = []
-    for word, result in chosen:
+    for word, result in selected:
         pixels, pinhole, _ = pictures[result.number]
         assert result.map_from_camera is not None
         caption = frame_caption(word, result)

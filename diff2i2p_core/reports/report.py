@@ -1,4 +1,4 @@
-"""The HTML page about a localization run."""
+"""The HTML report of a localization run."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ def write_report(
     map_points: NDArray[np.float32],
     panels: Sequence[tuple[str, Image]] = (),
 ) -> None:
-    """Write the report of `results` (at least one) with their `summary`.
+    """Write the report of `results` (one or more) with their `summary`.
 
-    `about` are label and value pairs about the run; `panels` captions and RGB pictures of single frames.
+    `about` has labels and values that describe the run. `panels` are captions and RGB pictures of single
+    frames.
     """
     sections = [
         f"<h1>{html.escape(title)}</h1>",
@@ -46,17 +47,17 @@ def write_report(
         + color_key()
         + "; crosses: images that were not localized. Grey: the map.</p>",
         f'<div class="card">{top_view(results, map_points)}</div>',
-        "<h2>Errors</h2><p>Share of all query images with at most this error; images without a pose count as "
-        "never reached.</p>",
+        "<h2>Errors</h2><p>Fraction of all query images with at most this error. Images without a pose count "
+        "as never reached.</p>",
         _curves(results),
     ]
     if panels:
         sections.append(
-            "<h2>Map against image</h2><p>Where the pose is right, the coloured map points lie on the "
-            "edges of the same things in the image, and the map seen from the pose looks like it.</p>"
+            "<h2>Map against image</h2><p>If the pose is right, the coloured map points line up with the "
+            "edges of the same objects in the image, and the map seen from the pose looks like it.</p>"
         )
         sections += figures(panels)
-    sections += ["<h2>Every frame</h2>", frame_table(results), "<h2>The run</h2>", about_card(about)]
+    sections += ["<h2>All frames</h2>", frame_table(results), "<h2>The run</h2>", about_card(about)]
     write_page(path, title, sections)
 
 
@@ -102,16 +103,16 @@ def _tiles(summary: Summary) -> str:
 
 
 def recall_tiles(summary: Summary) -> list[tuple[str, str]]:
-    """Numbers and labels."""
+    """The recalls and their labels."""
     return [
         (percent(getattr(summary, name)), f"within {100 * metres:g} cm, {degrees:g}°")
         for name, (metres, degrees) in RECALL_LIMITS.items()
     ]
 
 
-def _sigma_tile(name: str, found: WithinSigmas) -> tuple[str, str]:
-    fractions = f"{found.within_1_sigma:.0%}, {found.within_2_sigma:.0%}"
-    return fractions, f"of the {name} errors within 1 and 2 reported sigma (right: 68 %, 95 %)"
+def _sigma_tile(name: str, within: WithinSigmas) -> tuple[str, str]:
+    fractions = f"{within.within_1_sigma:.0%}, {within.within_2_sigma:.0%}"
+    return fractions, f"of the {name} errors within 1 and 2 reported sigma (ideal: 68 %, 95 %)"
 
 
 def color_key() -> str:
@@ -131,7 +132,7 @@ def _curves(results: Sequence[QueryResult]) -> str:
 
 
 def frame_table(results: Sequence[QueryResult]) -> str:
-    """A row per image."""
+    """One row per image."""
 
     def cell(value: float | None, digits: int, scale: float = 1.0) -> str:
         return "–" if value is None else f"{value * scale:.{digits}f}"

