@@ -20,11 +20,16 @@ _DETAIL = (0.25, 4.0)
 """How much less or more than its area a piece counts, by its contrast."""
 _MIN_AREA = 0.04
 """Square metres; smaller ones are left out."""
+_CLEAR = np.array([0.14, 0.25, 0.36, 0.47])
+"""Metres before a piece where no point may be within `_CLEAR_RADIUS`."""
+_CLEAR_RADIUS = 0.09
 _BEFORE = 0.7
 """Metres before a piece where it is asked how enclosed the place is."""
 _AROUND = 6.0
 """Metres within which an enclosed place sees a surface."""
 _RAYS = 32
+_USUAL = 0.6
+"""Out of a building, less than this part of the rays meets a surface that does so at most places inside."""
 _CEILING = 0.7
 """Part of the normal that points down, from which on surface faces down."""
 _OUTSIDE = 0.8
@@ -52,17 +57,19 @@ class Surface:
         Seen are the sides on which a camera could be: free, and not outside, where less is around. What
         faces down is left out: few cameras look at ceilings.
         """
-        middles, normals, contrasts, counts = _pieces(
-            sparse, surface_normals(cKDTree(sparse), sparse)[0], contrast
-        )
+        tree = cKDTree(sparse)
+        middles, normals, contrasts, counts = _pieces(sparse, surface_normals(tree, sparse)[0], contrast)
         areas = counts * spacing**2
         kept = areas >= _MIN_AREA
         middles, normals, areas, contrasts = middles[kept], normals[kept], areas[kept], contrasts[kept]
         weights = areas * np.clip(contrasts / np.average(contrasts, weights=areas), *_DETAIL)
-        sides = [_enclosed(middles + end * _BEFORE * normals, occupancy) for end in (1, -1)]
-        # a free side has a few rays that meet something
+        sides = [
+            np.where(_open(tree, middles, way), _enclosed(middles + _BEFORE * way, occupancy), 0.0)
+            for way in (normals, -normals)
+        ]
+        enough = _USUAL * np.percentile(np.maximum(*sides), 90) if len(middles) else 0.0
         front, back = (
-            (this > 0) & (this >= _OUTSIDE * other) & (end * normals[:, 2] > -_CEILING)
+            (this >= enough) & (this >= _OUTSIDE * other) & (end * normals[:, 2] > -_CEILING)
             for this, other, end in zip(sides, reversed(sides), (1, -1), strict=True)
         )
         return cls(
@@ -88,6 +95,13 @@ def _pieces(points: Array, normals: Array, contrast: Array) -> tuple[Array, Arra
     )
     lengths = np.linalg.norm(sums[:, 3:6], axis=1, keepdims=True)
     return sums[:, :3] / sums[:, 7:], sums[:, 3:6] / lengths, sums[:, 6] / sums[:, 7], sums[:, 7]
+
+
+def _open(tree: cKDTree[None], middles: Array, normals: Array) -> NDArray[np.bool_]:
+    """(P,) whether nothing is right before pieces, such as the other face of a wall."""
+    before = middles[:, None] + _CLEAR[:, None] * normals[:, None]
+    distance, _ = tree.query(before, distance_upper_bound=_CLEAR_RADIUS)
+    return np.asarray(np.isinf(distance).all(axis=1))
 
 
 def _enclosed(positions: Array, occupancy: Occupancy) -> NDArray[np.float64]:
