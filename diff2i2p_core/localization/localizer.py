@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -85,14 +85,16 @@ class Localizer:
         up: str = "auto",
         views: Array | None = None,
         settings: LocalizerSettings | None = None,
+        note: Callable[[str], None] = lambda line: None,
     ) -> Localizer:
-        """Build the map of a cloud in memory, for the `matcher` (`auto`: all that the cloud allows).
+        """Build the map of a cloud in memory, for the `matcher` (`auto`: all that the cloud allows; `note` is
+        told where rendered views would be possible, but their weights cannot be had).
 
         It is seen from `views` (V, 4, 4), camera poses in the map, else from viewpoints in the free space
         of a map whose `up` axis is one of x, y, z, -x, -y, -z, or `auto`: found from the cloud's planes.
         """
         cloud = usable(cloud, "the map cloud")
-        features = Features.load(matcher, weights, device, colored=cloud.colors is not None)
+        features = Features.load(matcher, weights, device, colored=cloud.colors is not None, note=note)
         source = MapSource.unseen(cloud, up) if views is None else MapSource(cloud, views, views)
         point_map = features.of(source, "the map cloud")
         return cls(point_map, proposers_of(point_map, features), settings)

@@ -19,8 +19,10 @@ from diff2i2p_core.localization.localizer import Localizer
 from diff2i2p_core.localization.rendered_views import RenderedViews
 from diff2i2p_core.mapping.build_file import build_map
 from diff2i2p_core.mapping.map_file import load_map
+from diff2i2p_core.mapping.source import read_frames
 from diff2i2p_core.models.xfeat import XFeat
 from diff2i2p_core.rooms.room import camera_path, make_room, write_frames
+from diff2i2p_core.weights.published import FOLDER_VARIABLE
 
 CAMERA = Camera(320, 240, 262.5, 262.5, 159.75, 119.75)
 MAP, QUERIES = [0, 1, 3, 4, 6, 7, 9], [2, 5, 8]
@@ -120,3 +122,18 @@ def test_views_need_colours(frames: PosedFrames, xfeat_network: XFeat) -> None:
     grey = PointCloud(np.random.default_rng(0).uniform(0, 3, (500, 3)).astype(np.float32))
     with pytest.raises(InputError, match="no colours"):
         Localizer.from_cloud(grey, matcher="views")
+
+
+def test_auto_without_their_weights_uses_the_network_and_says_so(
+    frames: PosedFrames, tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "none"))
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    source = read_frames(frames.folder)
+    notes: list[str] = []
+    made = Localizer.from_cloud(source.cloud, tiny_weights, views=source.submap_views, note=notes.append)
+    assert [proposer.name for proposer in made.proposers] == ["network"]
+    assert len(notes) == 1 and notes[0].startswith("no rendered views: ")
+    with pytest.raises(InputError, match="weights fetch xfeat"):
+        Localizer.from_cloud(source.cloud, matcher="views", views=source.submap_views)

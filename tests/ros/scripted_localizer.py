@@ -64,6 +64,7 @@ class ScriptedLocalizer:
         device: str = "cpu",
         up: str = "z",
         settings: Any = None,
+        note: Any = None,
     ) -> ScriptedLocalizer:
         return cls(cloud, settings)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -54,6 +55,7 @@ class LocalizerClass(Protocol):
         device: str = "cpu",
         up: str = "z",
         settings: LocalizerSettings | None = None,
+        note: Callable[[str], None],
     ) -> Localizing: ...
 
 
@@ -129,8 +131,11 @@ class Pipeline:
         )
         self.use(localizer, str(path))
 
-    def build_map(self, message: PointCloud2) -> None:
-        """Build the map from a cloud. If the cloud is refused (InputError), the previous map stays in use."""
+    def build_map(self, message: PointCloud2, note: Callable[[str], None]) -> None:
+        """Build the map from a cloud; `note` is told what the map lacks that the cloud allows.
+
+        If the cloud is refused (InputError), the previous map stays in use.
+        """
         p = self.parameters
         cloud = cloud_from_message(message)
         localizer = self._class.from_cloud(
@@ -140,6 +145,7 @@ class Pipeline:
             device=p.device,
             up=p.map_up,
             settings=p.localizer_settings(),
+            note=note,
         )
         self.use(localizer, f"cloud of {len(cloud)} points")
 
