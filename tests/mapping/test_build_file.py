@@ -82,7 +82,9 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counts
 
 
-def test_an_interrupted_build_resumes_and_gives_the_same_map(source: dict[str, Any], encoded: list[int]) -> None:
+def test_an_interrupted_build_resumes_and_gives_the_same_map(
+    source: dict[str, Any], encoded: list[int]
+) -> None:
     whole = build_map(**{**source, "out": source["out"].with_name("whole.map")})
     assert len(whole.submaps) > 2 * PART_VIEWS - 4
     num_views = sum(encoded)
