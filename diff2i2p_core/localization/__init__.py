@@ -1,1 +1,1 @@
-"""From an image to a pose in a map: retrieval, alignment, the decision, gates, tracking."""
+"""From an image to a pose in a map: proposers, retrieval, alignment, verification, tracking."""

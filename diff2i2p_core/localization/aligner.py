@@ -1,4 +1,4 @@
-"""Poses aligned to the colours of a map."""
+"""Aligns poses to the colours of a map."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from diff2i2p_core.mapping.map_file import PointMap
 from diff2i2p_core.typing import Array
 
 Align = Callable[[Array], Alignment | None]
-"""Moves a pose, map_from_camera, until the map's colours fit the image's; None where they do not."""
+"""Aligns a pose (map_from_camera) until the map's colours match the image's. None if they do not."""
 
 
 class Aligner:
-    """The coloured cloud of a map, ready to be drawn into images."""
+    """The coloured cloud of a map, prepared for drawing into images."""
 
     def __init__(self, point_map: PointMap) -> None:
         """The cloud must have colours."""
@@ -26,7 +26,7 @@ class Aligner:
         self._spacing = point_map.spacing
 
     def to(self, query: Query) -> Align:
-        """Aligns poses to the query's image, each once."""
+        """A function that aligns poses to the query's image, each once."""
 
         @lru_cache
         def aligned(start: bytes) -> Alignment | None:

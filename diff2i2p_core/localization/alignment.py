@@ -1,10 +1,10 @@
 """Photometric alignment: a pose is moved until the coloured map, drawn into the image, looks like the image.
 
-Direct and coarse to fine, as in dense visual odometry (Steinbruecker et al., ICCVW 2011; Kerl et al., ICRA
-2013): at each level of an image pyramid the map's visible points are drawn with their depth, and Gauss-Newton
-steps bring the drawn colours onto the image's. Gain and offset of each colour channel are free, in each cell
-of a grid, so the map's lights may differ from the image's: exposure, white balance, lamps, shadows. How well
-both agree in the end, within the cells, tells right from wrong poses.
+The method is direct and coarse to fine, as in dense visual odometry (Steinbruecker et al., ICCVW 2011; Kerl
+et al., ICRA 2013). At each level of an image pyramid, the map's visible points are drawn with their depth,
+and Gauss-Newton steps align the drawn colours with those of the image. Gain and offset of each colour channel
+are free in each cell of a grid, so the lighting of map and image may differ: exposure, white balance, lamps,
+shadows. The final agreement within the cells distinguishes right from wrong poses.
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ from diff2i2p_core.geometry.submaps import visible_points
 from diff2i2p_core.typing import Array
 
 LEVELS = (40, 80, 160)
-"""Widths of the pyramid's images."""
+"""Widths of the images of the pyramid."""
 CELLS = ((1, 1), (4, 3), (8, 6))
-"""Columns and rows of each level's grid. Small cells forget more of what tells places apart."""
+"""Columns and rows of each level's grid. Small cells lose more of what distinguishes places."""
 DRAWINGS, STEPS = (2, 2, 4), 8
-"""Of each level, and Gauss-Newton steps of a drawing; at most."""
+"""Maximum number of drawings per level, and of Gauss-Newton steps per drawing."""
 ENOUGH = 0.01
-"""Pixels of a level: a step that moves them less is the last."""
+"""In pixels of the level. A step that moves less is the last."""
 BLUR = 1.0
-"""Standard deviation, in pixels of a level, of the blur of both pictures: it widens the basin."""
+"""Standard deviation of the blur of both pictures, in pixels of the level. It widens the basin."""
 RESTS_METRES, RESTS_DEG = 0.0005, 0.015
-"""A drawing that moves the pose less is the last of its level."""
+"""A drawing that moves the pose by less is the last of its level."""
 MAX_SAMPLES = 10000
-"""Pixels compared at a level."""
+"""Maximum number of pixels compared at a level."""
 MIN_SAMPLES = 150
 GAINS = (0.1, 10.0)
-"""Between the contrast of the map and of the image."""
+"""Limits of the ratio between the contrast of map and image."""
 NOISE = 5.0
-"""Standard deviation, of 255, in a cell that tells little: its gain is the picture's, it hardly agrees."""
+"""Standard deviation, of 255. A cell with less gets the gain of the picture, and a low agreement."""
 AGREEING = 0.8
-"""Part of the pixels, the best cells', whose agreement counts: the others may be hidden or have changed."""
+"""Fraction of the pixels, those in the best cells, that count. The others may be occluded or changed."""
 HOPELESS = 0.3
-"""Agreement at any level below which no more is tried."""
+"""If the agreement at any level is below this, alignment stops."""
 MAX_DEPTH = 6.0
-"""Metres; farther points are not drawn."""
+"""Metres. Points farther away are not drawn."""
 
 Floats = NDArray[np.floating]
 
@@ -59,12 +59,12 @@ Floats = NDArray[np.floating]
 class Alignment:
     map_from_camera: Array
     covariance: Array
-    """(6, 6), ROS order; takes the pixels' errors as independent."""
+    """(6, 6), ROS order. It assumes independent errors of the pixels."""
     agreement: float
-    """Correlation of the map's colours and the image's within the cells that agree best, mean of three
+    """Correlation of the colours of map and image within the cells that agree best, averaged over the three
     channels."""
     coverage: float
-    """Part of the image's pixels that were compared."""
+    """Fraction of the image's pixels that were compared."""
 
 
 @dataclass(frozen=True)
@@ -80,17 +80,17 @@ class _Level:
         return np.array([self.camera.width, self.camera.height]) - 1
 
     def sample(self, pixels: Array) -> Floats:
-        """Bilinear colours (3, K) at pixels (K, 2), at the border for those outside."""
+        """Bilinear colours (3, K) at pixels (K, 2). Pixels outside get the colour of the border."""
         grid = torch.from_numpy((pixels * (2 / self.limits) - 1).astype(np.float32))
-        found = F.grid_sample(self.colors[None], grid[None, None], padding_mode="border", align_corners=True)
-        return np.asarray(found[0, :, 0].numpy())
+        colors = F.grid_sample(self.colors[None], grid[None, None], padding_mode="border", align_corners=True)
+        return np.asarray(colors[0, :, 0].numpy())
 
 
 class _Cells:
-    """Sums over the cells of pixels that are sorted by them."""
+    """Sums over cells, for pixels sorted by cell."""
 
     def __init__(self, of_pixels: NDArray[np.int64]) -> None:
-        """The cell (K,) of each pixel, ascending; those without pixels are left out."""
+        """`of_pixels`: the cell (K,) of each pixel, ascending. Cells without pixels are left out."""
         new = np.diff(of_pixels, prepend=-1) > 0
         self._first, self._of = np.flatnonzero(new), np.cumsum(new) - 1
 
@@ -112,12 +112,12 @@ class _Drawing(NamedTuple):
     cells: _Cells
     points: Array
     """(K, 3) map frame."""
-    share: float
-    """Part of the image that was drawn."""
+    fraction: float
+    """Fraction of the image that was drawn."""
 
 
 class PhotometricTarget:
-    """An image (H, W, 3) RGB, of a camera without distortion, that maps are aligned to."""
+    """An image (H, W, 3) RGB of a camera without distortion, to align maps to."""
 
     def __init__(self, image: NDArray[np.uint8], camera: Camera) -> None:
         self._levels = [_level(image, camera, *size) for size in zip(LEVELS, CELLS, strict=True)]
@@ -131,27 +131,27 @@ class PhotometricTarget:
         max_metres: float = 0.8,
         max_deg: float = 25.0,
     ) -> Alignment | None:
-        """Move the pose `start` (map_from_camera) until the map's coloured cloud fits.
+        """Move the pose `start` (map_from_camera) until the map's coloured cloud matches the image.
 
-        `spacing` is in metres between its points. None where too little of the map is seen, nothing in it
-        has contrast, the colours have nothing in common, or the pose moves farther than the limits.
+        `spacing` is in metres between its points. None if too little of the map is visible, it has no
+        contrast, the colours do not match at all, or the pose moves farther than the limits.
         """
         assert cloud.colors is not None
-        pose, found = np.array(start), None
+        pose, result = np.array(start), None
         for level, drawings in zip(self._levels, DRAWINGS, strict=True):
             for _ in range(drawings):
                 seen = visible_points(
                     cloud.points, invert(pose), level.camera, max_depth=MAX_DEPTH, spacing=spacing
                 )
-                found = _fit(level, pose, cloud.points[seen], cloud.colors[seen])
-                if found is None or found.agreement < HOPELESS:
+                result = _fit(level, pose, cloud.points[seen], cloud.colors[seen])
+                if result is None or result.agreement < HOPELESS:
                     return None
-                before, pose = pose, found.map_from_camera
+                before, pose = pose, result.map_from_camera
                 if not is_near(pose, start, max_metres, max_deg):
                     return None
                 if is_near(pose, before, RESTS_METRES, RESTS_DEG):
                     break
-        return found
+        return result
 
 
 def _level(image: NDArray[np.uint8], camera: Camera, width: int, grid: tuple[int, int]) -> _Level:
@@ -163,10 +163,10 @@ def _level(image: NDArray[np.uint8], camera: Camera, width: int, grid: tuple[int
 
 
 def _fit(level: _Level, start: Array, points: Floats, colors: NDArray[np.uint8]) -> Alignment | None:
-    """Draw the visible points from `start`, then take steps, all with the derivatives of that drawing.
+    """Draw the visible points from `start`, then take steps that all use the derivatives of this drawing.
 
-    Inverse compositional (Baker and Matthews, IJCV 2004): the drawing is moved towards the image, and
-    the pose the other way.
+    Inverse compositional (Baker and Matthews, IJCV 2004): the drawing is moved towards the image, and the
+    pose in the opposite direction.
     """
     drawing = _draw(level, start, points, colors)
     count = len(drawing.points)
@@ -178,7 +178,7 @@ def _fit(level: _Level, start: Array, points: Floats, colors: NDArray[np.uint8])
     weight = 1 / (1 + squared / (2.25 * np.median(squared) + 1e-6))
     by_u, by_v = drawing.by_u * gain, drawing.by_v * gain
     along_u, along_v = (np.ascontiguousarray(jacobian[:, axis]) for axis in (0, 1))
-    # The colours' structure tensor at each pixel weighs how the pixel moves.
+    # The structure tensor of the colours at each pixel weights the pixel's motion.
     across = (weight * (by_u * by_v).sum(axis=0))[:, None]
     hessian = along_u.T @ ((weight * (by_u * by_u).sum(axis=0))[:, None] * along_u + across * along_v)
     hessian += along_v.T @ ((weight * (by_v * by_v).sum(axis=0))[:, None] * along_v + across * along_u)
@@ -189,7 +189,7 @@ def _fit(level: _Level, start: Array, points: Floats, colors: NDArray[np.uint8])
         pull = (weight * (by_u * residual).sum(axis=0)) @ along_u
         pull += (weight * (by_v * residual).sum(axis=0)) @ along_v
         step = np.linalg.solve(hessian, pull)
-        # Made rigid: the product has three times the rounding errors of `start`, as the next start has of it.
+        # Made rigid again, because rounding errors grow threefold with each product.
         pose = rigid(start @ invert(perturb(start, step)) @ pose)
         pixels, z = level.camera.project(transform_points(invert(pose), drawing.points))
         u, v = pixels.T
@@ -204,11 +204,11 @@ def _fit(level: _Level, start: Array, points: Floats, colors: NDArray[np.uint8])
     covariance = np.linalg.inv(hessian) * variance
     best = np.sort(correlation[inside])[-math.ceil(AGREEING * np.count_nonzero(inside)) :]
     agreement = float(best.mean())
-    return Alignment(pose, covariance, agreement, drawing.share * float(inside.mean()))
+    return Alignment(pose, covariance, agreement, drawing.fraction * float(inside.mean()))
 
 
 def _draw(level: _Level, pose: Array, points: Floats, colors: NDArray[np.uint8]) -> _Drawing:
-    """The map's blurred picture from a pose, at an even choice of the pixels that have any."""
+    """The blurred picture of the map from a pose, at an even selection of the drawn pixels."""
     camera, (columns, rows) = level.camera, level.grid
     width, height = camera.width, camera.height
     pixels, z = camera.project(transform_points(invert(pose), points))
@@ -216,33 +216,33 @@ def _draw(level: _Level, pose: Array, points: Floats, colors: NDArray[np.uint8])
     corner = np.floor(pixels).astype(np.int64)
     for du, dv in ((0, 0), (1, 0), (0, 1), (1, 1)):
         u, v = corner[:, 0] + du, corner[:, 1] + dv
-        share = (1 - np.abs(pixels[:, 0] - u)) * (1 - np.abs(pixels[:, 1] - v))
-        share[(u < 0) | (u >= width) | (v < 0) | (v >= height)] = 0
+        weight = (1 - np.abs(pixels[:, 0] - u)) * (1 - np.abs(pixels[:, 1] - v))
+        weight[(u < 0) | (u >= width) | (v < 0) | (v >= height)] = 0
         cell = v.clip(0, height - 1) * width + u.clip(0, width - 1)
         for row, value in zip(sums, (1.0, z, *colors.T), strict=True):
-            row += np.bincount(cell, share * value, height * width)
+            row += np.bincount(cell, weight * value, height * width)
     image = np.ascontiguousarray(sums.T.reshape(height, width, 5), np.float32)
     blurred = np.asarray(cv2.GaussianBlur(image, (0, 0), BLUR))
     picture = blurred / np.maximum(blurred[..., :1], 1e-6)
     known = cv2.erode((blurred[..., 0] > 1e-3).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     known &= image[..., 0] > 1e-3
-    # Diagonals that the pose does not shift: what another choice of pixels would change is noise.
+    # Select fixed diagonals, independent of the pose: a varying selection would only add noise.
     v, u = np.nonzero(known)
-    kept = (u + v) % -(-known.size // MAX_SAMPLES) == 0
-    v, u = v[kept], u[kept]
+    sampled = (u + v) % -(-known.size // MAX_SAMPLES) == 0
+    v, u = v[sampled], u[sampled]
     cell = (v * rows // height) * columns + u * columns // width
     order = np.argsort(cell, kind="stable")
     v, u, cell = v[order], u[order], cell[order]
-    chosen = v * width + u
+    indices = v * width + u
 
-    def of_chosen(image: NDArray[Any]) -> Floats:
-        return np.ascontiguousarray(image.reshape(height * width, -1)[chosen].T)
+    def at_indices(image: NDArray[Any]) -> Floats:
+        return np.ascontiguousarray(image.reshape(height * width, -1)[indices].T)
 
     by_u, by_v = (
-        of_chosen(cv2.Sobel(picture[..., 2:], cv2.CV_32F, *axes, ksize=3, scale=1 / 8))
+        at_indices(cv2.Sobel(picture[..., 2:], cv2.CV_32F, *axes, ksize=3, scale=1 / 8))
         for axes in ((1, 0), (0, 1))
     )
-    at = of_chosen(picture)
+    at = at_indices(picture)
     depth = at[1].astype(np.float64)
     in_camera = np.stack(
         [(u - camera.cx) / camera.fx * depth, (v - camera.cy) / camera.fy * depth, depth], axis=1
@@ -253,14 +253,14 @@ def _draw(level: _Level, pose: Array, points: Floats, colors: NDArray[np.uint8])
         by_v=by_v,
         cells=_Cells(cell),
         points=transform_points(pose, in_camera),
-        share=float(known.mean()),
+        fraction=float(known.mean()),
     )
 
 
 def _misfit(drawing: _Drawing, observed: Floats, used: Floats) -> tuple[Floats, Floats, Floats]:
-    """What the drawn colours leave of the observed ones (3, K), with the gain (3, K) and offset of each
-    channel and cell that fit best, and the correlation of both (K,) in each pixel's cell; over the pixels
-    whose `used` (K,) is 1, not 0."""
+    """The residual (3, K) of observed minus drawn colours with the best gain and offset per channel and cell,
+    the gain (3, K), and the correlation (K,) of both in each pixel's cell. Only pixels with `used` (K,) of 1
+    count."""
     cells = drawing.cells
     count = np.maximum(cells.sums(used), 1.0)
     drawn, wanted = (

@@ -1,4 +1,4 @@
-"""Whether a pose is to be believed, and if not, why not."""
+"""Decides whether to accept a pose, and gives the reason if not."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from diff2i2p_core.localization.settings import GateSettings
 
 _CELLS = (8, 6)
-"""Columns and rows of the grid on which the spread of the inliers is judged."""
+"""Columns and rows of the grid that measures the spread of the inliers."""
 
 
 def coverage(pixels: NDArray[np.float64], width: int, height: int) -> float:
-    """The part of the image's cells that holds any of the pixels (N, 2)."""
+    """The fraction of the image's cells that contain any of the pixels (N, 2)."""
     cells = np.floor((pixels + 0.5) / [width, height] * _CELLS).clip(0, np.array(_CELLS) - 1)
     return len(np.unique(cells, axis=0)) / (_CELLS[0] * _CELLS[1])
 
@@ -27,7 +27,7 @@ def rejection(
 ) -> str:
     """The reason to reject a pose, or "" to accept it.
 
-    `inlier_coverage` as of `coverage`; `pixel_scale` is the image's width / 640.
+    `inlier_coverage` is from `coverage`; `pixel_scale` is the image's width / 640.
     """
     if num_correspondences < settings.min_correspondences:
         return f"too few correspondences ({num_correspondences}, need {settings.min_correspondences})"

@@ -1,4 +1,4 @@
-"""Poses that an image might have, and where they come from."""
+"""Possible poses of an image, and the interface of their proposers."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from diff2i2p_core.typing import Array
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """Matches of an image with a part of the map, and the pose that they agree on, if any."""
+    """Matches of an image with a part of the map, and the pose on which they agree, if any."""
 
     matcher: str
     """The proposer's name."""
     source: str
-    """The part of the map, for people: "submap 3"."""
+    """The part of the map, in words: "submap 3"."""
     pixels: Array
     """(C, 2) in the rectified image."""
     points: Array
     """(C, 3) map frame."""
     estimate: PoseEstimate | NoPose
     submap: int = -1
-    """Number of the map's view that was matched; -1 for none."""
+    """Index of the map's view that was matched; -1 for none."""
     near_prior: bool = False
-    """Whether it was looked for near the query's prior, and nowhere else."""
+    """Whether only the surroundings of the query's prior were searched."""
     settled: bool = False
-    """Whether the matches were found from about its own pose: then many inliers are enough to believe it."""
+    """Whether the matches were made from about this pose. Then many inliers are enough to accept it."""
 
     @property
     def support(self) -> int:
-        """Inliers of the pose; 0 without one."""
+        """Number of inliers of the pose; 0 without one."""
         return self.estimate.num_inliers if isinstance(self.estimate, PoseEstimate) else 0
 
     @property
@@ -55,5 +55,5 @@ class Proposer(Protocol):
     device: torch.device
 
     def propose(self, query: Query) -> Iterator[Sequence[Hypothesis]]:
-        """Hypotheses, the most promising first, in groups: an answer is tried after each group, with all
-        hypotheses so far, and the next one is asked for only if it fails."""
+        """Hypotheses in groups, the most promising first. After each group, an answer is tried with all
+        hypotheses so far; the next group is only computed if that fails."""

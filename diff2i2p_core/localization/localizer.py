@@ -1,4 +1,4 @@
-"""The localizer: one image and a map to a pose, or to a reason why there is none."""
+"""The localizer: from an image and a map to a pose, or to a reason why there is none."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ class Localizer:
     def __init__(
         self, point_map: PointMap, proposers: Sequence[Proposer], settings: LocalizerSettings | None = None
     ) -> None:
-        """`proposers` (at least one) are asked in turn, until one has an answer that is believed."""
+        """`proposers` (one or more) are asked in order until an answer is accepted."""
         self.map = point_map
         self.proposers = tuple(proposers)
         self.settings = settings or LocalizerSettings()
-        """May be replaced at any time."""
+        """Can be replaced at any time."""
         self.needs_depth = any(proposer.needs_depth for proposer in self.proposers)
         self._aligner = None if point_map.cloud.colors is None else Aligner(point_map)
 
@@ -59,8 +59,8 @@ class Localizer:
         device: str = "cpu",
         settings: LocalizerSettings | None = None,
     ) -> Localizer:
-        """From a map file. Without `weights`, the network is given the installed ones that the map was made
-        with. `matcher` chooses among what the map has features for; `auto` is all of it."""
+        """Open a map file. Without `weights`, the network gets the installed ones that the map was built
+        with. `matcher` selects among the matchers that the map has features for; `auto` uses all."""
         point_map = load_map(map_path)
         kinds = [kind for kind in point_map.kinds if matcher in ("auto", kind)]
         if not kinds:
@@ -87,11 +87,12 @@ class Localizer:
         settings: LocalizerSettings | None = None,
         note: Callable[[str], None] = lambda line: None,
     ) -> Localizer:
-        """Build the map of a cloud in memory, for the `matcher` (`auto`: all that the cloud allows; `note` is
+        """Build a map from a cloud in memory, for the `matcher` (`auto`: all that the cloud allows; `note` is
         told where rendered views would be possible, but their weights cannot be had).
 
-        It is seen from `views` (V, 4, 4), camera poses in the map, else from viewpoints in the free space
-        of a map whose `up` axis is one of x, y, z, -x, -y, -z, or `auto`: found from the cloud's planes.
+        It is viewed from `views` (V, 4, 4), camera poses in the map, or else from viewpoints in its free
+        space. `up` is the axis that points up, one of x, y, z, -x, -y, -z, or `auto`: found from the cloud's
+        planes.
         """
         cloud = usable(cloud, "the map cloud")
         features = Features.load(matcher, weights, device, colored=cloud.colors is not None, note=note)
@@ -112,10 +113,10 @@ class Localizer:
         settings: LocalizerSettings | None = None,
         progress: Progress | None = None,
     ) -> Localizer:
-        """Build the map of a posed RGB-D folder's frames `numbers` (default: all) in memory.
+        """Build a map from a posed RGB-D folder's frames `numbers` (default: all) in memory.
 
-        All frames of the folders `beside` make maps that are put next to it, 10 m apart along x: places to
-        find the right one among.
+        All frames of the folders `beside` make maps that are put next to it, 10 m apart along x. The right
+        place must then be found among them.
         """
 
         def built(place: Path | str, numbers: Sequence[int] | None = None) -> PointMap:
@@ -138,7 +139,7 @@ class Localizer:
         name: str = "the cloud",
         settings: LocalizerSettings | None = None,
     ) -> Localizer:
-        """Image-to-point-cloud registration as in the papers: the whole cloud is the one submap."""
+        """Image-to-point-cloud registration as in the papers: the whole cloud is a single submap."""
         model, info = model_for_map(weights, name, device, colored=cloud.colors is not None)
         point_map = map_of_one_cloud(cloud, model, info)
         return cls(point_map, [Diff2I2PNetwork(model, point_map)], settings)
@@ -154,9 +155,9 @@ class Localizer:
     ) -> Localization:
         """The pose of the camera that took `image` (H, W, 3) RGB.
 
-        `prior` is a map_from_camera that restricts the search to places near it. `depth` (H, W) in metres,
-        registered to the image pixel by pixel, is needed by weights of the `rgbd` mode and ignored by others.
-        Both are rectified here if the camera has distortion.
+        `prior` is a map_from_camera; only its surroundings are searched. `depth` (H, W) in metres, registered
+        to the image pixel by pixel, is needed by weights of the mode `rgbd` and ignored by others. Image and
+        depth are rectified here if the camera has distortion.
         """
         settings, device = self.settings, self.proposers[0].device
         query = Query.of(image, camera, settings, depth=depth, prior=prior, device=device)
@@ -172,7 +173,7 @@ class Localizer:
         return answer
 
     def warm_up(self) -> None:
-        """Localize a made-up image: the first one takes longer, and should not be a robot's."""
+        """Localize a synthetic image, because the first image takes longer."""
         noise = np.random.default_rng(0)
         image = noise.integers(0, 256, (480, 640, 3), np.uint8)
         depth = noise.uniform(1, 3, (480, 640)).astype(np.float32)
@@ -180,7 +181,7 @@ class Localizer:
 
 
 def proposers_of(point_map: PointMap, features: Features) -> list[Proposer]:
-    """Those that the map has features for and whose networks are given, the first to be asked first."""
+    """The proposers that the map has features for and whose networks are given, in order of use."""
     proposers: list[Proposer] = []
     if point_map.rendered is not None and features.xfeat is not None:
         proposers.append(RenderedViews(features.xfeat, point_map.rendered))
@@ -190,7 +191,7 @@ def proposers_of(point_map: PointMap, features: Features) -> list[Proposer]:
 
 
 def _weights_of(info: MapInfo, weights: str | Path | None, map_name: str) -> Path:
-    """The file of the network's weights that a map was made with; InputError if others are given."""
+    """The file of the network's weights that a map was built with. InputError if others are given."""
     if weights is None:
         installed = (resolve_weights(name) for name in installed_weights())
         path = next((p for p in installed if weights_id(p) == info.weights_id), None) or resolve_weights()
@@ -212,8 +213,8 @@ def register(
 ) -> Localization:
     """The pose of the camera that took `image` (H, W, 3) RGB in one small cloud, as in the papers.
 
-    The "map" of the answer is the cloud's frame. `depth` (H, W) is for weights of the `rgbd` mode; `name` is
-    what errors call the cloud.
+    The "map" of the answer is the cloud's frame. `depth` (H, W) is for weights of the mode `rgbd`. `name` is
+    the cloud's name in error messages.
     """
     localizer = Localizer.for_single_cloud(cloud, weights, device=device, name=name)
     return localizer.localize(image, camera, depth=depth)

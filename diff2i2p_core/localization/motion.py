@@ -1,4 +1,4 @@
-"""Where a body is some time after it was found: by odometry, else by its velocity, else where it was."""
+"""Predicts a body's pose after its last fix: by odometry, else by its velocity, else unchanged."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from diff2i2p_core.localization.settings import TrackerSettings
 from diff2i2p_core.typing import Array
 
 VELOCITY_GAP_S = 0.5
-"""Seconds over which a velocity is measured, and carried on, at most."""
+"""Maximum seconds over which a velocity is measured and extrapolated."""
 
 
 @dataclass(frozen=True)
 class Moment:
-    """An image's time, and odometry then."""
+    """The time of an image, and the odometry at that time."""
 
     stamp_ns: int
     odom_from_body: Array | None
     way: float
-    """Metres of odometry since some start, and degrees of turns."""
+    """Metres travelled since the start by odometry, and degrees turned."""
     turns_deg: float
 
     def after(self, stamp_ns: int, odom_from_body: Array | None) -> Moment:
-        """The next moment, with the way from this one added."""
+        """The next moment, with the motion since this one added."""
         way, turns = self.way, self.turns_deg
         if odom_from_body is not None and self.odom_from_body is not None:
             way += translation_error(self.odom_from_body, odom_from_body)
@@ -36,7 +36,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class Fix:
-    """The body's pose at a moment, and how far off it may be."""
+    """The body's pose at a moment, and its possible error."""
 
     moment: Moment
     map_from_body: Array
@@ -46,7 +46,7 @@ class Fix:
 
 @dataclass(frozen=True)
 class Prediction:
-    """A pose of the body, and how far from it an answer may be."""
+    """A predicted pose of the body, and how far an answer may be from it."""
 
     map_from_body: Array
     metres: float
@@ -71,10 +71,10 @@ def predict(
     settings: TrackerSettings,
     search_limits: tuple[float, float],
 ) -> Prediction | None:
-    """The body at `now`; None where `fix` says too little about it.
+    """The body at `now`. None if `fix` is too old to predict it.
 
-    `before` is the fix before it, for the velocity. With odometry a fix holds until drift may have added
-    `search_limits` (metres, degrees), without until the settings' timeout.
+    `before` is the previous fix, for the velocity. With odometry, a fix is used until drift may have reached
+    `search_limits` (metres, degrees); without, until the settings' timeout.
     """
     age = (now.stamp_ns - fix.moment.stamp_ns) / 1e9
     if now.odom_from_body is not None and fix.moment.odom_from_body is not None:
@@ -93,8 +93,8 @@ def predict(
 
 
 def _carried_on(fix: Fix, before: Fix | None, age: float, settings: TrackerSettings) -> Array:
-    """The pose after `age` seconds at the velocity of two fixes, for no longer than lies between them: so the
-    errors of the two are not enlarged."""
+    """The pose after `age` seconds at the velocity between two fixes. It is extrapolated for at most the time
+    between them, so that their errors are not amplified."""
     baseline = 0.0 if before is None else (fix.moment.stamp_ns - before.moment.stamp_ns) / 1e9
     if before is None or not 0 < baseline <= VELOCITY_GAP_S:
         return fix.map_from_body

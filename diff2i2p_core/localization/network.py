@@ -1,4 +1,4 @@
-"""Poses from the Diff2I2P network: the image is matched with the submaps that look like it."""
+"""Proposes poses with the Diff2I2P network, which matches the image with similar submaps."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from diff2i2p_core.typing import Array
 
 
 class Diff2I2PNetwork:
-    """Proposes poses from a map's submaps, a few at a time, the likeliest first."""
+    """Proposes poses from a map's submaps, a few at a time, most likely first."""
 
     name = "network"
 
@@ -38,14 +38,14 @@ class Diff2I2PNetwork:
         self._index = SubmapIndex(point_map.submaps, model.device)
 
     def propose(self, query: Query) -> Iterator[list[Hypothesis]]:
-        """First the best submaps until one is matched plainly, `candidates` at most. Then, in a map whose
-        colours would confirm a right pose, one by one the rest of `colored_candidates`."""
+        """First the best submaps, until one is matched clearly, at most `candidates`. Then, if the map's
+        colours can confirm a pose, the other `colored_candidates` one by one."""
         settings = query.settings
         features = self.encode(query)
         most = max(settings.candidates, settings.colored_candidates if self._confirms(settings) else 0)
         near = self._near(query)[:most]
         ranked = near or self.candidates(features)[:most]
-        # Without a prior at least two places are compared: a single one cannot be ambiguous.
+        # Without a prior, at least two places are compared: a single one could not be ambiguous.
         first = 1 if near else 2
         group: list[Hypothesis] = []
         for together in (ranked[:first], *([submap] for submap in ranked[first : settings.candidates])):
@@ -75,7 +75,7 @@ class Diff2I2PNetwork:
         return features
 
     def candidates(self, features: ImageFeatures) -> list[int]:
-        """All submaps, those that look most like the image first."""
+        """All submaps, the most similar to the image first."""
         scores = self._index.scores(features)
         return scores.argsort(descending=True, stable=True).tolist()
 
@@ -83,7 +83,7 @@ class Diff2I2PNetwork:
         return self._colored and settings.align
 
     def _near(self, query: Query) -> list[int]:
-        """The submaps nearest to the prior, nearest first; none without one, or far from the map."""
+        """The submaps near the prior, nearest first. Empty without a prior, or far from the map."""
         if query.prior is None:
             return []
         limits = query.settings.prior_distance, query.settings.prior_angle_deg
@@ -92,11 +92,11 @@ class Diff2I2PNetwork:
     def _match(
         self, query: Query, features: ImageFeatures, submaps: list[int], near: bool
     ) -> list[Hypothesis]:
-        found = self.model.match_many(features, [self.submaps[submap] for submap in submaps])
+        matched = self.model.match_many(features, [self.submaps[submap] for submap in submaps])
         network = input_camera(query.camera, self.model.config)
         scale = np.array([query.camera.width / network.width, query.camera.height / network.height])
         matches: list[tuple[Array, Array, Array]] = []
-        for submap, match in zip(submaps, found, strict=True):
+        for submap, match in zip(submaps, matched, strict=True):
             pixels = (match.pixels.cpu().numpy().astype(np.float64) + 0.5) * scale - 0.5
             points = transform_points(self._views[submap], match.points.cpu().numpy())
             matches.append((pixels, points, match.scores.cpu().numpy().astype(np.float64)))
@@ -119,7 +119,7 @@ class Diff2I2PNetwork:
 
 
 def _is_plain(hypothesis: Hypothesis, settings: LocalizerSettings) -> bool:
-    """Whether a pose is supported so well that no other submap need be asked."""
+    """Whether a pose is supported so well that no other submap needs to be matched."""
     support = hypothesis.support
     return support >= settings.plain_inliers and support >= settings.plain_inlier_ratio * len(
         hypothesis.pixels

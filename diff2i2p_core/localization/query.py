@@ -1,4 +1,4 @@
-"""One image to localize, and what is computed from it once."""
+"""One image to localize, with everything that is computed from it once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class Clock:
-    """Sums up the milliseconds that each stage takes."""
+    """Adds up the milliseconds of each stage."""
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self._device = torch.device(device)
@@ -30,7 +30,7 @@ class Clock:
         self._last = time.perf_counter()
 
     def spent(self, stage: str) -> None:
-        """The time since the last call was for `stage`."""
+        """Add the time since the last call to `stage`."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         now = time.perf_counter()
@@ -40,7 +40,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Query:
-    """A rectified image of a pinhole camera, with all that holds for it: settings do not change meanwhile."""
+    """A rectified image of a pinhole camera, with the settings that are used for it."""
 
     image: Image
     camera: Camera
@@ -48,7 +48,7 @@ class Query:
     depth: NDArray[np.float32] | None = None
     """(H, W) metres registered to the rectified image."""
     prior: Array | None = None
-    """map_from_camera, roughly."""
+    """Approximate map_from_camera."""
     clock: Clock = field(default_factory=Clock)
     _computed: dict[str, Any] = field(default_factory=dict)
 
@@ -63,9 +63,9 @@ class Query:
         prior: Array | None = None,
         device: torch.device | str = "cpu",
     ) -> Query:
-        """From an image (H, W, 3) RGB and its registered depth (H, W), with the camera's distortion in them.
+        """From an image (H, W, 3) RGB and its registered depth (H, W), neither of them rectified.
 
-        InputError where they do not fit together.
+        InputError if they do not match.
         """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise InputError(f"image: {image.dtype} of shape {image.shape}; give (H, W, 3) uint8 RGB")
@@ -83,7 +83,7 @@ class Query:
         )
 
     def computed(self, name: str, compute: Callable[[], T]) -> T:
-        """What `compute` gives for this query, computed at the first call; `name` stands for it."""
+        """The result of `compute` for this query, computed once and cached under `name`."""
         if name not in self._computed:
             self._computed[name] = compute()
         value: T = self._computed[name]

@@ -1,9 +1,9 @@
-"""Poses from views rendered from the map, matched with pre-trained local features.
+"""Proposes poses from views rendered from the map, matched with pre-trained local features.
 
-Nothing here is trained on the place: XFeat finds the same points in a photo and in a drawing of the map. The
-views that are kept in the map say roughly where the camera is. Then the map is rendered from there with the
-query's own camera and matched again, so that what is compared looks alike. The inliers of that match tell
-right poses from wrong ones.
+Nothing here is trained on the place: XFeat finds the same points in a photo and in a rendered view. The views
+stored in the map give an approximate pose. Then the map is rendered from this pose with the query's camera
+and matched again, so that both images look alike. The inliers of this match distinguish right from wrong
+poses.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from diff2i2p_core.ops.mutual import mutual_nearest
 from diff2i2p_core.typing import Array
 
 _RESTS_METRES, _RESTS_DEG = 0.02, 0.5
-"""A render whose match moves the pose less is the last one."""
+"""If a match moves the pose by less, its render is the last one."""
 
 
 class RenderedViews:
@@ -44,8 +44,8 @@ class RenderedViews:
         self._cloud, self._spacing = view_map.cloud, view_map.spacing
 
     def propose(self, query: Query) -> Iterator[list[Hypothesis]]:
-        """Near a prior: a render from there, then the views around it. Without one: the views that look like
-        the image, the best of them rendered again; then, one by one, the less likely ones."""
+        """With a prior: a render from it, then the views around it. Without: views that look like the image,
+        with the best poses rendered again; then the less likely ones, one by one."""
         settings = query.settings.views
         features = self.features(query)
         if query.prior is not None:
@@ -59,38 +59,38 @@ class RenderedViews:
         query.clock.spent("retrieve")
         matched = self._matched(query, features, ranked, until=settings.clear_inliers)
         yield from self._refined(query, features, matched)
-        rest = ranked[len(matched) :]
-        if rest:
-            yield from self._refined(query, features, self._matched(query, features, rest))
+        others = ranked[len(matched) :]
+        if others:
+            yield from self._refined(query, features, self._matched(query, features, others))
 
     def _ranked(self, query: Query, features: Keypoints) -> list[int]:
-        """The views that look like the image, best first: of the most alike by their signatures, those with
-        the most matches among their strongest features."""
+        """The views that look like the image, best first: among the most similar by signature, those with the
+        most matches of their strongest features."""
         settings = query.settings.views
         alike = self.views.ranked(features.descriptors)[: settings.glances]
         strongest = features.descriptors[: settings.glance_features]
         counts = []
         for view in alike:
-            theirs = self.views.descriptors_of(view, settings.glance_features).to(strongest.device)
-            counts.append(len(mutual_nearest(strongest, theirs, settings.min_likeness)[0]))
+            view_rows = self.views.descriptors_of(view, settings.glance_features).to(strongest.device)
+            counts.append(len(mutual_nearest(strongest, view_rows, settings.min_likeness)[0]))
         return [alike[i] for i in np.argsort(-np.array(counts), kind="stable")]
 
     def features(self, query: Query) -> Keypoints:
-        """Of the query's image; pixels in it."""
+        """The features of the query's image, with pixels in it."""
         return query.computed("xfeat", lambda: self._described(query))
 
     def _described(self, query: Query) -> Keypoints:
         camera = self.views.settings.resampled(query.camera)
         image = resized(query.image, camera)
-        found = detect(dense_features(self.model, image), self.views.settings.keypoints)
+        keypoints = detect(dense_features(self.model, image), self.views.settings.keypoints)
         scale = torch.tensor([query.camera.width / camera.width, query.camera.height / camera.height])
         query.clock.spent("image")
-        return replace(found, pixels=(found.pixels + 0.5) * scale - 0.5)
+        return replace(keypoints, pixels=(keypoints.pixels + 0.5) * scale - 0.5)
 
     def _matched(
         self, query: Query, features: Keypoints, views: Sequence[int], until: int | None = None
     ) -> list[Hypothesis]:
-        """A hypothesis of each of the views, in turn, `until` one has so many inliers."""
+        """A hypothesis for each of the views, in order, `until` one has this many inliers."""
         hypotheses = []
         for view in views:
             hypotheses.append(self._solved(query, features, self.views[view], f"view {view}", view))
@@ -101,8 +101,8 @@ class RenderedViews:
     def _refined(
         self, query: Query, features: Keypoints, matched: Sequence[Hypothesis], near: bool = False
     ) -> Iterator[list[Hypothesis]]:
-        """The hypotheses with most support, rendered again. The first group holds the best, and those that
-        put the camera elsewhere with nearly as much support; the following ones a further one each."""
+        """The hypotheses with the most support, rendered again. The first group has the best one, and those
+        with another pose and nearly as much support. Each further group has one more."""
         settings, gates = query.settings.views, query.settings.gates
         ranked = sorted((h for h in matched if h.support), key=lambda h: -h.support)
         distinct: list[Hypothesis] = []
@@ -111,7 +111,7 @@ class RenderedViews:
                 distinct.append(hypothesis)
         distinct = distinct[: settings.refined]
         if not distinct:
-            yield list(matched)  # so that the answer can say how little fits
+            yield list(matched)  # so that the answer can report the low support
             return
         first = 1
         if not near:
@@ -134,27 +134,27 @@ class RenderedViews:
         near: bool = False,
         view: int = -1,
     ) -> Hypothesis:
-        """Render from `pose`, map_from_camera, with the query's camera, match, solve, and again."""
+        """Render from `pose` (map_from_camera) with the query's camera, match, solve, and repeat."""
         camera = self.views.settings.resampled(query.camera)
         for _ in range(query.settings.views.renders):
             seen = describe_view(self._cloud, self._spacing, pose, camera, self.views.settings, self.model)
             query.clock.spent("render")
             hypothesis = self._solved(query, features, seen, source, view)
             hypothesis = replace(hypothesis, settled=True, near_prior=near)
-            before, found = pose, hypothesis.map_from_camera
-            if found is None or is_near(found, before, _RESTS_METRES, _RESTS_DEG):
+            before, after = pose, hypothesis.map_from_camera
+            if after is None or is_near(after, before, _RESTS_METRES, _RESTS_DEG):
                 break
-            pose = found
+            pose = after
         return hypothesis
 
     def _solved(
         self, query: Query, image: Keypoints, view: ViewFeatures, source: str, number: int
     ) -> Hypothesis:
         settings = query.settings.views
-        mine, theirs, likeness = mutual_nearest(image.descriptors, view.descriptors, settings.min_likeness)
+        rows, view_rows, likeness = mutual_nearest(image.descriptors, view.descriptors, settings.min_likeness)
         query.clock.spent("match")
-        pixels = image.pixels[mine].cpu().numpy().astype(np.float64)
-        points = view.points[theirs.cpu().numpy()]
+        pixels = image.pixels[rows].cpu().numpy().astype(np.float64)
+        points = view.points[view_rows.cpu().numpy()]
         limit = settings.max_error_px * query.camera.fx / self.views.settings.focal
         pnp = replace(query.settings.pnp, max_error_px=limit)
         estimate = solve_pnp(pixels, points, query.camera, likeness.cpu().numpy().astype(np.float64), pnp)

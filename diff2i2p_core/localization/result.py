@@ -1,4 +1,4 @@
-"""What the localizer answers."""
+"""The answer of the localizer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from diff2i2p_core.typing import Array
 class Localization:
     localized: bool
     reason: str
-    """"" if localized, else why not (one phrase)."""
+    """Why it was not localized (one phrase); "" if it was."""
     map_from_camera: Array | None
     """(4, 4); None if not localized."""
     covariance: Array | None
@@ -23,28 +23,28 @@ class Localization:
     num_inliers: int
     inlier_ratio: float
     reprojection_error_px: float
-    """Root mean square over the inliers; 0 where there is none."""
+    """Root mean square over the inliers; 0 without inliers."""
     submap: int
-    """The submap the pose comes from; -1 if none."""
+    """The submap that the pose comes from; -1 if none."""
     inlier_pixels: Array
     """(K, 2) (u, v) in the given image (rectified, if its camera has distortion)."""
     inlier_points: Array
     """(K, 3) map frame."""
     agreement: float = 0.0
-    """How well the coloured map, drawn from the pose, correlates with the image; 0 where they were not
-    compared, or do not agree enough to confirm the pose."""
+    """Correlation of the coloured map, drawn from the pose, with the image. 0 if they were not compared, or
+    do not agree enough to confirm the pose."""
     matcher: str = ""
-    """The proposer that the pose, or the reason, comes from; "" if the image was not looked at."""
+    """The proposer that the pose, or the reason, comes from; "" if the image was not processed."""
     latency_ms: dict[str, float] = field(default_factory=dict)
-    """Milliseconds of each stage that ran, by its name."""
+    """Milliseconds of each stage that ran, by name."""
 
     @classmethod
     def refused(cls, reason: str) -> Localization:
-        """The answer to an image that was not looked at."""
+        """The answer for an image that was not processed."""
         return cls(False, reason, None, None, 0, 0, 0.0, 0.0, -1, np.empty((0, 2)), np.empty((0, 3)))
 
     def without_pose(self, reason: str) -> Localization:
-        """This answer, not believed after all."""
+        """This answer with its pose rejected."""
         return replace(self, localized=False, reason=reason, map_from_camera=None, covariance=None, submap=-1)
 
     def as_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Which submaps an image may show: by the network's own features, or by a prior pose."""
+"""Finds the submaps that an image may show: by the network's features, or by a prior pose."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from diff2i2p_core.mapping.packed import pack
 from diff2i2p_core.models.features import ImageFeatures, SubmapFeatures
 
 _COLUMNS = 8192
-"""Superpoints scored in one product: as many similarities as a processor's cache holds."""
+"""Superpoints scored in one product, so that the similarities fit into the processor's cache."""
 _SOME_NODES = 96
-"""Image nodes, spread over the image, that are asked first where there are many submaps."""
+"""Number of image nodes, spread over the image, that are used first if there are many submaps."""
 _MANY = 128
-"""More submaps than this are scored with some nodes first, and the best half of this number with all."""
+"""If there are more submaps, some nodes score all of them, and all nodes the best half of this number."""
 
 
 class SubmapIndex:
-    """The valid superpoints of all submaps, packed, to score an image against them.
+    """The valid superpoints of all submaps, packed for scoring images.
 
     This is the only part of a map's features that is held in memory, in half precision as in the file.
     """
@@ -34,9 +34,9 @@ class SubmapIndex:
         self._starts = [0, *accumulate(self._lengths)]
 
     def scores(self, image: ImageFeatures) -> Tensor:
-        """(S,) mean over the image's nodes of the best similarity to each submap's superpoints.
+        """(S,) the mean over the image's nodes of the best similarity to each submap's superpoints.
 
-        Of many submaps, those that some of the nodes find unlike the image keep that score, less 2.
+        If there are many submaps, those that score low with some of the nodes keep that score, less 2.
         """
         nodes = image.nodes[image.node_valid]
         everyone = list(range(len(self._lengths)))
@@ -50,7 +50,7 @@ class SubmapIndex:
         return scores
 
     def _scores(self, image_nodes: Tensor, submaps: list[int]) -> Tensor:
-        """(len(submaps),) for the submaps of these numbers, ascending."""
+        """(len(submaps),) scores of the submaps with these indices, ascending."""
         scores, group, rows = list[Tensor](), list[int](), 0
         for submap in submaps:
             if group and rows + self._lengths[submap] > _COLUMNS:
@@ -76,11 +76,11 @@ def near_prior(
     max_distance: float,
     max_deg: float,
 ) -> list[int]:
-    """Submaps whose view is within both limits of a pose, nearest first."""
+    """The submaps whose view is within both limits of a pose, nearest first."""
     distance = np.linalg.norm(map_from_submap[:, :3, 3] - map_from_camera[:3, 3], axis=1) / max_distance
     within = np.flatnonzero(distance <= 1)
     angle = np.array([rotation_error_deg(map_from_submap[i], map_from_camera) for i in within]) / max_deg
-    found = sorted(
+    near = sorted(
         (distance[index] + turn, int(index)) for index, turn in zip(within, angle, strict=True) if turn <= 1
     )
-    return [index for _, index in found]
+    return [index for _, index in near]

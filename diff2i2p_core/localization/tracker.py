@@ -1,4 +1,4 @@
-"""From image to image: a prior from the last pose and the motion since, and what the motion allows."""
+"""Tracks a body from image to image: predicts a prior from pose and motion, and checks the answers."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from diff2i2p_core.localization.settings import LocalizerSettings, TrackerSettin
 from diff2i2p_core.typing import Array
 
 State = Literal["lost", "searching", "tracking"]
-"""Nothing says where to look; the last image was missed, but those before it say where to look; found."""
+"""`lost`: nothing tells where to search; `searching`: earlier images do, but the last one was missed."""
 
 
 class Searching(Protocol):
-    """Of `Localizer`, what localizes an image."""
+    """The part of `Localizer` that localizes an image."""
 
     def localize(
         self,
@@ -37,7 +37,7 @@ class Searching(Protocol):
 
 
 class Mapped(Protocol):
-    """Of `PointMap`, what trackers and pictures use."""
+    """The part of `PointMap` that trackers and pictures use."""
 
     @property
     def cloud(self) -> PointCloud: ...
@@ -50,7 +50,7 @@ class Mapped(Protocol):
 
 
 class Localizing(Searching, Protocol):
-    """What a tracker, and a node, need of `Localizer`."""
+    """The part of `Localizer` that a tracker and a node need."""
 
     @property
     def map(self) -> Mapped: ...
@@ -61,11 +61,11 @@ class Localizing(Searching, Protocol):
 
 @dataclass
 class _Track:
-    """What is known between two images."""
+    """The state between two images."""
 
     now: Moment | None = None
     fix: Fix | None = None
-    """The last pose that was accepted, or given."""
+    """The last pose that was accepted or given."""
     before: Fix | None = None
     """The one before it, if the camera moved from there."""
     given: Array | None = None
@@ -79,33 +79,33 @@ class _Track:
 
 
 class Tracker:
-    """Follows a body that carries cameras, by what each image tells.
+    """Tracks a body that carries one or more cameras.
 
-    Predicts a prior for each image, localizes with it, checks the answer against motion and map.
+    Predicts a prior for each image, localizes with it, and checks the answer against motion and map.
 
-    After misses with the prior, images are searched in the whole map and near the prior by turns. An answer
-    from the whole map that contradicts the prediction is refused as a jump until a second one agrees with
-    it: so a robot that was carried is found, and a single wrong answer does no harm.
+    After misses with the prior, images are searched alternately in the whole map and near the prior. An
+    answer from the whole map that contradicts the prediction is refused as a jump until a second one agrees
+    with it. So a robot that was carried is found, and a single wrong answer does no harm.
 
-    `localize` is for one thread; `reset` and `set_pose` may come from another one meanwhile: nothing is
-    remembered of the image in work then.
+    Call `localize` from one thread only. `reset` and `set_pose` can be called from another thread meanwhile;
+    the result of the current image is then not remembered.
     """
 
     def __init__(self, localizer: Localizing, settings: TrackerSettings | None = None) -> None:
         self.localizer = localizer
         self.settings = settings or TrackerSettings()
-        """May be replaced at any time."""
+        """Can be replaced at any time."""
         self._extent = MapExtent(localizer.map.cloud.points, localizer.map.viewpoints)
         self._track = _Track()
 
     @property
     def state(self) -> State:
-        """After the last image."""
+        """The state after the last image."""
         return self._track.state
 
     @property
     def misses(self) -> int:
-        """Images without a pose since the last one with."""
+        """Number of images without a pose since the last one with a pose."""
         return self._track.misses
 
     @property
@@ -118,7 +118,7 @@ class Tracker:
         self._track = _Track()
 
     def set_pose(self, map_from_body: Array) -> None:
-        """A pose given from outside, true at the next image; within the localizer's search limits."""
+        """Give the pose at the next image, which may be off by the localizer's search limits."""
         self._track = _Track(given=map_from_body, state="searching")
 
     def localize(
@@ -135,12 +135,13 @@ class Tracker:
         """The pose of the camera that took `image` (H, W, 3) RGB at `stamp_ns`.
 
         Args:
-            body_from_camera: where the camera is on the body, at that time; the camera is the body without.
+            body_from_camera: pose of the camera on the body at that time. None: the camera is the body.
             odom_from_body: odometry at that time.
             depth: (H, W) metres registered to the image.
-            now_ns: lets images that are too old be refused.
+            now_ns: the current time, for refusing images that are too old.
 
-        Reasons beside the localizer's begin with "jump", "outside the map" or "stale".
+        In addition to the localizer's reasons, there are those that begin with "jump", "outside the map" or
+        "stale".
         """
         mounting = np.eye(4) if body_from_camera is None else body_from_camera
         if stale := self._stale(stamp_ns, now_ns):
@@ -151,23 +152,23 @@ class Tracker:
         near = prediction is not None and track.near_misses < self.settings.misses
         prior = prediction.map_from_body @ mounting if prediction is not None and near else None
         track.prior_used = near
-        found = self.localizer.localize(image, camera, prior=prior, depth=depth)
+        answer = self.localizer.localize(image, camera, prior=prior, depth=depth)
         refusal = ""
-        if found.map_from_camera is not None:
-            map_from_body = found.map_from_camera @ invert(mounting)
-            refusal = self._refusal(found.map_from_camera, map_from_body, track, prediction, near)
+        if answer.map_from_camera is not None:
+            map_from_body = answer.map_from_camera @ invert(mounting)
+            refusal = self._refusal(answer.map_from_camera, map_from_body, track, prediction, near)
             if not refusal:
                 self._accept(map_from_body, track, prediction)
-                return found
+                return answer
         track.misses += 1
         track.near_misses = track.near_misses + 1 if near else 0
         if track.rival is not None and track.rival.moment is now:
             track.near_misses = self.settings.misses  # the next image may confirm it
         track.state = "lost" if prediction is None else "searching"
-        return found.without_pose(refusal) if refusal else found
+        return answer.without_pose(refusal) if refusal else answer
 
     def _stale(self, stamp_ns: int, now_ns: int | None) -> str:
-        """Why an image comes too late, or "". If it is far back in time, a recording starts again."""
+        """Why an image is too old, or "". If it is far back in time, the recording has started again."""
         limit = self.settings.max_age_s
         if now_ns is not None and limit and now_ns - stamp_ns > limit * 1e9:
             return f"stale (taken {(now_ns - stamp_ns) / 1e9:.1f} s ago, at most {limit:g})"
@@ -197,7 +198,7 @@ class Tracker:
         prediction: Prediction | None,
         near: bool,
     ) -> str:
-        """Why an answer, and with it the body's `pose`, is not believed, or ""."""
+        """Why an answer, and so the body's `pose`, is refused, or ""."""
         now = track.now
         assert now is not None
         if outside := self._extent.rejection(map_from_camera[:3, 3], self.settings.map_margin):

@@ -1,4 +1,4 @@
-"""From hypotheses to one answer: by the map's colours, and by their inliers."""
+"""Verification: selects one answer from hypotheses, by the map's colours and by their inliers."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from diff2i2p_core.typing import Array
 
 
 def verify(query: Query, hypotheses: Sequence[Hypothesis], align: Align | None = None) -> Localization:
-    """The settled pose that passes the gates; else the one that the map's colours confirm; where none is, the
-    one with the most inliers if it passes the gates.
+    """The settled pose that passes the gates, else the pose that the map's colours confirm, else the one with
+    the most inliers if it passes the gates.
 
-    Hypotheses near a prior compete with no other place, and a pose that agrees with the prior needs no spread
-    of inliers. `hypotheses` are at least one.
+    Hypotheses near a prior have no rivals, and a pose that agrees with the prior needs no spread of inliers.
+    There must be at least one hypothesis.
     """
     ranked = sorted(hypotheses, key=lambda hypothesis: -hypothesis.support)
     prior = query.prior if all(hypothesis.near_prior for hypothesis in hypotheses) else None
@@ -77,8 +77,8 @@ def _by_inliers(ranked: Sequence[Hypothesis], query: Query, prior: Array | None)
 
 
 def _gates(hypothesis: Hypothesis, settings: LocalizerSettings) -> GateSettings:
-    """What its inliers must show. Matches from about the pose itself need no spread: where the map does not
-    reach, there is nothing to match."""
+    """The requirements on its inliers. Matches made from about the pose itself need no spread: parts of the
+    image without map cannot be matched."""
     if not hypothesis.settled:
         return settings.gates
     views = settings.views
@@ -92,7 +92,7 @@ def _gates(hypothesis: Hypothesis, settings: LocalizerSettings) -> GateSettings:
 
 
 def _calibrated(estimate: PoseEstimate, count: int, settings: LocalizerSettings, settled: bool) -> Array:
-    """The covariance (6, 6) of PnP, widened to the errors that were measured."""
+    """The covariance (6, 6) of PnP, scaled to measured errors."""
     if settled:
         return estimate.covariance * settings.views.sigma_scale**2
     scale = settings.sigma_scale * (count / estimate.num_inliers) ** settings.sigma_exponent
@@ -106,7 +106,7 @@ def is_same_pose(a: Array, b: Array, gates: GateSettings) -> bool:
 def _rivals(
     pose: Array, support: int, ranked: Sequence[Hypothesis], gates: GateSettings
 ) -> Iterator[Hypothesis]:
-    """Hypotheses of another pose with nearly as much support."""
+    """Hypotheses with another pose and nearly as much support."""
     for other in ranked:
         theirs = other.map_from_camera
         if theirs is None or is_same_pose(pose, theirs, gates):
@@ -116,7 +116,7 @@ def _rivals(
 
 
 def _rival(ranked: Sequence[Hypothesis], gates: GateSettings) -> str:
-    """Why to doubt the pose with the most inliers: another submap supports another one; "" if none does."""
+    """Why the pose with the most inliers is ambiguous: another place supports another pose; else ""."""
     pose = ranked[0].map_from_camera
     assert pose is not None
     for other in _rivals(pose, ranked[0].support, ranked, gates):
@@ -127,37 +127,37 @@ def _rival(ranked: Sequence[Hypothesis], gates: GateSettings) -> str:
 def _confirmed(
     ranked: Sequence[Hypothesis], settings: LocalizerSettings, prior: Array | None, align: Align
 ) -> Alignment | None:
-    """The first start from which the map's colours come to agree with the image's, the likeliest first."""
+    """The first alignment, most likely start first, after which the colours of map and image agree."""
     starts = [] if prior is None else [prior]
     starts += [h.map_from_camera for h in ranked if h.map_from_camera is not None]
     for start in starts:
-        found = align(start)
-        if found is not None and _agrees(found, settings.gates):
-            return found
+        alignment = align(start)
+        if alignment is not None and _agrees(alignment, settings.gates):
+            return alignment
     return None
 
 
-def _agrees(found: Alignment, gates: GateSettings) -> bool:
-    return found.agreement >= gates.min_agreement and found.coverage >= gates.min_compared
+def _agrees(alignment: Alignment, gates: GateSettings) -> bool:
+    return alignment.agreement >= gates.min_agreement and alignment.coverage >= gates.min_compared
 
 
 def _second_place(
     confirmed: Alignment, ranked: Sequence[Hypothesis], settings: LocalizerSettings, align: Align
 ) -> str:
-    """Why to doubt a confirmed pose: the colours confirm another place as well; "" if they do not."""
+    """Why a confirmed pose is ambiguous: the colours confirm another place as well. "" if they do not."""
     gates = settings.gates
     for other in _rivals(confirmed.map_from_camera, ranked[0].support, ranked, gates):
         assert other.map_from_camera is not None
-        found = align(other.map_from_camera)
-        if found is None or not _agrees(found, gates):
+        alignment = align(other.map_from_camera)
+        if alignment is None or not _agrees(alignment, gates):
             continue
-        if not is_same_pose(found.map_from_camera, confirmed.map_from_camera, gates):
+        if not is_same_pose(alignment.map_from_camera, confirmed.map_from_camera, gates):
             return f"ambiguous (the map looks like the image near {other.source} as well)"
     return ""
 
 
 def _aligned(confirmed: Alignment, reason: str, best: Hypothesis, query: Query) -> Localization:
-    """The answer of a confirmed pose; its inliers are those of the matches with the most support."""
+    """The answer for a confirmed pose, with the inliers of the matches with the most support."""
     pose, settings = confirmed.map_from_camera, query.settings
     limit = settings.inlier_px(query.camera)
     inliers, residual, _ = inliers_at(pose, best.pixels, best.points, query.camera, limit)

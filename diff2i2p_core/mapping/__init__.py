@@ -1,1 +1,1 @@
-"""From a cloud and views to a map file: viewpoints, keyframes, blocks, submaps' features."""
+"""From a cloud and views to a map file: viewpoints, keyframes, blocks, features of submaps and views."""

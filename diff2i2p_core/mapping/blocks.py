@@ -1,4 +1,4 @@
-"""A cloud sorted into blocks of a few metres: what a view may see is found without a look at the rest."""
+"""A cloud sorted into blocks of a few metres, so that a view only needs the blocks in its frustum."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from diff2i2p_core.geometry.voxels import voxel_keys
 BLOCK = 2.0
 """Metres."""
 BLOCK_ARRAYS = ("keys", "starts", "lows", "highs")
-"""Fields of `BlockCloud` beside the cloud."""
+"""Fields of `BlockCloud` other than the cloud."""
 
 
 @dataclass(frozen=True)
 class BlockCloud:
-    """Points of a block lie together; blocks are in the order of their keys."""
+    """A cloud whose points are grouped by block, with blocks in the order of their keys."""
 
     cloud: PointCloud
     """In the map frame."""
     keys: NDArray[np.int64]
-    """(B,) ascending, of `voxel_keys` with cells of `BLOCK`."""
+    """(B,) ascending keys from `voxel_keys` with cells of `BLOCK`."""
     starts: NDArray[np.int64]
-    """(B + 1,) rows of the blocks' points."""
+    """(B + 1,) first rows of the blocks' points, and the end."""
     lows: NDArray[np.float32]
-    """(B, 3) least coordinates of each block's points."""
+    """(B, 3) minimum coordinates of each block's points."""
     highs: NDArray[np.float32]
 
     @classmethod
     def of(cls, cloud: PointCloud) -> BlockCloud:
-        """Sort a cloud that has points; within a block their order stays. A sorted one is not copied."""
+        """Sort a non-empty cloud, keeping the order within a block. A sorted cloud is not copied."""
         keys = voxel_keys(cloud.points, BLOCK)
         if (keys[1:] < keys[:-1]).any():
             order = np.argsort(keys, kind="stable")
@@ -53,10 +53,10 @@ class BlockCloud:
         )
 
     def spacing(self) -> float:
-        """Metres between neighbouring points on a surface, as most of the cloud has them.
+        """Typical distance in metres between neighbouring points on a surface.
 
-        On a square grid of spacing s the fourth neighbour is at s, of points strewn at random at 1.1 s. The
-        third quartile of blocks all over the cloud is taken, so that sparse parts are drawn without holes.
+        On a square grid of spacing s, the fourth neighbour is at s; for random points it is at 1.1 s. The
+        third quartile of blocks all over the cloud is used, so that sparse parts are drawn without holes.
         """
         rng = np.random.default_rng(0)
         rows = rng.integers(0, len(self.cloud), 40)
@@ -75,23 +75,23 @@ class BlockCloud:
 
     @classmethod
     def open(cls, folder: Path) -> BlockCloud:
-        """Memory-mapped: processes that open the same folder share the pages they use."""
+        """Open a saved cloud, memory-mapped. Processes that open the same folder share its pages."""
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in BLOCK_ARRAYS}
         return cls(open_arrays(folder), **arrays)
 
     def cut(self, view_from_map: ArrayLike, settings: SubmapSettings) -> PointCloud:
-        """What `cut_submap` gives for the whole cloud, from the blocks in the view alone."""
+        """The same result as `cut_submap` for the whole cloud, from only the blocks in the view."""
         view = np.asarray(view_from_map, np.float64)
         depths = settings.min_depth, settings.max_depth
         blocks = self.in_view(view, settings.camera(), depths, settings.margin)
         return cut_submap(self._rows(blocks), view, settings)
 
     def seen(self, view_from_map: ArrayLike, camera: Camera, depths: tuple[float, float]) -> PointCloud:
-        """The points of all blocks that reach into a camera's frustum between two depths, in metres."""
+        """The points of all blocks that intersect a camera's frustum between two depths in metres."""
         return self._rows(self.in_view(np.asarray(view_from_map, np.float64), camera, depths))
 
     def around(self, center: ArrayLike, radius: float) -> PointCloud:
-        """The points of all blocks that reach within `radius` metres of a place (3,)."""
+        """The points of all blocks that are within `radius` metres of a position (3,)."""
         middle = np.asarray(center, np.float64)
         low, high = np.floor((middle - radius) / BLOCK), np.floor((middle + radius) / BLOCK)
         blocks = self._existing(low, high)
@@ -106,25 +106,25 @@ class BlockCloud:
         depths: tuple[float, float],
         margin: float = 0.0,
     ) -> NDArray[np.int64]:
-        """Blocks, ascending, that may reach into a frustum between two depths, in metres.
+        """Indices, ascending, of blocks that may intersect a frustum between two depths in metres.
 
-        `margin` is the part of the image's size by which it is wider on each side.
+        `margin` is the fraction of the image's size by which the frustum is wider on each side.
         """
         half_width, half_height = _half_sizes(camera, margin)
         corners = transform_points(invert(view_from_map), _frustum(half_width, half_height, depths[1]))
         low, high = np.floor(corners.min(axis=0) / BLOCK), np.floor(corners.max(axis=0) / BLOCK)
-        found = self._existing(low, high)
-        middles = transform_points(view_from_map, (self.lows[found] + self.highs[found]) / 2.0)
-        radii = np.linalg.norm(self.highs[found] - self.lows[found], axis=1) / 2 + 1e-3
+        blocks = self._existing(low, high)
+        middles = transform_points(view_from_map, (self.lows[blocks] + self.highs[blocks]) / 2.0)
+        radii = np.linalg.norm(self.highs[blocks] - self.lows[blocks], axis=1) / 2 + 1e-3
         inside = (middles[:, 2] > depths[0] - radii) & (middles[:, 2] < depths[1] + radii)
         for axis, half in ((0, half_width), (1, half_height)):
-            # distance to the nearer of the two planes through the view's centre, positive outside
+            # distance to the nearer of the two planes through the view's centre; positive is outside
             outside = (np.abs(middles[:, axis]) - half * middles[:, 2]) / np.hypot(1, half)
             inside &= outside < radii
-        return np.sort(found[inside])
+        return np.sort(blocks[inside])
 
     def _existing(self, low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Blocks that have points, of all between two cells (3,), both included."""
+        """The non-empty blocks between two cells (3,), inclusive."""
         cells = product(*(np.arange(a, b + 1) for a, b in zip(low, high, strict=True)))
         wanted = voxel_keys((np.array(list(cells)) + 0.5) * BLOCK, BLOCK)
         at = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
@@ -136,25 +136,25 @@ class BlockCloud:
 
 
 def save_arrays(folder: Path, cloud: PointCloud) -> None:
-    """A cloud as one file for each of its arrays, to be mapped into memory."""
+    """Write a cloud as one file per array, for memory mapping."""
     for name in ("points", *cloud.attributes):
         np.save(folder / f"{name}.npy", getattr(cloud, name))
 
 
 def open_arrays(folder: Path) -> PointCloud:
-    """What `save_arrays` wrote, memory-mapped."""
+    """Open a cloud written by `save_arrays`, memory-mapped."""
     paths = {name: folder / f"{name}.npy" for name in ("points", *ATTRIBUTES)}
     return PointCloud(**{name: np.load(p, mmap_mode="r") for name, p in paths.items() if p.is_file()})
 
 
 def _half_sizes(camera: Camera, margin: float) -> tuple[float, float]:
-    """Half the width and height of the frustum at 1 m; 8 pixels, a cell of the z-buffer, more."""
+    """Half the width and height of the frustum at 1 m, plus 8 pixels, which is a cell of the z-buffer."""
     x = max(camera.cx + 0.5, camera.width - 0.5 - camera.cx) + margin * camera.width + 8
     y = max(camera.cy + 0.5, camera.height - 0.5 - camera.cy) + margin * camera.height + 8
     return x / camera.fx, y / camera.fy
 
 
 def _frustum(half_width: float, half_height: float, far: float) -> NDArray[np.float64]:
-    """(5, 3) the view's centre and the far corners of its frustum, optical frame."""
+    """(5, 3) the view's centre and the far corners of its frustum, in the optical frame."""
     ends = [(x * half_width, y * half_height, 1) for x in (-1, 1) for y in (-1, 1)]
     return np.concatenate([np.zeros((1, 3)), far * np.array(ends)])

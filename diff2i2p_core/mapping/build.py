@@ -1,4 +1,4 @@
-"""Maps for the network: submaps cut from a cloud and encoded, in memory."""
+"""Builds maps for the network in memory: submaps are cut from a cloud and encoded."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from diff2i2p_core.typing import Progress
 from diff2i2p_core.weights.checkpoint import config_of, load_model, resolve_weights, weights_id
 
 POINT_SPACING = 0.03
-"""Metres between the points that images are aligned to and that are shown, if submaps are not finer."""
+"""Metres between the points for alignment and display, unless submaps are finer."""
 MANY_POINTS = 1_000_000
-"""Larger clouds are thinned before submaps are cut."""
+"""Clouds with more points are thinned before submaps are cut."""
 
 
 def model_for_map(
     weights: Path | str | None, source: str, device: str = "cpu", *, colored: bool = True
 ) -> tuple[Diff2I2P, MapInfo]:
-    """The network that encodes a map, and what the map records of it. Without `weights`, the default of a
+    """The network that encodes a map, and what the map records about it. Without `weights`: the default for a
     cloud with or without colours."""
     path = resolve_weights(weights, colored=colored)
     return load_model(path, device), map_info(path, source)
 
 
 def map_info(weights: Path, source: str) -> MapInfo:
-    """What a map records of its making; submaps have the network's input spacing."""
+    """What a map records about how it was built. Submaps have the input spacing of the network."""
     config = config_of(weights)
     return MapInfo(
         source=source,
@@ -55,7 +55,7 @@ def map_from_views(
     info: MapInfo,
     progress: Progress | None = None,
 ) -> PointMap:
-    """Cut the submaps of the given views (V, 4, 4) and encode them, all in memory."""
+    """Cut and encode the submaps of the given views (V, 4, 4), all in memory."""
     sparse = thinned(cloud, info.settings)
     blocks = BlockCloud.of(sparse)
     submaps, poses = [], []
@@ -71,19 +71,19 @@ def map_from_views(
 
 
 def thinned(cloud: PointCloud, settings: SubmapSettings) -> PointCloud:
-    """A large cloud at half the spacing of the submaps: they are cut at theirs anyway."""
+    """A large cloud is thinned to half the spacing of the submaps, which are cut at their own spacing."""
     return cloud if len(cloud) <= MANY_POINTS else cloud.thinned(settings.spacing / 2)
 
 
 def sees_nothing(info: MapInfo, num_views: int) -> InputError:
     return InputError(
-        f"{info.source}: none of {num_views} views sees {MIN_SUBMAP_POINTS} points of it; give "
+        f"{info.source}: none of {num_views} views sees {MIN_SUBMAP_POINTS} of its points; give "
         "a denser cloud in metres, or a trajectory of camera poses in its frame"
     )
 
 
 def map_of_one_cloud(cloud: PointCloud, model: Diff2I2P, info: MapInfo) -> PointMap:
-    """A map whose only submap is the whole cloud in its own frame (as in the papers' benchmarks)."""
+    """A map with a single submap: the whole cloud in its own frame (as in the papers' benchmarks)."""
     info = replace(info, spacing=info.settings.spacing)
     cloud = cloud.thinned(info.spacing)
     if len(cloud) > 60_000:

@@ -1,4 +1,4 @@
-"""Building a map file of any size: in worker processes, and going on where an earlier build was stopped."""
+"""Builds map files of any size, in worker processes. Resumes an interrupted build."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from diff2i2p_core.typing import Progress
 from diff2i2p_core.weights.checkpoint import resolve_weights, weights_id
 
 BUILD = 4
-"""Raise it when the same input gives other features: unfinished builds of before are then thrown away."""
+"""Increase this when the same input gives different features, so that old unfinished builds are discarded."""
 
 
 def build_map(
@@ -46,11 +46,11 @@ def build_map(
 ) -> PointMap:
     """Build a map file from a cloud file or a posed RGB-D folder; see `read_source` for the views.
 
-    `matcher` says what images are to be matched with: views rendered from a coloured cloud, submaps of the
-    network with these `weights`, or, `auto`, all that the cloud allows. `jobs` worker processes compute the
-    features (None: as many as pay; on a GPU this one alone). A build that was stopped goes on where it was;
-    `note` gets lines about that. Memory needed: the cloud's, and a few views a job. InputError, before any
-    work, if `out` is an input or cannot be written.
+    `matcher` selects the features: `views` rendered from a coloured cloud, submaps of the `network` with
+    these `weights`, or `auto`, all that the cloud allows. `jobs` worker processes compute the features (None:
+    as many as speed it up; on a GPU only this one). An interrupted build resumes; `note` gets lines about
+    that. It needs memory for the cloud, and for a few views per job. InputError, before any work, if `out` is
+    an input or cannot be written.
     """
     out = Path(out)
     networks = [resolve_weights(weights, colored=colored) for colored in (True, False)]
@@ -65,10 +65,12 @@ def build_map(
         try:
             plan = folder / "plan"
             if not plan.is_dir():
-                found = read_source(source, trajectory=trajectory, up=up, progress=progress, note=note)
-                info = map_info(resolve_weights(weights, colored=found.cloud.colors is not None), str(source))
-                _save_plan(plan, found, info, matcher, note)
-                del found
+                content = read_source(source, trajectory=trajectory, up=up, progress=progress, note=note)
+                info = map_info(
+                    resolve_weights(weights, colored=content.cloud.colors is not None), str(source)
+                )
+                _save_plan(plan, content, info, matcher, note)
+                del content
             info = MapInfo.from_json((plan / "info.json").read_text(encoding="utf-8"), str(plan))
             point_map = _encoded(plan, info, weights, device, jobs, progress)
             save_map(point_map, folder / "whole.map")
@@ -77,8 +79,8 @@ def build_map(
             raise
         except WorkerLost:
             raise InputError(
-                f"{out}: a worker process was ended, perhaps for want of memory; run the same again with "
-                "fewer jobs, what is done is kept"
+                f"{out}: a worker process was killed, perhaps for lack of memory; run the same again with "
+                "fewer jobs to resume"
             ) from None
         (folder / "whole.map").replace(out)
     return load_map(out)
@@ -87,9 +89,9 @@ def build_map(
 def _save_plan(
     folder: Path, source: MapSource, info: MapInfo, matcher: Matcher, note: Callable[[str], None]
 ) -> None:
-    """What the workers share, and the points to show, as arrays that are mapped into memory.
+    """Save what the workers share, and the points to show, as arrays for memory mapping.
 
-    There is a folder for each kind of features that is wanted.
+    There is one folder for each kind of features.
     """
     unfinished = folder.with_suffix(".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -105,7 +107,7 @@ def _save_plan(
         fine.save(unfinished / "views")
         np.save(unfinished / "views" / "views.npy", source.render_views)
         write_text(unfinished / "views" / "spacing.json", json.dumps(fine.spacing()))
-    # in the order that the localizer needs them in
+    # in the order in which the localizer needs them
     save_arrays(unfinished / "shown", BlockCloud.of(sparse.thinned(info.spacing)).cloud)
     write_text(unfinished / "info.json", json.dumps(info.as_dict()))
     unfinished.rename(folder)
@@ -119,7 +121,7 @@ def _encoded(
     jobs: int | None,
     progress: Progress | None,
 ) -> PointMap:
-    """The map; its features stay in the parts' files where they are large."""
+    """The map. Large features stay in the files of the parts."""
     cloud = open_arrays(plan / "shown")
     submaps, views, rendered = PackedSubmaps([]), np.empty((0, 4, 4)), None
     if (plan / "network").is_dir():
@@ -146,7 +148,7 @@ def _encoded(
 
 
 def _packed_submaps(parts: list[Path]) -> tuple[PackedSubmaps, list[int]]:
-    """The submaps of all parts, and the numbers of their views."""
+    """The submaps of all parts, and the indices of their views."""
     blocks, kept = list[Block](), list[int]()
     for path in parts:
         tensors = read_tensors(path)
@@ -157,7 +159,7 @@ def _packed_submaps(parts: list[Path]) -> tuple[PackedSubmaps, list[int]]:
 
 
 def _packed_views(parts: list[Path], settings: RenderSettings, poses: np.ndarray) -> PackedViews | None:
-    """The rendered views of all parts; None where none sees enough."""
+    """The rendered views of all parts. None if no view sees enough."""
     tensors = [read_tensors(path) for path in parts]
     kept = torch.cat([part["kept"] for part in tensors]).tolist()
     if not kept:

@@ -1,4 +1,4 @@
-"""From a place to look from to local features of what is seen there."""
+"""Computes the local features of a view of the map."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ def describe_view(
     settings: RenderSettings,
     model: XFeat,
 ) -> ViewFeatures:
-    """Local features of the coloured cloud, drawn as `camera` (without distortion) sees it from a pose.
+    """Local features of the coloured cloud, rendered for `camera` (without distortion) at a pose.
 
-    `spacing` is in metres between the cloud's points. The features' points are in the map's frame.
+    `spacing` is the distance in metres between the cloud's points. The points of the features are in the
+    map's frame.
     """
     view_from_map = invert(map_from_view)
     in_view = cloud.seen(view_from_map, camera, (settings.min_depth, settings.max_depth))
@@ -37,19 +38,19 @@ def describe_view(
         min_depth=settings.min_depth,
         max_depth=settings.max_depth,
     )
-    found = detect(dense_features(model, view.image), settings.keypoints)
-    points, known = view.points_at(found.pixels.cpu().numpy())
-    rows = torch.from_numpy(np.flatnonzero(known)).to(found.descriptors.device)
-    return ViewFeatures(points[known], found.descriptors[rows])
+    keypoints = detect(dense_features(model, view.image), settings.keypoints)
+    points, known = view.points_at(keypoints.pixels.cpu().numpy())
+    rows = torch.from_numpy(np.flatnonzero(known)).to(keypoints.descriptors.device)
+    return ViewFeatures(points[known], keypoints.descriptors[rows])
 
 
 def in_view(features: ViewFeatures, map_from_view: Array) -> ViewFeatures:
-    """Features whose points are in the map's frame, with the points in a view's."""
+    """Features with points in the map's frame, converted to the frame of a view."""
     return ViewFeatures(transform_points(invert(map_from_view), features.points), features.descriptors)
 
 
 def resized(image: Image, camera: Camera) -> Image:
-    """The image at the size of `camera`."""
+    """The image, resized to the size of `camera`."""
     if image.shape[:2] == (camera.height, camera.width):
         return image
     size = (camera.width, camera.height)

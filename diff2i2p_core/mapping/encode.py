@@ -1,4 +1,4 @@
-"""From views of a cloud to the network's features of their submaps."""
+"""Computes the network's features of the submaps for views of a cloud."""
 
 from __future__ import annotations
 
@@ -22,32 +22,34 @@ from diff2i2p_core.models.inputs import point_tensor
 from diff2i2p_core.ops.pyramid import PointPyramid, build_pyramid
 
 MIN_SUBMAP_POINTS = 300
-"""Views that see fewer points are left out."""
+"""Views with fewer points are left out."""
 
 
 def encode_views(
     cloud: BlockCloud, map_from_views: NDArray[np.float64], model: Diff2I2P, settings: SubmapSettings
 ) -> Iterator[SubmapFeatures | None]:
-    """The submaps of views (V, 4, 4); None where a view sees too little."""
+    """The submaps of views (V, 4, 4); None for a view that sees too little."""
 
     def cut(map_from_view: NDArray[np.float64]) -> tuple[PointPyramid, Tensor] | None:
         submap = cloud.cut(invert(map_from_view), settings)
         return network_input(submap, model.config) if len(submap) >= MIN_SUBMAP_POINTS else None
 
     if model.device.type == "cpu":
-        yield from (found and encode(model, *found) for found in map(cut, map_from_views))
+        yield from (inputs and encode(model, *inputs) for inputs in map(cut, map_from_views))
         return
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # the GPU is faster than one core cuts
-        yield from (found and encode(model, *found) for found in pool.map(cut, map_from_views))
+    with ThreadPoolExecutor(
+        min(8, os.cpu_count() or 1)
+    ) as pool:  # the GPU is faster than cutting on one core
+        yield from (inputs and encode(model, *inputs) for inputs in pool.map(cut, map_from_views))
 
 
 def network_input(cloud: PointCloud, config: ModelConfig) -> tuple[PointPyramid, Tensor]:
-    """What the network takes of one cloud at its input spacing."""
+    """The network's inputs for one cloud at its input spacing."""
     pyramid = build_pyramid(cloud.points, config.points.voxel, config.points.neighbor_limits)
     return pyramid, point_tensor(cloud, config)
 
 
 @torch.inference_mode()
 def encode(model: Diff2I2P, pyramid: PointPyramid, features: Tensor) -> SubmapFeatures:
-    """The network's features of one cloud, on the CPU."""
+    """The network's features of one cloud, moved to the CPU."""
     return model.encode_cloud(pyramid.to(model.device), features.to(model.device))[0].to("cpu")

@@ -1,4 +1,4 @@
-"""The networks that describe a map, and maps described by them in memory."""
+"""The networks that compute a map's features, and maps built with them in memory."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from diff2i2p_core.weights.xfeat import load_xfeat
 
 @dataclass(frozen=True)
 class Features:
-    """The networks that a map's features are computed with; None for a kind that it does not have."""
+    """The networks that compute a map's features. None for a kind that the map does not have."""
 
     xfeat: XFeat | None
     """For rendered views."""
     network: Diff2I2P | None
     weights: Path | None = None
-    """The file of the network's weights."""
+    """The file with the network's weights."""
 
     @classmethod
     def load(
@@ -46,7 +46,7 @@ class Features:
         colored: bool,
         note: Callable[[str], None] = lambda line: None,
     ) -> Features:
-        """What a matcher needs for a cloud with or without colours; see `kinds_for`."""
+        """Load what a matcher needs for a cloud with or without colours; see `kinds_for`."""
         kinds = kinds_for(matcher, colored, note)
         path = resolve_weights(weights, colored=colored)
         return cls(
@@ -56,7 +56,7 @@ class Features:
         )
 
     def of(self, source: MapSource, name: str, progress: Progress | None = None) -> PointMap:
-        """A map of a source called `name`; InputError where no view shows enough of it."""
+        """Build a map from a source named `name`. InputError if no view sees enough of it."""
         assert self.weights is not None
         info, rendered = map_info(self.weights, name), None
         if self.xfeat is not None:
@@ -74,28 +74,28 @@ class Features:
 
 
 def without_submaps(shown: PointCloud, info: MapInfo, rendered: ViewMap) -> PointMap:
-    """A map for rendered views alone."""
+    """A map with rendered views only."""
     return PointMap(info, shown, np.empty((0, 4, 4)), [], rendered)
 
 
 def view_map_of(
     cloud: PointCloud, poses: Array, model: XFeat, progress: Progress | None = None
 ) -> ViewMap | None:
-    """Render views (V, 4, 4) of a coloured cloud and describe them, in memory. None if none shows enough."""
+    """Render views (V, 4, 4) of a coloured cloud and compute their features. None if no view sees enough."""
     blocks = BlockCloud.of(cloud.thinned(RENDER_SPACING))
     spacing = blocks.spacing()
     settings = RenderSettings.for_spacing(spacing)
-    views, kept = [], []
+    views, numbers = [], []
     for number, pose in enumerate(poses):
         view = in_view(describe_view(blocks, spacing, pose, settings.camera(), settings, model), pose)
         if len(view) >= MIN_FEATURES:
             views.append(view)
-            kept.append(number)
+            numbers.append(number)
         if progress is not None:
             progress("rendering views", number + 1, len(poses))
-    if not kept:
+    if not numbers:
         return None
     points = torch.from_numpy(np.concatenate([view.points for view in views])).half()
     descriptors = torch.cat([view.descriptors.cpu() for view in views]).half()
     counts = [len(view) for view in views]
-    return ViewMap(PackedViews.of(settings, poses[kept], counts, points, descriptors), blocks, spacing)
+    return ViewMap(PackedViews.of(settings, poses[numbers], counts, points, descriptors), blocks, spacing)

@@ -1,4 +1,4 @@
-"""Which way is up in a cloud: across the largest plane; most of a place is low."""
+"""Finds which way is up in a cloud: normal to the largest plane; most of the surface is low."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from diff2i2p_core.mapping.viewpoints import AXES, axis_vector
 from diff2i2p_core.typing import Array
 
 _SPACING = 0.1
-"""Metres between the points that normals are computed of."""
+"""Metres between the points that normals are computed for."""
 _SAMPLES = 20_000
 _SEEDS = 500
 _FLAT = 0.05
 _PARALLEL = float(np.cos(np.radians(10)))
 _ON_AXIS = float(np.cos(np.radians(5)))
-"""A cloud turned by less than that is taken as upright."""
+"""A cloud tilted by less than this counts as upright."""
 _ACROSS = float(np.sin(np.radians(15)))
 _USUAL = {"z": 1.5, "y": 1.25}
-"""How much more often clouds have that axis vertical: a long corridor's walls are larger than its floor."""
+"""Preference for this axis as the vertical: the walls of a long corridor are larger than its floor."""
 _ONE_PLANE = 0.6
-"""With so much of the surface parallel to one plane there may be nothing but a wall and its things."""
+"""If this much of the surface is parallel to one plane, it may be a single wall with objects."""
 _WALL_HEIGHT = 3.2
-"""Metres. A plane that is larger in both directions is a floor."""
+"""Metres. A plane that is larger than this in both directions is a floor."""
 
 
 def find_up(points: NDArray[np.float32]) -> tuple[Array, str]:
-    """Which way is up in a map (N, 3): a unit vector (3,), and words for it.
+    """Which way is up in a map (N, 3): a unit vector (3,), and a description.
 
-    Vertical is the normal of the largest plane, the floor; a single plane that may be a wall stands upright.
-    The greater part of a place is in its lower half: floor, tables and seats. The vector is one of the
-    coordinate axes where it is within 5 degrees of one.
+    The vertical is the normal of the largest plane, the floor, except that a single plane that may be a wall
+    stands upright. Most of the surface of a place is in its lower half: floor, tables and seats. The vector
+    is a coordinate axis if it is within 5 degrees of one.
     """
     sparse = np.asarray(voxel_means(points, _SPACING), np.float64)
     rng = np.random.default_rng(0)
@@ -41,7 +41,7 @@ def find_up(points: NDArray[np.float32]) -> tuple[Array, str]:
     normals, flatness = surface_normals(cKDTree(sparse), at)
     at, normals = at[flatness < _FLAT], normals[flatness < _FLAT]
     if not len(at):
-        return axis_vector("z"), "z, as the cloud has no planes"
+        return axis_vector("z"), "z, because the cloud has no planes"
     directions = [_on_axis(each) for each in _modes(normals, rng)]
     sizes = [_usual(each) * _largest_plane(at, normals, each) for each in directions]
     vertical = directions[int(np.argmax(sizes))]
@@ -52,7 +52,7 @@ def find_up(points: NDArray[np.float32]) -> tuple[Array, str]:
 
 
 def _modes(normals: Array, rng: np.random.Generator) -> list[Array]:
-    """Directions (3,), 20 deg apart at least, that many of the normals (N, 3), of either sign, have."""
+    """Frequent directions (3,) among the normals (N, 3) of either sign, at least 20 deg apart."""
     seeds = normals[rng.permutation(len(normals))[:_SEEDS]]
     votes = (np.abs(seeds @ normals.T) > _PARALLEL).sum(axis=1)
     modes: list[Array] = []
@@ -69,14 +69,14 @@ def _modes(normals: Array, rng: np.random.Generator) -> list[Array]:
 
 
 def _largest_plane(at: Array, normals: Array, direction: Array) -> float:
-    """The largest part of the surface in one layer of 10 cm across a direction, with normals along it."""
+    """The largest part of the surface in a layer of 10 cm across a direction, with normals along it."""
     heights = at[np.abs(normals @ direction) > _PARALLEL] @ direction
     layers = np.bincount(np.floor((heights - heights.min()) / _SPACING).astype(int), minlength=2)
     return float((layers[1:] + layers[:-1]).max() / len(normals))
 
 
 def _beside_wall(vertical: Array, at: Array, normals: Array) -> Array:
-    """`vertical`, but an axis along the only plane there is if that may be a wall."""
+    """`vertical`, or an axis along the only plane if that may be a wall."""
     on_plane = np.abs(normals @ vertical) > _PARALLEL
     if on_plane.mean() < _ONE_PLANE or abs(vertical[2]) > _ON_AXIS:
         return vertical
@@ -91,7 +91,7 @@ def _beside_wall(vertical: Array, at: Array, normals: Array) -> Array:
 
 
 def _on_axis(direction: Array) -> Array:
-    """A coordinate axis if the direction is nearly one."""
+    """The coordinate axis near the direction, or else the direction."""
     nearest = int(np.abs(direction).argmax())
     return np.eye(3)[nearest] if abs(direction[nearest]) > _ON_AXIS else direction
 

@@ -1,4 +1,4 @@
-"""One map of several: scans of one building in a common frame, or places that stand side by side."""
+"""Joins maps: scans of one building in a common frame, or places side by side."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def join_map_files(paths: Sequence[Path | str], out: Path | str, apart: float | 
     """Join map files to one at `out`; see `join_maps`.
 
     Raises:
-        InputError: fewer than two maps, or one twice; maps of different weights; `out` is one of them, or
+        InputError: there are fewer than two maps, or one twice; they have different weights; `out` is one of
+        them or
             cannot be written.
     """
     if len({os.path.realpath(path) for path in paths}) < max(2, len(paths)):
@@ -35,11 +36,11 @@ def join_map_files(paths: Sequence[Path | str], out: Path | str, apart: float | 
 
 
 def join_maps(maps: Mapping[str, PointMap], apart: float | None = None) -> PointMap:
-    """Join maps, given with the names that errors call them by, in the frame of the first.
+    """Join maps, given with their names for error messages, in the frame of the first.
 
-    The frames are taken as common; with `apart`, each map is moved along x instead, to begin so many metres
-    after the one before ends. Colours and intensity are kept where all maps have them. Submaps keep their
-    features.
+    The maps must be in one frame. With `apart`, each map is instead moved along x, so that it begins this
+    many metres after the end of the previous one. Colours and intensity are kept if all maps have them.
+    Submaps keep their features.
     """
     names, parts = list(maps), list(maps.values())
     for name, part in maps.items():
@@ -73,13 +74,15 @@ def join_maps(maps: Mapping[str, PointMap], apart: float | None = None) -> Point
 
 
 def _joined_views(parts: Sequence[PointMap], offsets: Array) -> ViewMap | None:
-    """Where all maps have rendered views."""
+    """The rendered views, if all maps have them."""
     view_maps = [part.rendered for part in parts if part.rendered is not None]
     return ViewMap.joined(view_maps, list(offsets)) if len(view_maps) == len(parts) else None
 
 
 def _check_like(first_name: str, first: MapInfo, name: str, info: MapInfo) -> None:
-    """`InputError` unless two maps were made with the same weights and the same cut."""
+    """InputError unless two maps have the same weights and the same submap settings."""
     info.check_weights(first.weights_name, first.weights_id, name)
     if info.settings != first.settings:
-        raise InputError(f"{name}: its submaps are cut otherwise than those of {first_name}; build it again")
+        raise InputError(
+            f"{name}: its submaps have other settings than those of {first_name}; build it again"
+        )

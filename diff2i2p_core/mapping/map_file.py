@@ -1,4 +1,4 @@
-"""A map: points for display, submaps with cached network features, and what they were made with; one file."""
+"""Map files: points for display, features of submaps and rendered views, and how they were made."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FORMAT = "diff2i2p-map-1"
 
 @dataclass(frozen=True)
 class MapInfo:
-    """What a map was made from and with."""
+    """What a map was built from and with."""
 
     source: str
     weights_name: str
@@ -42,10 +42,10 @@ class MapInfo:
     created: str = ""
     """ISO 8601, UTC."""
     spacing: float = 0.0
-    """Metres between the map's own points; 0 in files of former versions."""
+    """Metres between the map's points; 0 in files of earlier versions."""
 
     def check_weights(self, name: str, identity: str, map_name: str) -> None:
-        """`InputError` unless the features of the map `map_name` were made with these weights."""
+        """InputError unless the features of the map `map_name` were computed with these weights."""
         if identity != self.weights_id:
             raise InputError(
                 f"{map_name}: made with weights '{self.weights_name}' ({self.weights_id[:12]}), given "
@@ -53,14 +53,14 @@ class MapInfo:
             )
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON types, under the names that map files use."""
+        """JSON types, with the names used in map files."""
         values = asdict(self)
         values["settings"]["voxel"] = values["settings"].pop("spacing")
         return values
 
     @classmethod
     def from_json(cls, text: str, name: str) -> MapInfo:
-        """What `as_dict` gave, written as JSON; an `InputError` begins with `name`."""
+        """Parse the JSON of `as_dict`. An InputError begins with `name`."""
         try:
             values = json.loads(text)
             settings = values["settings"]
@@ -78,14 +78,14 @@ class MapInfo:
 class PointMap:
     info: MapInfo
     cloud: PointCloud
-    """In the map frame, for alignment and display; the submaps have their own points."""
+    """In the map frame, for alignment and display. The submaps have their own points."""
     views: NDArray[np.float64]
-    """(V, 4, 4) map_from_view, optical frames: from where each submap is seen."""
+    """(V, 4, 4) map_from_view, optical frames: the view of each submap."""
     submaps: Sequence[SubmapFeatures]
-    """One a view: a list in memory, or `PackedSubmaps` of a file, which are read when they are asked for. A
-    map for rendered views alone has none."""
+    """One per view: a list in memory, or `PackedSubmaps` of a file, which are read when used. A map with only
+    rendered views has none."""
     rendered: ViewMap | None = None
-    """For views rendered from the map, if it holds such."""
+    """The views rendered from the map, if it has any."""
 
     @property
     def spacing(self) -> float:
@@ -94,25 +94,25 @@ class PointMap:
 
     @property
     def viewpoints(self) -> NDArray[np.float64]:
-        """(V, 4, 4) all poses from which the map was looked at."""
+        """(V, 4, 4) all poses from which the map was viewed."""
         return (
             self.views if self.rendered is None else np.concatenate([self.views, self.rendered.views.poses])
         )
 
     @property
     def sizes(self) -> str:
-        """How many views and submaps it has, in words."""
+        """The numbers of views and submaps, in words."""
         views = [] if self.rendered is None else [f"{len(self.rendered.views)} views"]
         return ", ".join([*views, *([f"{len(self.submaps)} submaps"] if len(self.submaps) else [])])
 
     @property
     def kinds(self) -> list[str]:
-        """The matchers that it has features for, the first to be asked first."""
+        """The matchers that it has features for, in order of use."""
         return [*(["views"] if self.rendered else []), *(["network"] if len(self.submaps) else [])]
 
 
 def save_map(point_map: PointMap, path: Path | str) -> None:
-    """Write a map as safetensors with JSON metadata. Submaps that lie in files pass through one by one."""
+    """Write a map as safetensors with JSON metadata. Submaps in files are copied one by one."""
     packed = pack(point_map.submaps)
     tensors = {
         "points": StreamedTensor.of(point_map.cloud.points),
@@ -131,7 +131,7 @@ def save_map(point_map: PointMap, path: Path | str) -> None:
 
 
 def submap_tensors(blocks: Sequence[Block]) -> dict[str, StreamedTensor]:
-    """The tensors of a file that hold the submaps of blocks."""
+    """The file tensors for the submaps of blocks."""
     num_points = [n for block in blocks for n in block.num_points]
     num_superpoints = [n for block in blocks for n in block.num_superpoints]
     width = max((block.tensors["patches"].shape[1] for block in blocks), default=0)
@@ -162,7 +162,7 @@ def _as_kept(block: Block, name: str) -> NDArray[Any]:
 
 
 def _wide_patches(block: Block, width: int) -> NDArray[np.int32]:
-    """A block's patches at the width of the file, padded with each submap's own "none"."""
+    """A block's patches with the width of the file, padded with each submap's padding index."""
     patches = block.tensors["patches"].cpu().numpy()
     none = np.repeat(block.num_points, block.num_superpoints).astype(np.int32)
     wide = np.repeat(none[:, None], width, axis=1)
@@ -171,7 +171,7 @@ def _wide_patches(block: Block, width: int) -> NDArray[np.int32]:
 
 
 def load_info(path: Path | str) -> tuple[MapInfo, dict[str, int]]:
-    """What a map file says about itself, and its counts of points and submaps, without reading it whole."""
+    """The description of a map file, and its numbers of points and submaps, without reading all of it."""
     with _opened(path) as file:
         info = _parse_info(path, file.metadata())
         named = {"points": "points", "submaps": "map_from_submap", "submap_points": "submaps.points"}
@@ -184,9 +184,9 @@ def load_info(path: Path | str) -> tuple[MapInfo, dict[str, int]]:
 
 
 def load_map(path: Path | str) -> PointMap:
-    """Open a map file; `InputError` where it is none, of another version, or damaged.
+    """Open a map file. InputError if it is not a map, from another version, or damaged.
 
-    Only the points and the lists of sizes are read; features stay in the file until a submap is asked for.
+    Only the points and the lists of sizes are read. Features stay in the file until a submap is used.
     """
     with _opened(path) as file:
         metadata = file.metadata() or {}
@@ -196,7 +196,7 @@ def load_map(path: Path | str) -> PointMap:
         raise InputError(f"{path}: damaged (it lacks {min(missing)}); build the map again")
     blocks = [block_of(path, tensors)] if len(tensors["map_from_submap"]) else []
     if blocks and len(tensors["map_from_submap"]) != len(blocks[0].num_points):
-        raise InputError(f"{path}: damaged (map_from_submap does not add up); build the map again")
+        raise InputError(f"{path}: damaged (map_from_submap is inconsistent); build the map again")
     rendered = None
     try:
         if "rendered" in metadata:
@@ -208,13 +208,13 @@ def load_map(path: Path | str) -> PointMap:
 
 
 def read_tensors(path: Path | str) -> dict[str, Tensor]:
-    """All tensors of a safetensors file, as views of its pages: none is read before it is used."""
+    """All tensors of a safetensors file, as views of its pages. None is read before it is used."""
     with _opened(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
 
 
 def block_of(path: Path | str, tensors: dict[str, Tensor]) -> Block:
-    """The submaps in the tensors of a file."""
+    """The submaps in a file's tensors."""
     lengths = {
         **dict.fromkeys(BY_POINT, "num_points"),
         **dict.fromkeys(BY_SUPERPOINT, "num_superpoints"),
@@ -229,7 +229,7 @@ def block_of(path: Path | str, tensors: dict[str, Tensor]) -> Block:
             or min(numbers, default=0) < 0
             or sum(numbers) != len(tensors[f"submaps.{name}"])
         ):
-            raise InputError(f"{path}: damaged (submaps.{name} does not add up); build the map again")
+            raise InputError(f"{path}: damaged (submaps.{name} is inconsistent); build the map again")
     return Block(
         {name: tensors[f"submaps.{name}"] for name in lengths},
         counts["num_points"],
@@ -242,16 +242,16 @@ def _opened(path: Path | str) -> Any:
     if not Path(path).is_file():
         raise InputError(f"{path}: no such map file; build one with `diff2i2p map build`")
     if Path(path).suffix.lower() in clouds.SUFFIXES:
-        raise InputError(f"{path}: a cloud, no map file; make one of it with `diff2i2p map build`")
+        raise InputError(f"{path}: a cloud, not a map file; make one from it with `diff2i2p map build`")
     try:
         return safe_open(str(path), framework="pt")
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not a whole map file ({error}); build the map again") from None
+        raise InputError(f"{path}: not a complete map file ({error}); build the map again") from None
 
 
 def _parse_info(path: Path | str, metadata: dict[str, str] | None) -> MapInfo:
     kind = (metadata or {}).get("format", "")
     if kind != FORMAT:
-        what = f"is '{kind}'" if kind else "is no map"
+        what = f"is '{kind}'" if kind else "is not a map"
         raise InputError(f"{path}: {what}, expected '{FORMAT}'; build one with `diff2i2p map build`")
     return MapInfo.from_json((metadata or {}).get("info", ""), str(path))

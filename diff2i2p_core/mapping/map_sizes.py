@@ -1,4 +1,4 @@
-"""How large a map is, and what memory it takes."""
+"""How large a map is, and how much memory it takes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from diff2i2p_core.mapping.packed import CPU_BUDGET, pack
 
 
 def map_sizes(point_map: PointMap, path: Path | str) -> dict[str, Any]:
-    """JSON types: counts, the extent in metres, and bytes of the file and in memory, once it is in use."""
+    """JSON types: counts, the extent in metres, and the bytes of the file and in memory when in use."""
     blocks, rendered = pack(point_map.submaps).blocks, point_map.rendered
     points = point_map.cloud.points
     nodes = sum(block.tensors["nodes"].numel() for block in blocks)

@@ -1,4 +1,4 @@
-"""Which features a map is given, by what its cloud allows."""
+"""Selects the kinds of features of a map, by what its cloud allows."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from diff2i2p_core.weights.xfeat import xfeat_weights
 
 Matcher = Literal["auto", "views", "network"]
 MATCHERS: tuple[Matcher, ...] = get_args(Matcher)
-"""What images are matched with: views rendered from the map, the network's submaps, or what a map allows."""
+"""What images are matched with: rendered views of the map, the network's submaps, or all that is possible."""
 
 
 def checked_matcher(name: str) -> Matcher:
-    """InputError unless it is one of `MATCHERS`."""
+    """`name` if it is one of `MATCHERS`, else InputError."""
     for known in MATCHERS:
         if name == known:
             return known
@@ -24,7 +24,7 @@ def checked_matcher(name: str) -> Matcher:
 def kinds_for(matcher: Matcher, colored: bool, note: Callable[[str], None] = lambda line: None) -> list[str]:
     """The kinds of features, "views" and "network", for a map of a cloud with or without colours.
 
-    `note` gets a line where views would be possible but their weights cannot be had. InputError where the
+    `note` gets a line if views would be possible, but their weights are not available. InputError if the
     matcher cannot be used.
     """
     if matcher == "network" or (matcher == "auto" and not colored):

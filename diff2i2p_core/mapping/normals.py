@@ -1,4 +1,4 @@
-"""Normals of a map's surface."""
+"""Surface normals of a map."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ _AT_ONCE = 1 << 16
 
 
 def surface_normals(tree: cKDTree[None], points: Array) -> tuple[Array, NDArray[np.float64]]:
-    """Unit normals (N, 3), of either sign, at points (N, 3) of a cloud in a `tree`, and how flat it is there.
+    """Unit normals (N, 3) of either sign at points (N, 3) of a cloud in a `tree`, and the flatness there.
 
-    Of the `NEIGHBORS` nearest points. Flatness (N,) is the part of their variance along the normal: 0 on a
-    plane, 1/3 in a cluster.
+    They are computed from the `NEIGHBORS` nearest points. Flatness (N,) is the fraction of their variance
+    along the
+    normal: 0 on a plane, 1/3 in a cluster.
     """
     normals, flatness = [np.empty((0, 3))], [np.empty(0)]
     for first in range(0, len(points), _AT_ONCE):

@@ -1,4 +1,4 @@
-"""Which cells of space hold points: floors to stand on, and what can be seen from where."""
+"""Occupied cells of space: floors to stand on, and lines of sight."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from diff2i2p_core.typing import Array
 CELL = 0.2
 """Metres."""
 HEADROOM = 1.4
-"""Metres over a floor, at least."""
+"""Minimum metres above a floor."""
 _STEP = 0.75 * CELL
 
 
 class Occupancy:
-    """The cells of `CELL` metres that hold points (N, 3), z up. Memory grows with the surface."""
+    """The cells of `CELL` metres that contain points (N, 3), z up. Memory grows with the surface."""
 
     def __init__(self, points: Array) -> None:
         values = np.concatenate([points, np.ones((len(points), 1))], axis=1)
@@ -26,18 +26,18 @@ class Occupancy:
         """(M, 3) mean point of each cell."""
 
     def holds(self, positions: Array) -> NDArray[np.bool_]:
-        """Whether the cells of positions (N, 3) hold points."""
+        """Whether the cells of positions (N, 3) contain points."""
         wanted = voxel_keys(positions, CELL)
         at = np.minimum(np.searchsorted(self._keys, wanted), len(self._keys) - 1)
         return np.asarray(self._keys[at] == wanted)
 
     def floors(self) -> Array:
-        """Points (F, 3), one a cell, that one can stand on.
+        """Points (F, 3), one per cell, that one can stand on.
 
-        They have headroom, a few of their kind beside them, and no floor a table's or a cabinet's height
-        below them near by. Of a cloud without such points, the lowest ones.
+        They have headroom, several similar points beside them, and no floor nearby that is lower by the
+        height of a table or cabinet. If a cloud has no such points, the lowest points are returned.
         """
-        # The last bits of a key are z: the next key of the same column is the next cell above.
+        # The last bits of a key are z, so the next key in the same column is the next cell above.
         above = np.append(np.diff(self._keys), np.iinfo(np.int64).max)
         candidates = self.middles[above > round(HEADROOM / CELL)]
         tree = cKDTree(candidates)
@@ -48,23 +48,23 @@ class Occupancy:
             lower, _ = cKDTree(candidates[flat] * scale).query(
                 (candidates - [0, 0, 1.1]) * scale, distance_upper_bound=1.5
             )
-            if (found := flat & np.isinf(lower)).any():
-                return np.asarray(candidates[found])
+            if (floors := flat & np.isinf(lower)).any():
+                return np.asarray(candidates[floors])
         columns = self._keys >> 21
         return np.asarray(self.middles[np.append(True, columns[1:] != columns[:-1])])
 
     def sight(self, starts: Array, directions: Array, limit: float) -> Array:
         """Metres (R,) along unit rays from starts (R, 3) to the first cell with points, at most `limit`."""
-        found = np.full(len(starts), limit)
+        lengths = np.full(len(starts), limit)
         going = np.arange(len(starts))
         for step in range(1, int(limit / _STEP) + 1):
             hit = self.holds(starts[going] + step * _STEP * directions[going])
-            found[going[hit]] = step * _STEP
+            lengths[going[hit]] = step * _STEP
             going = going[~hit]
             if len(going) == 0:
                 break
-        return found
+        return lengths
 
 
 _BESIDE = 7
-"""Floor cells, itself included, in a circle of 20."""
+"""Minimum number of floor cells, including itself, in a circle of 20."""

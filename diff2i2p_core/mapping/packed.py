@@ -1,4 +1,4 @@
-"""Submaps packed one after another in a few large tensors: read from a file only when they are asked for."""
+"""Submaps packed in a few large tensors, which are read from a file only when used."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from diff2i2p_core.models.features import SubmapFeatures
 BY_POINT = ("points", "fine")
 BY_SUPERPOINT = ("superpoints", "tokens", "nodes", "node_valid", "patches")
 HALF = ("fine", "tokens", "nodes")
-"""Kept as float16: features of the order of one, matched to three digits."""
+"""Stored as float16: features of about one, matched to three digits."""
 CPU_BUDGET = 128 * 2**20
 GPU_BUDGET = 4 * 2**30
-"""Bytes of submaps that are kept ready."""
+"""Bytes of submaps that are cached."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Some submaps, packed. Tensors of a file are views of its pages, which are read when they are used."""
+    """Several packed submaps. Tensors of a file are views of its pages, which are read when used."""
 
     tensors: dict[str, Tensor]
-    """The fields of `SubmapFeatures`, rows of all submaps one after another."""
+    """The fields of `SubmapFeatures`, with the rows of all submaps concatenated."""
     num_points: list[int]
     num_superpoints: list[int]
     name: str
-    """What errors call it."""
+    """Its name in error messages."""
 
     @classmethod
     def of(cls, submap: SubmapFeatures) -> Block:
@@ -48,7 +48,7 @@ class Block:
 
 
 class _Submaps(Sequence[SubmapFeatures]):
-    """A sequence of what `at` gives for the numbers from 0."""
+    """A sequence of the results of `at` for the indices from 0."""
 
     @abstractmethod
     def at(self, index: int) -> SubmapFeatures: ...
@@ -66,7 +66,7 @@ class _Submaps(Sequence[SubmapFeatures]):
 
 
 class PackedSubmaps(_Submaps):
-    """The submaps of blocks, in order. Each is made of its block's tensors when it is asked for."""
+    """The submaps of blocks, in order. Each is made from its block's tensors when it is used."""
 
     def __init__(self, blocks: Sequence[Block]) -> None:
         self.blocks = list(blocks)
@@ -81,37 +81,37 @@ class PackedSubmaps(_Submaps):
 
     def at(self, index: int) -> SubmapFeatures:
         which = bisect_right(self._first, index) - 1
-        block, place = self.blocks[which], index - self._first[which]
+        block, row = self.blocks[which], index - self._first[which]
         of_points, of_superpoints = self._starts[which]
         rows = {
-            **dict.fromkeys(BY_POINT, slice(of_points[place], of_points[place + 1])),
-            **dict.fromkeys(BY_SUPERPOINT, slice(of_superpoints[place], of_superpoints[place + 1])),
+            **dict.fromkeys(BY_POINT, slice(of_points[row], of_points[row + 1])),
+            **dict.fromkeys(BY_SUPERPOINT, slice(of_superpoints[row], of_superpoints[row + 1])),
         }
         parts = {name: block.tensors[name][where] for name, where in rows.items()}
         patches = parts["patches"].long()
-        if patches.numel() and not 0 <= int(patches.min()) <= int(patches.max()) <= block.num_points[place]:
-            raise InputError(f"{block.name}: damaged (patches point nowhere); build the map again")
+        if patches.numel() and not 0 <= int(patches.min()) <= int(patches.max()) <= block.num_points[row]:
+            raise InputError(f"{block.name}: damaged (invalid indices in patches); build the map again")
         halves = {name: parts[name].float() for name in HALF}
         return SubmapFeatures(**{**parts, **halves, "patches": patches})
 
     def valid_nodes(self) -> tuple[Tensor, list[int]]:
-        """The valid nodes (S, D) of all submaps, in the precision they are kept in, and how many each has."""
+        """The valid nodes (S, D) of all submaps, in their stored precision, and the number in each."""
         parts, counts = list[Tensor](), list[int]()
         for block in self.blocks:
             valid = block.tensors["node_valid"]
             parts.append(block.tensors["nodes"][valid])
             counts += [int(part.sum()) for part in valid.split(block.num_superpoints)]
-        # one block, as of a file, is not copied again
+        # a single block, such as that of a file, is not copied again
         return parts[0] if len(parts) == 1 else torch.cat(parts), counts
 
 
 def pack(submaps: Sequence[SubmapFeatures]) -> PackedSubmaps:
-    """Submaps in memory (or packed before) as `PackedSubmaps`."""
+    """Submaps in memory (or already packed) as `PackedSubmaps`."""
     return submaps if isinstance(submaps, PackedSubmaps) else PackedSubmaps([Block.of(s) for s in submaps])
 
 
 class SubmapCache(_Submaps):
-    """Submaps on a device: the last ones asked for stay there, up to a budget of bytes."""
+    """Submaps on a device. The last ones used stay there, up to a budget of bytes."""
 
     def __init__(
         self, submaps: Sequence[SubmapFeatures], device: torch.device | str, budget: int | None = None

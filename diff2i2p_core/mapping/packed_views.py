@@ -1,4 +1,4 @@
-"""Views rendered from a map, as local features: what is kept of each of them to match images with."""
+"""Views rendered from a map, stored as local features for matching with images."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from diff2i2p_core.ops.vlad import learn_words, vlad
 from diff2i2p_core.typing import Array
 
 MIN_FEATURES = 50
-"""Views with fewer are left out."""
+"""Views with fewer features are left out."""
 
 
 _SUPPORTED = 13.0
-"""Focal length times spacing: points are then 6 pixels apart at 2 m."""
+"""Focal length times spacing, so that points are 6 pixels apart at 2 m."""
 
 
 @dataclass(frozen=True)
 class RenderSettings:
-    """How views are rendered. A map records its own; images are brought to the same focal length."""
+    """How views are rendered. A map records its settings; images are resampled to the same focal length."""
 
     focal: float = 420.0
     """Pixels."""
@@ -36,13 +36,13 @@ class RenderSettings:
     height: int = 520
     min_depth: float = 0.15
     max_depth: float = 8.0
-    """Metres; points outside are not drawn."""
+    """Metres. Points outside this range are not drawn."""
     keypoints: int = 1800
-    """Features of a view, at most: 241 kB."""
+    """Maximum number of features per view: 241 kB."""
 
     @classmethod
     def for_spacing(cls, spacing: float) -> RenderSettings:
-        """As fine as points so many metres apart support: coarser clouds are drawn smaller."""
+        """The settings for points this many metres apart. Coarser clouds are rendered smaller."""
         default = cls()
         scale = float(np.clip(_SUPPORTED / (spacing * default.focal), 0.5, 1.0))
         return replace(
@@ -53,25 +53,25 @@ class RenderSettings:
         )
 
     def camera(self) -> Camera:
-        """The virtual pinhole camera of a view."""
+        """The virtual pinhole camera of the views."""
         return Camera(
             self.width, self.height, self.focal, self.focal, (self.width - 1) / 2, (self.height - 1) / 2
         )
 
     def resampled(self, camera: Camera) -> Camera:
-        """`camera` at the views' focal length: features do not bear other scales well."""
+        """`camera` with the focal length of the views, because features are sensitive to scale."""
         scale = 2 * self.focal / (camera.fx + camera.fy)
         return camera.scaled_to(max(1, round(camera.width * scale)), max(1, round(camera.height * scale)))
 
 
 @dataclass(frozen=True)
 class ViewFeatures:
-    """Local features with known places."""
+    """Local features with known positions."""
 
     points: Array
     """(N, 3)."""
     descriptors: Tensor
-    """(N, D) float32 of unit length."""
+    """(N, D) float32, unit length."""
 
     def __len__(self) -> int:
         return len(self.points)
@@ -79,19 +79,19 @@ class ViewFeatures:
 
 @dataclass(frozen=True)
 class PackedViews:
-    """The features of a map's views, packed; tensors of a file are read when a view is asked for."""
+    """The packed features of a map's views. Tensors of a file are read when a view is used."""
 
     settings: RenderSettings
     poses: Array
     """(V, 4, 4) map_from_view, optical frames."""
     counts: list[int]
-    """Features of each view."""
+    """Number of features of each view."""
     points: Tensor
-    """(sum of counts, 3) float16, in the views' own frames."""
+    """(sum of counts, 3) float16, in the frames of the views."""
     descriptors: Tensor
     """(sum of counts, D) float16."""
     words: Tensor
-    """(W, D) float32, of `ops.vlad`."""
+    """(W, D) float32, from `ops.vlad`."""
     signatures: Tensor
     """(V, W * D) float16: each view's VLAD."""
 
@@ -99,18 +99,18 @@ class PackedViews:
         rows = {len(self.points), len(self.descriptors), sum(self.counts)}
         views = {len(self.poses), len(self.counts), len(self.signatures)}
         if len(rows) > 1 or len(views) > 1 or min(self.counts, default=0) < 0:
-            raise InputError("the rendered views do not add up")
+            raise InputError("the rendered views are inconsistent")
 
     @classmethod
     def of(
         cls, settings: RenderSettings, poses: Array, counts: list[int], points: Tensor, descriptors: Tensor
     ) -> PackedViews:
-        """Of features, packed as the fields are, of at least one view; its words are learned from them."""
+        """From packed features of one or more views. The words are learned from them."""
         return cls(settings, poses, counts, points, descriptors, *_signed(descriptors, counts))
 
     @staticmethod
     def joined(parts: Sequence[PackedViews]) -> PackedViews:
-        """The views of several maps, with words of their own."""
+        """The views of several maps, with new words."""
         descriptors = torch.cat([part.descriptors for part in parts])
         counts = [count for part in parts for count in part.counts]
         return PackedViews.of(
@@ -125,14 +125,14 @@ class PackedViews:
         return len(self.poses)
 
     def __getitem__(self, view: int) -> ViewFeatures:
-        """Of one view; points in the map frame."""
+        """The features of one view, with points in the map frame."""
         start = self._starts[view]
         rows = slice(start, start + self.counts[view])
         points = transform_points(self.poses[view], self.points[rows].numpy().astype(np.float64))
         return ViewFeatures(points, self.descriptors[rows].float())
 
     def descriptors_of(self, view: int, most: int) -> Tensor:
-        """(N, D) float32 of the strongest features of a view, `most` at most."""
+        """(N, D) float32 descriptors of at most `most` features of a view, the strongest ones."""
         start = self._starts[view]
         return self.descriptors[start : start + min(most, self.counts[view])].float()
 
@@ -141,13 +141,13 @@ class PackedViews:
         return [0, *accumulate(self.counts)]
 
     def ranked(self, descriptors: Tensor) -> list[int]:
-        """Numbers of all views, those most like an image with `descriptors` (N, D) first."""
+        """Indices of all views, the most similar to an image with `descriptors` (N, D) first."""
         signature = vlad(descriptors, self.words)
         likeness = self.signatures.to(signature.dtype) @ signature
         return likeness.argsort(descending=True, stable=True).tolist()
 
     def tensors(self) -> dict[str, Tensor | np.ndarray[Any, Any]]:
-        """All but the settings, by name, as `from_tensors` takes them."""
+        """Everything but the settings, by name, for `from_tensors`."""
         return {
             "poses": np.asarray(self.poses, np.float64),
             "counts": np.asarray(self.counts, np.int64),
@@ -159,7 +159,7 @@ class PackedViews:
 
     @classmethod
     def from_tensors(cls, settings: dict[str, Any], tensors: dict[str, Tensor]) -> PackedViews:
-        """InputError, TypeError or KeyError where they do not fit."""
+        """InputError, TypeError or KeyError if they are inconsistent."""
         return cls(
             RenderSettings(**settings),
             tensors["poses"].numpy(),
@@ -175,7 +175,7 @@ class PackedViews:
 
 
 def _signed(descriptors: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Words, and the signatures (V, W * D) float16 of views with so many of the descriptors each."""
+    """Words, and the signatures (V, W * D) float16 of views with `counts` of the descriptors each."""
     words = learn_words(descriptors[:: max(1, len(descriptors) // 40_000)].float())
     signatures = [vlad(part.float(), words) for part in descriptors.split(list(counts))]
     return words, torch.stack(signatures).half()

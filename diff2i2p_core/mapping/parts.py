@@ -1,4 +1,4 @@
-"""The work of a build in parts: each is written when it is done, so that a stopped build goes on."""
+"""Does the work of a build in parts. Each is written when it is done, so an interrupted build resumes."""
 
 from __future__ import annotations
 
@@ -27,34 +27,34 @@ from diff2i2p_core.weights.checkpoint import load_model
 from diff2i2p_core.weights.xfeat import load_xfeat
 
 PART_VIEWS = 8
-"""Views that a build does at a time: what is lost at most, by each process, when it is stopped."""
+"""Views per part. This is the most that each process can lose if the build is interrupted."""
 PARTS_WORTH_A_PROCESS = 8
 """A process takes some seconds to start."""
 
 Encode = Callable[[Array, range], dict[str, StreamedTensor]]
-"""From poses (n, 4, 4) and their numbers to the tensors of a part. Its "kept" are the numbers of those that
-see enough."""
+"""From poses (n, 4, 4) and their indices to the tensors of a part. Its tensor "kept" has the indices of the
+views that see enough."""
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """A kind of features of all views, and how a process gets ready to compute them."""
+    """One kind of features for all views, and how a process prepares for computing them."""
 
     name: str
     what: str
-    """What is being done, for people."""
+    """The name of the task in progress reports."""
     poses: Array
     """(V, 4, 4) map_from_view."""
     prepare: Callable[[], Encode]
-    """Must pickle."""
+    """Must be picklable."""
 
 
 def encode_parts(
     folder: Path, encoding: Encoding, device: str, jobs: int | None, progress: Progress | None
 ) -> list[Path]:
-    """Do what is not yet done; the files, in the order of their views, that hold the features.
+    """Do the remaining parts. Returns the files with the features, in the order of their views.
 
-    `jobs` processes (None: as many as pay; on a GPU this one alone).
+    `jobs` processes (None: as many as speed it up; on a GPU only this one).
     """
     total = len(encoding.poses)
     parts = {
@@ -74,7 +74,7 @@ def encode_parts(
 
 
 def _part_maker(folder: Path, encoding: Encoding, jobs: int) -> Callable[[int], int]:
-    """The function that writes the part file whose first view has the given number."""
+    """The function that writes the part file whose first view has the given index."""
     if jobs > 1:
         torch.set_num_threads(1)
     encode = encoding.prepare()
@@ -90,20 +90,20 @@ def _part_maker(folder: Path, encoding: Encoding, jobs: int) -> Callable[[int], 
 
 
 def submap_encoder(cloud: Path, weights: Path, settings: SubmapSettings, device: str) -> Encode:
-    """The network's features of submaps cut from the `BlockCloud` in a folder."""
+    """Computes the network's features of submaps cut from the `BlockCloud` in a folder."""
     model, blocks = load_model(weights, device), BlockCloud.open(cloud)
 
     def encode(poses: Array, numbers: range) -> dict[str, StreamedTensor]:
         encoded = encode_views(blocks, poses, model, settings)
-        found = {number: submap for number, submap in zip(numbers, encoded, strict=True) if submap}
-        tensors = submap_tensors(pack(list(found.values())).blocks) if found else {}
-        return {**tensors, "kept": StreamedTensor.of(np.array(list(found), np.int64))}
+        features = {number: submap for number, submap in zip(numbers, encoded, strict=True) if submap}
+        tensors = submap_tensors(pack(list(features.values())).blocks) if features else {}
+        return {**tensors, "kept": StreamedTensor.of(np.array(list(features), np.int64))}
 
     return encode
 
 
 def view_encoder(cloud: Path, spacing: float, settings: RenderSettings, device: str) -> Encode:
-    """Local features of views rendered from the `BlockCloud` in a folder."""
+    """Computes local features of views rendered from the `BlockCloud` in a folder."""
     model, blocks = load_xfeat().to(device), BlockCloud.open(cloud)
     camera = settings.camera()
 
@@ -111,12 +111,12 @@ def view_encoder(cloud: Path, spacing: float, settings: RenderSettings, device: 
         views = [
             in_view(describe_view(blocks, spacing, pose, camera, settings, model), pose) for pose in poses
         ]
-        found = {n: view for n, view in zip(numbers, views, strict=True) if len(view) >= MIN_FEATURES}
-        points = [np.zeros((0, 3)), *(view.points for view in found.values())]
-        descriptors = [torch.zeros(0, 64), *(view.descriptors.cpu() for view in found.values())]
+        features = {n: view for n, view in zip(numbers, views, strict=True) if len(view) >= MIN_FEATURES}
+        points = [np.zeros((0, 3)), *(view.points for view in features.values())]
+        descriptors = [torch.zeros(0, 64), *(view.descriptors.cpu() for view in features.values())]
         tensors: dict[str, np.ndarray | Tensor] = {
-            "kept": np.array(list(found), np.int64),
-            "counts": np.array([len(view) for view in found.values()], np.int64),
+            "kept": np.array(list(features), np.int64),
+            "counts": np.array([len(view) for view in features.values()], np.int64),
             "points": np.concatenate(points).astype(np.float16),
             "descriptors": torch.cat(descriptors).half(),
         }

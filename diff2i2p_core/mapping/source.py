@@ -1,4 +1,4 @@
-"""What maps are made of: clouds and posed frames, and where they are looked at from."""
+"""The sources of maps: clouds and posed frames, and the poses from which they are viewed."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from diff2i2p_core.mapping.viewpoints import axis_vector, sample_viewpoints
 from diff2i2p_core.typing import Array, Progress
 
 RENDER_SPACING = 0.0125
-"""Metres between the points that views are rendered from, at least."""
+"""Minimum metres between the points that views are rendered from."""
 COARSEST = 0.025
-"""Metres between the points that frames of a low resolution are fused to."""
+"""Metres between the points fused from frames of low resolution."""
 RENDER_APART, RENDER_APART_DEG = 0.25, 10.0
-"""Metres and degrees: every pose of a trajectory is so near to a rendered view."""
+"""Metres and degrees. Each pose of a trajectory has a rendered view this near."""
 
 
 @dataclass(frozen=True)
 class MapSource:
-    """What a map is made of."""
+    """What a map is built from."""
 
     cloud: PointCloud
     submap_views: Array
-    """(V, 4, 4) map_from_view, optical frames, from where submaps are cut for the network."""
+    """(V, 4, 4) map_from_view, optical frames: the views whose submaps are cut for the network."""
     render_views: Array
     """The same for rendered views."""
 
     @classmethod
     def along(cls, cloud: PointCloud, poses: Array) -> MapSource:
-        """Seen from the keyframes of a trajectory of camera poses (P, 4, 4)."""
+        """Viewed from the keyframes of a trajectory of camera poses (P, 4, 4)."""
         renders = select_keyframes(poses, max_translation=RENDER_APART, max_rotation_deg=RENDER_APART_DEG)
         return cls(cloud, poses[select_keyframes(poses)], poses[renders])
 
@@ -48,9 +48,9 @@ class MapSource:
     def unseen(
         cls, cloud: PointCloud, up: str = "auto", note: Callable[[str], None] = lambda line: None
     ) -> MapSource:
-        """Without a trajectory: from viewpoints in free space.
+        """Without a trajectory: viewed from viewpoints in free space.
 
-        `up` is one of x, y, z, -x, -y, -z, or auto, found from the planes; `note` is then told what it is.
+        `up` is one of x, y, z, -x, -y, -z, or `auto`: found from the planes, and reported to `note`.
         """
         if up == "auto":
             direction, words = find_up(cloud.points)
@@ -69,11 +69,11 @@ def read_source(
     progress: Progress | None = None,
     note: Callable[[str], None] = lambda line: None,
 ) -> MapSource:
-    """The cloud of a map and where it is looked at from.
+    """The cloud of a map, and its views.
 
-    For a folder of posed RGB-D frames see `read_frames`. For a cloud file the views are the keyframes of a
-    TUM `trajectory` of camera poses (optical frames), else those of `MapSource.unseen`. `note` gets lines
-    about points that are left out and about the direction that was taken as up.
+    For a folder of posed RGB-D frames see `read_frames`. For a cloud file, the views are the keyframes of a
+    TUM `trajectory` of camera poses (optical frames), or else those of `MapSource.unseen`. `note` gets lines
+    about points that are left out, and about the direction that is taken as up.
     """
     if Path(source).is_dir():
         return read_frames(source, progress=progress)
@@ -86,10 +86,10 @@ def read_source(
 def read_frames(
     folder: Path | str, numbers: Sequence[int] | None = None, progress: Progress | None = None
 ) -> MapSource:
-    """The fused frames `numbers` (default: all) of a posed RGB-D folder, seen from their keyframes."""
+    """The fused frames `numbers` (default: all) of a posed RGB-D folder, viewed from their keyframes."""
     frames = PosedFrames(folder)
-    chosen = frames.numbers if numbers is None else numbers
-    # as fine as every second pixel at 2 m: finer cells would be seen by too few frames
+    selected = frames.numbers if numbers is None else numbers
+    # as fine as every second pixel at 2 m, because too few frames would see finer cells
     spacing = min(max(RENDER_SPACING, 2 * 2.0 / frames.camera.fx), COARSEST)
-    cloud = fuse_frames(frames, chosen, spacing, progress=progress)
-    return MapSource.along(cloud, np.array([frames.pose(number) for number in chosen]))
+    cloud = fuse_frames(frames, selected, spacing, progress=progress)
+    return MapSource.along(cloud, np.array([frames.pose(number) for number in selected]))

@@ -1,4 +1,4 @@
-"""Viewpoints from which every piece of a map's surface is seen, near and far, as cameras see it."""
+"""Selects viewpoints that show every piece of a map's surface from near and far, as cameras see it."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ from diff2i2p_core.mapping.viewpoints import looking, rotation_from_z_up, sample
 from diff2i2p_core.typing import Array
 
 DISTANCES = (0.8, 1.4, 2.4, 4.0)
-"""Metres; between each two of them every piece is to be seen."""
+"""Metres. Every piece should be seen from a distance between each two of them."""
 _CANDIDATES_AT = (1.0, 1.8, 3.0)
-"""Metres from a piece where a camera is tried, one for each of these ranges."""
+"""Metres from a piece at which a camera is tried, one for each of these ranges."""
 _MAX_ANGLE = math.radians(60)
-"""Of a line of sight with a surface's normal."""
+"""Maximum angle between a line of sight and the surface normal."""
 _YAWS = np.radians(np.arange(-180, 180, 22.5))
 _PITCHES = np.radians([-30, -20, -10, 0, 10, 20, 34])
-"""Of the cameras that are tried, down; floors are seen at 34 degrees and more."""
+"""Downward pitch of the cameras that are tried. Floors are seen at 34 degrees and more."""
 CLEARANCE = 0.3
-"""Metres between a camera and the nearest point."""
+"""Minimum metres between a camera and the nearest point."""
 HEIGHTS = (0.3, 1.9)
-"""Metres of cameras over a floor, where there is one: on low robots, in hands."""
+"""Height of cameras in metres above a floor, if there is one: on low robots, hand-held."""
 _FLAT = np.array([1, 1, 4.0 / 0.8])
-"""Scale of positions: floors are sought within 4 m beside a camera and 0.8 m more or less below."""
+"""Scale of positions: floors are searched within 4 m beside a camera and 0.8 m more or less below."""
 _SPACING = 0.1
 _SURFACE = 0.45
-"""Metres before a piece where a line of sight may end: cells beside it hold its surface."""
+"""Metres before a piece at which a line of sight may end, because cells beside it contain its surface."""
 _DIRECTIONS = 2
-"""From the left of a piece and from its right."""
+"""From the left and from the right of a piece."""
 _MIN_GAIN = 1.2
-"""Square metres that a view shows anew, at one distance and from one direction."""
+"""Minimum area in square metres that a view must add, at one distance and from one direction."""
 _SEED = 0
 _TRIED = 5
-"""Cameras that are compared for a piece."""
+"""Number of cameras that are compared for a piece."""
 
 
 def surface_viewpoints(cloud: PointCloud, camera: Camera, *, up: str | Array = "z") -> Array:
-    """Camera poses (V, 4, 4), map_from_camera, for views of a cloud with any part of a place in it.
+    """Camera poses (V, 4, 4), map_from_camera, for views of a cloud that may show any part of a place.
 
-    Each shows surface from free space, within 60 degrees of its normal and 0.8 to 4 m away; the camera is
-    upright, pitched by 35 degrees at most. The viewpoints of `sample_viewpoints` are taken first. A view is
-    taken only where enough of the surface was not seen from that distance and direction before, so their
-    number grows with the surface, as do time and memory.
+    Each view shows surface from free space, within 60 degrees of its normal and from 0.8 to 4 m away. The
+    camera is upright, pitched by at most 35 degrees. The viewpoints of `sample_viewpoints` are taken first. A
+    view is taken only if it adds enough surface that was not yet seen from that distance and direction. So
+    the number of views, the time and the memory grow with the surface.
     """
     map_from_level = rotation_from_z_up(up)
     cells = VoxelGroups(cloud.points, _SPACING)
@@ -75,7 +75,7 @@ def _contrast(cloud: PointCloud, cells: VoxelGroups) -> Array:
 
 
 class _Cover:
-    """Which pieces of a map (N, 3), z up, are seen from where, and the views that show them."""
+    """The pieces of a map (N, 3), z up, that are seen and from where, and the views that show them."""
 
     def __init__(self, level: Array, contrast: Array, camera: Camera) -> None:
         self.poses: list[Array] = []
@@ -88,7 +88,7 @@ class _Cover:
         self._seen = np.zeros((len(self._surface), len(DISTANCES) - 1, _DIRECTIONS), bool)
 
     def fits(self, positions: Array) -> NDArray[np.bool_]:
-        """Which positions (P, 3) are free, and as high as cameras are over a floor that is near."""
+        """Which positions (P, 3) are free, and at the height of cameras above a floor nearby."""
         if not len(positions):
             return np.zeros(0, bool)
         distance, _ = self._tree.query(positions, distance_upper_bound=CLEARANCE + 0.05)
@@ -98,7 +98,7 @@ class _Cover:
         return np.asarray(np.isinf(distance) & np.isfinite(over))
 
     def complete(self, number: int) -> None:
-        """Take views for all pieces that are not seen from a distance yet, in a random order."""
+        """Take views for all pieces that are not yet seen from a distance, in random order."""
         poses, owner = self._candidates(number)
         starts = np.searchsorted(owner, np.arange(len(self._surface) + 1))
         for piece in np.random.default_rng([_SEED, number]).permutation(len(self._surface)):
@@ -106,7 +106,7 @@ class _Cover:
                 self.take_best(poses[starts[piece] : starts[piece + 1]])
 
     def take_best(self, poses: Array) -> None:
-        """Take the one of some views (K, 4, 4) that shows the most anew, if that is enough."""
+        """Take the one of the views (K, 4, 4) that adds the most, if it is enough."""
         best, most = None, _MIN_GAIN
         for pose in poses:
             shown = self._shown(pose)
@@ -118,7 +118,7 @@ class _Cover:
             self._seen[best[1]] = True
 
     def _candidates(self, number: int) -> tuple[Array, NDArray[np.int64]]:
-        """Views (K, 4, 4) that look at pieces from one distance, and the pieces (K,), ascending."""
+        """Views (K, 4, 4) of pieces from one distance, and the pieces (K,), ascending."""
         surface, distance = self._surface, _CANDIDATES_AT[number]
         owner, yaws, pitches = _lines_of_sight(surface.normals)
         forward = _forward(yaws, pitches)
@@ -126,7 +126,7 @@ class _Cover:
         good = self.fits(positions)
         good[good] = self._sees(positions[good], forward[good], distance)
         rows = np.flatnonzero(good)
-        # some of each piece's, at random
+        # some views of each piece, at random
         rng = np.random.default_rng([_SEED, number])
         rows = rows[np.lexsort((rng.random(len(rows)), owner[rows]))]
         rank = np.arange(len(rows)) - np.searchsorted(owner[rows], owner[rows])
@@ -139,7 +139,7 @@ class _Cover:
         return np.asarray(sight >= np.asarray(distances) - _SURFACE)
 
     def _shown(self, pose: Array) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Pieces (K,) that a view shows, the ranges of their distances, and the sides they are seen from."""
+        """The pieces (K,) that a view shows, their ranges of distance, and the sides that are seen."""
         surface, position = self._surface, pose[:3, 3]
         near = np.array(self._pieces.query_ball_point(position, DISTANCES[-1]), np.int64)
         x, y, z = transform_points(invert(pose), surface.middles[near]).T
@@ -159,7 +159,7 @@ class _Cover:
 
 
 def _lines_of_sight(normals: Array) -> tuple[NDArray[np.int64], Array, Array]:
-    """Views straight at pieces (P, 3): the numbers of pieces, ascending, yaws and pitches (down)."""
+    """Views straight at pieces (P, 3): indices of the pieces, ascending, yaws and pitches (down)."""
     owners, yaws, pitches = [], [], []
     level = np.hypot(normals[:, 0], normals[:, 1]) > 0.3
     toward = np.arctan2(-normals[:, 1], -normals[:, 0])
@@ -179,13 +179,13 @@ def _lines_of_sight(normals: Array) -> tuple[NDArray[np.int64], Array, Array]:
 
 
 def _forward(yaws: Array, pitches: Array) -> Array:
-    """(K, 3) optical axes of cameras that look along yaws (K,), down by pitches (K,)."""
+    """(K, 3) optical axes of cameras with yaws (K,) and downward pitches (K,)."""
     flat = np.cos(pitches)
     return np.stack([flat * np.cos(yaws), flat * np.sin(yaws), -np.sin(pitches)], axis=1)
 
 
 def _side(normals: Array, rays: Array) -> NDArray[np.int64]:
-    """(K,) whether pieces are seen from their left or right; floors, from two halves of the compass."""
+    """(K,) whether pieces are seen from the left or the right; floors, from which half of the compass."""
     flat = np.hypot(normals[:, 0], normals[:, 1]) < 0.3
     turn = normals[:, 0] * rays[:, 1] - normals[:, 1] * rays[:, 0]
     return np.where(flat, rays[:, 0] > 0, turn > 0).astype(np.int64)

@@ -1,4 +1,4 @@
-"""What a map keeps for views rendered from it: the views' features, and the cloud to render more of them."""
+"""What a map stores for rendered views: their features, and the cloud for rendering more."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from diff2i2p_core.typing import Array
 class ViewMap:
     views: PackedViews
     cloud: BlockCloud
-    """Finer than what is shown of the map."""
+    """Finer than the cloud for display."""
     spacing: float
     """Metres between the points of `cloud`."""
 
     def settings_dict(self) -> dict[str, Any]:
-        """JSON types; with `tensors`, all that `from_file` needs."""
+        """JSON types. Together with `tensors`, this is what `from_file` needs."""
         return {"spacing": self.spacing, "views": self.views.settings_dict()}
 
     def tensors(self) -> dict[str, Any]:
@@ -38,7 +38,7 @@ class ViewMap:
 
     @classmethod
     def from_file(cls, settings: dict[str, Any], tensors: dict[str, Tensor]) -> ViewMap:
-        """InputError, KeyError or TypeError where they do not fit together."""
+        """InputError, KeyError or TypeError if they are inconsistent."""
         part = {name.partition(".")[2]: t for name, t in tensors.items() if name.startswith("rendered.")}
         cloud = PointCloud(**{name: part[name].numpy() for name in ("points", *ATTRIBUTES) if name in part})
         views = {name.partition(".")[2]: t for name, t in tensors.items() if name.startswith("views.")}
@@ -50,7 +50,7 @@ class ViewMap:
 
     @staticmethod
     def joined(parts: Sequence[ViewMap], offsets: Sequence[Array]) -> ViewMap:
-        """One of several, each moved by its offset (3,) in metres."""
+        """Several as one, each moved by its offset (3,) in metres."""
         moved, clouds = [], []
         for part, offset in zip(parts, offsets, strict=True):
             poses = part.views.poses.copy()

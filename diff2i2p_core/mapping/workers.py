@@ -1,4 +1,4 @@
-"""Work spread over processes that end with the one that started them, however that ends."""
+"""Distributes work over processes that always end with the process that started them."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ Result = TypeVar("Result")
 
 
 class WorkerLost(Exception):
-    """A worker process ended without an answer: killed, most often for want of memory."""
+    """A worker process ended without an answer: it was killed, usually because memory ran out."""
 
 
 def work(
     prepare: Callable[[], Callable[[Task], Result]], tasks: Iterable[Task], jobs: int
 ) -> Iterator[Result]:
-    """The results of all tasks, as they are done.
+    """The results of all tasks, as they are completed.
 
-    Each of `jobs` processes calls `prepare` once for the function that does its tasks; both must pickle. One
-    job is done in this process.
+    Each of `jobs` processes calls `prepare` once to get the function for its tasks; both must be picklable. A
+    single job runs in this process.
     """
     if jobs == 1:
         yield from map(prepare(), tasks)
         return
-    # Not a pool of the standard library: its workers wait for ever once their parent was killed.
+    # Not a pool from the standard library: its workers wait forever if their parent is killed.
     context = multiprocessing.get_context("spawn")
     waiting = iter(tasks)
     workers: dict[Connection, Any] = {}
@@ -63,15 +63,15 @@ def work(
 
 
 def _serve(connection: Connection, prepare: Callable[[], Callable[[Any], Any]]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for the parent, which ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which stops this process
     try:
         function = prepare()
         while True:
             connection.send((None, function(connection.recv())))
     except (EOFError, BrokenPipeError, ConnectionResetError):
-        return  # the parent is gone, or needs us no more
+        return  # the parent has ended, or has no more tasks
     except Exception as error:
         try:
             connection.send((error, None))
-        except Exception:  # not every exception pickles
+        except Exception:  # not every exception is picklable
             connection.send((RuntimeError(traceback.format_exc()), None))

@@ -1,4 +1,4 @@
-"""The folder beside a map in which an unfinished build keeps what is done, so that it can go on."""
+"""The folder beside a map in which a build stores finished parts, so that it can be resumed."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from diff2i2p_core.io.files import write_text
 
 
 def fingerprint(path: Path) -> str:
-    """Changes when a file, or a visible file in a folder, does: of names, sizes and times of change.
+    """A value that changes when a file, or a visible file in a folder, changes, from names, sizes and
+    modification times.
 
-    What cannot be read has one too: its reader says best what is wrong.
+    An unreadable file has one as well, because its reader gives the better error.
     """
     digest = hashlib.sha256(str(path.resolve()).encode())
     try:
@@ -34,17 +35,18 @@ def fingerprint(path: Path) -> str:
 def workplace(
     out: Path, inputs: Mapping[str, str], note: Callable[[str], None] = lambda line: None
 ) -> Iterator[Path]:
-    """The folder of the build of `out` from `inputs` (names, and text that changes with them).
+    """The folder for building `out` from `inputs` (names, and text that changes with them).
 
-    It holds what an earlier, unfinished build of the same inputs did; one of other inputs is removed. `note`
-    gets a line about either. The folder stays if the block fails, and is removed with it done.
+    It holds the finished parts of an earlier, interrupted build from the same inputs. A build from other
+    inputs is removed. `note` gets a line about both. The folder stays if the block fails, and is removed when
+    it succeeds.
     """
     identity = hashlib.sha256(json.dumps(sorted(inputs.items())).encode()).hexdigest()[:12]
     folder = out.with_name(f".{out.name}.{identity}.build")
     for other in sorted(out.parent.glob(f".{out.name}.*.build")):
         if other != folder:
             with _locked(other, out):
-                note(f"{out}: an unfinished build is thrown away, since {_changes(other, inputs)}")
+                note(f"{out}: an unfinished build is discarded, because {_changes(other, inputs)}")
                 shutil.rmtree(other, ignore_errors=True)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -52,7 +54,7 @@ def workplace(
         raise InputError(f"{out}: cannot be written ({error.strerror}); choose another path") from None
     with _locked(folder, out):
         if (folder / "inputs.json").is_file():
-            note(f"{out}: going on with an unfinished build")
+            note(f"{out}: resuming an unfinished build")
         else:
             write_text(folder / "inputs.json", json.dumps(dict(inputs)))
         yield folder
@@ -61,12 +63,12 @@ def workplace(
 
 @contextmanager
 def _locked(folder: Path, out: Path) -> Iterator[None]:
-    """The system frees the lock when the process ends, also when it is killed."""
+    """Hold a lock. The system releases it when the process ends, even if it is killed."""
     with (folder / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise InputError(f"{out}: another process is building it; wait for it, or end it") from None
+            raise InputError(f"{out}: another process is building it; wait for it, or stop it") from None
         yield
 
 

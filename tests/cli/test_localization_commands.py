@@ -225,7 +225,7 @@ def test_a_cloud_without_colours_is_encoded_by_weights_that_need_none(
         ((*BUILD, "room.ply", "--device", "toaster"), ("--device",)),
         (("map", "build", "room.ply", "-o", "x.map", "--weights", "none"), ("none",)),
         (("map", "build", "room.ply", "-o", "x.map", "--weights", "cut.safetensors"), ("cut.safetensors",)),
-        (("map", "info", "room.ply"), ("room.ply: a cloud, no map file", "diff2i2p map build")),
+        (("map", "info", "room.ply"), ("room.ply: a cloud, not a map file", "diff2i2p map build")),
         (("map", "info", "tiny.safetensors"), ("tiny.safetensors", "expected 'diff2i2p-map")),
         ((*LOCALIZE, "none.png", "--camera", "camera.yaml"), ("none.png", "No such file")),
         ((*LOCALIZE, "cut.png", "--camera", "camera.yaml"), ("cut.png",)),

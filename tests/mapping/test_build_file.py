@@ -82,7 +82,9 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counts
 
 
-def test_a_stopped_build_goes_on_and_gives_the_same_map(source: dict[str, Any], encoded: list[int]) -> None:
+def test_an_interrupted_build_resumes_and_gives_the_same_map(
+    source: dict[str, Any], encoded: list[int]
+) -> None:
     whole = build_map(**{**source, "out": source["out"].with_name("whole.map")})
     assert len(whole.submaps) > 2 * PART_VIEWS - 4
     num_views = sum(encoded)
@@ -93,13 +95,13 @@ def test_a_stopped_build_goes_on_and_gives_the_same_map(source: dict[str, Any], 
     assert not source["out"].exists() and len(leftovers(source["out"].parent)) == 1 and notes == []
     assert sum(encoded) == PART_VIEWS
     again = build_map(**source, note=notes.append)
-    assert sum(encoded) == num_views and len(notes) == 1 and "going on" in notes[0]
+    assert sum(encoded) == num_views and len(notes) == 1 and "resuming" in notes[0]
     assert same(again, whole)
     assert leftovers(source["out"].parent) == []
 
 
 @pytest.mark.parametrize("changed", ["source", "trajectory", "settings"])
-def test_a_changed_input_starts_anew(source: dict[str, Any], encoded: list[int], changed: str) -> None:
+def test_a_changed_input_starts_again(source: dict[str, Any], encoded: list[int], changed: str) -> None:
     with pytest.raises(KeyboardInterrupt):
         build_map(**source, progress=stop_after(PART_VIEWS))
     encoded.clear()
@@ -110,7 +112,7 @@ def test_a_changed_input_starts_anew(source: dict[str, Any], encoded: list[int],
     notes: list[str] = []
     build_map(**source, note=notes.append)
     assert sum(encoded) > PART_VIEWS
-    assert len(notes) == 1 and f"thrown away, since {changed} changed" in notes[0]
+    assert len(notes) == 1 and f"discarded, because {changed} changed" in notes[0]
     assert leftovers(source["out"].parent) == []
 
 
@@ -153,7 +155,7 @@ def test_two_builds_of_one_map_at_once_are_refused(source: dict[str, Any]) -> No
 
 
 @pytest.mark.slow
-def test_a_killed_build_ends_its_processes_and_goes_on(source: dict[str, Any]) -> None:
+def test_a_killed_build_stops_its_processes_and_resumes(source: dict[str, Any]) -> None:
     code = f"""
 from diff2i2p_core.mapping.build_file import build_map
 if __name__ == "__main__":
@@ -181,7 +183,7 @@ if __name__ == "__main__":
         time.sleep(0.1)
     notes: list[str] = []
     assert len(build_map(**source, note=notes.append).submaps) > PART_VIEWS
-    assert len(notes) == 1 and "going on" in notes[0] and leftovers(folder) == []
+    assert len(notes) == 1 and "resuming" in notes[0] and leftovers(folder) == []
 
 
 def test_a_fingerprint_changes_with_the_files_that_are_read(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_maps_that_do_not_fit_are_refused(maps: dict[str, PointMap]) -> None:
     with pytest.raises(InputError, match=r"b\.map: made with weights 'other'"):
         join_maps({"a.map": a, "b.map": other})
     coarse = replace(b, info=replace(b.info, settings=replace(b.info.settings, max_depth=9.0)))
-    with pytest.raises(InputError, match=r"b\.map: its submaps are cut otherwise than those of a\.map"):
+    with pytest.raises(InputError, match=r"b\.map: its submaps have other settings than those of a\.map"):
         join_maps({"a.map": a, "b.map": coarse})
 
 

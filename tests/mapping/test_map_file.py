@@ -54,7 +54,7 @@ def test_a_file_gives_submaps_only_when_asked(point_map: PointMap, tmp_path: Pat
     assert block.tensors["fine"].dtype == torch.float16 and loaded.submaps[0].fine.dtype == torch.float32
     block.tensors["patches"][-1] = 10**6  # of the copy in memory
     assert len(loaded.submaps[0].points)
-    with pytest.raises(InputError, match=r"room\.map: damaged \(patches point nowhere"):
+    with pytest.raises(InputError, match=r"room\.map: damaged \(invalid indices in patches"):
         loaded.submaps[2]
 
 
@@ -78,10 +78,10 @@ def test_files_that_are_no_maps_are_refused(point_map: PointMap, tiny_weights: P
     save_file(tensors, tmp_path / "info.map", {"format": FORMAT, "info": "{}"})
     parts = {
         "missing.map": "no such map",
-        "room.ply": "a cloud, no map file",
-        "cut.map": "not a whole map",
-        "text.map": "not a whole map",
-        "empty.map": "not a whole map",
+        "room.ply": "a cloud, not a map file",
+        "cut.map": "not a complete map",
+        "text.map": "not a complete map",
+        "empty.map": "not a complete map",
         "weights.map": f"expected '{FORMAT}'",
         "old.map": "is 'diff2i2p-map-0'",
         "info.map": "description is damaged",
@@ -102,7 +102,7 @@ def test_lengths_that_do_not_add_up_are_refused(point_map: PointMap, tmp_path: P
     tensors = load_file(good)
     tensors["num_points"] = tensors["num_points"] + 1
     save_file(tensors, tmp_path / "bad.map", metadata)
-    with pytest.raises(InputError, match="does not add up"):
+    with pytest.raises(InputError, match="is inconsistent"):
         load_map(tmp_path / "bad.map")
     tensors = load_file(good)
     del tensors["submaps.fine"]

@@ -77,7 +77,7 @@ def test_what_is_saved_is_loaded(point_map: PointMap, tmp_path: Path) -> None:
 def test_damaged_views_are_refused(point_map: PointMap, tmp_path: Path) -> None:
     rendered = point_map.rendered
     assert rendered is not None
-    with pytest.raises(InputError, match="do not add up"):
+    with pytest.raises(InputError, match="are inconsistent"):
         replace(rendered.views, counts=[5, 0, 6])
     save_map(point_map, tmp_path / "room.map")
     content = (tmp_path / "room.map").read_bytes()
