@@ -94,7 +94,9 @@ class Building:
         inside = np.any([space.holds(positions, margin) for space in self.spaces], axis=0)
         for door in {id(hole): hole for space in self.spaces for hole in space.holes}.values():
             inside |= ((positions > door[0] + margin) & (positions < door[1] - margin)).all(axis=1)
-        return inside & ~np.any([piece.holds(positions, -margin) for piece in self.furniture], axis=0)
+        taken = np.any([piece.holds(positions, -margin) for piece in self.furniture], axis=0)
+        free: NDArray[np.bool_] = inside & ~taken
+        return free
 
     def cloud(self, spacing: float = 0.04, seed: int = 0) -> PointCloud:
         """Points on all faces, with a pattern of colours and 5 mm of noise."""

@@ -46,7 +46,8 @@ def wall_picture() -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
 
 
 def wall_colors(cloud: NDArray[np.float32]) -> NDArray[np.uint8]:
-    return np.clip(128 + 80 * np.sin(20 * cloud), 0, 255).astype(np.uint8)
+    colors: NDArray[np.uint8] = np.clip(128 + 80 * np.sin(20 * cloud), 0, 255).astype(np.uint8)
+    return colors
 
 
 def wall_pair(config: ModelConfig, count: int) -> Pair:

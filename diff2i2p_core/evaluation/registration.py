@@ -85,7 +85,7 @@ class Registration:
     @property
     def tuned_cloud(self) -> Floats:
         """(N, 3) the cloud with tuned positions of matched points. The last match of a point wins."""
-        cloud = self.cloud.copy()
+        cloud: Floats = self.cloud.copy()
         known = (self.point_indices >= 0) & np.isfinite(self.points).all(1)
         cloud[self.point_indices[known]] = self.points[known]
         return cloud

@@ -32,7 +32,8 @@ def rigid(almost: ArrayLike) -> Array:
 def transform_points(a_from_b: ArrayLike, points: ArrayLike) -> Array:
     """Points (N, 3) in b to (N, 3) in a."""
     matrix = np.asarray(a_from_b, dtype=np.float64)
-    return np.asarray(points, dtype=np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
+    moved: Array = np.asarray(points, dtype=np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
+    return moved
 
 
 def from_quaternion(translation: ArrayLike, quaternion_xyzw: ArrayLike) -> Array:

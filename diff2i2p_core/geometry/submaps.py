@@ -102,7 +102,8 @@ def visible_points(
     limit = front_limit(
         z, columns, rows, (height, width), 1.5 * spacing * max(camera.fx, camera.fy) * scale, spacing
     )
-    return indices[z <= limit[rows, columns]]
+    shown: NDArray[np.int64] = indices[z <= limit[rows, columns]]
+    return shown
 
 
 def front_limit(
@@ -165,4 +166,5 @@ def _slope(front: NDArray[np.float32]) -> NDArray[np.float32]:
         ):
             step = np.fmin(np.abs(front - before), np.abs(front - after))
             total += np.where(np.isfinite(step), step, 0)
-    return np.minimum(total, np.float32(0.25))
+    widths: NDArray[np.float32] = np.minimum(total, np.float32(0.25))
+    return widths

@@ -123,7 +123,8 @@ def scaled_intensity(values: NDArray[Any]) -> NDArray[np.uint8] | None:
         low, high = known.min(), known.max()
     if high <= low:
         return None
-    return np.rint(np.clip((known - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+    colors: NDArray[np.uint8] = np.rint(np.clip((known - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+    return colors
 
 
 def _to_uint8(colors: NDArray[Any]) -> NDArray[np.uint8]:

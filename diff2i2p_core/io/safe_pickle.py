@@ -98,7 +98,8 @@ class _Bytes(bytes):
 def _array(raw: object, dtype: object, shape: Any, order: Any) -> NDArray[Any]:
     if not isinstance(raw, (bytes, bytearray)) or not isinstance(dtype, _Dtype):
         raise ValueError("an array of objects is not allowed")
-    return np.frombuffer(bytes(raw), dtype.dtype).reshape(shape, order=order)
+    array: NDArray[Any] = np.frombuffer(bytes(raw), dtype.dtype).reshape(shape, order=order)
+    return array
 
 
 def _resolved(value: Any) -> Any:

@@ -96,7 +96,8 @@ def _calibrated(estimate: PoseEstimate, count: int, settings: LocalizerSettings,
     if settled:
         return estimate.covariance * settings.views.sigma_scale**2
     scale = settings.sigma_scale * (count / estimate.num_inliers) ** settings.sigma_exponent
-    return estimate.covariance * scale**2
+    covariance: Array = estimate.covariance * scale**2
+    return covariance
 
 
 def is_same_pose(a: Array, b: Array, gates: GateSettings) -> bool:

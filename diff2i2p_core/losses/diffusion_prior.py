@@ -253,7 +253,7 @@ class DiffusionPrior:
                 "down_block_additional_residuals": tuple(residuals[:-1]),
                 "mid_block_additional_residual": residuals[-1],
             }
-        output = self.unet(
+        output: Tensor = self.unet(
             noisy.to(self.dtype),
             timestep,
             encoder_hidden_states=text.expand(len(noisy), -1, -1),
@@ -263,4 +263,5 @@ class DiffusionPrior:
         if self.prediction_type == "epsilon":
             return output
         alpha = self.alphas_cumprod[timestep].to(noisy.dtype)[:, None, None, None]
-        return alpha.sqrt() * output + (1 - alpha).sqrt() * noisy
+        noise: Tensor = alpha.sqrt() * output + (1 - alpha).sqrt() * noisy
+        return noise

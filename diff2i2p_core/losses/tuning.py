@@ -47,7 +47,8 @@ def tuning_loss(
     scale = model.offset_scale(image)
 
     def residual(points: Tensor) -> Tensor:
-        return ((truth - points)[counted] / scale).norm(dim=1).mean()
+        error: Tensor = ((truth - points)[counted] / scale).norm(dim=1).mean()
+        return error
 
     return TuningLoss(
         offset, residual(matches.points), residual(submap.points[matches.point_indices]).detach()

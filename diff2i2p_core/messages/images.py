@@ -125,7 +125,8 @@ def _pixels(message: Any, kind: str, channels: int) -> NDArray[Any]:
     item = np.dtype((">" if message.is_bigendian else "<") + kind)
     rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
     pixels = rows[:, : message.width * channels * item.itemsize].copy()
-    return pixels.view(item).reshape(message.height, message.width, channels)
+    samples: NDArray[Any] = pixels.view(item).reshape(message.height, message.width, channels)
+    return samples
 
 
 def _decoded(message: Any, start: int, flags: int, where: str) -> NDArray[Any]:
@@ -154,7 +155,10 @@ def _compressed_depth(message: Any, where: str) -> NDArray[np.float32]:
     if raw.ndim != 2 or raw.dtype != np.uint16:
         raise InputError(f"{where}: format {quoted(message.format)} is not 16-bit depth; name another topic")
     stored = raw.astype(np.float32)
+    metres: NDArray[np.float32]
     if transport and message.format.startswith("32FC1"):  # inverse depth
         _, a, b = struct.unpack("<iff", bytes(message.data[:12]))
-        return np.where(raw > 0, np.float32(a) / (stored - np.float32(b)), np.float32(0))
-    return stored / np.float32(1000)
+        metres = np.where(raw > 0, np.float32(a) / (stored - np.float32(b)), np.float32(0))
+    else:
+        metres = stored / np.float32(1000)
+    return metres

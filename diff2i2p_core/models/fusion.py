@@ -36,14 +36,16 @@ class FusionLayer(nn.Module):
         """x (B, N, D) attends to memory (B, M, D); `memory_mask` (B, M) is True where memory is real."""
 
         def split(tokens: Tensor) -> Tensor:
-            return tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            heads: Tensor = tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            return heads
 
         mask = None if memory_mask is None else memory_mask[:, None, None, :]
         attended = F.scaled_dot_product_attention(
             split(self.query(x)), split(self.key(memory)), split(self.value(memory)), attn_mask=mask
         )
         x = self.attention_norm(x + self.output(attended.transpose(1, 2).flatten(2)))
-        return self.output_norm(x + self.squeeze(F.relu(self.expand(x))))
+        fused: Tensor = self.output_norm(x + self.squeeze(F.relu(self.expand(x))))
+        return fused
 
 
 class FusionTransformer(nn.Module):

@@ -31,7 +31,8 @@ def leaky_relu(x: Tensor) -> Tensor:
 
 def unit_length(x: Tensor, dim: int) -> Tensor:
     """x over its L2 norm along `dim`, like `F.normalize`, but with half the copies in the backward pass."""
-    return x * x.norm(dim=dim, keepdim=True).clamp_min(1e-12).reciprocal()
+    unit: Tensor = x * x.norm(dim=dim, keepdim=True).clamp_min(1e-12).reciprocal()
+    return unit
 
 
 def infers_on_cpu(x: Tensor) -> bool:

@@ -28,4 +28,5 @@ class CorrespondenceTuning(nn.Module):
             if pixel_points is None:
                 raise ValueError("this model tunes correspondences with the query's depth")
             inputs.append(pixel_points)
-        return self.net(torch.cat(inputs, dim=1))
+        offsets: Tensor = self.net(torch.cat(inputs, dim=1))
+        return offsets

@@ -124,7 +124,8 @@ class XFeat(nn.Module):
         for module in model.modules():
             if isinstance(module, ConvLayer):
                 module.fold()
-        return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return model
 
 
 @torch.no_grad()

@@ -39,7 +39,8 @@ def densify(depth: Tensor, *, dilation: int = 3, blur_sigma: float = 1.0, releas
     if not released and depth.dtype == torch.float32 and use_triton(depth):
         from diff2i2p_core.ops.kernels.densify import Densify
 
-        return Densify.apply(depth, dilation, taps)
+        dense: Tensor = Densify.apply(depth, dilation, taps)  # type: ignore[no-untyped-call]
+        return dense
     choice = _choose(depth, dilation, released)
     selected = depth.reshape(-1).index_select(0, choice.source).reshape(depth.shape)
     if released:

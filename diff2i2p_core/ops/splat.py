@@ -63,7 +63,7 @@ def splat_depth(
     if kernels:
         from diff2i2p_core.ops.kernels.splat import Splat
 
-        return SoftDepth(*Splat.apply(points, intrinsics, size, gamma, near, far))
+        return SoftDepth(*Splat.apply(points, intrinsics, size, gamma, near, far))  # type: ignore[no-untyped-call]
     return _bilinear_splat(points, intrinsics, size, gamma, near, far)
 
 

@@ -29,7 +29,10 @@ def z_buffer(
     if points.dtype == intrinsics.dtype == torch.float32 and use_triton(points):
         from diff2i2p_core.ops.kernels.z_buffer import ZBuffer
 
-        return ZBuffer.apply(points, intrinsics, size, near, far, released)
+        drawn: tuple[Tensor, Tensor] = ZBuffer.apply(  # type: ignore[no-untyped-call]
+            points, intrinsics, size, near, far, released
+        )
+        return drawn
     return _reference(points, intrinsics, size, near, far, released)
 
 

@@ -59,4 +59,5 @@ def _nearest_index(known: NDArray[np.bool_]) -> NDArray[np.int64]:
     )
     index_of_label = np.zeros(int(labels.max()) + 1, np.int64)
     index_of_label[labels[known]] = np.flatnonzero(known)
-    return index_of_label[labels]
+    indices: NDArray[np.int64] = index_of_label[labels]
+    return indices

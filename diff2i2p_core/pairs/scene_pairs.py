@@ -135,7 +135,8 @@ class ScenePairs(torch.utils.data.Dataset[Pair]):
             near = np.flatnonzero((distance < 0.8) & (cosine > np.cos(np.radians(35))))
             view = poses[rng.choice(near)]
         tilt = Rotation.from_rotvec(rng.normal(0, np.radians(s.jitter_deg), 3) * [1, 1, 0.5]).as_matrix()
-        return view @ compose(tilt, rng.normal(0, s.jitter_m, 3))
+        moved: Array = view @ compose(tilt, rng.normal(0, s.jitter_m, 3))
+        return moved
 
     def _displacement(self, rng: np.random.Generator) -> Array:
         s = self.settings
@@ -173,4 +174,5 @@ def jitter_colors(image: NDArray[np.uint8], strength: float, rng: np.random.Gene
     values = mean + (values - mean) * np.exp(rng.normal(0, 0.6 * strength))
     if image.shape[0] > 1 and rng.random() < 0.3:
         values = cv2.GaussianBlur(values, (0, 0), rng.uniform(0.4, 1.6))
-    return (np.clip(values, 0, 1) * 255).astype(np.uint8)
+    jittered: NDArray[np.uint8] = (np.clip(values, 0, 1) * 255).astype(np.uint8)
+    return jittered

@@ -157,7 +157,8 @@ class Scene:
                 row: Array, x: NDArray[np.float32] = x, y: NDArray[np.float32] = y
             ) -> NDArray[np.float32]:
                 a, b, c = (row @ rotation).astype(np.float32)
-                return a * x + (b * y + c)
+                component: NDArray[np.float32] = a * x + (b * y + c)
+                return component
 
             slope = along(self._normal[i])
             with np.errstate(divide="ignore", invalid="ignore"):

@@ -51,7 +51,8 @@ class Room:
         column, row = np.clip(
             (np.asarray(xy, float) / CELL).astype(int), 0, np.array(self.clearance.shape)[::-1] - 1
         ).T
-        return self.clearance[row, column]
+        distance: NDArray[np.float32] = self.clearance[row, column]
+        return distance
 
 
 def room_seeds(span: str, subset: Literal["train", "test"]) -> range:

@@ -57,7 +57,8 @@ def finish(rng: np.random.Generator, image: Any, spots: float = 0.5) -> Texture:
         axes = int(rng.uniform(1, 8)), int(rng.uniform(1, 4))
         color = np.clip(image[center[1], center[0]] + tone, 0, 255)
         cv2.ellipse(image, center, axes, float(rng.uniform(0, 180)), 0, 360, color.tolist(), -1)
-    return np.clip(image, 0, 255).astype(np.uint8)
+    pixels: Texture = np.clip(image, 0, 255).astype(np.uint8)
+    return pixels
 
 
 def plain(rows: int, columns: int, color: Float) -> Float:

@@ -7,6 +7,7 @@ import pytest
 
 from diff2i2p_core.benchmarks import views
 from diff2i2p_core.benchmarks.measure import measure
+from diff2i2p_core.benchmarks.network import pose
 from diff2i2p_core.geometry.pnp import PoseEstimate
 
 
@@ -21,4 +22,4 @@ def test_the_work_is_that_of_a_full_view() -> None:
     view = views._view(320, 240, "cpu")()
     assert np.mean(view.depth > 0) > 0.8
     assert len(views._features(640, 480, "cpu")().pixels) == 2048
-    assert isinstance(views.pose("cpu", solver="opencv")(), PoseEstimate)
+    assert isinstance(pose("cpu", solver="opencv")(), PoseEstimate)

@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 from diff2i2p_core.datasets import fuse
 from diff2i2p_core.datasets import prepare as module
 from diff2i2p_core.datasets.check import check_set
-from diff2i2p_core.datasets.dataset_file import DatasetFile
+from diff2i2p_core.datasets.dataset_file import DatasetFile, write_checksums
 from diff2i2p_core.datasets.prepare import prepare
 from diff2i2p_core.datasets.recording import SUBSETS
 from diff2i2p_core.datasets.recording_frames import FolderRecording, folders
@@ -254,7 +254,7 @@ def rewrite(root: Path, subset: str, change: Any) -> None:
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
     content = json.loads((root / "dataset.json").read_text())
     files = [p for kind in ("data", "metadata") for p in (root / kind).rglob("*") if p.is_file()]
-    content["checksums"] = module.write_checksums(root, files)
+    content["checksums"] = write_checksums(root, files)
     (root / "dataset.json").write_text(json.dumps(content))
 
 

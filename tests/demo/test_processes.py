@@ -98,7 +98,7 @@ def test_an_interrupt_while_a_process_starts_stops_it(
 ) -> None:
     started: list[Any] = []
 
-    class Slow(subprocess.Popen):
+    class Slow(subprocess.Popen[bytes]):
         def __init__(self, *arguments: Any, **named: Any) -> None:
             super().__init__(*arguments, **named)
             started.append(self)

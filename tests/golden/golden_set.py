@@ -46,7 +46,8 @@ def _drawn(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """Integers in [-2^23, 2^23), the same for a name and shape whatever else is drawn."""
     key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "little")
     bits = np.random.Philox(key=key).random_raw(math.prod(shape))
-    return (bits >> np.uint64(40)).astype(np.int64).reshape(shape) - 2**23
+    drawn: np.ndarray = (bits >> np.uint64(40)).astype(np.int64).reshape(shape) - 2**23
+    return drawn
 
 
 def drawn_tensor(name: str, shape: tuple[int, ...]) -> Tensor:

@@ -96,7 +96,7 @@ def shadow(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def passer_by(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    hidden = image.copy()
+    hidden: NDArray[np.uint8] = image.copy()
     hidden[:, 100:135] = (90, 60, 50)
     return hidden
 

@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.losses import csd
 from diff2i2p_core.losses.csd import control_image, csd_loss
+from diff2i2p_core.losses.csd_step import NEGATIVE_PROMPT, POSITIVE_PROMPT
 from diff2i2p_core.losses.diffusion_prior import DiffusionPrior
 from diff2i2p_core.ops.densify import densify
 from diff2i2p_core.ops.render import render_depth
@@ -35,7 +35,7 @@ def tiny_prior(parts: dict[str, Any], **options: Any) -> FixedText:
     prior = FixedText(**parts, image_size=64, **options)
     generator = torch.Generator().manual_seed(9)
     embeddings = torch.randn(2, 1, 7, 16, generator=generator, dtype=torch.float64)
-    prior.texts = {csd.POSITIVE_PROMPT: embeddings[0], csd.NEGATIVE_PROMPT: embeddings[1]}
+    prior.texts = {POSITIVE_PROMPT: embeddings[0], NEGATIVE_PROMPT: embeddings[1]}
     return prior
 
 
@@ -84,7 +84,7 @@ def test_control_gradient_is_the_weighted_residual_through_both_networks(parts: 
     control = control_image(depth, rendered(1), 64)
     alpha = parts["scheduler"].alphas_cumprod.double()[given["timestep"]][:, None, None, None]
     noisy = alpha.sqrt() * given["latents"] + (1 - alpha).sqrt() * given["noise"]
-    text = prior.texts[csd.POSITIVE_PROMPT].expand(2, -1, -1)
+    text = prior.texts[POSITIVE_PROMPT].expand(2, -1, -1)
     down, middle = parts["controlnet"](noisy, given["timestep"], text, control, return_dict=False)
     estimate = parts["unet"](
         noisy,
@@ -186,7 +186,7 @@ def test_released_mode_equals_the_released_code(golden_dir: Path) -> None:
     vae = _built(AutoencoderKL, stored, "vae", "vae_cfg")
     scheduler = DDIMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
     prior = FixedText(unet, controlnet, vae, scheduler, torch.nn.Identity(), None, checkpointing=False)
-    prior.texts = {csd.POSITIVE_PROMPT: tensor["pos"], csd.NEGATIVE_PROMPT: tensor["neg"]}
+    prior.texts = {POSITIVE_PROMPT: tensor["pos"], NEGATIVE_PROMPT: tensor["neg"]}
     assert float(prior.alphas_cumprod[464]) == pytest.approx(float(golden["alpha_t"]))
 
     camera_from_cloud = tensor["transform_pred"].requires_grad_()

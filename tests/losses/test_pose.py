@@ -42,7 +42,8 @@ def test_angle_and_its_gradient_hold_from_tiny_to_half_a_turn(angle: float) -> N
         x, y, z = axis * size
         zero = torch.zeros((), dtype=torch.float64)
         generator = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero]).reshape(3, 3)
-        return torch.linalg.matrix_exp(generator)[None]
+        moved: Tensor = torch.linalg.matrix_exp(generator)[None]
+        return moved
 
     size = torch.tensor(angle, dtype=torch.float64, requires_grad=True)
     value = rotation_angle(rotated(size), torch.eye(3, dtype=torch.float64)[None])

@@ -153,7 +153,8 @@ def test_a_loss_of_ones_own_is_a_line_in_the_table(
         return (1 - (image[rows] * points[columns]).sum(1))[used[rows, columns]].mean()
 
     def distance(drawn: DrawnPairs, _: FineSettings) -> Tensor:
-        return (drawn.pixel_features - drawn.point_features).norm(dim=1).mean()
+        loss: Tensor = (drawn.pixel_features - drawn.point_features).norm(dim=1).mean()
+        return loss
 
     monkeypatch.setitem(COARSE_LOSSES, "cosine", cosine)
     monkeypatch.setitem(FINE_LOSSES, "distance", distance)

@@ -18,9 +18,11 @@ import torch
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.io.ply import write_ply
+from diff2i2p_core.io.tensor_file import write_tensors
 from diff2i2p_core.io.trajectories import write_trajectory
 from diff2i2p_core.mapping import parts as parts_module
 from diff2i2p_core.mapping.build_file import build_map
+from diff2i2p_core.mapping.encode import encode_views
 from diff2i2p_core.mapping.map_file import PointMap
 from diff2i2p_core.mapping.parts import PART_VIEWS
 from diff2i2p_core.mapping.viewpoints import looking
@@ -72,7 +74,7 @@ def stop_after(views: int) -> Progress:
 def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Gets the number of views each time some are encoded."""
     counts: list[int] = []
-    original = parts_module.encode_views
+    original = encode_views
 
     def counting(cloud: Any, views: Any, *rest: Any) -> Any:
         counts.append(len(views))
@@ -117,7 +119,7 @@ def test_a_changed_input_starts_again(source: dict[str, Any], encoded: list[int]
 
 
 def test_a_full_disk_keeps_what_is_done(source: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    write, parts = parts_module.write_tensors, []
+    write, parts = write_tensors, []
 
     def full(path: Path, tensors: Any) -> None:
         parts.append(path)

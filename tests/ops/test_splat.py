@@ -30,7 +30,8 @@ def corner(n: int = 3000, seed: int = 0) -> Tensor:
 
 def moved(points: Tensor, twist: Tensor) -> Tensor:
     """exp(twist) applied to first order and a bit: enough for any smooth path through the pose."""
-    return points + torch.linalg.cross(twist[:3].expand_as(points), points) + twist[3:]
+    moved: Tensor = points + torch.linalg.cross(twist[:3].expand_as(points), points) + twist[3:]
+    return moved
 
 
 @pytest.mark.parametrize("gamma", [0.02, 0.3])

@@ -69,7 +69,7 @@ def test_map_to_odom_with_a_moving_base(robot: Robot, launch_node: Callable[...,
     start, velocity = exp([0, 0, 0.4, 1.0, -2.0, 0.0]), np.array([0.5, 0.2, 0.0])
 
     def odom_from_base(stamp: float) -> np.ndarray:
-        moved = start.copy()
+        moved: np.ndarray = start.copy()
         moved[:3, 3] += velocity * stamp
         return moved
 

@@ -66,7 +66,8 @@ class Clockwork:
 @pytest.fixture
 def node() -> Clockwork:
     """After an image was localized."""
-    node: Any = Clockwork()
+    clockwork = Clockwork()
+    node: Any = clockwork
     outputs = Outputs(node, node)
     outputs.start_repeating(PARAMETERS)
     stamp = stamp_from(IMAGE)
@@ -79,7 +80,7 @@ def node() -> Clockwork:
         ),
         PARAMETERS,
     )
-    return node
+    return clockwork
 
 
 def test_it_is_dated_from_now_with_the_tolerance(node: Clockwork) -> None:

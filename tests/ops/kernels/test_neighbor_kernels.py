@@ -41,7 +41,8 @@ def assert_same_neighbors(mine: Tensor, reference: Tensor, queries: Tensor, supp
 
     def distances(table: Tensor) -> Tensor:
         padded = torch.cat([supports, supports.new_full((1, 3), 1e3)])
-        return (padded[table] - queries[:, None]).norm(dim=-1)
+        distances: Tensor = (padded[table] - queries[:, None]).norm(dim=-1)
+        return distances
 
     assert mine.dtype == torch.int64
     assert torch.equal(mine == len(supports), reference == len(supports))
