@@ -39,7 +39,6 @@ _DIRECTIONS = 2
 """From the left of a piece and from its right."""
 _MIN_GAIN = 1.2
 """Square metres that a view shows anew, at one distance and from one direction."""
-_SEED = 0
 _TRIED = 5
 """Cameras that are compared for a piece."""
 
@@ -50,7 +49,8 @@ def surface_viewpoints(cloud: PointCloud, camera: Camera, *, up: str | Array = "
     Each shows surface from free space, within 60 degrees of its normal and 0.8 to 4 m away; the camera is
     upright, pitched by 35 degrees at most. The viewpoints of `sample_viewpoints` are taken first. A view is
     taken only where enough of the surface was not seen from that distance and direction before, so their
-    number grows with the surface, as do time and memory.
+    number grows with the surface, as do time and memory. Where no view shows that much, those of
+    `sample_viewpoints` are all there is.
     """
     map_from_level = rotation_from_z_up(up)
     cells = VoxelGroups(cloud.points, _SPACING)
@@ -62,7 +62,7 @@ def surface_viewpoints(cloud: PointCloud, camera: Camera, *, up: str | Array = "
         cover.take_best(pose[None])
     for number in reversed(range(len(_CANDIDATES_AT))):
         cover.complete(number)
-    return np.asarray(invert(level_from_map) @ cover.poses).reshape(-1, 4, 4)
+    return np.asarray(invert(level_from_map) @ (cover.poses or list(standing)))
 
 
 def _contrast(cloud: PointCloud, cells: VoxelGroups) -> Array:
@@ -101,16 +101,17 @@ class _Cover:
         """Take views for all pieces that are not seen from a distance yet, in a random order."""
         poses, owner = self._candidates(number)
         starts = np.searchsorted(owner, np.arange(len(self._surface) + 1))
-        for piece in np.random.default_rng([_SEED, number]).permutation(len(self._surface)):
+        for piece in np.random.default_rng(number).permutation(len(self._surface)):
             if not self._seen[piece, number].all():
                 self.take_best(poses[starts[piece] : starts[piece + 1]])
 
     def take_best(self, poses: Array) -> None:
         """Take the one of some views (K, 4, 4) that shows the most anew, if that is enough."""
-        best, most = None, _MIN_GAIN
+        best: tuple[Array, tuple[NDArray[np.int64], ...]] | None = None
+        most = _MIN_GAIN
         for pose in poses:
             shown = self._shown(pose)
-            gain = self._surface.weights[shown[0]] @ ~self._seen[shown]
+            gain = float(self._surface.weights[shown[0]] @ ~self._seen[shown])
             if gain >= most:
                 best, most = (pose, shown), gain
         if best is not None:
@@ -119,7 +120,7 @@ class _Cover:
 
     def _candidates(self, number: int) -> tuple[Array, NDArray[np.int64]]:
         """Views (K, 4, 4) that look at pieces from one distance, and the pieces (K,), ascending."""
-        surface, distance = self._surface, _CANDIDATES_AT[number]
+        surface, distance = self._surface, float(_CANDIDATES_AT[number])
         owner, yaws, pitches = _lines_of_sight(surface.normals)
         forward = _forward(yaws, pitches)
         positions = surface.middles[owner] - distance * forward
@@ -127,7 +128,7 @@ class _Cover:
         good[good] = self._sees(positions[good], forward[good], distance)
         rows = np.flatnonzero(good)
         # some of each piece's, at random
-        rng = np.random.default_rng([_SEED, number])
+        rng = np.random.default_rng(number)
         rows = rows[np.lexsort((rng.random(len(rows)), owner[rows]))]
         rank = np.arange(len(rows)) - np.searchsorted(owner[rows], owner[rows])
         rows = rows[rank < _TRIED]
