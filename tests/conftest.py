@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from ros_domain import claim_domain
 
 if TYPE_CHECKING:
     from diff2i2p_core.geometry.point_cloud import PointCloud
@@ -37,7 +38,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 if not any(Path("/dev").glob("nvidia[0-9]*")):
     os.environ.setdefault("TRITON_INTERPRET", "1")
 os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")  # triton 3.9 warns where it is not set
-os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 101))
+if "ROS_DOMAIN_ID" not in os.environ:
+    os.environ["ROS_DOMAIN_ID"] = claim_domain()
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 _ROS_HOME = tempfile.mkdtemp(prefix="diff2i2p-tests-ros-")
 os.environ["ROS_HOME"] = _ROS_HOME

@@ -120,7 +120,9 @@ class Localizer:
         """
 
         def built(place: Path | str, numbers: Sequence[int] | None = None) -> PointMap:
-            return features.of(read_frames(place, numbers, progress), str(place), progress)
+            return features.of(
+                read_frames(place, numbers, matcher=matcher, progress=progress), str(place), progress
+            )
 
         features = Features.load(matcher, weights, device, colored=True)
         point_map = built(folder, numbers)

@@ -65,7 +65,9 @@ def build_map(
         try:
             plan = folder / "plan"
             if not plan.is_dir():
-                content = read_source(source, trajectory=trajectory, up=up, progress=progress, note=note)
+                content = read_source(
+                    source, trajectory=trajectory, up=up, matcher=matcher, progress=progress, note=note
+                )
                 info = map_info(
                     resolve_weights(weights, colored=content.cloud.colors is not None), str(source)
                 )

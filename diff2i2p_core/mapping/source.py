@@ -15,6 +15,7 @@ from diff2i2p_core.io.rgbd_folder import PosedFrames
 from diff2i2p_core.io.trajectories import read_trajectory
 from diff2i2p_core.mapping.gravity import find_up
 from diff2i2p_core.mapping.keyframes import select_keyframes
+from diff2i2p_core.mapping.matchers import Matcher
 from diff2i2p_core.mapping.packed_views import RenderSettings
 from diff2i2p_core.mapping.surface_viewpoints import surface_viewpoints
 from diff2i2p_core.mapping.viewpoints import axis_vector, sample_viewpoints
@@ -23,7 +24,7 @@ from diff2i2p_core.typing import Array, Progress
 RENDER_SPACING = 0.0125
 """Minimum metres between the points that views are rendered from."""
 COARSEST = 0.025
-"""Metres between the points fused from frames of low resolution."""
+"""Metres between the points fused for the network alone, or from frames of low resolution."""
 RENDER_APART, RENDER_APART_DEG = 0.25, 10.0
 """Metres and degrees. Each pose of a trajectory has a rendered view this near."""
 
@@ -66,17 +67,18 @@ def read_source(
     *,
     trajectory: Path | str | None = None,
     up: str = "auto",
+    matcher: Matcher = "auto",
     progress: Progress | None = None,
     note: Callable[[str], None] = lambda line: None,
 ) -> MapSource:
-    """The cloud of a map, and its views.
+    """The cloud of a map for a matcher, and its views.
 
     For a folder of posed RGB-D frames see `read_frames`. For a cloud file, the views are the keyframes of a
     TUM `trajectory` of camera poses (optical frames), or else those of `MapSource.unseen`. `note` gets lines
     about points that are left out, and about the direction that is taken as up.
     """
     if Path(source).is_dir():
-        return read_frames(source, progress=progress)
+        return read_frames(source, matcher=matcher, progress=progress)
     cloud = read_cloud(source, note)
     if trajectory is not None:
         return MapSource.along(cloud, np.array(read_trajectory(trajectory)[1]))
@@ -84,12 +86,21 @@ def read_source(
 
 
 def read_frames(
-    folder: Path | str, numbers: Sequence[int] | None = None, progress: Progress | None = None
+    folder: Path | str,
+    numbers: Sequence[int] | None = None,
+    *,
+    matcher: Matcher = "auto",
+    progress: Progress | None = None,
 ) -> MapSource:
-    """The fused frames `numbers` (default: all) of a posed RGB-D folder, viewed from their keyframes."""
+    """The fused frames `numbers` (default: all) of a posed RGB-D folder, viewed from their keyframes.
+
+    They are fused as finely as the matcher needs and their resolution allows.
+    """
     frames = PosedFrames(folder)
     selected = frames.numbers if numbers is None else numbers
     # as fine as every second pixel at 2 m, because too few frames would see finer cells
     spacing = min(max(RENDER_SPACING, 2 * 2.0 / frames.camera.fx), COARSEST)
+    if matcher == "network":
+        spacing = COARSEST
     cloud = fuse_frames(frames, selected, spacing, progress=progress)
     return MapSource.along(cloud, np.array([frames.pose(number) for number in selected]))

@@ -39,7 +39,6 @@ _DIRECTIONS = 2
 """From the left and from the right of a piece."""
 _MIN_GAIN = 1.2
 """Minimum area in square metres that a view must add, at one distance and from one direction."""
-_SEED = 0
 _TRIED = 5
 """Number of cameras that are compared for a piece."""
 
@@ -50,7 +49,8 @@ def surface_viewpoints(cloud: PointCloud, camera: Camera, *, up: str | Array = "
     Each view shows surface from free space, within 60 degrees of its normal and from 0.8 to 4 m away. The
     camera is upright, pitched by at most 35 degrees. The viewpoints of `sample_viewpoints` are taken first. A
     view is taken only if it adds enough surface that was not yet seen from that distance and direction. So
-    the number of views, the time and the memory grow with the surface.
+    the number of views, the time and the memory grow with the surface. If no view adds enough, the result is
+    the viewpoints of `sample_viewpoints`.
     """
     map_from_level = rotation_from_z_up(up)
     cells = VoxelGroups(cloud.points, _SPACING)
@@ -62,7 +62,7 @@ def surface_viewpoints(cloud: PointCloud, camera: Camera, *, up: str | Array = "
         cover.take_best(pose[None])
     for number in reversed(range(len(_CANDIDATES_AT))):
         cover.complete(number)
-    return np.asarray(invert(level_from_map) @ cover.poses).reshape(-1, 4, 4)
+    return np.asarray(invert(level_from_map) @ (cover.poses or list(standing)))
 
 
 def _contrast(cloud: PointCloud, cells: VoxelGroups) -> Array:
@@ -101,13 +101,14 @@ class _Cover:
         """Take views for all pieces that are not yet seen from a distance, in random order."""
         poses, owner = self._candidates(number)
         starts = np.searchsorted(owner, np.arange(len(self._surface) + 1))
-        for piece in np.random.default_rng([_SEED, number]).permutation(len(self._surface)):
+        for piece in np.random.default_rng(number).permutation(len(self._surface)):
             if not self._seen[piece, number].all():
                 self.take_best(poses[starts[piece] : starts[piece + 1]])
 
     def take_best(self, poses: Array) -> None:
         """Take the one of the views (K, 4, 4) that adds the most, if it is enough."""
-        best, most = None, _MIN_GAIN
+        best: tuple[Array, tuple[NDArray[np.int64], ...]] | None = None
+        most = _MIN_GAIN
         for pose in poses:
             shown = self._shown(pose)
             gain = float(self._surface.weights[shown[0]] @ ~self._seen[shown])
@@ -119,7 +120,7 @@ class _Cover:
 
     def _candidates(self, number: int) -> tuple[Array, NDArray[np.int64]]:
         """Views (K, 4, 4) of pieces from one distance, and the pieces (K,), ascending."""
-        surface, distance = self._surface, _CANDIDATES_AT[number]
+        surface, distance = self._surface, float(_CANDIDATES_AT[number])
         owner, yaws, pitches = _lines_of_sight(surface.normals)
         forward = _forward(yaws, pitches)
         positions = surface.middles[owner] - distance * forward
@@ -127,7 +128,7 @@ class _Cover:
         good[good] = self._sees(positions[good], forward[good], distance)
         rows = np.flatnonzero(good)
         # some views of each piece, at random
-        rng = np.random.default_rng([_SEED, number])
+        rng = np.random.default_rng(number)
         rows = rows[np.lexsort((rng.random(len(rows)), owner[rows]))]
         rank = np.arange(len(rows)) - np.searchsorted(owner[rows], owner[rows])
         rows = rows[rank < _TRIED]

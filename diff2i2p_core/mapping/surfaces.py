@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 
 from diff2i2p_core.geometry.voxels import sum_by_key, voxel_keys
 from diff2i2p_core.mapping.normals import surface_normals
-from diff2i2p_core.mapping.occupancy import CELL, Occupancy
+from diff2i2p_core.mapping.occupancy import Occupancy
 from diff2i2p_core.typing import Array
 
 PIECE = 0.4
@@ -23,16 +23,16 @@ _MIN_AREA = 0.04
 _CLEAR = np.array([0.14, 0.25, 0.36, 0.47])
 """Metres before a piece where no point may be within `_CLEAR_RADIUS`."""
 _CLEAR_RADIUS = 0.09
-_BEFORE = 0.7
-"""Metres before a piece where it is asked how enclosed the place is."""
+_FLAT = 0.95
+"""Length of the mean normal of flat pieces: only those are faces of walls."""
+_BEFORE = (0.7, 1.2, 1.8)
+"""Metres before a piece where it is asked how enclosed the place is; a cabinet may be in the way."""
 _AROUND = 6.0
 """Metres within which an enclosed place sees a surface."""
 _RAYS = 32
-_USUAL = 0.6
-"""Out of a building, less than this part of the rays meets a surface that does so at most places inside."""
 _CEILING = 0.7
 """Part of the normal that points down, from which on surface faces down."""
-_OUTSIDE = 0.8
+_OUTSIDE = 0.65
 """A side from which fewer than this part of the other side's rays meet a surface is the outside."""
 
 
@@ -58,19 +58,23 @@ class Surface:
         faces down is left out: few cameras look at ceilings.
         """
         tree = cKDTree(sparse)
-        middles, normals, contrasts, counts = _pieces(sparse, surface_normals(tree, sparse)[0], contrast)
+        middles, sums, contrasts, counts = _pieces(sparse, surface_normals(tree, sparse)[0], contrast)
         areas = counts * spacing**2
         kept = areas >= _MIN_AREA
-        middles, normals, areas, contrasts = middles[kept], normals[kept], areas[kept], contrasts[kept]
-        weights = areas * np.clip(contrasts / np.average(contrasts, weights=areas), *_DETAIL)
-        sides = [
-            np.where(_open(tree, middles, way), _enclosed(middles + _BEFORE * way, occupancy), 0.0)
-            for way in (normals, -normals)
+        middles, sums, areas, contrasts = middles[kept], sums[kept], areas[kept], contrasts[kept]
+        lengths = np.linalg.norm(sums, axis=1)
+        normals, flat = sums / lengths[:, None], lengths > _FLAT * counts[kept]
+        usual = float(contrasts @ areas) / max(float(areas.sum()), _MIN_AREA)
+        weights = areas * np.clip(contrasts / max(usual, 1e-6), *_DETAIL)
+        ways = (normals, -normals)
+        around = [
+            np.max([_enclosed(middles + reach * way, occupancy) for reach in _BEFORE], axis=0) for way in ways
         ]
-        enough = _USUAL * np.percentile(np.maximum(*sides), 90) if len(middles) else 0.0
         front, back = (
-            (this >= enough) & (this >= _OUTSIDE * other) & (end * normals[:, 2] > -_CEILING)
-            for this, other, end in zip(sides, reversed(sides), (1, -1), strict=True)
+            (way[:, 2] > -_CEILING)
+            & (here > 0)
+            & (~flat | (_open(tree, middles, way) & (here >= _OUTSIDE * there)))
+            for way, here, there in zip(ways, around, reversed(around), strict=True)
         )
         return cls(
             np.concatenate([middles[front], middles[back]]),
@@ -80,7 +84,7 @@ class Surface:
 
 
 def _pieces(points: Array, normals: Array, contrast: Array) -> tuple[Array, Array, Array, Array]:
-    """Of the points in each cell that face alike: mean (P, 3), normal (P, 3), contrast (P,), count (P,)."""
+    """Of points in a cell that face alike: mean (P, 3), sum of normals (P, 3), contrast (P,), count (P,)."""
     facing = np.abs(normals).argmax(axis=1)
     signs = np.sign(normals[np.arange(len(normals)), facing])
     rows = np.concatenate(
@@ -93,8 +97,7 @@ def _pieces(points: Array, normals: Array, contrast: Array) -> tuple[Array, Arra
             if (facing == axis).any()
         ]
     )
-    lengths = np.linalg.norm(sums[:, 3:6], axis=1, keepdims=True)
-    return sums[:, :3] / sums[:, 7:], sums[:, 3:6] / lengths, sums[:, 6] / sums[:, 7], sums[:, 7]
+    return sums[:, :3] / sums[:, 7:], sums[:, 3:6], sums[:, 6] / sums[:, 7], sums[:, 7]
 
 
 def _open(tree: cKDTree[None], middles: Array, normals: Array) -> NDArray[np.bool_]:
@@ -111,7 +114,7 @@ def _enclosed(positions: Array, occupancy: Occupancy) -> NDArray[np.float64]:
     starts = np.repeat(positions, _RAYS, axis=0)
     sight = occupancy.sight(starts, np.tile(directions, (count, 1)), _AROUND).reshape(count, _RAYS)
     hit = (sight < _AROUND).mean(axis=1)
-    return np.where(occupancy.holds(positions) | (sight.min(axis=1) <= CELL), 0.0, hit)
+    return np.where(occupancy.holds(positions), 0.0, hit)
 
 
 def _sphere(count: int) -> Array:
