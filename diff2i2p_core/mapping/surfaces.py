@@ -1,4 +1,4 @@
-"""The surface of a map in pieces of some decimetres, each with the side that it is seen from."""
+"""The surface of a map in pieces of a few decimetres, each with the side from which it is seen."""
 
 from __future__ import annotations
 
@@ -15,62 +15,62 @@ from diff2i2p_core.mapping.occupancy import CELL, Occupancy
 from diff2i2p_core.typing import Array
 
 PIECE = 0.4
-"""Metres."""
+"""Size of a piece in metres."""
 _DETAIL = (0.25, 4.0)
-"""How much less or more than its area a piece counts, by its contrast."""
+"""Minimum and maximum of the factor by which contrast changes the weight of a piece."""
 _MIN_AREA = 0.04
-"""Square metres; smaller ones are left out."""
+"""Square metres; smaller pieces are left out."""
 _CLEAR = np.array([0.14, 0.25, 0.36, 0.47])
-"""Metres before a piece where no point may be within `_CLEAR_RADIUS`."""
+"""Distances in front of a piece, in metres, at which no point may be within `_CLEAR_RADIUS`."""
 _CLEAR_RADIUS = 0.09
 _BEFORE = 0.7
-"""Metres before a piece where it is asked how enclosed the place is."""
+"""Metres in front of a piece: the position where its surroundings are measured."""
 _AROUND = 6.0
-"""Metres within which an enclosed place sees a surface."""
+"""Length of the rays that measure the surroundings, in metres."""
 _RAYS = 32
 _USUAL = 0.6
-"""Out of a building, less than this part of the rays meets a surface that does so at most places inside."""
+"""Outside a building, fewer rays hit a surface: less than this fraction of the usual number inside."""
 _CEILING = 0.7
-"""Part of the normal that points down, from which on surface faces down."""
+"""A surface faces down if the downward component of its normal is at least this."""
 _OUTSIDE = 0.8
-"""A side from which fewer than this part of the other side's rays meet a surface is the outside."""
+"""A side is the outside if its rays hit less than this fraction of what the other side's rays hit."""
 
 
 @dataclass(frozen=True)
 class Surface:
-    """Pieces of surface, z up. One that may be seen from both sides is there twice."""
+    """Pieces of surface, z up. A piece that can be seen from both sides is listed twice."""
 
     middles: Array
     """(P, 3)."""
     normals: Array
-    """(P, 3), unit vectors to the side that it is seen from."""
+    """(P, 3), unit vectors towards the side from which the piece is seen."""
     weights: Array
-    """(P,) square metres, more for surface with much detail: as much in all as without colours."""
+    """(P,) square metres, scaled up for surface with much detail and down for plain surface."""
 
     def __len__(self) -> int:
         return len(self.middles)
 
     @classmethod
     def of(cls, sparse: Array, contrast: Array, spacing: float, occupancy: Occupancy) -> Surface:
-        """Of a cloud (N, 3) with one point in each voxel of `spacing` metres, and the contrast (N,) in it.
+        """From a cloud (N, 3) with one point in each voxel of `spacing` metres, and the contrast (N,) there.
 
-        Seen are the sides on which a camera could be: free, and not outside, where less is around. What
-        faces down is left out: few cameras look at ceilings.
+        A side counts if a camera could be on it: the space is free and not outside the building, where
+        fewer rays hit a surface. Surface that faces down is left out, as few cameras look at ceilings.
         """
         tree = cKDTree(sparse)
         middles, normals, contrasts, counts = _pieces(sparse, surface_normals(tree, sparse)[0], contrast)
         areas = counts * spacing**2
-        kept = areas >= _MIN_AREA
-        middles, normals, areas, contrasts = middles[kept], normals[kept], areas[kept], contrasts[kept]
+        large = areas >= _MIN_AREA
+        middles, normals, areas, contrasts = middles[large], normals[large], areas[large], contrasts[large]
         weights = areas * np.clip(contrasts / np.average(contrasts, weights=areas), *_DETAIL)
         sides = [
-            np.where(_open(tree, middles, way), _enclosed(middles + _BEFORE * way, occupancy), 0.0)
-            for way in (normals, -normals)
+            np.where(_open(tree, middles, side), _enclosed(middles + _BEFORE * side, occupancy), 0.0)
+            for side in (normals, -normals)
         ]
         enough = _USUAL * np.percentile(np.maximum(*sides), 90) if len(middles) else 0.0
         front, back = (
-            (this >= enough) & (this >= _OUTSIDE * other) & (end * normals[:, 2] > -_CEILING)
-            for this, other, end in zip(sides, reversed(sides), (1, -1), strict=True)
+            (this >= enough) & (this >= _OUTSIDE * other) & (sign * normals[:, 2] > -_CEILING)
+            for this, other, sign in zip(sides, reversed(sides), (1, -1), strict=True)
         )
         return cls(
             np.concatenate([middles[front], middles[back]]),
@@ -80,7 +80,7 @@ class Surface:
 
 
 def _pieces(points: Array, normals: Array, contrast: Array) -> tuple[Array, Array, Array, Array]:
-    """Of the points in each cell that face alike: mean (P, 3), normal (P, 3), contrast (P,), count (P,)."""
+    """Mean (P, 3), normal (P, 3), contrast (P,) and count (P,) of the points in each cell that face alike."""
     facing = np.abs(normals).argmax(axis=1)
     signs = np.sign(normals[np.arange(len(normals)), facing])
     rows = np.concatenate(
@@ -98,14 +98,14 @@ def _pieces(points: Array, normals: Array, contrast: Array) -> tuple[Array, Arra
 
 
 def _open(tree: cKDTree[None], middles: Array, normals: Array) -> NDArray[np.bool_]:
-    """(P,) whether nothing is right before pieces, such as the other face of a wall."""
+    """(P,) whether the space right in front of the pieces is empty: no other face of a wall, for example."""
     before = middles[:, None] + _CLEAR[:, None] * normals[:, None]
     distance, _ = tree.query(before, distance_upper_bound=_CLEAR_RADIUS)
     return np.asarray(np.isinf(distance).all(axis=1))
 
 
 def _enclosed(positions: Array, occupancy: Occupancy) -> NDArray[np.float64]:
-    """(P,) the part of the directions in which positions (P, 3) see a surface; 0 if they are not free."""
+    """(P,) fraction of the rays from positions (P, 3) that hit a surface; 0 if a position is not free."""
     directions = _sphere(_RAYS)
     count = len(positions)
     starts = np.repeat(positions, _RAYS, axis=0)
