@@ -1,4 +1,4 @@
-# Each target sets up .venv first where that is needed. More arguments: make demo ARGS="--data FOLDER"
+# Each target sets up .venv first if needed. More arguments: make demo ARGS="--data FOLDER"
 .PHONY: demo test lint docs bench setup
 
 demo: setup ; @.venv/bin/diff2i2p demo $(ARGS)

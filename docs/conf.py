@@ -70,7 +70,7 @@ def read_docstring(app: Sphinx, what: str, name: str, obj: object, options: obje
     parts = "\n".join(lines).split("`")
     parts[::2] = [re.sub(r"([|*]|_\b)(?! )", r"\\\1", text) for text in parts[::2]]
     lines[:] = "`".join(parts).split("\n")
-    if what not in ("attribute", "property", "data"):  # there it would take words before a colon for the type
+    if what not in ("attribute", "property", "data"):  # there it would read words before a colon as the type
         lines[:] = GoogleDocstring(lines, Config()).lines()
 
 

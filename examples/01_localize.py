@@ -21,12 +21,12 @@ def main() -> None:
     parser.add_argument("map", nargs="?", type=Path, help="made by 02_build_map.py or `diff2i2p map build`")
     parser.add_argument("image", nargs="?", type=Path)
     parser.add_argument("camera", nargs="?", type=Path, help="camera_info YAML of the image")
-    given = parser.parse_args()
-    if given.map is not None and given.camera is None:
+    args = parser.parse_args()
+    if args.map is not None and args.camera is None:
         parser.error("give a map, an image and its camera_info")
 
-    if given.map is not None:
-        map_path, image_path, camera = given.map, given.image, Camera.from_file(given.camera)
+    if args.map is not None:
+        map_path, image_path, camera = args.map, args.image, Camera.from_file(args.camera)
     else:
         map_path, camera = synthetic_room.map_file(), synthetic_room.CAMERA
         image_path = synthetic_room.query_frames() / "frame-000000.color.jpg"

@@ -20,14 +20,14 @@ def main() -> None:
     parser.add_argument("out", nargs="?", type=Path, help="the map file to write")
     parser.add_argument("--trajectory", type=Path, help="TUM file of camera poses in the cloud's frame")
     parser.add_argument("--up", default="auto", help="the cloud's up axis: x, y, z, -x, -y or -z")
-    given = parser.parse_args()
-    if given.source is not None and given.out is None:
+    args = parser.parse_args()
+    if args.source is not None and args.out is None:
         parser.error("give the map file to write, too")
 
-    source = given.source or synthetic_room.map_frames()
-    out = given.out or synthetic_room.FOLDER / "room.map"
+    source = args.source or synthetic_room.map_frames()
+    out = args.out or synthetic_room.FOLDER / "room.map"
     # Without a trajectory, viewpoints are chosen in the cloud's free space; a folder has its own poses.
-    point_map = build_map(source, out, trajectory=given.trajectory, up=given.up, note=print)
+    point_map = build_map(source, out, trajectory=args.trajectory, up=args.up, note=print)
 
     low, high = point_map.cloud.points.min(axis=0), point_map.cloud.points.max(axis=0)
     colors = "with colours" if point_map.cloud.colors is not None else "without colours"

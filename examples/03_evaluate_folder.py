@@ -17,16 +17,16 @@ from diff2i2p_core.evaluation.summary import summarize
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Localize a folder's images and print the errors.")
-    parser.add_argument("map_frames", nargs="?", type=Path, help="posed RGB-D folder to make the map of")
+    parser.add_argument("map_frames", nargs="?", type=Path, help="posed RGB-D folder to build the map from")
     parser.add_argument("query_frames", nargs="?", type=Path, help="posed RGB-D folder to localize")
     parser.add_argument("--out", type=Path, help="the map file to write; default: MAP_FRAMES.map")
-    given = parser.parse_args()
-    if given.map_frames is not None and given.query_frames is None:
+    args = parser.parse_args()
+    if args.map_frames is not None and args.query_frames is None:
         parser.error("give the folder to localize, too")
 
-    if given.map_frames is not None:
-        map_path, queries = given.out or given.map_frames.with_suffix(".map"), given.query_frames
-        build_map(given.map_frames, map_path)
+    if args.map_frames is not None:
+        map_path, queries = args.out or args.map_frames.with_suffix(".map"), args.query_frames
+        build_map(args.map_frames, map_path)
     else:
         map_path, queries = synthetic_room.map_file(), synthetic_room.query_frames()
 

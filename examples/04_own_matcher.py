@@ -4,7 +4,7 @@ python examples/04_own_matcher.py                                       # in a s
 python examples/04_own_matcher.py map_frames/ query_frames/             # with your own posed RGB-D folders
 
 A matcher is a class with the interface of `localization.hypothesis.Proposer`. The localizer asks its matchers
-in turn, aligns the poses they propose to the map's colours, and decides.
+one after the other, aligns the poses they propose to the map's colours, and decides.
 """
 
 from __future__ import annotations
@@ -110,15 +110,15 @@ class SiftKeyframes:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Localize a folder's images with SIFT keyframes.")
-    parser.add_argument("map_frames", nargs="?", type=Path, help="posed RGB-D folder to make the map of")
+    parser.add_argument("map_frames", nargs="?", type=Path, help="posed RGB-D folder to build the map from")
     parser.add_argument("query_frames", nargs="?", type=Path, help="posed RGB-D folder to localize")
-    given = parser.parse_args()
-    if given.map_frames is not None and given.query_frames is None:
+    args = parser.parse_args()
+    if args.map_frames is not None and args.query_frames is None:
         parser.error("give the folder to localize, too")
 
-    if given.map_frames is not None:
-        keyframes, queries = PosedFrames(given.map_frames), PosedFrames(given.query_frames)
-        point_map = build_map(given.map_frames, given.map_frames.with_suffix(".map"))
+    if args.map_frames is not None:
+        keyframes, queries = PosedFrames(args.map_frames), PosedFrames(args.query_frames)
+        point_map = build_map(args.map_frames, args.map_frames.with_suffix(".map"))
     else:
         keyframes = PosedFrames(synthetic_room.map_frames())
         queries = PosedFrames(synthetic_room.query_frames())

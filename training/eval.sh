@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Test and evaluate epochs FIRST, FIRST + STEP, ... LAST of a run; results lie in the cache of each epoch.
+# Test and evaluate epochs FIRST, FIRST + STEP, ... LAST of a run; results are in the cache of each epoch.
 #   training/eval.sh CONFIG FIRST STEP LAST [arguments of test.py] [-- arguments of eval.py]
 set -euo pipefail
 [ $# -ge 4 ] || { sed -n '2,3s/^# *//p' "$0" >&2; exit 2; }

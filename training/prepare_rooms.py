@@ -23,10 +23,10 @@ def main(
     subset: Annotated[
         Literal["train", "test"], typer.Option(help="what the rooms are for; no seed is for both")
     ] = "train",
-    frames: Annotated[int, typer.Option(help="frames a room")] = 40,
-    sensor: Annotated[Sensor, typer.Option(help="whose noise and gaps the depth has")] = "kinect",
+    frames: Annotated[int, typer.Option(help="frames per room")] = 40,
+    sensor: Annotated[Sensor, typer.Option(help="sensor whose noise and gaps the depth gets")] = "kinect",
 ) -> None:
-    """Folders OUT/room-SEED. A broken-off run goes on where it stopped."""
+    """Write folders OUT/room-SEED. An interrupted run resumes where it stopped."""
     for seed in track(room_seeds(seeds, subset), description="rooms"):
         room = make_room(seed)
         poses = camera_path(room, frames, seed)

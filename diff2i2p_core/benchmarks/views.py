@@ -1,4 +1,4 @@
-"""What localization by rendered views is made of: a view, an image's features, the pose of matches."""
+"""Benchmarks of localization by rendered views: a view, an image's features, the pose from matches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from diff2i2p_core.models.xfeat import XFeat, dense_features, detect
 from diff2i2p_core.ops.render_view import render_view
 
 POINTS, SPACING = 60_000, 0.02
-"""Of the cloud: about what a camera sees of a room."""
+"""Number of points in the cloud: about what a camera sees of a room."""
 SIZES = (320, 240), (480, 360), (640, 480)
 
 
@@ -30,7 +30,7 @@ def cases() -> list[Case]:
 
 
 def _view(width: int, height: int, device: str) -> Work:
-    """Always the CPU's work."""
+    """Renders a view, always on the CPU."""
     del device
     points = wall_cloud(POINTS, SPACING)
     cloud = PointCloud(points, wall_colors(points))
@@ -39,7 +39,7 @@ def _view(width: int, height: int, device: str) -> Work:
 
 
 def _features(width: int, height: int, device: str) -> Work:
-    """Untrained, with as many keypoints as are kept at most."""
+    """Features of an untrained network, with the maximum number of keypoints."""
     model = XFeat().for_inference().to(device)
     image = np.asarray(cv2.resize(wall_picture()[0], (width, height)), np.uint8)
     return lambda: detect(dense_features(model, image), min_heat=0)

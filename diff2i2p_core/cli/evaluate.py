@@ -32,7 +32,7 @@ def localization(
     query_range: Annotated[str, typer.Option(metavar="A:B[:STEP],...", help="Query frame numbers.")] = ":",
     beside: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FOLDER", help="Another place whose map is put beside; may be repeated."),
+        typer.Option(metavar="FOLDER", help="Another place whose map is added; may be repeated."),
     ] = None,
     track: Annotated[
         bool, typer.Option("--track", help="Track the camera from image to image by its velocity.")

@@ -23,7 +23,7 @@ RATE = 30.0
 
 @dataclass(frozen=True)
 class FramesResult:
-    """What came of localizing images of a folder; `about` are labels and values for a report."""
+    """The results of localizing the images of a folder; `about` are labels and values for a report."""
 
     frames: PosedFrames
     """The folder of the images."""
@@ -57,9 +57,9 @@ def evaluate_frames(
         matcher: what images are matched with, see `Localizer.from_frames`.
         map_range: frame numbers that make the map, see `in_range`; `query_range` those to localize.
         limit: maximum number of images, evenly spread.
-        beside: folders whose maps are put beside, see `Localizer.from_frames`.
+        beside: folders whose maps are added, see `Localizer.from_frames`.
         track: track the camera from image to image; else each image is searched in the whole map.
-        align: align poses to the map's colours; without, the network alone is judged.
+        align: align poses to the map's colours; without this, the network alone is judged.
     """
     tell = progress or (lambda what, done, total: None)
     selected = in_range(PosedFrames(map_frames), map_range, "`map_range`")
@@ -96,27 +96,30 @@ def evaluate_frames(
 
 
 def in_range(frames: PosedFrames, text: str, option: str) -> list[int]:
-    """The folder's frame numbers in ranges, separated by commas: `A:B` with both ends, either of which may be
-    left out, or `A:B:STEP` for every STEPth number from A on."""
+    """The folder's frame numbers that are in the ranges of `text`, which commas separate.
+
+    A range is `A:B`, which includes both ends, either of which may be left out, or `A:B:STEP` for every
+    STEPth number from A on.
+    """
     selected = set[int]()
     for part in text.split(","):
         try:
             begin, end, step = _range(part, frames.numbers[0], frames.numbers[-1])
         except ValueError:
             raise InputError(
-                f"{option} '{part}': expected A:B or A:B:STEP with frame numbers, as in 0:598 or 600:"
+                f"{option} '{part}': expected A:B or A:B:STEP with frame numbers, such as 0:598 or 600:"
             ) from None
         selected |= {n for n in frames.numbers if begin <= n <= end and (n - begin) % step == 0}
     if not selected:
         raise InputError(
-            f"{option} '{text}': {frames.folder} has no frame there, it has {frames.numbers[0]} to "
+            f"{option} '{text}': {frames.folder} has no such frames; its numbers are {frames.numbers[0]} to "
             f"{frames.numbers[-1]}; choose another range"
         )
     return sorted(selected)
 
 
 def _range(text: str, first: int, last: int) -> tuple[int, int, int]:
-    """Begin, end and step; ValueError where the text is none of the forms."""
+    """Begin, end and step; ValueError if the text has none of the forms."""
     words = text.split(":")
     begin, end = int(words[0] or first), int(words[1] or last) if len(words) > 1 else -1
     step = int(words[2]) if len(words) == 3 else 1
@@ -140,9 +143,9 @@ def localize_frames(
     *,
     track: bool = False,
 ) -> list[QueryResult]:
-    """Localize the images `numbers`: each without a prior, or one after the other to `track` the camera.
+    """Localize the images `numbers`, each without a prior, or tracked from image to image with `track`.
 
-    `progress` gets the count done.
+    `progress` gets the number of images done.
     """
     tracker = Tracker(localizer, TrackerSettings(use_prior=track))
     index_of = {number: index for index, number in enumerate(frames.numbers)}
@@ -150,18 +153,18 @@ def localize_frames(
     for done, number in enumerate(numbers, start=1):
         frame = frames[index_of[number]]
         depth = frames.registered_depth(frame) if localizer.needs_depth else None
-        found = tracker.localize(frame.image, frames.camera, round(1e9 * number / RATE), depth=depth)
+        answer = tracker.localize(frame.image, frames.camera, round(1e9 * number / RATE), depth=depth)
         results.append(
             QueryResult(
                 number=number,
                 stamp=number / RATE,
                 true_map_from_camera=frame.world_from_camera,
-                map_from_camera=found.map_from_camera if found.localized else None,
-                reason=found.reason,
-                num_inliers=found.num_inliers,
-                inlier_ratio=found.inlier_ratio,
-                latency_ms=sum(found.latency_ms.values()),
-                covariance=found.covariance,
+                map_from_camera=answer.map_from_camera if answer.localized else None,
+                reason=answer.reason,
+                num_inliers=answer.num_inliers,
+                inlier_ratio=answer.inlier_ratio,
+                latency_ms=sum(answer.latency_ms.values()),
+                covariance=answer.covariance,
             )
         )
         if progress is not None:

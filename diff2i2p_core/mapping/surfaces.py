@@ -1,4 +1,4 @@
-"""The surface of a map in pieces of some decimetres, each with the side that it is seen from."""
+"""The surface of a map in pieces of a few decimetres, each with the side from which it is seen."""
 
 from __future__ import annotations
 
@@ -15,47 +15,47 @@ from diff2i2p_core.mapping.occupancy import Occupancy
 from diff2i2p_core.typing import Array
 
 PIECE = 0.4
-"""Metres."""
+"""Size of a piece in metres."""
 _DETAIL = (0.25, 4.0)
-"""How much less or more than its area a piece counts, by its contrast."""
+"""Minimum and maximum of the factor by which contrast changes the weight of a piece."""
 _MIN_AREA = 0.04
-"""Square metres; smaller ones are left out."""
+"""Square metres; smaller pieces are left out."""
 _CLEAR = np.array([0.14, 0.25, 0.36, 0.47])
-"""Metres before a piece where no point may be within `_CLEAR_RADIUS`."""
+"""Distances in front of a piece, in metres, at which no point may be within `_CLEAR_RADIUS`."""
 _CLEAR_RADIUS = 0.09
 _FLAT = 0.95
-"""Length of the mean normal of flat pieces: only those are faces of walls."""
+"""Minimum length of the mean normal of a flat piece. Only flat pieces are faces of walls."""
 _BEFORE = (0.7, 1.2, 1.8)
-"""Metres before a piece where it is asked how enclosed the place is; a cabinet may be in the way."""
+"""Metres in front of a piece: positions where its surroundings are measured. A cabinet may be in the way."""
 _AROUND = 6.0
-"""Metres within which an enclosed place sees a surface."""
+"""Length of the rays that measure the surroundings, in metres."""
 _RAYS = 32
 _CEILING = 0.7
-"""Part of the normal that points down, from which on surface faces down."""
+"""A surface faces down if the downward component of its normal is at least this."""
 _OUTSIDE = 0.65
-"""A side from which fewer than this part of the other side's rays meet a surface is the outside."""
+"""A side is the outside if its rays hit less than this fraction of what the other side's rays hit."""
 
 
 @dataclass(frozen=True)
 class Surface:
-    """Pieces of surface, z up. One that may be seen from both sides is there twice."""
+    """Pieces of surface, z up. A piece that can be seen from both sides is listed twice."""
 
     middles: Array
     """(P, 3)."""
     normals: Array
-    """(P, 3), unit vectors to the side that it is seen from."""
+    """(P, 3), unit vectors towards the side from which the piece is seen."""
     weights: Array
-    """(P,) square metres, more for surface with much detail: as much in all as without colours."""
+    """(P,) square metres, scaled up for surface with much detail and down for plain surface."""
 
     def __len__(self) -> int:
         return len(self.middles)
 
     @classmethod
     def of(cls, sparse: Array, contrast: Array, spacing: float, occupancy: Occupancy) -> Surface:
-        """Of a cloud (N, 3) with one point in each voxel of `spacing` metres, and the contrast (N,) in it.
+        """From a cloud (N, 3) with one point in each voxel of `spacing` metres, and the contrast (N,) there.
 
-        Seen are the sides on which a camera could be: free, and not outside, where less is around. What
-        faces down is left out: few cameras look at ceilings.
+        A side counts if a camera could be on it: the space is free and not outside the building, where
+        fewer rays hit a surface. Surface that faces down is left out, as few cameras look at ceilings.
         """
         tree = cKDTree(sparse)
         middles, sums, contrasts, counts = _pieces(sparse, surface_normals(tree, sparse)[0], contrast)
@@ -84,7 +84,7 @@ class Surface:
 
 
 def _pieces(points: Array, normals: Array, contrast: Array) -> tuple[Array, Array, Array, Array]:
-    """Of points in a cell that face alike: mean (P, 3), sum of normals (P, 3), contrast (P,), count (P,)."""
+    """Mean (P, 3), summed normal (P, 3), contrast (P,), count (P,) of points in a cell that face alike."""
     facing = np.abs(normals).argmax(axis=1)
     signs = np.sign(normals[np.arange(len(normals)), facing])
     rows = np.concatenate(
@@ -101,14 +101,14 @@ def _pieces(points: Array, normals: Array, contrast: Array) -> tuple[Array, Arra
 
 
 def _open(tree: cKDTree[None], middles: Array, normals: Array) -> NDArray[np.bool_]:
-    """(P,) whether nothing is right before pieces, such as the other face of a wall."""
+    """(P,) whether the space right in front of the pieces is empty: no other face of a wall, for example."""
     before = middles[:, None] + _CLEAR[:, None] * normals[:, None]
     distance, _ = tree.query(before, distance_upper_bound=_CLEAR_RADIUS)
     return np.asarray(np.isinf(distance).all(axis=1))
 
 
 def _enclosed(positions: Array, occupancy: Occupancy) -> NDArray[np.float64]:
-    """(P,) the part of the directions in which positions (P, 3) see a surface; 0 if they are not free."""
+    """(P,) fraction of the rays from positions (P, 3) that hit a surface; 0 if a position is not free."""
     directions = _sphere(_RAYS)
     count = len(positions)
     starts = np.repeat(positions, _RAYS, axis=0)

@@ -1,8 +1,9 @@
 """A coloured cloud as a camera sees it: an image for local features and its depth, in milliseconds on a CPU.
 
-Points in front of the surface's depth in a coarse z-buffer are seen. Those that fall into one pixel are
-averaged; every other pixel takes the colour and depth of the nearest pixel that has a point. That keeps the
-cloud's detail: splatted with squares, or smoothed, the same clouds gave fewer matches with photographs.
+A point is visible if it is not behind the surface in a coarse z-buffer. Visible points that fall into the
+same pixel are averaged. Every other pixel takes the colour and depth of the nearest pixel that has a point.
+This keeps the cloud's detail: when the same clouds were drawn as squares, or smoothed, they gave fewer
+matches with photographs.
 """
 
 from __future__ import annotations
@@ -22,23 +23,23 @@ from diff2i2p_core.geometry.submaps import front_limit
 from diff2i2p_core.typing import Array
 
 BUFFER_LONG_SIDE = 160
-"""Pixels of the coarse z-buffer."""
+"""Pixels of the coarse z-buffer along its long side."""
 REACH = 1.6
-"""A point is seen as far as this many times its spacing from it, so holes of three spacings are filled."""
+"""A point fills pixels up to this many spacings away, so holes of three spacings are closed."""
 
 
 @dataclass(frozen=True)
 class RenderedView:
     image: NDArray[np.uint8]
-    """(H, W, 3) RGB, or (H, W) of a cloud with intensity alone. Where the cloud shows nothing, colours go on
-    from the nearest surface, blurred: an edge of the map is no edge of the scene."""
+    """(H, W, 3) RGB, or (H, W) if the cloud has only intensity. Pixels without depth continue the colours of
+    the nearest surface, blurred, because an edge of the map is usually not an edge of the scene."""
     depth: NDArray[np.float32]
-    """(H, W) metres along the optical axis, 0 where the cloud shows nothing."""
+    """(H, W) metres along the optical axis; 0 where there is no surface."""
     camera: Camera
     camera_from_cloud: Array
 
     def points_at(self, pixels: ArrayLike) -> tuple[Array, NDArray[np.bool_]]:
-        """Points (N, 3) of the cloud's frame at pixels (N, 2), (u, v), and which of them show the cloud."""
+        """Points (N, 3) in the cloud's frame at pixels (N, 2), (u, v), and which pixels have depth."""
         uv = np.asarray(pixels, np.float64)
         columns, rows = np.rint(uv).astype(np.int64).T
         inside = self.camera.contains(uv, np.ones(len(uv)))
@@ -57,13 +58,13 @@ def render_view(
     min_depth: float = 0.1,
     max_depth: float = 10.0,
 ) -> RenderedView:
-    """What a camera without distortion sees of a cloud whose points are `spacing` metres apart.
+    """The view of a camera without distortion of a cloud whose points are `spacing` metres apart.
 
-    Depths in metres. InputError for a cloud with neither colours nor intensity.
+    Depths are in metres. InputError for a cloud with neither colours nor intensity.
     """
     shades = cloud.colors if cloud.colors is not None else cloud.intensity
     if shades is None:
-        raise InputError("cloud: has neither colours nor intensity to render; give one that has")
+        raise InputError("cloud: has neither colours nor intensity to render; give one that has either")
     pose = np.asarray(camera_from_cloud, np.float64)
     seen, pixel, z = _seen(cloud.points, pose, camera, spacing, min_depth, max_depth)
     shape = camera.height, camera.width
@@ -75,7 +76,7 @@ def render_view(
     inverse_depth = means[:, 0].take(nearest)
     shown = distance <= np.maximum(REACH * spacing * camera.fx * inverse_depth, 1)
     image = means[:, 1:].round().astype(np.uint8).reshape(-1, *shades.shape[1:]).take(nearest, axis=0)
-    image = cv2.medianBlur(image, 3)  # single points of a surface a little behind show between others
+    image = cv2.medianBlur(image, 3)  # removes single points of a surface behind
     background = cv2.blur(image, (camera.width // 16 | 1,) * 2)
     image = np.asarray(cv2.copyTo(image, shown.astype(np.uint8), background), np.uint8)
     return RenderedView(image, np.where(shown, 1 / inverse_depth, np.float32(0)), camera, pose)
@@ -110,7 +111,7 @@ def _seen(
 def _pixel_means(
     pixel: NDArray[np.int64], rows: NDArray[np.float32]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The pixels that occur, ascending, and the mean of their rows (N, C)."""
+    """The pixels that have points, ascending, and the mean of their rows (N, C)."""
     filled, index, count = np.unique(pixel, return_inverse=True, return_counts=True)
     sums = torch.zeros(len(filled), rows.shape[1]).index_add_(
         0, torch.from_numpy(index), torch.from_numpy(rows)
@@ -121,13 +122,13 @@ def _pixel_means(
 def _nearest(
     filled: NDArray[np.int64], shape: tuple[int, int]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """For each pixel (H, W), which of the `filled` ones is nearest, and how far that is in pixels."""
+    """For each pixel (H, W), the index of the nearest `filled` pixel, and its distance in pixels."""
     empty = np.ones(shape, np.uint8)
     empty.flat[filled] = 0
     distance, labels = cv2.distanceTransformWithLabels(
         empty, cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
     )
     label = np.asarray(labels, np.int32)
-    of_label = np.zeros(len(filled) + 1, np.int64)
-    of_label[label.flat[filled]] = np.arange(len(filled))
-    return of_label.take(label), np.asarray(distance, np.float32)
+    index_of_label = np.zeros(len(filled) + 1, np.int64)
+    index_of_label[label.flat[filled]] = np.arange(len(filled))
+    return index_of_label.take(label), np.asarray(distance, np.float32)

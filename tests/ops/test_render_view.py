@@ -73,7 +73,7 @@ def test_small_holes_are_filled_and_large_ones_are_not() -> None:
     assert view.depth[round(filled[1]), round(filled[0])] == pytest.approx(2.0)
     assert view.depth[round(empty[1]), round(empty[0])] == 0
     assert 0.1 < (view.depth == 0).sum() / (0.6 * CAMERA.fx / 2) ** 2 < 1
-    assert (view.image == RED).all()  # colours go on there
+    assert (view.image == RED).all()  # colours continue there
 
 
 def test_each_pixel_takes_the_nearest_pixel_that_has_a_point() -> None:

@@ -45,7 +45,7 @@ class Parameters:
     matcher: str = parameter(
         "auto",
         "What images are matched with. `views`: views rendered from a coloured map; `network`: submaps of "
-        "the network; `auto`: everything that the map allows, views first",
+        "the network; `auto`: all that the map has, views first",
         choices=("auto", "views", "network"),
     )
     weights: str = parameter(
