@@ -37,7 +37,7 @@ _SURFACE = 0.45
 """Metres before a piece at which a line of sight may end, because cells beside it contain its surface."""
 _DIRECTIONS = 2
 """From the left and from the right of a piece."""
-_MIN_GAIN = 1.2
+_MIN_GAIN = 1.8
 """Minimum area in square metres that a view must add, at one distance and from one direction."""
 _TRIED = 5
 """Number of cameras that are compared for a piece."""
