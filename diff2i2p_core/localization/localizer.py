@@ -87,16 +87,16 @@ class Localizer:
         settings: LocalizerSettings | None = None,
         note: Callable[[str], None] = lambda line: None,
     ) -> Localizer:
-        """Build a map from a cloud in memory, for the `matcher` (`auto`: all that the cloud allows; `note` is
-        told where rendered views would be possible, but their weights cannot be had).
+        """Build a map from a cloud in memory, for the `matcher` (`auto`: all that the cloud allows). `note`
+        is told if rendered views would be possible, but their weights cannot be had.
 
         It is viewed from `views` (V, 4, 4), camera poses in the map, or else from viewpoints in its free
         space. `up` is the axis that points up, one of x, y, z, -x, -y, -z, or `auto`: found from the cloud's
-        planes.
+        planes, and reported to `note`.
         """
         cloud = usable(cloud, "the map cloud")
         features = Features.load(matcher, weights, device, colored=cloud.colors is not None, note=note)
-        source = MapSource.unseen(cloud, up) if views is None else MapSource(cloud, views, views)
+        source = MapSource.unseen(cloud, up, note) if views is None else MapSource(cloud, views, views)
         point_map = features.of(source, "the map cloud")
         return cls(point_map, proposers_of(point_map, features), settings)
 

@@ -54,7 +54,7 @@ class ViewSettings:
     """Minimum cosine of two descriptors that match."""
     max_error_px: float = 5.0
     """Maximum reprojection error of an inlier, in pixels of the rendered view."""
-    min_inliers: int = 40
+    min_inliers: int = 60
     """For a render at the pose itself. Measured: right poses have at least 80, wrong ones at most 20."""
     min_inlier_ratio: float = 0.2
     min_coverage: float = 0.1

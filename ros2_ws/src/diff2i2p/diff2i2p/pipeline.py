@@ -132,7 +132,7 @@ class Pipeline:
         self.use(localizer, str(path))
 
     def build_map(self, message: PointCloud2, note: Callable[[str], None]) -> None:
-        """Build the map from a cloud; `note` is told what the map lacks that the cloud allows.
+        """Build the map from a cloud; `note` gets lines for the operator about how it is built.
 
         If the cloud is refused (InputError), the previous map stays in use.
         """

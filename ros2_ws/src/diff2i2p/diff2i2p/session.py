@@ -189,7 +189,7 @@ class Session:
     # Work, on the worker's thread
 
     def _build_map(self, message: PointCloud2) -> None:
-        self.pipeline.build_map(message, self._node.get_logger().warning)
+        self.pipeline.build_map(message, self._node.get_logger().info)
         self._map_in_use()
 
     def _open_map(self, name: str) -> None:
