@@ -55,7 +55,7 @@ class ViewSettings:
     max_error_px: float = 5.0
     """Maximum reprojection error of an inlier, in pixels of the rendered view."""
     min_inliers: int = 60
-    """For a render at the pose itself. Measured: right poses have at least 80, wrong ones at most 20."""
+    """For a render at the pose itself. Measured: right poses have at least 64, wrong ones at most 53."""
     min_inlier_ratio: float = 0.2
     min_coverage: float = 0.1
     """Minimum fraction of the cells of an 8x6 grid with inliers."""
