@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 REPO = Path(__file__).resolve().parents[1]
 STATUS = pytest.StashKey[int]()
 END_SECONDS = 60.0
-"""For threads that tests have left, and again for the interpreter's end."""
+"""For threads that tests have left running, and again for the interpreter's exit."""
 
 # Set before rclpy or torch is imported, and inherited by the processes that tests start.
 # One thread a process: several processes run at once here, and threads that wait for each other spin.
@@ -61,12 +61,12 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """After the summary: the run ends, whatever the tests have left behind."""
+    """After the summary: end the run, whatever the tests have left running."""
     shutil.rmtree(_ROS_HOME, ignore_errors=True)
     for attribute in (
         "last_value",
         "last_traceback",
-    ):  # a failed test's: they would keep its nodes to the end
+    ):  # tracebacks of failed tests would keep their nodes alive
         if hasattr(sys, attribute):
             delattr(sys, attribute)
     for pid, command in _children():
@@ -81,7 +81,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         faulthandler.dump_traceback()
         sys.stdout.flush()
         os._exit(config.stash.get(STATUS, 1))
-    # What may still hang is the end of the interpreter, or of DDS: then the alarm shows where, and ends it.
+    # The exit of the interpreter or of DDS may still hang: then the alarm shows where, and ends it.
     faulthandler.register(signal.SIGALRM, chain=True)
     signal.setitimer(signal.ITIMER_REAL, END_SECONDS)
 
@@ -191,7 +191,7 @@ def _golden_pair(folder: Path, name: str) -> Pair:
 
 @pytest.fixture(autouse=True)
 def no_downloads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is not on this machine is not fetched in the middle of a test."""
+    """Files that are not on this machine are not fetched during a test."""
     monkeypatch.setenv("PIP_NO_INDEX", "1")
 
 

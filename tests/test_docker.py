@@ -52,7 +52,7 @@ def test_both_images_are_multi_stage_on_ros_and_not_root(dockerfile: str) -> Non
         assert "--no-install-recommends" in run and "rm -rf /var/lib/apt/lists/*" in run
 
 
-def test_what_the_dockerfile_names_is_there(dockerfile: str) -> None:
+def test_everything_that_the_dockerfile_names_exists(dockerfile: str) -> None:
     extras = re.findall(rf"docker/install\.sh {PREFIX} (\S+)", dockerfile)
     project = (REPO / "pyproject.toml").read_text(encoding="utf-8")
     for extra in ",".join(extras).split(","):

@@ -1,4 +1,4 @@
-"""The documentation site builds without a warning, so every link leads somewhere."""
+"""The documentation site builds without a warning, so every link has a target."""
 
 from __future__ import annotations
 

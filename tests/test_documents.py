@@ -1,4 +1,4 @@
-"""The Markdown documents: every link leads somewhere, and lines fit a screen."""
+"""The Markdown documents: every link has a target, and lines fit a screen."""
 
 from __future__ import annotations
 
@@ -45,6 +45,6 @@ def test_lines_fit_a_screen(name: str) -> None:
 
 
 def test_broken_links_are_found() -> None:
-    """The rule above can fail."""
+    """The test above can fail."""
     assert "results" in anchors(REPO / "README.md") and "no-such-heading" not in anchors(REPO / "README.md")
     assert re.findall(r"\]\((?!\w+:)([^)\s]*)\)", "[a](b.md#c) [d](https://e) ") == ["b.md#c"]

@@ -1,4 +1,4 @@
-"""The examples run as they stand: scripts with and without arguments, the notebook cell by cell."""
+"""The examples run unchanged: scripts with and without arguments, the notebook cell by cell."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NOTEBOOK = EXAMPLES / "localize_in_a_room.ipynb"
 
 @pytest.fixture(scope="module")
 def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
-    """The examples' own module of data, which keeps it in a folder of this test run."""
+    """The examples' data module, with its data in a folder of this test run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(EXAMPLES)
         import synthetic_room

@@ -1,4 +1,4 @@
-"""Linux arm64 (Jetson) installs from wheels alone: nothing is required there that has none."""
+"""Linux arm64 (Jetson) installs from wheels alone: every requirement there has one."""
 
 from __future__ import annotations
 

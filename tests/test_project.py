@@ -40,7 +40,7 @@ LAYERS = [
     "typing",
     "errors",
 ]
-"""Top first. A part imports from those below it alone."""
+"""Top first. A part imports only from parts below it."""
 
 ROS_MODULES = (
     r"(rclpy|rosidl_\w+|ament_\w+|launch|launch_\w+|tf2_\w+|cv_bridge|message_filters|builtin_interfaces|diff2i2p"
@@ -49,7 +49,7 @@ ROS_MODULES = (
 MAX_FILE = 50 * 2**20
 TEXTS = {".py", ".md", ".yaml", ".yml", ".toml", ".rst", ".sh", ".cff", ".ipynb", ".xml", ".txt"}
 MAX_LINES = 300
-"""Of a Python file: one subject."""
+"""Maximum length of a Python file: one subject."""
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -156,7 +156,7 @@ def test_the_core_imports_no_ros_module() -> None:
 
 
 def test_ros_modules_are_recognised() -> None:
-    """The rule above can fail: the node's own imports break it."""
+    """The test above can fail: the node's own imports break the rule."""
     ros = re.compile(ROS_MODULES)
     names = {name.split(".")[0] for path in sources(NODE) for name in imports(path)}
     assert {"rclpy", "sensor_msgs", "diff2i2p"} <= {name for name in names if ros.fullmatch(name)}
@@ -197,7 +197,7 @@ def named_options(path: Path, options: set[str]) -> list[str]:
 
 
 def test_texts_of_the_core_name_no_option_of_the_command_line() -> None:
-    """Users of Python and ROS have none; cli/ may name them."""
+    """Users of Python and ROS have no command line; cli/ may name options."""
     options = command_line_options()
     assert {"--out", "--camera", "--no-track", "--trajectory"} <= options
     files = [path for path in sources(CORE) if not path.is_relative_to(CORE / "cli")]
@@ -230,7 +230,7 @@ def test_every_dependency_is_pinned() -> None:
 
 RULE = re.compile(r"(?<![\w/.^-])R([1-9]\d?)\b")
 OUTSIDE = re.compile(r"\bMETHOD(\.md)?\b|\(8\.\d+\)|\bD\d{1,2}\b")
-"""How a document was once cited that is not in the repository."""
+"""An old form of citing a document that is not in the repository."""
 
 
 def test_every_rule_that_a_text_cites_is_on_the_methods_page() -> None:

@@ -36,5 +36,5 @@ def test_the_table_of_homes_is_what_is_exported() -> None:
 
 
 def test_no_module_hides_a_public_name() -> None:
-    """Importing `diff2i2p_core.replay`, were it a module, would put it in the function's place."""
+    """If `diff2i2p_core.replay` were a module, importing it would replace the function."""
     assert [name for name in diff2i2p_core.__all__ if find_spec(f"diff2i2p_core.{name}")] == []

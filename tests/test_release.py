@@ -1,4 +1,4 @@
-"""What a release states about itself: one version, licences, citation, and a CI that runs what exists."""
+"""What a release states about itself: one version, licences, citation, and a CI whose targets exist."""
 
 from __future__ import annotations
 

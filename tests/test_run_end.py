@@ -1,4 +1,4 @@
-"""A run of tests ends, whatever a test does, with its status; it names what was left and what was skipped."""
+"""A run of tests always ends with its status, and names what was left running and what was skipped."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_run_says_what_was_skipped_and_why(tmp_path: Path) -> None:
 
 
 def run_tests(test: str, tmp_path: Path, timeout: int = 50) -> subprocess.CompletedProcess[str]:
-    """pytest on a file of its own, with this folder's conftest; a test that takes `timeout` seconds hangs."""
+    """pytest on a separate file, with this folder's conftest; a test that takes `timeout` seconds hangs."""
     (tmp_path / "test_it.py").write_text(test)
     command = [sys.executable, "-m", "pytest", "-p", "conftest", "-c", str(REPO / "pyproject.toml"), "-o"]
     command += [f"faulthandler_timeout={timeout}", "--basetemp", str(tmp_path / "temp")]

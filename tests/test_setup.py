@@ -1,4 +1,4 @@
-"""tools/setup.sh with a stand-in for Python: what it does, in which order, and when it does so again."""
+"""tools/setup.sh with a stand-in for Python: its steps, their order, and when they are repeated."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 REPO = Path(__file__).resolve().parents[1]
 
-# Notes its arguments, makes empty environments, fails or kills the set-up where told.
+# Notes its arguments, makes empty environments, fails or kills the set-up when told to.
 PYTHON = r"""#!/usr/bin/env bash
 echo "$*" >>"$CALLS"
 [[ -z ${KILL_ON:-} || "$*" != *"$KILL_ON"* ]] || kill -KILL "$PPID"
@@ -35,7 +35,7 @@ esac
 
 @dataclass
 class Checkout:
-    """A copy of what the script reads, and the calls it made."""
+    """A copy of the files that the script reads, and the calls that it made."""
 
     folder: Path
 

@@ -14,7 +14,7 @@ from diff2i2p_core.benchmarks.measure import compared, measure
 from diff2i2p_core.cli.main import app
 
 
-def test_kernels_need_a_gpu_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernels_without_a_gpu_are_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ops, "POINTS", 300)
     ops._levels.cache_clear()
     threads = torch.get_num_threads()

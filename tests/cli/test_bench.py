@@ -42,7 +42,7 @@ def test_table_shows_the_cases_of_all_parts(monkeypatch: pytest.MonkeyPatch) -> 
     assert all(f"{part}!" in result.stdout for part in PARTS)
 
 
-def test_an_unknown_part_is_said_clearly() -> None:
+def test_an_unknown_part_is_named() -> None:
     with pytest.raises(InputError, match=r"use one of .*training"):
         cases_of("cooking")
 

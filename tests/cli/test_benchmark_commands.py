@@ -1,4 +1,4 @@
-"""`test` and `eval` on a benchmark: caches that go on where they were, epochs, reports, bad input."""
+"""`test` and `eval` on a benchmark: interrupted runs that resume, epochs, reports, bad input."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def experiment(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path) -> 
     return path
 
 
-def test_a_stopped_test_goes_on_where_it_was(command: Command, experiment: Path, tmp_path: Path) -> None:
+def test_an_interrupted_test_resumes(command: Command, experiment: Path, tmp_path: Path) -> None:
     out = tmp_path / "cache"
     arguments = ("test", experiment, "--test-epoch", 1, "--out", out, "--json")
     status, printed, _ = command(*arguments)

@@ -56,7 +56,7 @@ def test_poselib_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "USAC" in check(found, "poselib")["found"]
 
 
-def test_a_broken_ros_is_missing_and_the_report_goes_on(
+def test_a_broken_ros_is_missing_and_the_report_continues(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     shadow(monkeypatch, tmp_path, "rclpy")
@@ -90,7 +90,7 @@ def test_broken_default_weights_are_missing(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_missing_or_damaged_features_are_a_note(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """And nothing is fetched by a look."""
+    """The check itself fetches nothing."""
     save_file = pytest.importorskip("safetensors.torch").save_file
     models = pytest.importorskip("diff2i2p_core.models.xfeat")
     monkeypatch.setenv("DIFF2I2P_WEIGHTS", str(tmp_path))
@@ -106,7 +106,7 @@ def test_missing_or_damaged_features_are_a_note(monkeypatch: pytest.MonkeyPatch,
     assert line["status"] == "ok" and "Apache-2.0" in line["found"]
 
 
-def test_little_room_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_little_shared_memory_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "SHM_NEEDED", 2**60)
     _, found = report()
     assert check(found, "shared memory")["status"] == "note"

@@ -53,7 +53,7 @@ def test_json_has_the_promised_keys_and_out_gets_its_files(
     assert (out / "report.html").exists() and (out / "trajectory.tum").exists()
 
 
-def test_the_right_place_is_sought_beside_others(
+def test_the_right_place_is_found_among_others(
     evaluate: Command, frames: Path, tiny_weights: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -66,7 +66,7 @@ def test_the_right_place_is_sought_beside_others(
 def test_tracked(
     evaluate: Command, frames: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Localizations in a row: each is the next one's prior."""
+    """Consecutive images: each pose is the prior of the next."""
     priors = []
 
     def localize(self: Localizer, *arguments: object, prior: object = None, **named: object) -> Localization:

@@ -1,4 +1,4 @@
-"""`map`, `localize` and `register`: output, exit status and bad input, as the contract says."""
+"""`map`, `localize` and `register`: output, exit status and bad input, as promised."""
 
 from __future__ import annotations
 

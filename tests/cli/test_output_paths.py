@@ -1,4 +1,4 @@
-"""Outputs that no command writes to: inputs by any name, folders, places that cannot be written."""
+"""Outputs that every command refuses: its inputs by any name, folders, paths that cannot be written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from diff2i2p_core.weights import checkpoint
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory, room_cloud: PointCloud, tiny_weights: Path) -> Path:
-    """Inputs of commands, and other names of them. The maps are none: they are not to be read."""
+    """Inputs of commands, and other names for them. The map files are fake: no command may read them."""
     folder = tmp_path_factory.mktemp("inputs")
     write_ply(folder / "room.ply", room_cloud)
     room = make_room(3)
@@ -66,7 +66,7 @@ EVALUATE = ("evaluate", "localization", "frames", "frames", "--weights", "tiny.s
         (("eval", "cache", "--out", "room.ply"), "room.ply: is a file; give a folder"),
     ],
 )
-def test_no_work_is_begun_for_an_output_that_cannot_be(
+def test_no_work_starts_for_an_impossible_output(
     command: Command,
     inputs: Path,
     monkeypatch: pytest.MonkeyPatch,

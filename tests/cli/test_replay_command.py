@@ -1,4 +1,4 @@
-"""`diff2i2p replay`: output, files, exit status, and bags and options that are no good."""
+"""`diff2i2p replay`: output, files, exit status, and unusable bags and options."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def renamed(topic: str, extra: str) -> list[Sent]:
         ),
     ],
 )
-def test_what_is_no_good_is_one_line_and_status_2(
+def test_bad_input_is_one_line_and_status_2(
     replay: Command, tmp_path: Path, sent: list[Sent], arguments: tuple[str, ...], words: str
 ) -> None:
     write_bag(tmp_path / "bag", sent)
@@ -165,7 +165,7 @@ def test_results_do_not_replace_a_file(replay: Command, bag: Path, tmp_path: Pat
     assert (tmp_path / "gt.tum").is_file()
 
 
-def test_what_is_no_bag(replay: Command) -> None:
+def test_files_that_are_not_bags_are_refused(replay: Command) -> None:
     done = replay(bag="nothing")
     assert done.status == 2 and "nothing: not a bag; give a folder with metadata.yaml" in done.err
 
@@ -177,7 +177,7 @@ def test_the_real_localizer_with_a_map_of_its_own_and_of_other_weights(
     monkeypatch: pytest.MonkeyPatch,
     command: Command,
 ) -> None:
-    """Weights that know nothing localize nothing: status 3, or 1 where something was required."""
+    """Untrained weights localize nothing: status 3, or 1 if something was required."""
     write_ply(tmp_path / "room.ply", room_cloud)
     write_trajectory(tmp_path / "views.tum", [0.0], [true_pose(10)])
     write_bag(tmp_path / "bag", messages(2))

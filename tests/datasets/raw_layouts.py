@@ -1,4 +1,4 @@
-"""A small synthetic recording, and writers of it in the layouts that data sets are downloaded in."""
+"""A small synthetic recording, and writers of it in the layouts in which data sets are downloaded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LOOK_ALONG_Y = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
 
 @lru_cache(maxsize=1)
 def hall() -> Scene:
-    """Boxes before a wall."""
+    """Boxes in front of a wall."""
     rng = np.random.default_rng(0)
     places = [
         ((0, 2.5, 0.6), (0.8, 0.5, 1.2)),
@@ -62,7 +62,7 @@ def pose_text(pose: np.ndarray) -> str:
 
 
 def write_posed_folder(folder: Path, frames: tuple[Frame, ...], camera: Camera = CAMERA) -> Path:
-    """As `data.frames` reads it."""
+    """In the layout that `data.frames` reads."""
     folder.mkdir(parents=True, exist_ok=True)
     np.savetxt(folder / "camera-intrinsics.txt", camera.matrix)
     for frame in frames:

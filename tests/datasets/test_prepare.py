@@ -1,4 +1,4 @@
-"""Preparing sets: what is written, splits, resuming, broken input, and that a check finds what is wrong."""
+"""Preparing sets: what is written, splits, resuming, broken input, and a check that finds faults."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_an_interrupted_run_resumes(
     kept = {path: path.stat().st_mtime_ns for path in out.rglob("*.npy")}
     assert len(kept) == 4
     monkeypatch.undo()
-    # Settings that no cloud depends on may change; what only the first choice needed goes.
+    # Settings that do not affect the clouds may change; files that only the first choice needed are removed.
     with pytest.raises(InputError, match="overlap by 1; lower the minimum overlap"):
         run(source, out, SETTINGS.model_copy(update={"min_overlap": 1.0, "gap": 0}))
     run(source, out)
@@ -192,7 +192,7 @@ def test_too_short_a_recording(source: Path, tmp_path: Path) -> None:
 
 
 def test_a_scene_without_overlap(tmp_path: Path) -> None:
-    """Each window looks elsewhere: poses jump by 20 m."""
+    """Each window sees another place: poses jump by 20 m."""
     frames = list(recording(40))
     for index, frame in enumerate(frames):
         pose = frame.world_from_camera.copy()

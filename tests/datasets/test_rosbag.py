@@ -1,4 +1,4 @@
-"""Bags to posed frames and pairs, and what can be wrong with a bag."""
+"""Bags to posed frames and pairs, and faults of bags."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_depth_of_every_kind(tmp_path: Path, depth: str) -> None:
 
 
 def test_poses_are_interpolated_at_the_images_stamp(tmp_path: Path) -> None:
-    """Poses lie 5 ms before and after; the camera moves evenly, so between them is where it was."""
+    """Poses are 5 ms before and after each image; the camera moves evenly, so interpolation is exact."""
     sent = [s for s in robot(FRAMES, CAMERA) if s.topic != "/tf"]
     for place in range(-2, 14):
         at = START + place * PERIOD // 2 + 5_000_000
@@ -132,7 +132,7 @@ def test_every_second_image_and_missing_depth(tmp_path: Path) -> None:
 
 
 def failing(bag: Path, tmp_path: Path, **topics: Any) -> str:
-    """The one line about a bag that cannot be used; nothing is left that looks whole."""
+    """The one line about an unusable bag; nothing is left that looks complete."""
     with pytest.raises(InputError) as caught:
         export_bag(bag, tmp_path / "frames", BagTopics(**topics))
     assert not (tmp_path / "frames").exists()
@@ -146,7 +146,7 @@ def test_an_empty_bag(tmp_path: Path) -> None:
     assert "holds no message" in failing(sqlite, tmp_path)
 
 
-def test_files_that_are_no_bag(tmp_path: Path) -> None:
+def test_files_that_are_not_bags(tmp_path: Path) -> None:
     assert "not a bag; give a folder with metadata.yaml" in failing(tmp_path, tmp_path)
     assert "not a bag; give a folder with metadata.yaml" in failing(tmp_path / "nothing", tmp_path)
     (tmp_path / "a.bag").write_bytes(b"")
@@ -214,7 +214,7 @@ def test_topics_that_are_missing_or_many(tmp_path: Path) -> None:
     assert "no /camera/color/camera_info for /camera/color/image_raw" in failing(no_info, tmp_path)
 
 
-def test_a_full_disk_leaves_no_folder_and_a_second_run_goes_on(
+def test_a_full_disk_leaves_no_folder_and_a_second_run_resumes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bag, out = write_bag(tmp_path / "bag", robot(FRAMES, CAMERA)), tmp_path / "out"

@@ -1,4 +1,4 @@
-"""7-Scenes in every state between zips in zips and wholly unpacked, and what can be wrong with it."""
+"""7-Scenes in every state from nested zips to completely unpacked, and its faults."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_train_val_and_test_pairs(scene: Path, tmp_path: Path) -> None:
         subset: {entry.image_file.split("/")[1] for entry in read_metadata(out, "7scenes", subset)}
         for subset in ("train", "val", "test")
     }
-    # seq-01 is too short to give a part to val.
+    # seq-01 is too short to give val a part.
     assert sequences == {"train": {"seq-01", "seq-03"}, "val": {"seq-03"}, "test": {"seq-02"}}
     k = np.loadtxt(out / "data/chess/camera-intrinsics.txt")
     np.testing.assert_array_equal(k, [[585, 0, 320], [0, 585, 240], [0, 0, 1]])
@@ -183,6 +183,6 @@ def test_fusion_agrees_with_the_benchmarks_cloud_of_red_kitchen(data_dir: Path, 
     assert ours.dtype == theirs.dtype and 0.8 < len(ours) / len(theirs) < 1.25
     to_ours, _ = cKDTree(ours).query(theirs)
     assert np.median(to_ours) < 0.006 and (to_ours < 0.0375).mean() > 0.95
-    # Theirs leaves out what only a few frames see.
+    # Theirs leaves out surfaces that only a few frames see.
     to_theirs, _ = cKDTree(theirs).query(ours)
     assert np.median(to_theirs) < 0.006 and (to_theirs < 0.0375).mean() > 0.8

@@ -1,4 +1,4 @@
-"""From what player and listener wrote to results."""
+"""Results from the files that player and listener wrote."""
 
 from __future__ import annotations
 

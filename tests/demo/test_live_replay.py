@@ -1,4 +1,4 @@
-"""From what player and listener wrote of a bag to results."""
+"""Results from the files that player and listener wrote about a bag."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_poses_of_the_base_become_the_cameras_and_the_rest_has_a_reason(camera: 
     assert node["transforms"] == 2 and node["transforms_apart_m"] == pytest.approx(0, abs=1e-9)
 
 
-def test_silence_is_all_dropped(camera: BagCamera) -> None:
+def test_without_answers_every_image_counts_as_dropped(camera: BagCamera) -> None:
     replay, node = results_of(camera, ReplaySettings(), [], [], None)
     assert (replay.results, replay.dropped) == ([], 12)
     assert node == {"transforms": 0, "transforms_apart_m": None}

@@ -1,4 +1,4 @@
-"""Child processes end with the work they are for, whatever happens."""
+"""Child processes end with the work that needs them, whatever happens."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ time.sleep(60)
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process is there and no zombie."""
+    """Whether a process exists and is not a zombie."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
     except OSError:
@@ -71,7 +71,7 @@ def test_a_failing_child_is_reported_with_its_last_words_and_ends_the_others(tmp
     assert group.running == 0
 
 
-def test_waiting_in_vain_ends(tmp_path: Path) -> None:
+def test_waiting_has_a_timeout(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the moon"), children(dict(os.environ), tmp_path) as group:
         wait_until(lambda: False, group, "the moon", 0.1)
 

@@ -1,4 +1,4 @@
-"""A replay as a function: what it gives back, what it writes, and settings that contradict each other."""
+"""A replay as a function: what it returns, what it writes, and settings that contradict each other."""
 
 from __future__ import annotations
 

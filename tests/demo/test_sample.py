@@ -23,7 +23,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_three_quarters_make_the_map(folder: Path) -> None:
+def test_the_first_three_quarters_make_the_map(folder: Path) -> None:
     sample = folder_sample(folder, None)
     assert sample.map_numbers == [10, 11, 12, 13, 14, 15]
     assert sample.query_numbers == [16, 17]

@@ -1,4 +1,4 @@
-"""Every path of the GPU on a pretended one: nothing is left behind on the CPU, and results are the CPU's."""
+"""Every path of the GPU on a pretended one: no tensor stays on the CPU, and results equal the CPU's."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_pyramid(gpu: None, room_cloud: PointCloud) -> None:
     for name in ("points", "neighbors", "subsampling", "upsampling"):
         for a, b in zip(getattr(here, name), getattr(there, name), strict=True):
             assert on_gpu(b)
-            # Where two points are equally near, rounding says which comes first.
+            # If two points are equally near, rounding decides which comes first.
             assert (b.cpu() == a).double().mean() > 0.98
 
 

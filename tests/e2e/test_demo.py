@@ -50,7 +50,7 @@ def processes_about(word: str) -> list[str]:
 
 
 def files_of(out: Path) -> dict[str, Any]:
-    """The summary, after checks that hold whatever was localized."""
+    """Check what holds whatever was localized, and return the summary."""
     summary: dict[str, Any] = json.loads((out / "summary.json").read_text())
     poses = [line for line in (out / "trajectory.tum").read_text().splitlines() if not line.startswith("#")]
     assert len(poses) == summary["localized"]

@@ -57,7 +57,7 @@ def test_rules_that_change_nothing_are_left_out() -> None:
 
 
 class FinishedAtOnce:
-    """In place of the trainer: a run that ends with the metrics its seed and pose loss say."""
+    """Replaces the trainer: a run whose metrics follow from its seed and pose loss."""
 
     started: list[str]
 

@@ -1,4 +1,4 @@
-"""The whole pipeline learns four pairs by heart: matches, poses, and what tuning adds."""
+"""The whole pipeline memorizes four pairs: matches, poses, and what tuning adds."""
 
 from __future__ import annotations
 

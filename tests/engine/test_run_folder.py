@@ -1,4 +1,4 @@
-"""A run's files: whole or not there, and clear words where they cannot be written or read."""
+"""A run's files: complete or absent, and clear messages if they cannot be written or read."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_resumed_log_has_each_step_once(tmp_path: Path) -> None:
 
 
 class Refused(InputError):
-    """An error with more than a text."""
+    """An error whose arguments are not just a text."""
 
 
 class Broken:

@@ -1,4 +1,4 @@
-"""Training in two processes (gloo), and a run that a signal ends: commands of their own."""
+"""Training in two processes (gloo), and a run that a signal ends; each is a separate command."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_processes_and_accumulation_only_divide_the_work(experiment: Path) -> No
         assert (final[name] - final["double"]).norm() < 1e-3 * moved, name
 
 
-def test_a_stopped_run_goes_on_as_if_it_had_not_been(experiment: Path) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(experiment: Path) -> None:
     overrides = ["steps=1000", "workers=1", "optimizer.schedule=constant", "validation.scenes=[]"]
     folder = experiment.parent / "stopped"
     process = start(experiment, "name=stopped", *overrides)

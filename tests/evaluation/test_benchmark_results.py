@@ -119,7 +119,7 @@ def test_matches_are_coloured_by_whether_they_are_right(made: Made) -> None:
     assert close(picture[24:], (75, 75), RIGHT) and close(picture[24:], (375, 225), WRONG)
 
 
-def test_histogram_bars_are_shares_of_all_pairs() -> None:
+def test_histogram_bars_are_fractions_of_all_pairs() -> None:
     svg = histogram([0.02, 0.03, 0.12, 1.0], "Ratio", 0.1)
     assert svg.count("<rect") == 20 and svg.count('height="170.0"') == 1
     assert svg.count('height="85.0"') == 2 and "50% ≥ 10%" in svg

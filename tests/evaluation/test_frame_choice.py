@@ -30,7 +30,7 @@ def test_a_range_includes_both_ends(text: str, expected: list[int]) -> None:
 
 
 @pytest.mark.parametrize("text", ["5", "a:b", "1:2:3", "5:5", "9:", "0:8:0", "0:2,x", "0:1:2:3"])
-def test_a_range_that_means_nothing_names_the_option(text: str) -> None:
+def test_an_invalid_range_names_the_option(text: str) -> None:
     with pytest.raises(InputError, match="--map-range"):
         in_range(FRAMES, text, "--map-range")
 

@@ -113,7 +113,7 @@ def test_num_corr_keeps_the_best_by_score(made: Made) -> None:
 
 
 def test_rmse_over_the_tuned_or_the_plain_cloud(made: Made) -> None:
-    """A point tuned far away has a long lever under a slightly wrong rotation."""
+    """A point that tuning moved far away has a long lever arm under a slightly wrong rotation."""
     pair = made(inliers=20, outliers=0)
     wrong_truth = replace(pair, camera_from_cloud=exp([0, 0.001, 0, 0, 0, 0]) @ pair.camera_from_cloud)
     far = wrong_truth.points.copy()

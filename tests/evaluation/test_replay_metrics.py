@@ -1,4 +1,4 @@
-"""The numbers of a replay against ones worked out by hand, and the requirements on them."""
+"""The numbers of a replay against ones calculated by hand, and the requirements on them."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_without_truth_only_what_needs_none() -> None:
     assert not found.is_false and recall([found], 1, 1) is None
 
 
-def test_nothing_at_all_is_still_json() -> None:
+def test_empty_results_are_still_json() -> None:
     summary = summarize_replay([result(1, None)], 50, 51)
     assert json.dumps(summary.as_dict(), allow_nan=False)
     assert (summary.longest_gap_s, summary.first_pose_s) == (None, None)
@@ -128,7 +128,7 @@ def test_a_truth_of_another_frame_is_moved_onto_the_estimates() -> None:
     assert aligned(lost) == lost
 
 
-def test_gates_are_named_without_their_numbers() -> None:
+def test_reasons_are_grouped_without_their_numbers() -> None:
     assert gate("low inlier ratio (0.12, need 0.30)") == "low inlier ratio"
     assert gate("") == "no answer"
 
@@ -170,7 +170,7 @@ def test_requirements(text: str, value: float | None, passed: bool) -> None:
         "ate@1m/1deg<=1",
     ],
 )
-def test_requirements_that_mean_nothing(text: str) -> None:
+def test_invalid_requirements(text: str) -> None:
     with pytest.raises(InputError, match="expected NAME>=NUMBER"):
         Requirement.parse(text)
 

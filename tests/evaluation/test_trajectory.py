@@ -1,4 +1,4 @@
-"""Pose errors and the summary, against numbers worked out by hand."""
+"""Pose errors and the summary, against numbers calculated by hand."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_nothing_localized_gives_nulls_that_json_can_hold() -> None:
     json.dumps(result(0, 0.1).as_dict())
 
 
-def test_honest_covariances_hold_their_shares_and_small_ones_name_the_factor() -> None:
+def test_honest_covariances_hold_their_fractions_and_small_ones_name_the_factor() -> None:
     rng = np.random.default_rng(4)
     spread = rng.normal(size=(6, 6)) * [0.02, 0.02, 0.02, 0.01, 0.01, 0.01]
     covariance = spread.T @ spread

@@ -69,7 +69,7 @@ def test_gradients_are_those_of_the_whole_solve(n: int) -> None:
     assert_matches_finite_differences(scene(n), threshold=None)
 
 
-def test_gradients_with_noise_and_outliers_that_pull_the_pose() -> None:
+def test_gradients_with_noise_and_outliers_that_move_the_pose() -> None:
     pixels, points, weights, truth = scene(80, noise=2.0, outliers=12)
     weights[:, :12] = 0.01
     assert_matches_finite_differences((pixels, points, weights, truth), threshold=None)

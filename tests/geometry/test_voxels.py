@@ -25,7 +25,7 @@ def test_downsample_does_not_depend_on_the_order_of_the_points() -> None:
     assert len(np.unique(voxel_keys(points, 0.1))) == len(a)
 
 
-def test_nothing_in_nothing_out() -> None:
+def test_empty_clouds_stay_empty() -> None:
     keys, sums = sum_by_key(np.empty(0, np.int64), np.zeros((0, 2)))
     assert keys.shape == (0,) and sums.shape == (0, 2)
     cloud = PointCloud(np.zeros((0, 3), np.float32)).thinned(0.1)

@@ -65,7 +65,7 @@ def test_stage(stage: str, computed: Numbers, stored: Numbers) -> None:
 
 
 def test_coarse_pairs_and_matches(computed: Numbers, stored: Numbers) -> None:
-    """The same are chosen with parameters changed by 1e-5, so rounding does not decide."""
+    """Parameters changed by 1e-5 give the same choice, so rounding does not decide."""
     for first, second in (MATCHED[:2], MATCHED[2:]):
         expected, found = (
             set(zip(n[f"matches.{first}"].tolist(), n[f"matches.{second}"].tolist(), strict=True))
@@ -118,7 +118,7 @@ def test_the_set_is_small() -> None:
 def test_one_function_made_the_set_and_equals_the_released_code(
     function: str, comparison: str, maker: str
 ) -> None:
-    """The comparison gives it the released code's weights and pairs, and gets the released code's numbers."""
+    """With the released code's weights and pairs, it gives the released code's numbers."""
     for file in (comparison, maker):
         tree = ast.parse((Path(__file__).parents[1] / file).read_text(encoding="utf-8"))
         imported = {

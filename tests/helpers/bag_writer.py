@@ -103,7 +103,7 @@ def compressed(stamp: int, frame: str, data: bytes, kind: str) -> Any:
 
 
 def cloud(stamp: int, frame: str, points: np.ndarray) -> Any:
-    """x y z with four bytes of something else between."""
+    """x, y, z with four bytes of other data in between."""
     table = np.zeros((len(points), 4), np.float32)
     table[:, :3] = points
     fields = [
@@ -126,7 +126,7 @@ def cloud(stamp: int, frame: str, points: np.ndarray) -> Any:
 
 @dataclass(frozen=True)
 class Sent:
-    """A message on its way into a bag."""
+    """A message to be written into a bag."""
 
     topic: str
     stamp: int
@@ -134,7 +134,7 @@ class Sent:
 
 
 def write_bag(path: Path, messages: Sequence[Sent], *, mcap: bool = True) -> Path:
-    """Write messages in order of their stamps, which are those of recording."""
+    """Write messages in the order of their stamps, which are also the recording times."""
     plugin = StoragePlugin.MCAP if mcap else StoragePlugin.SQLITE3
     with Writer(path, version=9, storage_plugin=plugin) as writer:
         connections: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""What HTML pages are checked for."""
+"""Checks of HTML pages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ VOID = {"meta", "img", "line", "circle", "path", "polyline", "image", "br"}
 
 
 class Balance(HTMLParser):
-    """Collects open tags, links and the number of pictures; fails where a tag is closed that is not open."""
+    """Collects open tags, links and the number of pictures; fails if a closing tag has no opening tag."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a run of `diff2i2p` in the test's own process comes to."""
+"""Result of a run of `diff2i2p` in the test's own process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands in for the network's matching where the localizer's logic is tested: matches that are known."""
+"""Known matches that replace the network's in tests of the localizer's logic."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def true_matches(
     outliers: float = 0.0,
     seed: int = 0,
 ) -> Correspondences:
-    """Each `step`th of the submap's points that `camera` sees, with its pixel; a share at wrong ones."""
+    """Every `step`th of the submap's points that `camera` sees, and their pixels; some pixels are wrong."""
     points = submap.points.numpy()
     pixels, z = camera.project(transform_points(camera_from_submap, points))
     kept = np.flatnonzero(camera.contains(pixels, z))[::step]

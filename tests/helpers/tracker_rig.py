@@ -23,7 +23,7 @@ HERE, THERE = exp([0, 0, 0.3, 4, 5, 1.5]), exp([0, 0, 2.0, 15, 3, 1.5])
 
 
 class Scripted:
-    """Answers `answers` in turn, a pose or a reason; a function gets the prior. Remembers the priors."""
+    """Returns the `answers` one by one: a pose, a reason, or a function of the prior. Records the priors."""
 
     map, needs_depth = PlainMap(PointCloud(ROOM), np.array([HERE, THERE])), False
 
@@ -31,7 +31,7 @@ class Scripted:
         self.settings = LocalizerSettings()
         self.answer: Array | str = "too few inliers (3, need 60)"
         self.near_answer: Array | str | None = None
-        """With a prior, if it differs."""
+        """The answer with a prior, if it differs."""
         self.priors: list[Array | None] = []
 
     def localize(

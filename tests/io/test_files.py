@@ -1,4 +1,4 @@
-"""Outputs are checked before the work; files appear whole under their name, or not at all."""
+"""Outputs are checked before the work; files appear complete under their name, or not at all."""
 
 from __future__ import annotations
 

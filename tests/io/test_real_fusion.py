@@ -1,4 +1,4 @@
-"""Fusion and visibility on a real recording: the map must agree with frames that are not in it."""
+"""Fusion and visibility on a real recording: the map must agree with frames outside it."""
 
 from __future__ import annotations
 

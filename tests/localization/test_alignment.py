@@ -1,4 +1,4 @@
-"""Poses aligned to the colours of a rendered room: they come back, or nothing does."""
+"""Poses aligned to the colours of a rendered room: the true pose comes back, or none."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Scene:
 
 @pytest.fixture(scope="module")
 def scene() -> Scene:
-    """A room, mapped from other views than the image's."""
+    """A room, mapped from views other than the image's."""
     room = make_room(5)
     path = camera_path(room, 13, 5)
     points, colors = [], []
@@ -59,8 +59,8 @@ def test_a_pose_comes_back(scene: Scene) -> None:
     assert np.abs(in_sigmas(found.map_from_camera, found.covariance, scene.pose)).max() < 100
 
 
-def test_other_starts_end_at_the_same_pose(scene: Scene) -> None:
-    """Within a millimetre: what half precision does to a start must not show in the answer."""
+def test_different_starts_end_at_the_same_pose(scene: Scene) -> None:
+    """Within a millimetre: the rounding of the start in half precision must not affect the answer."""
     ends = [scene.align(perturb(scene.pose, OFF * scale)) for scale in (0.5, 0.45, -0.4, -0.45)]
     poses = [end.map_from_camera for end in ends if end is not None]
     assert len(poses) == 4
@@ -69,7 +69,7 @@ def test_other_starts_end_at_the_same_pose(scene: Scene) -> None:
 
 
 def test_poses_stay_rigid_from_image_to_image(scene: Scene) -> None:
-    """Each start is the answer before: rounding errors must not grow from one to the next."""
+    """Each start is the previous answer: rounding errors must not grow from image to image."""
     pose = scene.pose
     for _ in range(4):
         found = scene.align(perturb(pose, OFF / 4))
@@ -78,7 +78,7 @@ def test_poses_stay_rigid_from_image_to_image(scene: Scene) -> None:
         np.testing.assert_allclose(pose[:3, :3] @ pose[:3, :3].T, np.eye(3), atol=1e-12)
 
 
-def test_exposure_and_white_balance_of_the_image_are_free(scene: Scene) -> None:
+def test_exposure_and_white_balance_of_the_image_do_not_matter(scene: Scene) -> None:
     changed = np.clip(scene.image * np.array([0.5, 0.6, 0.8]) + 30, 0, 255).astype(np.uint8)
     found = scene.align(perturb(scene.pose, OFF), changed)
     assert found is not None and found.agreement > 0.9
@@ -90,7 +90,7 @@ def side_light(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def shadow(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A hard one, over the half of the image below its diagonal."""
+    """A hard shadow over the half of the image below its diagonal."""
     v, u = np.mgrid[: CAMERA.height, : CAMERA.width]
     return dimmed(image, np.where(u * CAMERA.height > v * CAMERA.width, 1, 0.2))
 
@@ -102,12 +102,12 @@ def passer_by(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def dimmed(image: NDArray[np.uint8], light: Array) -> NDArray[np.uint8]:
-    """By other lights (H, W), as a camera's gamma of 2.2 renders them."""
+    """The image in other light (H, W), with a camera's gamma of 2.2."""
     return np.asarray(np.rint(image * light[..., None] ** (1 / 2.2)), np.uint8)
 
 
 @pytest.mark.parametrize("change", [side_light, shadow, passer_by])
-def test_other_lights_and_something_in_the_way_are_borne(
+def test_other_light_and_something_in_the_way_are_tolerated(
     scene: Scene, change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 ) -> None:
     found = scene.align(perturb(scene.pose, OFF / 2), change(scene.image))
@@ -123,7 +123,7 @@ def test_the_image_of_another_place_does_not_agree(scene: Scene) -> None:
     assert found is None or found.agreement < 0.5
 
 
-def test_nothing_comes_of_an_image_or_a_map_without_contrast_nor_of_a_view_past_the_map(scene: Scene) -> None:
+def test_without_contrast_or_overlap_nothing_is_aligned(scene: Scene) -> None:
     assert scene.align(scene.pose, np.full_like(scene.image, 90)) is None
     grey = replace(
         scene, cloud=PointCloud(scene.cloud.points, np.full_like(scene.cloud.points, 90, np.uint8))

@@ -91,7 +91,7 @@ def test_sigmas_grow_as_fewer_matches_agree(localizer: Localizer, monkeypatch: p
     np.testing.assert_allclose(scaled.covariance, plain.covariance * factor**2, rtol=1e-9)
 
 
-def test_a_colored_map_is_asked_for_more_places_while_none_is_found(
+def test_a_colored_map_is_searched_in_more_places_while_none_is_found(
     localizer: Localizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = tell_the_truth(localizer, monkeypatch, outliers=1.0)
@@ -124,7 +124,9 @@ def test_a_prior_restricts_the_search(localizer: Localizer, monkeypatch: pytest.
         localizer.localize(IMAGE, CAMERA, prior=np.full((4, 4), np.nan))
 
 
-def test_a_plain_answer_asks_no_further_submap(localizer: Localizer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clear_answer_needs_no_further_submap(
+    localizer: Localizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = tell_the_truth(localizer, monkeypatch)
     monkeypatch.setattr(network_of(localizer), "candidates", lambda features: [2, 0, 1])
     assert localizer.localize(IMAGE, CAMERA).localized
@@ -148,7 +150,7 @@ def test_two_places_with_the_same_support_are_ambiguous(
     truthful, moved = network.model.match, network.submaps[2]
 
     def match(image: ImageFeatures, submap: SubmapFeatures, nodes: object = None) -> Correspondences:
-        """Every submap answers like the true one, so each puts the camera elsewhere."""
+        """Every submap answers like the true one, so each gives another camera pose."""
         return truthful(image, moved)
 
     monkeypatch.setattr(network_of(localizer).model, "match", match)

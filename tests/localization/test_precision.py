@@ -25,11 +25,11 @@ def kitchen(data_dir: Path) -> tuple[Localizer, PosedFrames]:
 
 
 def poses(kitchen: tuple[Localizer, PosedFrames], align: bool = False, **settings: Any) -> list[Array | None]:
-    """Without the alignment to colours, if not said otherwise: it hides what becomes of the matches."""
+    """Without the alignment to colours by default, as it hides changes of the matches."""
     localizer, frames = kitchen
     localizer.settings = LocalizerSettings(align=align, candidates=1, **settings)
     chosen = [frames[frames.numbers.index(number)] for number in QUERIES]
-    priors = [None if align else f.world_from_camera for f in chosen]  # alignment would begin with a prior
+    priors = [None if align else f.world_from_camera for f in chosen]  # alignment would start from a prior
     answers = [
         localizer.localize(f.image, frames.camera, prior=prior)
         for f, prior in zip(chosen, priors, strict=True)
@@ -56,8 +56,8 @@ def test_poses_stay_with_winograd_and_move_by_millimetres_in_half_precision(
     metres, degrees = moved(*aligned)
     assert 0 < np.median(metres) < 0.001 and np.median(degrees) < 0.05
     for module in (layers, resnet_fpn):
-        monkeypatch.setattr(module, "WINOGRAD_CHANNELS", 16)  # else this network is too narrow for it
+        monkeypatch.setattr(module, "WINOGRAD_CHANNELS", 16)  # otherwise this network is too narrow for it
     monkeypatch.setattr(layers, "WINOGRAD_PIXELS", 1)
     metres, degrees = moved(exact, poses(kitchen))
-    # Rounding turns a rare match at its threshold, as another number of threads does.
+    # Rounding changes a few matches near a threshold, as another number of threads does.
     assert np.mean((metres < 1e-4) & (degrees < 1e-3)) >= 0.8 and metres.max() < 5e-3 and degrees.max() < 0.1

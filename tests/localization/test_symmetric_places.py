@@ -19,7 +19,7 @@ from diff2i2p_core.models.inputs import input_camera
 
 TENTH = 100_000_000
 TURNED = compose(np.diag([-1.0, -1.0, 1.0]), [0, 0, 0])
-"""The corridor onto itself: half a turn about its middle."""
+"""Maps the corridor onto itself: half a turn about its middle."""
 EAST_VIEW = looking(np.array([5.0, 0.0, 1.4]), 0.3, 0.05)
 VIEW_FROM_CAMERA = exp([0.02, 0.05, 0.0, 0.1, 0.0, 0.15])
 EAST = EAST_VIEW @ VIEW_FROM_CAMERA
@@ -54,7 +54,7 @@ def localizer(tiny_weights: Path, monkeypatch: pytest.MonkeyPatch) -> Localizer:
     return made
 
 
-def test_without_a_prior_neither_end_is_believed(localizer: Localizer) -> None:
+def test_without_a_prior_neither_end_is_accepted(localizer: Localizer) -> None:
     tracker = Tracker(localizer)
     for i in range(3):
         found = tracker.localize(IMAGE, CAMERA, (i + 1) * TENTH)

@@ -32,7 +32,7 @@ def test_odometry_carries_the_prior() -> None:
             assert rig.prior is not None
             np.testing.assert_allclose(rig.prior, truth, atol=1e-9)
     assert (rig.tracker.state, rig.tracker.misses, rig.tracker.prior_used) == ("tracking", 0, True)
-    far = moved(path[-1], 3, 90)  # nothing seen for a minute: odometry still says where to look
+    far = moved(path[-1], 3, 90)  # no pose for a minute: odometry still gives the prior
     rig.see(far, odom=odom_from_map @ far, after=60)
     assert rig.prior is not None
     np.testing.assert_allclose(rig.prior, far, atol=1e-9)
@@ -48,7 +48,7 @@ def test_a_drifting_odometry_is_corrected_by_each_pose_and_believed_for_a_while(
         step = exp([0, 0.03, 0, 0.1, 0, 0])
         truth, odom = truth @ step, odom @ drift @ step
         assert rig.see(truth, odom=odom).localized
-    for _ in range(300):  # without a pose for 30 m: what odometry says is worth nothing then
+    for _ in range(300):  # no pose for 30 m: odometry is no longer trusted
         odom = odom @ exp([0, 0, 0, 0.1, 0, 0])
         rig.see(MISS, odom=odom)
     assert rig.prior is None and rig.tracker.state == "lost" and rig.tracker.misses == 300
@@ -63,7 +63,8 @@ def test_constant_velocity_without_odometry() -> None:
             assert rig.prior is not None
             assert translation_error(rig.prior, truth) < 1e-9
             assert rotation_error_deg(rig.prior, truth) < 1e-6
-    rig.see(MISS, after=1.0)  # carried on for a tenth of a second, as long as it was measured, then held
+    # The velocity was measured over a tenth of a second, so it is extrapolated that long, then held.
+    rig.see(MISS, after=1.0)
     assert rig.prior is not None
     assert translation_error(rig.prior, moved(path[-1], 0.15)) < 1e-9
     rig.see(MISS, after=1.1)
@@ -80,7 +81,7 @@ def test_a_velocity_beyond_belief_is_bounded() -> None:
     assert rotation_error_deg(rig.prior, moved(HERE, 0.5, 29)) < 1e-6
 
 
-def test_misses_are_searched_in_the_whole_map_and_near_the_prior_by_turns() -> None:
+def test_misses_alternate_between_the_whole_map_and_the_prior() -> None:
     rig = Rig()
     rig.see(HERE, odom=np.eye(4))
     for _ in range(6):
@@ -97,7 +98,7 @@ def test_misses_are_searched_in_the_whole_map_and_near_the_prior_by_turns() -> N
 
 @pytest.mark.parametrize("odom", [np.eye(4), None], ids=["standing odometry", "no odometry"])
 def test_a_kidnapped_robot_is_found(odom: Array | None) -> None:
-    """Near the old place nothing fits; the new one is believed when a second image confirms it."""
+    """Nothing fits near the old place; the new one is accepted when a second image confirms it."""
     rig = Rig()
     rig.see(HERE, odom=odom)
     answers = [rig.see(THERE, MISS, odom=odom) for _ in range(4)]
@@ -117,7 +118,7 @@ def test_a_robot_that_is_found_while_it_drives_on() -> None:
     assert found.localized
 
 
-def test_a_wrong_answer_is_refused_and_the_track_goes_on() -> None:
+def test_a_wrong_answer_is_refused_and_the_track_continues() -> None:
     rig = Rig()
     rig.see(HERE, odom=np.eye(4))
     near = rig.see(MISS, moved(HERE, 0.7), odom=np.eye(4))
@@ -220,7 +221,7 @@ def test_without_priors_every_image_stands_alone() -> None:
 
 
 def test_two_cameras_follow_one_body() -> None:
-    """The body is found by its front camera; the prior of the other camera is where that one must be."""
+    """The front camera localizes the body; the prior of the other camera follows from that."""
     rig = Rig()
     front, back = exp([0, 0.1, 0, 0.2, 0.0, 0.3]), exp([0, 3.0, 0, -0.2, 0.0, 0.3])
     rig.localizer.answer = HERE @ front

@@ -1,4 +1,4 @@
-"""One answer from several hypotheses: what the map's colours confirm comes before what has inliers."""
+"""One answer from several hypotheses: one that the map's colours confirm is preferred to more inliers."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ def test_control_image_is_bright_where_near() -> None:
     assert torch.equal(control_image(empty, empty, 4), torch.zeros(1, 3, 4, 4))
 
 
-def test_unknown_mode_is_said_clearly(parts: dict[str, Any]) -> None:
+def test_an_unknown_mode_is_named(parts: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="use one of control, released"):
         csd_loss(tiny_prior(parts), rendered(), rendered(1), drawn()["latents"], mode="sds")
 

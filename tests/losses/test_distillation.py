@@ -34,7 +34,7 @@ Make = Callable[..., Objective]
 
 @pytest.fixture
 def make(tiny_weights: Path, model_folder: Path, room_batch: Batch, monkeypatch: pytest.MonkeyPatch) -> Make:
-    """Makes objectives of CSD alone (weight 1) whose network matches what is true, but for DCT's offsets."""
+    """Makes objectives with only CSD (weight 1), whose network gives the true matches with DCT's offsets."""
 
     def true_rows(image: ImageFeatures, submap: SubmapFeatures, *_: Any) -> tuple[Tensor, Tensor]:
         pair = next(p for p in room_batch.pairs if len(p.features) == len(submap.points))
@@ -164,6 +164,6 @@ def test_pictures_show_both_poses(make: Make, room_batch: Batch) -> None:
     assert not rendered.estimated.depth.requires_grad
 
 
-def test_missing_models_are_said_when_the_objective_is_made(make: Make, tmp_path: Path) -> None:
+def test_missing_models_are_named_when_the_objective_is_made(make: Make, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"base=.*nowhere.*hf download stable-diffusion-v1-5/"):
         make(csd={"base": str(tmp_path / "nowhere"), "start_epoch": 31})

@@ -25,7 +25,7 @@ CAMERA = Camera(320, 240, 290, 290, 159.5, 119.5)
 
 
 def make_pair(seed: int) -> Pair:
-    """Only what the pose loss looks at: camera and truth."""
+    """Only what the pose loss uses: camera and truth."""
     turn = np.random.default_rng([seed, 1]).normal(0, 0.3, 6)
     return Pair(
         image=torch.zeros(1, 3, 240, 320),
@@ -80,8 +80,8 @@ def test_true_matches_give_the_true_pose() -> None:
 
 @pytest.mark.parametrize("of", ["points", "scores"])
 def test_steps_along_the_gradient_lower_the_pose_error(of: str) -> None:
-    """With the points fixed, as without tuning, the scores alone have to do it, and with fixed scores the
-    points."""
+    """With fixed points, as without tuning, the scores alone must lower the error; with fixed scores, the
+    points alone."""
     pairs = [make_pair(i) for i in range(4)]
     matches = [make_matches(pair, 200, noise=0.03, wrong=20) for pair in pairs]
     free = [getattr(m, of) for m in matches]
@@ -97,7 +97,7 @@ def test_steps_along_the_gradient_lower_the_pose_error(of: str) -> None:
 
 
 def test_a_batch_is_the_mean_of_its_parts() -> None:
-    """So that processes which share a batch do the same as one."""
+    """Several processes that share a batch give the same as one."""
     pairs = [make_pair(i) for i in range(4)]
     matches = [make_matches(pair, 20 + 40 * i, noise=0.02, wrong=8) for i, pair in enumerate(pairs)]
     matches[1] = make_matches(pairs[1], 3)  # no pose
@@ -115,7 +115,7 @@ def test_a_batch_is_the_mean_of_its_parts() -> None:
     assert whole["pose_found"] == 0.75
 
 
-def test_a_pose_far_from_the_truth_pulls_on_nothing() -> None:
+def test_a_pose_far_from_the_truth_gives_no_gradient() -> None:
     pair = make_pair(0)
     moved = replace(pair, camera_from_cloud=exp([0, 0, 0, 2.0, 0, 0]) @ pair.camera_from_cloud)
     matches = make_matches(moved, 100, noise=0.01)  # they agree, on a wrong pose

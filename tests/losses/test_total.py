@@ -143,7 +143,7 @@ def test_a_network_without_depth_learns_to_match_and_tune(tiny_weights: Path, ro
     assert residuals[-1] < 0.5 * residuals[0]
 
 
-def test_a_loss_of_ones_own_is_a_line_in_the_table(
+def test_a_custom_loss_is_a_line_in_the_table(
     tiny_weights: Path, room_batch: Batch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def cosine(

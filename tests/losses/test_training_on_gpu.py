@@ -1,4 +1,4 @@
-"""A whole run on a pretended GPU, with every loss: nothing is left behind on the CPU."""
+"""A whole run on a pretended GPU, with every loss: no tensor stays on the CPU."""
 
 from __future__ import annotations
 

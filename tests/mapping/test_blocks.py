@@ -46,7 +46,7 @@ def test_few_blocks_are_looked_at(street: PointCloud) -> None:
     assert (blocks.highs[looked_at][:, 0] > -BLOCK).all()
 
 
-def test_a_view_of_nothing(street: PointCloud) -> None:
+def test_an_empty_view(street: PointCloud) -> None:
     cut = BlockCloud.of(street).cut(compose(np.eye(3), [0, 0, 500]), SETTINGS)
     assert cut.points.shape == (0, 3) and cut.colors is not None and cut.colors.shape == (0, 3)
 

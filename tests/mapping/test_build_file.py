@@ -1,4 +1,4 @@
-"""Builds that are stopped, go on, or run in several processes."""
+"""Builds that are interrupted, resumed, or run in several processes."""
 
 from __future__ import annotations
 

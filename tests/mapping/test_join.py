@@ -71,7 +71,7 @@ def test_maps_that_do_not_fit_are_refused(maps: dict[str, PointMap]) -> None:
         join_maps({"a.map": a, "b.map": coarse})
 
 
-def test_colours_stay_where_all_have_them(maps: dict[str, PointMap]) -> None:
+def test_colours_stay_if_all_maps_have_them(maps: dict[str, PointMap]) -> None:
     a, b = maps.values()
     grey = replace(b, cloud=PointCloud(b.cloud.points, intensity=b.cloud.points[:, 0].astype(np.uint8)))
     bright = replace(a, cloud=replace(a.cloud, intensity=np.full(len(a.cloud), 9, np.uint8)))

@@ -65,7 +65,7 @@ def test_other_weights_are_refused_by_name(point_map: PointMap) -> None:
         info.check_weights("b", "0" * 64, "room.map")
 
 
-def test_files_that_are_no_maps_are_refused(point_map: PointMap, tiny_weights: Path, tmp_path: Path) -> None:
+def test_files_that_are_not_maps_are_refused(point_map: PointMap, tiny_weights: Path, tmp_path: Path) -> None:
     good = tmp_path / "good.map"
     save_map(point_map, good)
     (tmp_path / "cut.map").write_bytes(good.read_bytes()[:-100])

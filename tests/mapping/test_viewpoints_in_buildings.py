@@ -92,7 +92,7 @@ def test_a_narrow_corridor_between_rooms_has_views_of_its_own() -> None:
     assert all(box.holds(positions).sum() >= 4 for box in boxes)
 
 
-def test_one_stands_on_floors_not_on_furniture() -> None:
+def test_viewpoints_stand_on_floors_not_on_furniture() -> None:
     room, table = Box((0, 0, 0), (5, 5, 3.2)), Box((1.5, 1.5, 0), (3.0, 2.5, 0.75))
     floors = Occupancy(np.concatenate([box.points(rng(), 0.05) for box in (room, table)])).floors()
     low = floors[floors[:, 2] < 3]  # the ceiling's upper side is the next storey's

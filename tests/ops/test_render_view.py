@@ -107,7 +107,7 @@ def test_points_of_one_pixel_are_averaged() -> None:
 
 
 def test_edges_lie_where_the_projection_says() -> None:
-    """A dense checkerboard, all in grey: the places of its edges to a fraction of a pixel."""
+    """A dense grey checkerboard: the positions of its edges, to a fraction of a pixel."""
     camera = Camera(160, 120, 150.0, 150.0, 79.27, 59.81)
     square, depth = 0.25, 1.7
     points = wall(depth, 0.003, (-1.2, -1.0), (1.2, 1.0))
@@ -128,7 +128,7 @@ def test_edges_lie_where_the_projection_says() -> None:
 
 
 def test_pixels_give_the_points_that_they_show() -> None:
-    """From anywhere, in map coordinates that are not small."""
+    """From an arbitrary pose, with large map coordinates."""
     cloud_from_camera = compose(
         Rotation.from_euler("xyz", [20, -30, 50], degrees=True).as_matrix(), [900, -70, 3]
     )

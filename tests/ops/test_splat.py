@@ -19,7 +19,7 @@ SIZE = (30, 40)
 
 
 def corner(n: int = 3000, seed: int = 0) -> Tensor:
-    """Points (1, N, 3) on two walls and a box before them, in the camera frame."""
+    """Points (1, N, 3) on two walls and a box in front of them, in the camera frame."""
     rng = np.random.default_rng(seed)
     u, v = rng.uniform(-1.2, 1.2, n), rng.uniform(-0.9, 0.9, n)
     z = np.where(u < 0.3, 2.2 + 0.5 * u, 2.8 - 1.1 * u) + 0.2 * v
@@ -84,7 +84,7 @@ def test_small_gamma_approaches_the_hard_z_buffer() -> None:
     assert (soft - hard)[both].abs().median() < 0.03
 
 
-def test_broken_and_hidden_points_neither_render_nor_pull() -> None:
+def test_broken_and_hidden_points_neither_render_nor_get_gradients() -> None:
     points = corner(50).float()
     extra = torch.tensor(
         [[torch.nan, 0, 1], [0, 0, -2], [0, 0, 0], [1e9, 0, 1], [0, torch.inf, 2], [0, 0, 0.01]]
@@ -120,7 +120,7 @@ def test_scaled_intrinsics_keep_the_rays_of_pixel_areas() -> None:
     assert torch.allclose(half @ corner_ray, torch.tensor([-0.5, -0.5, 1.0], dtype=torch.float64))
 
 
-def test_unknown_or_missing_backend_is_said_clearly() -> None:
+def test_an_unknown_or_missing_backend_is_named() -> None:
     with pytest.raises(InputError, match="use one of auto"):
         splat_depth(corner(), K, SIZE, backend="opengl")
     if importlib.util.find_spec("pytorch3d") is None:

@@ -7,7 +7,7 @@ from diff2i2p_core.ops.vlad import learn_words, vlad
 
 
 def descriptors(seed: int, places: int, count: int) -> torch.Tensor:
-    """(places, count, 16): each place has descriptors of its own around a few common directions."""
+    """(places, count, 16): each place has its own descriptors around a few common directions."""
     generator = torch.Generator().manual_seed(seed)
     kinds = F.normalize(torch.randn(6, 16, generator=generator), dim=1)
     own = 0.4 * torch.randn(places, 6, 16, generator=generator)
@@ -26,7 +26,7 @@ def test_an_image_is_most_like_the_place_that_it_shows() -> None:
     assert (images @ signatures.T).argmax(dim=1).tolist() == list(range(8))
 
 
-def test_words_do_not_depend_on_chance_and_bear_few_descriptors() -> None:
+def test_words_are_deterministic_and_work_with_few_descriptors() -> None:
     some = descriptors(1, 1, 50)[0]
     assert torch.equal(learn_words(some, words=4), learn_words(some, words=4))
     words = learn_words(some[:3], words=64)

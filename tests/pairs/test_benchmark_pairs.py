@@ -30,7 +30,7 @@ SMALL = lite_config("geometry").model_copy(
 
 
 def write_benchmark(root: Path, overlaps: list[float], points: int = 600, stem: str = "train-full") -> Path:
-    """Images of 64x48 before a wall at 2 m, one pair for each overlap."""
+    """Images of 64x48 in front of a wall at 2 m, one pair for each overlap."""
     folder = root / "data" / "wall" / "seq-01"
     folder.mkdir(parents=True)
     (root / "metadata").mkdir()
@@ -104,7 +104,7 @@ def test_a_pair_depends_on_seed_and_number_alone(wall: Path) -> None:
     np.testing.assert_array_equal(a.pyramid.points[0].numpy(), b.pyramid.points[0].numpy())
     np.testing.assert_array_equal(a.camera_from_cloud, b.camera_from_cloud)
     assert (a.index, a.name) == (7, f"wall/{second.entry(7).image_id}_{second.entry(7).cloud_id}")
-    # The same entry in another epoch is augmented anew, while its image stays the same.
+    # The same entry in another epoch is augmented differently, while its image stays the same.
     again = next(n for n in range(10, 15) if first.entry(n) is first.entry(7))
     assert not np.allclose(first[again].camera_from_cloud, a.camera_from_cloud)
     assert first[again].image_key == a.image_key == f"7scenes/{first.entry(7).image_file}@48"

@@ -1,4 +1,4 @@
-"""New views by depth: the same place gives the same image, a known scene the known one."""
+"""New views by depth: the same pose gives the same image, and a known scene the known image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from diff2i2p_core.rooms.room import camera_path, make_room
 CAMERA = Camera(320, 240, 262.5, 262.5, 159.75, 119.75)
 
 
-def test_staying_changes_nothing() -> None:
+def test_an_unmoved_camera_sees_the_same_image() -> None:
     rng = np.random.default_rng(0)
     image = rng.integers(0, 255, (240, 320, 3), dtype=np.uint8)
     depth = np.linspace(1, 3, 240 * 320, dtype=np.float32).reshape(240, 320)

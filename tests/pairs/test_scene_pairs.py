@@ -1,4 +1,4 @@
-"""Training pairs: their truth holds, whatever the augmentation."""
+"""Training pairs: the true pose fits, whatever the augmentation."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def test_grades_and_picked_frames() -> None:
     assert len(pick_frames(results()[:1])) == 1
 
 
-def test_the_curve_ends_at_the_share_within_its_limit() -> None:
+def test_the_curve_ends_at_the_fraction_within_its_limit() -> None:
     svg = cumulative_curve([1.0, 2.0, 3.0, None], 10, "cm", "Error", [2])
     points = re.search(r'<polyline points="([^"]+)"', svg)
     assert points is not None

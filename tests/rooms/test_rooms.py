@@ -129,7 +129,7 @@ def test_a_walk_stays_clear_and_moves_smoothly(room: Room) -> None:
     np.testing.assert_allclose(np.linalg.det(poses[:, :3, :3]), 1)
 
 
-def test_written_frames_read_back_and_a_broken_off_run_goes_on(room: Room, tmp_path: Path) -> None:
+def test_written_frames_read_back_and_an_interrupted_run_resumes(room: Room, tmp_path: Path) -> None:
     poses = camera_path(room, 4, 4)
     write_frames(tmp_path, room, CAMERA, poses[:2], noise=False)
     kept = (tmp_path / "frame-000001.color.jpg").stat().st_mtime_ns

@@ -40,7 +40,7 @@ if importlib.util.find_spec("rclpy"):
 
     @pytest.fixture
     def launch_node(ros_context: Any, robot: Robot) -> Iterator[Callable[..., Spinning]]:
-        """Starts a node with the scripted localizer; the robot is there already."""
+        """Starts a node with the scripted localizer; the robot exists already."""
         from ros_harness import start_node
 
         with ExitStack() as started:
@@ -83,7 +83,7 @@ def _status(process: subprocess.Popen[str]) -> int:
 
 @pytest.fixture
 def run_node(run_script: Callable[..., subprocess.Popen[str]]) -> Callable[..., subprocess.Popen[str]]:
-    """Starts the node with parameters, or a script that is one."""
+    """Starts the node with parameters, or a script that contains one."""
 
     def run(script: str = "", **parameters: Any) -> subprocess.Popen[str]:
         command = [script] if script else ["-m", "diff2i2p.localization_node"]
@@ -95,7 +95,7 @@ def run_node(run_script: Callable[..., subprocess.Popen[str]]) -> Callable[..., 
 
 @pytest.fixture
 def map_file(tmp_path: Path) -> str:
-    """A map file for the scripted localizer, which wants no more than that it exists."""
+    """A map file for the scripted localizer, which only checks that it exists."""
     path = tmp_path / "room.map"
     path.touch()
     return str(path)

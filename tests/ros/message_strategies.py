@@ -1,4 +1,4 @@
-"""Messages of every kind that the node hears, with anything in their fields (hypothesis)."""
+"""Messages of every type that the node receives, with anything in their fields (hypothesis)."""
 
 from __future__ import annotations
 
@@ -75,13 +75,13 @@ DEPTHS = _images(DEPTH, {name: int(kind[1]) for name, (kind, _) in DEPTH_ENCODIN
 
 
 def png_header(width: int, height: int, depth: int = 8, color: int = 2) -> bytes:
-    """The beginning of a PNG that says this about itself."""
+    """The beginning of a PNG with these header values."""
     content = b"IHDR" + struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n\0\0\0\r" + content + struct.pack(">I", zlib.crc32(content))
 
 
 def jpeg_header(width: int, height: int) -> bytes:
-    """The beginning of a JPEG that says this about itself."""
+    """The beginning of a JPEG with these header values."""
     frame = struct.pack(">HBHHB", 17, 8, height, width, 3) + b"\1\x22\0\2\x11\1\3\x11\1"
     return b"\xff\xd8\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0" + b"\xff\xc0" + frame + b"\xff\xda"
 

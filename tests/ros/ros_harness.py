@@ -1,4 +1,4 @@
-"""A localization node with the scripted localizer, and a robot that plays to it over DDS."""
+"""A localization node with the scripted localizer, and a robot that publishes to it over DDS."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class Robot(Node):
         self.camera_info = self.create_publisher(CameraInfo, "camera_info", sensor)
 
     def forget_diagnostics(self) -> None:
-        """They are of a node that is no more."""
+        """They came from a node that has ended."""
         self.diagnostics.clear()
         self._waited = 0
 
@@ -123,7 +123,7 @@ class Robot(Node):
         return last.level[0], last.message, {row.key: row.value for row in last.values}
 
     def wait_status(self, level: int, words: str, timeout: float = 10.0) -> dict[str, str]:
-        """Until diagnostics say it, those included that came since the last wait; their values."""
+        """Wait until diagnostics say it, including those since the last wait, and return their values."""
 
         def reached() -> bool:
             for place in range(self._waited, len(self.diagnostics)):
@@ -171,7 +171,7 @@ class Robot(Node):
         wait_for(lambda: self.status[2].get(key) == value, f"{key} {value}; last: {self.status}")
 
     def wait_camera_matched(self, timeout: float = 10.0) -> None:
-        """Until the node subscribes to the camera and both ends know of each other."""
+        """Wait until the node subscribes to the camera and both ends know of each other."""
         publishers = (self.image, self.camera_info)
         wait_for(
             lambda: all(p.get_subscription_count() for p in publishers), "the node's subscriptions", timeout
@@ -182,7 +182,7 @@ class Robot(Node):
 
     @property
     def map_transforms(self) -> list[TransformStamped]:
-        """The node's transforms: those out of the map."""
+        """The node's transforms: those whose parent is the map."""
         return [transform for transform in self.transforms if transform.header.frame_id == "map"]
 
     def camera_info_message(self) -> CameraInfo:

@@ -27,7 +27,7 @@ def truth(number: int) -> np.ndarray:
 
 class ScriptedLocalizer:
     """Stands in for the network where only the node's mechanics are tested: reads the image's number off its
-    middle and answers `truth(number)`; number 0 is "not localized". Remembers what it was asked."""
+    middle and answers `truth(number)`; number 0 is "not localized". Records its calls."""
 
     delay = 0.0
     gate: threading.Event | None = None

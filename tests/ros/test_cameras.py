@@ -75,7 +75,7 @@ def test_rectified_images_are_pinhole_images(model: str, distortion: tuple[float
     assert np.hypot(*(pixel - expected)) > 3  # the lens does move it
 
 
-def test_nonsense_is_named() -> None:
+def test_invalid_values_are_named() -> None:
     for change, words in (
         ({"k": [float("nan")] * 9}, "NaN"),
         ({"k": [0.0] * 9}, "focal lengths"),

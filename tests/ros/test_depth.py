@@ -54,7 +54,7 @@ def test_what_was_not_measured_is_zero() -> None:
         ({"width": 2**31, "height": 2**31, "step": 2**32 - 1}, "megapixels"),
     ],
 )
-def test_misfits_are_named(change: dict[str, object], words: str) -> None:
+def test_inconsistent_messages_are_named(change: dict[str, object], words: str) -> None:
     message = _message(np.ones((6, 8), "<u2"), "16UC1")
     for name, value in change.items():
         setattr(message, name, value)

@@ -22,7 +22,7 @@ from diff2i2p.poses import stamp_from, stamped_transform
 from diff2i2p_core.cli.main import app
 
 QUICK, PATIENT = 0.6, 20.0
-"""Seconds to wait for what never comes, and for what comes."""
+"""Seconds to wait for something that never comes, and for something that does."""
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ def test_colour_encodings_and_padded_rows(rgb: np.ndarray, encoding: str, paddin
     np.testing.assert_array_equal(image_to_rgb(_message(pixels, encoding, padding)), rgb)
 
 
-def test_grey_is_spread(rgb: np.ndarray) -> None:
+def test_grey_fills_three_channels(rgb: np.ndarray) -> None:
     grey = rgb[..., 0]
     np.testing.assert_array_equal(image_to_rgb(_message(grey, "mono8", 3)), np.dstack([grey] * 3))
 
@@ -84,7 +84,7 @@ def test_bayer_patterns_keep_the_colours_of_a_plain_image(pattern: str) -> None:
         ({"data": b""}, "0 bytes of data"),
     ],
 )
-def test_misfits_are_named(rgb: np.ndarray, change: dict[str, object], words: str) -> None:
+def test_inconsistent_messages_are_named(rgb: np.ndarray, change: dict[str, object], words: str) -> None:
     message = _message(rgb, "rgb8")
     for name, value in change.items():
         setattr(message, name, value)

@@ -1,4 +1,4 @@
-"""More images than the node can work on: memory stays, poses are of the newest image, nothing queues up.
+"""More images than the node can process: memory is constant, poses are of the newest image, no queue grows.
 
 With DIFF2I2P_LOAD_SECONDS=600 it is the run of docs/benchmarks.md; its numbers are printed with `-s`.
 """
@@ -29,7 +29,7 @@ WIDTH, HEIGHT = 640, 480
 
 
 def resident_mb(pid: int) -> dict[str, float]:
-    """Of its own, and shared (DDS's segments, the libraries' files)."""
+    """Private, and shared (DDS's segments, the libraries' files)."""
     status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     own, *shared = (int(status[f"Rss{name}"].split()[0]) / 1e3 for name in ("Anon", "Shmem", "File"))
     return {"own": round(own, 1), "shared": round(sum(shared), 1)}

@@ -45,7 +45,7 @@ def drawn(strategy: st.SearchStrategy[Any], count: int) -> list[Any]:
 
 
 def malformed(strategy: st.SearchStrategy[Any], check: Callable[[Any], Any]) -> list[Any]:
-    """Messages that `check` refuses; those with a time have one each, for the node skips what it has seen."""
+    """Messages that `check` refuses. Each has its own stamp, as the node skips stamps that it has seen."""
     found = []
     for number, message in enumerate(drawn(strategy, 60), start=1):
         stamp = getattr(message, "header", message).stamp
@@ -60,7 +60,7 @@ def malformed(strategy: st.SearchStrategy[Any], check: Callable[[Any], Any]) -> 
 
 
 def throw(node: Any, publish: Callable[[Any], None], messages: list[Any], counter: str) -> None:
-    """One after the other, each counted before the next comes."""
+    """One by one: each is counted before the next is sent."""
     counts = node._health.counts
     for number, message in enumerate(messages, start=1):
         publish(message)
@@ -68,7 +68,7 @@ def throw(node: Any, publish: Callable[[Any], None], messages: list[Any], counte
 
 
 def localize(robot: Robot, number: int) -> None:
-    """And afterwards all is well."""
+    """Afterwards the node works."""
     robot.calibrate()
     robot.localize(number, 2000 * SECOND)
     robot.wait_status(OK, "localized")
@@ -136,7 +136,7 @@ def test_clouds(robot: Robot, launch_node: Callable[..., Any]) -> None:
 
 
 def _in_turn(clouds: list[Any]) -> list[Any]:
-    """Without a cloud that equals the one before it: that is a repeated one for the node."""
+    """Without a cloud equal to the previous one: the node takes that as repeated."""
     return [cloud for before, cloud in zip([None, *clouds], clouds, strict=False) if cloud != before]
 
 
@@ -153,14 +153,14 @@ def test_transforms(robot: Robot, launch_node: Callable[..., Any], map_file: str
     assert len(bad) > 30
     publish = robot.broadcaster._publisher.publish
     throw(node, lambda one: publish(TFMessage(transforms=[one])), bad, "transform_faults")
-    for second in (1998, 10**6, 2002):  # a lone leap would outdate the rest
+    for second in (1998, 10**6, 2002):  # a single jump in time would make the rest too old
         robot.send_transform("odom", CAMERA_FRAME, second * SECOND, np.eye(4))
     robot.wait_value("transform_faults", str(len(bad) + 1))
     localize(robot, 3)
     assert [stamp_of(transform) for transform in robot.map_transforms][:1] == [2000 * SECOND]
 
 
-def test_a_leap_that_others_confirm_is_taken(
+def test_a_jump_that_others_confirm_is_accepted(
     robot: Robot, launch_node: Callable[..., Any], map_file: str
 ) -> None:
     node = launch_node(map=map_file, odom_frame="odom").node
@@ -174,7 +174,7 @@ def test_a_leap_that_others_confirm_is_taken(
 
 
 def test_all_at_once(robot: Robot, launch_node: Callable[..., Any], map_file: str) -> None:
-    """Good and bad ones of every kind, as fast as they go out."""
+    """Good and bad messages of every type, as fast as they can be sent."""
     launch_node(map=map_file, odom_frame="odom", base_frame="base", camera_frame=CAMERA_FRAME)
     robot.wait_camera_matched()
     publishers = {

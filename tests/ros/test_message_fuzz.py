@@ -119,7 +119,7 @@ def test_transforms(message: Any) -> None:
 
 
 def _claims() -> Iterator[tuple[str, Callable[[Any], Any], Any]]:
-    """Small messages that speak of gigabytes."""
+    """Small messages that claim gigabytes."""
     for name, header in (("png", anything.png_header), ("jpeg", anything.jpeg_header)):
         data = header(60_000, 60_000) + bytes(2000)
         yield name, image_to_rgb, CompressedImage(format=name, data=data)

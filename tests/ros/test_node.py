@@ -115,7 +115,7 @@ def test_without_odometry_the_pose_is_given_but_no_transform(
 
 
 def test_the_newest_image_wins(robot: Robot, launch_node: Callable[..., Any], map_file: str) -> None:
-    """While one image is worked on, of the others only the last is kept."""
+    """While the node works on an image, it keeps only the newest of the others."""
     node = launch_node(map=map_file).node
     robot.wait_camera_matched()
     robot.calibrate()
@@ -220,7 +220,7 @@ def test_initialpose_is_the_next_prior(robot: Robot, launch_node: Callable[..., 
     robot.initialpose.publish(message)
     wait_for(lambda: node._session.pipeline._tracker.state == "searching", "the initial pose")
     robot.localize(3, 50 * SECOND)
-    robot.localize(4, 60 * SECOND)  # ten seconds later the last pose is no prior any more
+    robot.localize(4, 60 * SECOND)  # ten seconds later the last pose is no longer used as a prior
     first, second = node._session.pipeline.localizer.calls
     np.testing.assert_allclose(first.prior, exp([0, 0, 0, 0.3, 1.5, 0]))
     assert second.prior is None

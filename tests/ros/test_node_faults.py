@@ -1,4 +1,4 @@
-"""Bad messages, bad files and bad parameters over real DDS: named, counted, and the node lives on."""
+"""Bad messages, bad files and bad parameters over real DDS: named, counted, and the node keeps running."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_bad_clouds_then_good(robot: Robot, launch_node: Callable[..., Any]) -> 
     assert robot.wait_status(ERROR, "field 'y'")["map_cloud_faults"] == "4"
     robot.send_cloud(points)
     robot.wait_status(WARN, "no camera_info yet")
-    robot.send_cloud(points * np.nan)  # a map is not lost by a bad one after it
+    robot.send_cloud(points * np.nan)  # a bad map does not replace a good one
     robot.wait_value("map_cloud_faults", "5")
     robot.calibrate()
     robot.localize(2, 2 * SECOND)

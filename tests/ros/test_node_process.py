@@ -1,4 +1,4 @@
-"""The node as users run it: a process of its own with the real localizer, spoken to over DDS."""
+"""The node as users run it: a separate process with the real localizer, tested over DDS."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ sys.exit(localization_node.main())
 """
 
 
-def test_the_end_in_the_middle_of_a_callback_is_clean(node_environment: dict[str, str]) -> None:
+def test_a_shutdown_during_a_callback_is_clean(node_environment: dict[str, str]) -> None:
     command = [sys.executable, "-c", TERMINATED_WHILE_CONFIGURING]
     ended = subprocess.run(command, env=node_environment, capture_output=True, text=True, timeout=60)
     assert (ended.returncode, "Traceback" in ended.stderr) == (0, False), ended.stderr

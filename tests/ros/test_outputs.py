@@ -1,4 +1,4 @@
-"""What is published beside pose and transform, depth beside the image, QoS, and nodes side by side."""
+"""Outputs other than pose and transform, depth input, QoS, and several nodes at once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SECOND = 10**9
 REPO = FilePath(__file__).resolve().parents[2]
 
 
-def test_path_is_bounded_and_pictures_are_made_for_those_who_look(
+def test_path_is_bounded_and_pictures_are_made_only_for_subscribers(
     robot: Robot, launch_node: Callable[..., Any], map_file: str
 ) -> None:
     node = launch_node(map=map_file, path_length=3).node
@@ -90,7 +90,7 @@ def test_depth_goes_with_the_image_of_its_time(
     robot.localize(4, 4 * SECOND)
     robot.wait_status(OK, "localized")
 
-    def late() -> bool:  # the camera goes on, the depth has stopped
+    def late() -> bool:  # the camera continues, the depth has stopped
         robot.send_image(2, robot.get_clock().now().nanoseconds)
         return "no depth with the stamps of the images" in robot.status[1]
 
@@ -132,7 +132,7 @@ def test_an_impossible_qos_is_named(robot: Robot, launch_node: Callable[..., Any
 def test_two_nodes_in_namespaces_of_their_own(
     ros_context: Any, launch_node: Callable[..., Any], robot: Robot, map_file: str
 ) -> None:
-    """Each hears its own camera and publishes its own pose; the frames keep them apart in TF."""
+    """Each receives its own camera and publishes its own pose; the frames keep them apart in TF."""
 
     def calibrated(own: Robot, health: Health) -> bool:
         own.camera_info.publish(own.camera_info_message())
@@ -157,7 +157,7 @@ def test_two_nodes_in_namespaces_of_their_own(
         wait_for(lambda: names == {status.name for status in robot.diagnostics}, "both diagnostics")
 
 
-def test_changes_of_the_path_length_act_at_once(
+def test_a_new_path_length_takes_effect_at_once(
     robot: Robot, launch_node: Callable[..., Any], map_file: str
 ) -> None:
     node = launch_node(map=map_file).node

@@ -1,4 +1,4 @@
-"""What is published without DDS: with a clock, a timer and subscribers that the test sets."""
+"""The outputs without DDS: the test sets the clock, the timer and the subscribers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PARAMETERS = Parameters(odom_frame="odom", transform_rate=4.0, transform_hold=30
 
 
 class Clockwork:
-    """Stands in for the node: a clock that is set, a timer that is called, messages that are kept."""
+    """Replaces the node: the test sets its clock and calls its timer; it records messages."""
 
     def __init__(self, subscribers: int = 0) -> None:
         self.now = IMAGE
@@ -56,7 +56,7 @@ class Clockwork:
         self.sent.append(transform)
 
     def at(self, now: int) -> list[int]:
-        """The stamps of what is sent when the timer comes at a time."""
+        """The stamps of the messages that are sent when the timer fires at a time."""
         self.sent.clear()
         self.now = now
         self.callback()
@@ -83,7 +83,7 @@ def node() -> Clockwork:
     return clockwork
 
 
-def test_it_is_dated_from_now_with_the_tolerance(node: Clockwork) -> None:
+def test_its_stamp_is_now_plus_the_tolerance(node: Clockwork) -> None:
     assert node.period == 0.25
     assert node.at(IMAGE + SECOND) == [IMAGE + SECOND + SECOND // 2]
     assert (node.sent[0].header.frame_id, node.sent[0].child_frame_id) == ("map", "odom")

@@ -1,4 +1,4 @@
-"""The ROS package builds with colcon, installs what its users look for, and its executable runs."""
+"""The ROS package builds with colcon, installs everything that users need, and its executable runs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PACKAGE = REPO / "ros2_ws/src/diff2i2p"
 
 
 def _literal(path: Path, name: str) -> dict[str, object]:
-    """The dictionary that a file assigns to a name, without running it: PyPI has no launch."""
+    """The dictionary that a file assigns to a name. The file is not run, as PyPI has no `launch`."""
     for statement in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == name:
             return dict(ast.literal_eval(statement.value))

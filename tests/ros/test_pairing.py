@@ -1,4 +1,4 @@
-"""Pairs by stamp: exact, nearest within the tolerance, each once, nothing kept without end."""
+"""Pairs by stamp: exact, nearest within the tolerance, each used once, and bounded memory."""
 
 from __future__ import annotations
 

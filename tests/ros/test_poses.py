@@ -35,7 +35,7 @@ def test_round_trips() -> None:
 
 
 @pytest.mark.parametrize("field", ["nan", "norm"])
-def test_values_that_are_no_pose(field: str) -> None:
+def test_invalid_poses(field: str) -> None:
     pose = Pose()
     if field == "nan":
         pose.position.y = float("inf")

@@ -1,4 +1,4 @@
-"""Processes that die and come back, in any order: the node goes on, over real DDS."""
+"""Processes that die and come back, in any order, over real DDS: the node keeps working."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def kill(process: Popen[str]) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_node_goes_on_where_it_was(
+def test_a_killed_node_resumes_where_it_was(
     robot: Robot,
     run_node: Callable[..., Popen[str]],
     map_file: str,
@@ -96,7 +96,7 @@ def test_the_map_process_dies_and_returns(
 
 
 def test_the_node_is_there_first(robot: Robot, launch_node: Callable[..., Any]) -> None:
-    """Then come the map, the camera, and its frames: what is missing is said each time."""
+    """Then map, camera and frames come one by one: each time, the node says what is still missing."""
     robot.destroy_publisher(robot.image)
     robot.destroy_publisher(robot.camera_info)
     launch_node(odom_frame="odom", base_frame="base_link", transform_timeout=0.05)

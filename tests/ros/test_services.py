@@ -80,7 +80,7 @@ def test_a_request_without_images_is_answered_with_the_reason(
     assert (answer.success, answer.message) == (False, "no result within 0.1 s: no camera_info yet")
 
 
-def test_relocalize_forgets_the_pose_also_of_an_image_in_work(
+def test_relocalize_also_forgets_the_pose_of_an_image_in_work(
     robot: Robot, launch_node: Callable[..., Any], map_file: str
 ) -> None:
     node = launch_node(map=map_file, prior_timeout=100.0).node
@@ -121,13 +121,13 @@ def test_reload_map_takes_the_file_that_the_parameter_names(
     node.set_parameters([Parameter("map", value=str(tmp_path / "none.map"))])
     answer = robot.call("reload_map")
     assert (answer.success, "none.map: no such map" in answer.message) == (False, True)
-    assert node._session.pipeline.localizer is second  # and goes on with it
+    assert node._session.pipeline.localizer is second  # and continues with it
     robot.calibrate()
     robot.localize(1, SECOND)
     assert robot.status[2]["map_file_faults"] == "1"
 
 
-def test_a_map_in_loading_is_not_loaded_again(
+def test_a_map_that_is_being_loaded_is_not_loaded_again(
     robot: Robot, launch_node: Callable[..., Any], map_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     launch_node(map=map_file)
@@ -220,4 +220,4 @@ def test_a_pose_file_that_cannot_be_written_is_named(
     robot.localize(3, SECOND)
     answer = robot.call("save_pose")
     assert not answer.success and "pose.json: cannot be " in answer.message
-    robot.localize(4, 2 * SECOND)  # and nothing else is disturbed
+    robot.localize(4, 2 * SECOND)  # and nothing else changes

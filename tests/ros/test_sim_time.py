@@ -1,4 +1,4 @@
-"""Simulated time: a paused clock blocks nothing, and a jump back forgets what was known of later times."""
+"""Simulated time: a paused clock blocks nothing, and a jump back forgets later times."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def test_a_bag_that_starts_again(robot: Robot, launch_node: Callable[..., Any], 
 
     localizer = node._session.pipeline.localizer
     localizer.gate = threading.Event()
-    robot.send_image(7, 50 * SECOND + 1)  # still in work when the bag starts again: of a time to come then
+    # Still in work when the bag restarts, so its stamp is then in the future.
+    robot.send_image(7, 50 * SECOND + 1)
     wait_for(lambda: len(localizer.calls) == 2, "work on it")
     clock.publish(Clock(clock=stamp_from(10 * SECOND)))
     wait_for(lambda: node.get_clock().now().nanoseconds == 10 * SECOND, "the jump back")
@@ -58,7 +59,7 @@ def test_a_bag_that_starts_again(robot: Robot, launch_node: Callable[..., Any], 
 
 
 def test_a_bag_that_is_played_twice(robot: Robot, launch_node: Callable[..., Any], map_file: str) -> None:
-    """The second time the robot stands elsewhere in odom: what was known of the same stamps is forgotten."""
+    """In the second run the robot is elsewhere in odom: data of the same stamps is forgotten."""
     clock = robot.create_publisher(Clock, "/clock", 10)
     node = launch_node(
         map=map_file, use_sim_time=True, odom_frame="odom", transform_timeout=2.0, prior_timeout=100.0

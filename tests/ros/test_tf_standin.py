@@ -1,4 +1,4 @@
-"""The stand-in for tf2_ros: chains, interpolation, and the cases in which there is no answer."""
+"""The stand-in for tf2_ros: chains, interpolation, and the cases without an answer."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_time_zero_is_the_newest_common_time() -> None:
     assert (found.transform.translation.x, found.header.stamp.sec) == (12, 2)
 
 
-def test_what_cannot_be_known_is_an_exception() -> None:
+def test_unknown_transforms_raise_an_exception() -> None:
     buffer = Buffer()
     _put(buffer, "odom", "base", 10, np.eye(4))
     _put(buffer, "odom", "base", 11, np.eye(4))
@@ -112,7 +112,7 @@ def test_history_ends_after_the_cache_time_and_clear_keeps_fixed_frames() -> Non
         _look(buffer, "odom", "base", 5)
 
 
-def test_nonsense_is_not_stored() -> None:
+def test_invalid_transforms_are_not_stored() -> None:
     buffer = Buffer()
     _put(buffer, "a", "a", 1, np.eye(4))
     _put(buffer, "", "b", 1, np.eye(4))

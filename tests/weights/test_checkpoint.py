@@ -1,4 +1,4 @@
-"""Weights files: what is written is read back, and nothing else is."""
+"""Weights files: what is written is read back, and anything else is refused."""
 
 from __future__ import annotations
 

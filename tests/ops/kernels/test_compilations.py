@@ -1,4 +1,4 @@
-"""A kernel is compiled once, whatever the number of points: a compilation halts a robot for a second."""
+"""A kernel is compiled once, whatever the number of points: a compilation stops a robot for a second."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def launches() -> None:
 
 
 @pytest.mark.slow
-def test_the_number_of_points_compiles_nothing_anew(
+def test_another_number_of_points_compiles_nothing_again(
     compile_launches: Callable[..., list[dict[str, Any]]],
 ) -> None:
     compiled = Counter(kernel["name"] for kernel in compile_launches("test_compilations:launches"))

@@ -51,7 +51,7 @@ def test_kernel_is_the_reference(
     share: float,
     options: dict[str, Any],
 ) -> None:
-    """Only the order of the blur's sums is another one: closer than 2e-6 of a value."""
+    """Only the order of the blur's sums differs: closer than 2e-6 of a value."""
     depth = sparse_depth(*shape, share=share).to(kernel_device)
     dense, gradient = run(depth, **options)
     monkeypatch.setenv("DIFF2I2P_OPS", "torch")
@@ -71,7 +71,7 @@ def test_every_median(kernel_device: str, monkeypatch: pytest.MonkeyPatch) -> No
     assert torch.equal(dense, densify(depth, dilation=0, blur_sigma=1e-2))
 
 
-def test_nothing_stays_nothing(kernel_device: str) -> None:
+def test_an_empty_map_stays_empty(kernel_device: str) -> None:
     dense, gradient = run(torch.zeros(1, 8, 20, device=kernel_device))
     assert (dense == 0).all() and (gradient == 0).all()
 

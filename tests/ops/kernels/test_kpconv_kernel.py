@@ -52,7 +52,7 @@ def test_equals_the_reference(
         torch.testing.assert_close(mine, reference, rtol=2e-5, atol=2e-5)
 
 
-def test_chunks_do_not_show(kernel_device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_do_not_change_the_result(kernel_device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from diff2i2p_core.ops.kernels import kpconv as kernels
 
     case = (*example(8, 8, kernel_device), "neighbors")
@@ -74,7 +74,7 @@ def test_autocast_computes_in_half_precision(kernel_device: str, monkeypatch: py
 
 
 def launches() -> None:
-    """Everything the op launches for the networks' widths."""
+    """All launches of the op for the networks' widths."""
     for channels, half, normalization in (
         (1, False, "neighbors"),
         (64, False, "positive_sum"),

@@ -16,8 +16,8 @@ from diff2i2p_core.ops.mutual import mutual_matches
 def patches(
     pairs: int, height: int, width: int, channels: int, device: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Unit features with a match here and there, rows channel by channel as a convolution leaves them; a
-    fifth of the columns is none."""
+    """Unit features with a match here and there, rows stored channel by channel as a convolution outputs
+    them; a fifth of the columns is padding."""
     generator = torch.Generator().manual_seed(0)
     total_rows, total_columns = 2 * height, 3 * width
     column_features = F.normalize(torch.randn(total_columns, channels, generator=generator), dim=1)
@@ -49,10 +49,10 @@ def test_kernel_is_the_reference(
 
 
 @pytest.mark.parametrize("k", [1, 5])
-def test_small_patches_whose_best_are_unlike(
+def test_small_patches_whose_best_matches_are_dissimilar(
     kernel_device: str, monkeypatch: pytest.MonkeyPatch, k: int
 ) -> None:
-    """Padding to the kernel's blocks is no better than a negative similarity; and fewer than k are there."""
+    """The kernel's padding must not win against negative similarities; there are fewer than k columns."""
     rows, columns, row_features, column_features = patches(20, 3, 2, 8, kernel_device)
     example = rows, columns, -row_features, column_features
     ours = matches(example, k=k, least=-1.0)

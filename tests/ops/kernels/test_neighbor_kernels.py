@@ -37,7 +37,7 @@ def clouds(*lengths: int) -> Tensor:
 
 
 def assert_same_neighbors(mine: Tensor, reference: Tensor, queries: Tensor, supports: Tensor) -> None:
-    """The same distances; ties may be in another order."""
+    """The same distances; ties may be in a different order."""
 
     def distances(table: Tensor) -> Tensor:
         padded = torch.cat([supports, supports.new_full((1, 3), 1e3)])
