@@ -1,4 +1,4 @@
-"""Test runs beside each other use ROS domains of their own."""
+"""Test runs at the same time use different ROS domains."""
 
 from __future__ import annotations
 

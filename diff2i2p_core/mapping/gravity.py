@@ -1,4 +1,4 @@
-"""Finds which way is up in a cloud: normal to the largest plane; most of the surface is low."""
+"""Finds which way is up in a cloud: along the normal of the largest plane, with most of the surface low."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from diff2i2p_core.mapping.viewpoints import AXES, axis_vector
 from diff2i2p_core.typing import Array
 
 _SPACING = 0.1
-"""Metres between the points that normals are computed for."""
+"""Metres between the points whose normals are computed."""
 _SAMPLES = 20_000
 _SEEDS = 500
 _FLAT = 0.05
@@ -31,21 +31,21 @@ _WALL_HEIGHT = 3.2
 def find_up(points: NDArray[np.float32]) -> tuple[Array, str]:
     """Which way is up in a map (N, 3): a unit vector (3,), and a description.
 
-    The vertical is the normal of the largest plane, the floor, except that a single plane that may be a wall
-    stands upright. Most of the surface of a place is in its lower half: floor, tables and seats. The vector
+    The vertical is the normal of the largest plane, the floor. A single plane that may be a wall is taken as
+    upright instead. Most of the surface of a place is in its lower half: floor, tables and seats. The vector
     is a coordinate axis if it is within 5 degrees of one.
     """
     sparse = np.asarray(voxel_means(points, _SPACING), np.float64)
     rng = np.random.default_rng(0)
-    at = sparse[rng.permutation(len(sparse))[:_SAMPLES]]
-    normals, flatness = surface_normals(cKDTree(sparse), at)
-    at, normals = at[flatness < _FLAT], normals[flatness < _FLAT]
-    if not len(at):
+    samples = sparse[rng.permutation(len(sparse))[:_SAMPLES]]
+    normals, flatness = surface_normals(cKDTree(sparse), samples)
+    samples, normals = samples[flatness < _FLAT], normals[flatness < _FLAT]
+    if not len(samples):
         return axis_vector("z"), "z, because the cloud has no planes"
     directions = [_on_axis(each) for each in _modes(normals, rng)]
-    sizes = [_usual(each) * _largest_plane(at, normals, each) for each in directions]
+    sizes = [_usual(each) * _largest_plane(samples, normals, each) for each in directions]
     vertical = directions[int(np.argmax(sizes))]
-    vertical = _beside_wall(vertical, at, normals)
+    vertical = _beside_wall(vertical, samples, normals)
     heights = sparse @ vertical
     up = vertical if heights.mean() < np.percentile(heights, [1, 99]).mean() else -vertical
     return up, _words(up)
@@ -68,19 +68,19 @@ def _modes(normals: Array, rng: np.random.Generator) -> list[Array]:
     return modes
 
 
-def _largest_plane(at: Array, normals: Array, direction: Array) -> float:
+def _largest_plane(samples: Array, normals: Array, direction: Array) -> float:
     """The largest part of the surface in a layer of 10 cm across a direction, with normals along it."""
-    heights = at[np.abs(normals @ direction) > _PARALLEL] @ direction
+    heights = samples[np.abs(normals @ direction) > _PARALLEL] @ direction
     layers = np.bincount(np.floor((heights - heights.min()) / _SPACING).astype(int), minlength=2)
     return float((layers[1:] + layers[:-1]).max() / len(normals))
 
 
-def _beside_wall(vertical: Array, at: Array, normals: Array) -> Array:
+def _beside_wall(vertical: Array, samples: Array, normals: Array) -> Array:
     """`vertical`, or an axis along the only plane if that may be a wall."""
     on_plane = np.abs(normals @ vertical) > _PARALLEL
     if on_plane.mean() < _ONE_PLANE or abs(vertical[2]) > _ON_AXIS:
         return vertical
-    spread = at[on_plane] - at[on_plane].mean(axis=0)
+    spread = samples[on_plane] - samples[on_plane].mean(axis=0)
     _, vectors = np.linalg.eigh(spread.T @ spread)
     width = np.ptp(np.percentile(spread @ vectors[:, 1], [1, 99]))
     if width < _WALL_HEIGHT:

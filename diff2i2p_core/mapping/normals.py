@@ -16,8 +16,7 @@ def surface_normals(tree: cKDTree[None], points: Array) -> tuple[Array, NDArray[
     """Unit normals (N, 3) of either sign at points (N, 3) of a cloud in a `tree`, and the flatness there.
 
     They are computed from the `NEIGHBORS` nearest points. Flatness (N,) is the fraction of their variance
-    along the
-    normal: 0 on a plane, 1/3 in a cluster.
+    along the normal: 0 on a plane, 1/3 in a cluster.
     """
     normals, flatness = [np.empty((0, 3))], [np.empty(0)]
     for first in range(0, len(points), _AT_ONCE):

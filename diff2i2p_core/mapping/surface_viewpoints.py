@@ -20,7 +20,7 @@ from diff2i2p_core.typing import Array
 DISTANCES = (0.8, 1.4, 2.4, 4.0)
 """Metres. Every piece should be seen from a distance between each two of them."""
 _CANDIDATES_AT = (1.0, 1.8, 3.0)
-"""Metres from a piece at which a camera is tried, one for each of these ranges."""
+"""Metres from a piece at which a camera is tried, one for each range of `DISTANCES`."""
 _MAX_ANGLE = math.radians(60)
 """Maximum angle between a line of sight and the surface normal."""
 _YAWS = np.radians(np.arange(-180, 180, 22.5))
@@ -29,12 +29,12 @@ _PITCHES = np.radians([-30, -20, -10, 0, 10, 20, 34])
 CLEARANCE = 0.3
 """Minimum metres between a camera and the nearest point."""
 HEIGHTS = (0.3, 1.9)
-"""Height of cameras in metres above a floor, if there is one: on low robots, hand-held."""
+"""Height of cameras in metres above a floor, if there is one: from low robots to hand-held cameras."""
 _FLAT = np.array([1, 1, 4.0 / 0.8])
-"""Scale of positions: floors are searched within 4 m beside a camera and 0.8 m more or less below."""
+"""Scale of positions: a floor is searched within 4 m horizontally, and 0.8 m around the usual height."""
 _SPACING = 0.1
 _SURFACE = 0.45
-"""Metres before a piece at which a line of sight may end, because cells beside it contain its surface."""
+"""A line of sight may end this many metres before a piece, because cells beside it contain its surface."""
 _DIRECTIONS = 2
 """From the left and from the right of a piece."""
 _MIN_GAIN = 1.8
@@ -75,7 +75,7 @@ def _contrast(cloud: PointCloud, cells: VoxelGroups) -> Array:
 
 
 class _Cover:
-    """The pieces of a map (N, 3), z up, that are seen and from where, and the views that show them."""
+    """Which pieces of a map (N, 3), z up, are seen from where, and the views that show them."""
 
     def __init__(self, level: Array, contrast: Array, camera: Camera) -> None:
         self.poses: list[Array] = []
@@ -88,7 +88,7 @@ class _Cover:
         self._seen = np.zeros((len(self._surface), len(DISTANCES) - 1, _DIRECTIONS), bool)
 
     def fits(self, positions: Array) -> NDArray[np.bool_]:
-        """Which positions (P, 3) are free, and at the height of cameras above a floor nearby."""
+        """Which positions (P, 3) are free, and at a camera's height above a floor nearby."""
         if not len(positions):
             return np.zeros(0, bool)
         distance, _ = self._tree.query(positions, distance_upper_bound=CLEARANCE + 0.05)

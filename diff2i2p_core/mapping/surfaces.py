@@ -24,7 +24,7 @@ _CLEAR = np.array([0.14, 0.25, 0.36, 0.47])
 """Distances in front of a piece, in metres, at which no point may be within `_CLEAR_RADIUS`."""
 _CLEAR_RADIUS = 0.09
 _FLAT = 0.95
-"""Minimum length of the mean normal of a flat piece. Only flat pieces are faces of walls."""
+"""Minimum length of the mean normal of a flat piece. Only a flat piece can be the face of a wall."""
 _BEFORE = (0.7, 1.2, 1.8)
 """Metres in front of a piece: positions where its surroundings are measured. A cabinet may be in the way."""
 _AROUND = 6.0
@@ -60,21 +60,22 @@ class Surface:
         tree = cKDTree(sparse)
         middles, sums, contrasts, counts = _pieces(sparse, surface_normals(tree, sparse)[0], contrast)
         areas = counts * spacing**2
-        kept = areas >= _MIN_AREA
-        middles, sums, areas, contrasts = middles[kept], sums[kept], areas[kept], contrasts[kept]
+        large = areas >= _MIN_AREA
+        middles, sums, areas, contrasts = middles[large], sums[large], areas[large], contrasts[large]
         lengths = np.linalg.norm(sums, axis=1)
-        normals, flat = sums / lengths[:, None], lengths > _FLAT * counts[kept]
+        normals, flat = sums / lengths[:, None], lengths > _FLAT * counts[large]
         usual = float(contrasts @ areas) / max(float(areas.sum()), _MIN_AREA)
         weights = areas * np.clip(contrasts / max(usual, 1e-6), *_DETAIL)
-        ways = (normals, -normals)
+        sides = (normals, -normals)
         around = [
-            np.max([_enclosed(middles + reach * way, occupancy) for reach in _BEFORE], axis=0) for way in ways
+            np.max([_enclosed(middles + reach * side, occupancy) for reach in _BEFORE], axis=0)
+            for side in sides
         ]
         front, back = (
-            (way[:, 2] > -_CEILING)
+            (side[:, 2] > -_CEILING)
             & (here > 0)
-            & (~flat | (_open(tree, middles, way) & (here >= _OUTSIDE * there)))
-            for way, here, there in zip(ways, around, reversed(around), strict=True)
+            & (~flat | (_open(tree, middles, side) & (here >= _OUTSIDE * there)))
+            for side, here, there in zip(sides, around, reversed(around), strict=True)
         )
         return cls(
             np.concatenate([middles[front], middles[back]]),

@@ -1,4 +1,4 @@
-"""ROS domains of this host's test runs: no two runs at a time share one."""
+"""ROS domains of this host's test runs: two runs at the same time never share one."""
 
 from __future__ import annotations
 

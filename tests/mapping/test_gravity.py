@@ -56,7 +56,7 @@ def test_up_is_found_in_buildings(rooms: int) -> None:
     assert find_up(-points[:, [0, 2, 1]])[1] == "-y"
 
 
-def test_a_single_wall_stands_upright_and_a_large_floor_lies() -> None:
+def test_a_single_wall_is_upright_and_a_large_floor_is_level() -> None:
     rng = np.random.default_rng(0)
     assert find_up(rng.uniform([0, 0, 0], [3, 0.01, 2], (5000, 3)).astype(np.float32))[1] in ("z", "-z")
     assert find_up(rng.uniform([0, 0, 0], [6, 0.01, 5], (20000, 3)).astype(np.float32))[1] in ("y", "-y")
@@ -67,7 +67,7 @@ def test_a_cloud_without_planes_is_taken_as_z_up() -> None:
     assert find_up(points)[1].startswith("z")
 
 
-def test_what_was_taken_is_said(room_cloud: PointCloud) -> None:
+def test_the_direction_taken_as_up_is_printed(room_cloud: PointCloud) -> None:
     notes: list[str] = []
     MapSource.unseen(room_cloud, "auto", notes.append)
     assert len(notes) == 1 and notes[0].startswith("up is z")

@@ -18,7 +18,7 @@ CAMERA = RenderSettings().camera()
 
 
 def wall(bottom: float = 0.0) -> PointCloud:
-    """3 x 2 m of wall along x without anything else, its lower edge so high."""
+    """A wall of 3 x 2 m along x and nothing else, with its lower edge at a height."""
     points = np.random.default_rng(0).uniform([0, 0, bottom], [3, 0.02, bottom + 2], (8000, 3))
     return PointCloud(points.astype(np.float32), np.full((8000, 3), 90, np.uint8))
 
@@ -40,7 +40,7 @@ def test_views_are_upright_and_in_free_space(room_cloud: PointCloud, up: str | t
     views = invert(map_from_room) @ surface_viewpoints(room_cloud.moved(map_from_room), CAMERA, up=direction)
     assert all(is_rigid(view) for view in views)
     positions = views[:, :3, 3]
-    # behind the box, where no camera fits before the wall, one may look at it from outside
+    # behind the box no camera fits in front of the wall, so one may look at it from outside
     assert ((positions > 0) & (positions < [4, 5, 2.1])).all(axis=1).mean() > 0.98
     assert not ((positions > [1.5, 3.5, 0]) & (positions < [2.5, 4.5, 0.8])).all(axis=1).any()  # in the box
     assert cKDTree(room_cloud.points).query(positions)[0].min() > CLEARANCE
