@@ -88,7 +88,7 @@ class Localizer:
         note: Callable[[str], None] = lambda line: None,
     ) -> Localizer:
         """Build a map from a cloud in memory, for the `matcher` (`auto`: all that the cloud allows). `note`
-        is told if rendered views would be possible, but their weights cannot be had.
+        is told if rendered views would be possible, but their weights cannot be fetched.
 
         It is viewed from `views` (V, 4, 4), camera poses in the map, or else from viewpoints in its free
         space. `up` is the axis that points up, one of x, y, z, -x, -y, -z, or `auto`: found from the cloud's
