@@ -68,7 +68,7 @@ def build(
             device=options.check_device(device),
             jobs=jobs,
             progress=progress,
-            note=lambda line: typer.echo(line, err=True),
+            note=options.note,
         )
     typer.echo(
         f"{out}: {point_map.sizes}, {len(point_map.cloud)} points at {point_map.spacing * 100:g} cm"

@@ -61,6 +61,10 @@ class PointCloud:
         """This cloud, given in frame b, transformed to frame a."""
         return replace(self, points=transform_points(a_from_b, self.points).astype(np.float32))
 
+    def shifted(self, offset: ArrayLike) -> PointCloud:
+        """This cloud, moved by `offset` (3,) in metres."""
+        return replace(self, points=self.points + np.asarray(offset, np.float32))
+
     def thinned(self, spacing: float) -> PointCloud:
         """One point in each occupied voxel of `spacing` metres: the mean of its points and attributes."""
         groups = VoxelGroups(self.points, spacing)

@@ -18,8 +18,7 @@ def check_output(path: Path | str, inputs: Iterable[Path | str | None] = ()) -> 
 
     Raises:
         InputError: the file is one of `inputs` (also by another spelling or a link), is not a regular file,
-        or
-            cannot be written.
+            or cannot be written.
     """
     path = Path(path)
     with _cannot_be_written(path):

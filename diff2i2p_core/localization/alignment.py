@@ -24,6 +24,7 @@ from diff2i2p_core.geometry.covariance import perturb, reprojection
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import invert, is_near, rigid, transform_points
 from diff2i2p_core.geometry.submaps import visible_points
+from diff2i2p_core.models.inputs import resized
 from diff2i2p_core.typing import Array
 
 LEVELS = (40, 80, 160)
@@ -156,8 +157,7 @@ class PhotometricTarget:
 
 def _level(image: NDArray[np.uint8], camera: Camera, width: int, grid: tuple[int, int]) -> _Level:
     small = camera.scaled_to(width, max(1, round(camera.height * width / camera.width)))
-    size = (small.width, small.height)
-    colors = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    colors = resized(image, small).astype(np.float32)
     blurred = torch.from_numpy(cv2.GaussianBlur(colors, (0, 0), BLUR))
     return _Level(small, grid, blurred.permute(2, 0, 1).contiguous())
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from diff2i2p_core.geometry.se3 import is_near
 from diff2i2p_core.localization.settings import GateSettings
+from diff2i2p_core.typing import Array
 
 _CELLS = (8, 6)
 """Columns and rows of the grid that measures the spread of the inliers."""
@@ -15,6 +17,11 @@ def coverage(pixels: NDArray[np.float64], width: int, height: int) -> float:
     """The fraction of the image's cells that contain any of the pixels (N, 2)."""
     cells = np.floor((pixels + 0.5) / [width, height] * _CELLS).clip(0, np.array(_CELLS) - 1)
     return len(np.unique(cells, axis=0)) / (_CELLS[0] * _CELLS[1])
+
+
+def is_same_pose(a: Array, b: Array, settings: GateSettings) -> bool:
+    """Whether two poses (4, 4) count as the same answer."""
+    return is_near(a, b, settings.same_pose_distance, settings.same_pose_angle_deg)
 
 
 def rejection(

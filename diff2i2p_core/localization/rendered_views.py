@@ -16,13 +16,15 @@ import torch
 
 from diff2i2p_core.geometry.pnp import solve_pnp
 from diff2i2p_core.geometry.se3 import is_near
+from diff2i2p_core.localization.gates import is_same_pose
 from diff2i2p_core.localization.hypothesis import Hypothesis
 from diff2i2p_core.localization.query import Query
 from diff2i2p_core.localization.retrieval import near_prior
 from diff2i2p_core.localization.settings import GateSettings
-from diff2i2p_core.mapping.describe import describe_view, resized
+from diff2i2p_core.mapping.describe import describe_view
 from diff2i2p_core.mapping.packed_views import ViewFeatures
 from diff2i2p_core.mapping.view_map import ViewMap
+from diff2i2p_core.models.inputs import resized
 from diff2i2p_core.models.xfeat import Keypoints, XFeat, dense_features, detect
 from diff2i2p_core.ops.mutual import mutual_nearest
 from diff2i2p_core.typing import Array
@@ -165,6 +167,4 @@ class RenderedViews:
 def _same(a: Hypothesis, b: Hypothesis, gates: GateSettings) -> bool:
     """Whether two hypotheses have about the same pose."""
     first, second = a.map_from_camera, b.map_from_camera
-    if first is None or second is None:
-        return False
-    return is_near(first, second, gates.same_pose_distance, gates.same_pose_angle_deg)
+    return first is not None and second is not None and is_same_pose(first, second, gates)

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from diff2i2p_core.geometry.pnp import NoPose, PoseEstimate, inliers_at
-from diff2i2p_core.geometry.se3 import invert, is_near
+from diff2i2p_core.geometry.se3 import invert
 from diff2i2p_core.localization.aligner import Align
 from diff2i2p_core.localization.alignment import Alignment
-from diff2i2p_core.localization.gates import coverage, rejection
+from diff2i2p_core.localization.gates import coverage, is_same_pose, rejection
 from diff2i2p_core.localization.hypothesis import Hypothesis
 from diff2i2p_core.localization.query import Query
 from diff2i2p_core.localization.result import Localization
@@ -98,10 +98,6 @@ def _calibrated(estimate: PoseEstimate, count: int, settings: LocalizerSettings,
     scale = settings.sigma_scale * (count / estimate.num_inliers) ** settings.sigma_exponent
     covariance: Array = estimate.covariance * scale**2
     return covariance
-
-
-def is_same_pose(a: Array, b: Array, gates: GateSettings) -> bool:
-    return is_near(a, b, gates.same_pose_distance, gates.same_pose_angle_deg)
 
 
 def _rivals(

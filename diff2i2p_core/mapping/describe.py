@@ -1,18 +1,20 @@
-"""Computes the local features of a view of the map."""
+"""Computes the local features of views of the map."""
 
 from __future__ import annotations
 
-import cv2
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 import torch
+from torch import Tensor
 
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import invert, transform_points
 from diff2i2p_core.mapping.blocks import BlockCloud
-from diff2i2p_core.mapping.packed_views import RenderSettings, ViewFeatures
-from diff2i2p_core.models.xfeat import XFeat, dense_features, detect
+from diff2i2p_core.mapping.packed_views import MIN_FEATURES, RenderSettings, ViewFeatures
+from diff2i2p_core.models.xfeat import DIMENSION, XFeat, dense_features, detect
 from diff2i2p_core.ops.render_view import render_view
-from diff2i2p_core.typing import Array, Image
+from diff2i2p_core.typing import Array
 
 
 def describe_view(
@@ -44,14 +46,20 @@ def describe_view(
     return ViewFeatures(points[known], keypoints.descriptors[rows])
 
 
-def in_view(features: ViewFeatures, map_from_view: Array) -> ViewFeatures:
-    """Features with points in the map's frame, converted to the frame of a view."""
-    return ViewFeatures(transform_points(invert(map_from_view), features.points), features.descriptors)
+def describe_views(
+    cloud: BlockCloud, spacing: float, poses: Array, settings: RenderSettings, model: XFeat
+) -> Iterator[ViewFeatures | None]:
+    """The features of each of the views (V, 4, 4), map_from_view, to store in a map: with points in the frame
+    of the view. None for a view with less than `MIN_FEATURES`."""
+    camera = settings.camera()
+    for pose in poses:
+        view = describe_view(cloud, spacing, pose, camera, settings, model)
+        in_view = ViewFeatures(transform_points(invert(pose), view.points), view.descriptors)
+        yield in_view if len(in_view) >= MIN_FEATURES else None
 
 
-def resized(image: Image, camera: Camera) -> Image:
-    """The image, resized to the size of `camera`."""
-    if image.shape[:2] == (camera.height, camera.width):
-        return image
-    size = (camera.width, camera.height)
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+def pack_features(views: Sequence[ViewFeatures]) -> tuple[list[int], Tensor, Tensor]:
+    """Counts, points and descriptors of any number of views, as in `PackedViews`."""
+    points = np.concatenate([np.zeros((0, 3)), *(view.points for view in views)])
+    descriptors = torch.cat([torch.zeros(0, DIMENSION), *(view.descriptors.cpu() for view in views)])
+    return [len(view) for view in views], torch.from_numpy(points.astype(np.float16)), descriptors.half()

@@ -7,16 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.mapping.blocks import BlockCloud
 from diff2i2p_core.mapping.build import map_from_views, map_info, sees_nothing, thinned
-from diff2i2p_core.mapping.describe import describe_view, in_view
-from diff2i2p_core.mapping.map_file import MapInfo, PointMap
+from diff2i2p_core.mapping.describe import describe_views, pack_features
+from diff2i2p_core.mapping.map_file import PointMap
 from diff2i2p_core.mapping.matchers import Matcher, kinds_for
-from diff2i2p_core.mapping.packed_views import MIN_FEATURES, PackedViews, RenderSettings
+from diff2i2p_core.mapping.packed_views import PackedViews, RenderSettings
 from diff2i2p_core.mapping.source import RENDER_SPACING, MapSource
 from diff2i2p_core.mapping.view_map import ViewMap
 from diff2i2p_core.models.diff2i2p import Diff2I2P
@@ -70,12 +69,8 @@ class Features:
                     raise
         if rendered is None:
             raise sees_nothing(info, len(source.render_views))
-        return without_submaps(thinned(source.cloud, info.settings).thinned(info.spacing), info, rendered)
-
-
-def without_submaps(shown: PointCloud, info: MapInfo, rendered: ViewMap) -> PointMap:
-    """A map with rendered views only."""
-    return PointMap(info, shown, np.empty((0, 4, 4)), [], rendered)
+        shown = thinned(source.cloud, info.settings).thinned(info.spacing)
+        return PointMap(info, shown, np.empty((0, 4, 4)), [], rendered)
 
 
 def view_map_of(
@@ -86,16 +81,12 @@ def view_map_of(
     spacing = blocks.spacing()
     settings = RenderSettings.for_spacing(spacing)
     views, numbers = [], []
-    for number, pose in enumerate(poses):
-        view = in_view(describe_view(blocks, spacing, pose, settings.camera(), settings, model), pose)
-        if len(view) >= MIN_FEATURES:
+    for number, view in enumerate(describe_views(blocks, spacing, poses, settings, model)):
+        if view is not None:
             views.append(view)
             numbers.append(number)
         if progress is not None:
             progress("rendering views", number + 1, len(poses))
     if not numbers:
         return None
-    points = torch.from_numpy(np.concatenate([view.points for view in views])).half()
-    descriptors = torch.cat([view.descriptors.cpu() for view in views]).half()
-    counts = [len(view) for view in views]
-    return ViewMap(PackedViews.of(settings, poses[numbers], counts, points, descriptors), blocks, spacing)
+    return ViewMap(PackedViews.of(settings, poses[numbers], *pack_features(views)), blocks, spacing)

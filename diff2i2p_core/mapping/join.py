@@ -11,6 +11,7 @@ import numpy as np
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.point_cloud import PointCloud
+from diff2i2p_core.geometry.se3 import compose
 from diff2i2p_core.io.files import check_output, full_disk_explained
 from diff2i2p_core.mapping.map_file import MapInfo, PointMap, load_map, save_map
 from diff2i2p_core.mapping.packed import PackedSubmaps, pack
@@ -23,8 +24,7 @@ def join_map_files(paths: Sequence[Path | str], out: Path | str, apart: float | 
 
     Raises:
         InputError: there are fewer than two maps, or one twice; they have different weights; `out` is one of
-        them or
-            cannot be written.
+            them or cannot be written.
     """
     if len({os.path.realpath(path) for path in paths}) < max(2, len(paths)):
         raise InputError(f"{paths[0]}: nothing to join; give two maps or more, each once")
@@ -50,13 +50,8 @@ def join_maps(maps: Mapping[str, PointMap], apart: float | None = None) -> Point
         for offset, part in zip(offsets[1:], parts[1:], strict=True):
             offset[0] = end + apart - part.cloud.points[:, 0].min()
             end = float(part.cloud.points[:, 0].max()) + offset[0]
-    clouds = [
-        replace(part.cloud, points=part.cloud.points + offset.astype(np.float32))
-        for part, offset in zip(parts, offsets, strict=True)
-    ]
-    poses = [part.views.copy() for part in parts]
-    for moved, offset in zip(poses, offsets, strict=True):
-        moved[:, :3, 3] += offset
+    clouds = [part.cloud.shifted(offset) for part, offset in zip(parts, offsets, strict=True)]
+    poses = [compose(np.eye(3), offset) @ part.views for part, offset in zip(parts, offsets, strict=True)]
     sources = " + ".join(part.info.source for part in parts)
     side_by_side = "" if apart is None else f" ({apart:g} m apart along x)"
     return PointMap(

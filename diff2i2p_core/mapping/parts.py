@@ -10,17 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from diff2i2p_core.geometry.submaps import SubmapSettings
 from diff2i2p_core.io.files import atomic_path
 from diff2i2p_core.io.tensor_file import StreamedTensor, write_tensors
 from diff2i2p_core.mapping.blocks import BlockCloud
-from diff2i2p_core.mapping.describe import describe_view, in_view
+from diff2i2p_core.mapping.describe import describe_views, pack_features
 from diff2i2p_core.mapping.encode import encode_views
 from diff2i2p_core.mapping.map_file import submap_tensors
 from diff2i2p_core.mapping.packed import pack
-from diff2i2p_core.mapping.packed_views import MIN_FEATURES, RenderSettings
+from diff2i2p_core.mapping.packed_views import RenderSettings
 from diff2i2p_core.mapping.workers import work
 from diff2i2p_core.typing import Array, Progress
 from diff2i2p_core.weights.checkpoint import load_model
@@ -105,20 +104,16 @@ def submap_encoder(cloud: Path, weights: Path, settings: SubmapSettings, device:
 def view_encoder(cloud: Path, spacing: float, settings: RenderSettings, device: str) -> Encode:
     """Computes local features of views rendered from the `BlockCloud` in a folder."""
     model, blocks = load_xfeat().to(device), BlockCloud.open(cloud)
-    camera = settings.camera()
 
     def encode(poses: Array, numbers: range) -> dict[str, StreamedTensor]:
-        views = [
-            in_view(describe_view(blocks, spacing, pose, camera, settings, model), pose) for pose in poses
-        ]
-        features = {n: view for n, view in zip(numbers, views, strict=True) if len(view) >= MIN_FEATURES}
-        points = [np.zeros((0, 3)), *(view.points for view in features.values())]
-        descriptors = [torch.zeros(0, 64), *(view.descriptors.cpu() for view in features.values())]
-        tensors: dict[str, np.ndarray | Tensor] = {
+        views = describe_views(blocks, spacing, poses, settings, model)
+        features = {number: view for number, view in zip(numbers, views, strict=True) if view is not None}
+        counts, points, descriptors = pack_features(list(features.values()))
+        tensors = {
             "kept": np.array(list(features), np.int64),
-            "counts": np.array([len(view) for view in features.values()], np.int64),
-            "points": np.concatenate(points).astype(np.float16),
-            "descriptors": torch.cat(descriptors).half(),
+            "counts": np.array(counts, np.int64),
+            "points": points,
+            "descriptors": descriptors,
         }
         return {name: StreamedTensor.of(np.asarray(values)) for name, values in tensors.items()}
 

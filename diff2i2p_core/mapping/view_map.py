@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from diff2i2p_core.geometry.point_cloud import ATTRIBUTES, PointCloud
+from diff2i2p_core.geometry.se3 import compose
 from diff2i2p_core.mapping.blocks import BLOCK_ARRAYS, BlockCloud
 from diff2i2p_core.mapping.packed_views import PackedViews
 from diff2i2p_core.typing import Array
@@ -53,10 +54,7 @@ class ViewMap:
         """Several as one, each moved by its offset (3,) in metres."""
         moved, clouds = [], []
         for part, offset in zip(parts, offsets, strict=True):
-            poses = part.views.poses.copy()
-            poses[:, :3, 3] += offset
-            moved.append(replace(part.views, poses=poses))
-            cloud = part.cloud.cloud
-            clouds.append(replace(cloud, points=cloud.points + np.asarray(offset, np.float32)))
+            moved.append(replace(part.views, poses=compose(np.eye(3), offset) @ part.views.poses))
+            clouds.append(part.cloud.cloud.shifted(offset))
         blocks = BlockCloud.of(PointCloud.joined(clouds))
         return ViewMap(PackedViews.joined(moved), blocks, max(part.spacing for part in parts))

@@ -28,10 +28,14 @@ def input_camera(camera: Camera, config: ModelConfig) -> Camera:
 def input_image(image: NDArray[np.uint8], camera: Camera, config: ModelConfig) -> NDArray[np.uint8]:
     """The image (H, W, 3) of `camera`, resampled to the network's input size."""
     camera.check_size(image.shape, "image")
-    target = input_camera(camera, config)
-    if (target.width, target.height) == (camera.width, camera.height):
+    return resized(image, input_camera(camera, config))
+
+
+def resized(image: NDArray[np.uint8], camera: Camera) -> NDArray[np.uint8]:
+    """The image, resampled to the size of `camera`; itself if it has that size."""
+    if image.shape[:2] == (camera.height, camera.width):
         return image
-    size = (target.width, target.height)
+    size = (camera.width, camera.height)
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 

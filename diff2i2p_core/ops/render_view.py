@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.nearest_pixels import nearest_pixels
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import invert, transform_points
 from diff2i2p_core.geometry.submaps import front_limit
@@ -72,7 +73,7 @@ def render_view(
         empty = np.zeros((*shape, *shades.shape[1:]), np.uint8)
         return RenderedView(empty, np.zeros(shape, np.float32), camera, pose)
     filled, means = _pixel_means(pixel, np.column_stack([1 / z, shades[seen]]))
-    nearest, distance = _nearest(filled, shape)
+    nearest, distance = nearest_pixels(filled, shape)
     inverse_depth = means[:, 0].take(nearest)
     shown = distance <= np.maximum(REACH * spacing * camera.fx * inverse_depth, 1)
     image = means[:, 1:].round().astype(np.uint8).reshape(-1, *shades.shape[1:]).take(nearest, axis=0)
@@ -117,18 +118,3 @@ def _pixel_means(
         0, torch.from_numpy(index), torch.from_numpy(rows)
     )
     return filled, np.asarray(sums.numpy() / count[:, None], np.float32)
-
-
-def _nearest(
-    filled: NDArray[np.int64], shape: tuple[int, int]
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """For each pixel (H, W), the index of the nearest `filled` pixel, and its distance in pixels."""
-    empty = np.ones(shape, np.uint8)
-    empty.flat[filled] = 0
-    distance, labels = cv2.distanceTransformWithLabels(
-        empty, cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    label = np.asarray(labels, np.int32)
-    index_of_label = np.zeros(len(filled) + 1, np.int64)
-    index_of_label[label.flat[filled]] = np.arange(len(filled))
-    return index_of_label.take(label), np.asarray(distance, np.float32)

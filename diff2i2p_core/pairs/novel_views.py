@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.depth import back_project
+from diff2i2p_core.geometry.nearest_pixels import nearest_pixels
 from diff2i2p_core.geometry.se3 import transform_points
 
 
@@ -54,10 +55,5 @@ def _carry(pixels: NDArray[np.int64], order: NDArray[np.int64], camera: Camera) 
 
 def _nearest_index(known: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Flat index (H, W) of the nearest known pixel of each pixel."""
-    _, labels = cv2.distanceTransformWithLabels(
-        (~known).astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    index_of_label = np.zeros(int(labels.max()) + 1, np.int64)
-    index_of_label[labels[known]] = np.flatnonzero(known)
-    indices: NDArray[np.int64] = index_of_label[labels]
-    return indices
+    pixels = np.flatnonzero(known)
+    return pixels[nearest_pixels(pixels, (known.shape[0], known.shape[1]), cv2.DIST_MASK_3)[0]]

@@ -6,11 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from four_views import UNCHANGED, write_four_views
 
 from diff2i2p_core.engine.experiment import TrainConfig
 from diff2i2p_core.engine.trainer import Trainer
-from diff2i2p_core.geometry.camera import Camera
-from diff2i2p_core.rooms.room import camera_path, make_room, write_frames
 
 SMALL = {
     "fine_dim": 32,
@@ -19,17 +18,11 @@ SMALL = {
     "points": {"voxel": 0.05, "width": 16, "blocks": 1, "neighbor_limits": [16, 16, 16]},
     "fusion": {"dim": 64, "heads": 2, "layers": 2, "octaves": 6},
 }
-UNCHANGED = {
-    "other_frame": 0, "jitter_deg": 0, "jitter_m": 0, "roll_deg": 0, "zoom": [1, 1], "color_jitter": 0,
-    "point_noise": 0, "point_dropout": 0,
-}  # fmt: skip
 
 
 @pytest.mark.slow
 def test_a_small_network_learns_four_pairs_by_heart(tmp_path: Path) -> None:
-    room = make_room(3)
-    path = camera_path(room, 40, 3)[::13]
-    write_frames(tmp_path / "room", room, Camera(160, 120, 131, 131, 79.5, 59.5), path, noise=False)
+    write_four_views(tmp_path / "room")
     scene = {"folder": tmp_path / "room"}
     config = TrainConfig.model_validate(
         {

@@ -6,15 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from four_views import UNCHANGED, write_four_views
 from timm_extra import timm_or_skip
 
 from diff2i2p_core.engine.experiment import TrainConfig
 from diff2i2p_core.engine.trainer import Trainer
-from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import rotation_error_deg, translation_error
 from diff2i2p_core.io.rgbd_folder import PosedFrames
 from diff2i2p_core.localization.localizer import Localizer
-from diff2i2p_core.rooms.room import camera_path, make_room, write_frames
 
 IMAGE = {"kind": "timm", "backbone": "test_resnet", "height": 120, "node_stride": 8}
 SMALL = {
@@ -23,18 +22,12 @@ SMALL = {
     "points": {"voxel": 0.05, "width": 16, "blocks": 1, "neighbor_limits": [16, 16, 16]},
     "fusion": {"dim": 64, "heads": 2, "layers": 2, "octaves": 6},
 }
-UNCHANGED = {
-    "other_frame": 0, "jitter_deg": 0, "jitter_m": 0, "roll_deg": 0, "zoom": [1, 1], "color_jitter": 0,
-    "point_noise": 0, "point_dropout": 0,
-}  # fmt: skip
 
 
 @pytest.mark.slow
 def test_learned_by_heart_it_localizes(tmp_path: Path) -> None:
     timm = timm_or_skip()
-    room = make_room(3)
-    path = camera_path(room, 40, 3)[::13]
-    write_frames(tmp_path / "room", room, Camera(160, 120, 131, 131, 79.5, 59.5), path, noise=False)
+    write_four_views(tmp_path / "room")
     torch.manual_seed(5)
     weights = tmp_path / "backbone.pth"
     torch.save(timm.create_model("test_resnet").state_dict(), weights)
