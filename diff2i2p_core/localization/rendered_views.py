@@ -31,6 +31,8 @@ from diff2i2p_core.typing import Array
 
 _RESTS_METRES, _RESTS_DEG = 0.02, 0.5
 """If a match moves the pose by less, its render is the last one."""
+_CLOSE_METRES, _CLOSE_DEG = 0.1, 3.0
+"""The same if it has many inliers: the next render would not make the pose more accurate (measured)."""
 
 
 class RenderedViews:
@@ -143,11 +145,18 @@ class RenderedViews:
             query.clock.spent("render")
             hypothesis = self._solved(query, features, seen, source, view)
             hypothesis = replace(hypothesis, settled=True, near_prior=near)
-            before, after = pose, hypothesis.map_from_camera
-            if after is None or is_near(after, before, _RESTS_METRES, _RESTS_DEG):
+            after = hypothesis.map_from_camera
+            if after is None or self._is_last(query, hypothesis.support, pose, after):
                 break
             pose = after
         return hypothesis
+
+    def _is_last(self, query: Query, support: int, before: Array, after: Array) -> bool:
+        """Whether to keep the pose `after` that was found in a render from `before`."""
+        settings = query.settings.views
+        if support < settings.promising_inliers or is_near(after, before, _RESTS_METRES, _RESTS_DEG):
+            return True
+        return support >= settings.plenty_inliers and is_near(after, before, _CLOSE_METRES, _CLOSE_DEG)
 
     def _solved(
         self, query: Query, image: Keypoints, view: ViewFeatures, source: str, number: int

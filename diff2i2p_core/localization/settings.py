@@ -48,8 +48,13 @@ class ViewSettings:
     """A view with this many inliers is rendered again at once. The others are matched only if that fails."""
     refined: int = 5
     """Maximum number of poses that are rendered again."""
-    renders: int = 2
+    renders: int = 4
     """Maximum number of renders per pose, each from the pose that the previous one gave."""
+    promising_inliers: int = 15
+    """A pose with fewer inliers in a render is not rendered again. Measured: right poses have at least
+    19, wrong ones fewer than 15 in 19 of 20 cases."""
+    plenty_inliers: int = 200
+    """A pose with this many inliers in a render from nearby is not rendered again."""
     min_likeness: float = 0.82
     """Minimum cosine of two descriptors that match."""
     max_error_px: float = 5.0

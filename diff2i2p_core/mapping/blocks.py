@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -18,6 +20,8 @@ from diff2i2p_core.geometry.voxels import voxel_keys
 
 BLOCK = 2.0
 """Metres."""
+_FLAT = 0.08
+"""Metres. Most surfaces are flat within this distance of a point."""
 BLOCK_ARRAYS = ("keys", "starts", "lows", "highs")
 """Fields of `BlockCloud` other than the cloud."""
 
@@ -58,15 +62,30 @@ class BlockCloud:
         On a square grid of spacing s, the fourth neighbour is at s; for random points it is at 1.1 s. The
         third quartile of blocks all over the cloud is used, so that sparse parts are drawn without holes.
         """
+        distances = [tree.query(some, k=5)[0][:, 4] for tree, some in self._samples()]
+        return float(np.quantile(np.concatenate(distances), 0.75)) if distances else BLOCK
+
+    def noise(self, spacing: float) -> float:
+        """Standard deviation in metres of points from their surface, for points this far apart.
+
+        Curved surfaces and edges deviate as well, so the flattest tenth of places counts.
+        """
+        radius, deviations = max(_FLAT, 2.5 * spacing), []
+        for tree, some in self._samples():
+            for near in tree.query_ball_point(some, radius):
+                if len(near) >= 8:
+                    variances = np.linalg.eigvalsh(np.cov(tree.data[near].T))
+                    deviations.append(math.sqrt(max(variances[0], 0.0)))
+        return float(np.quantile(deviations, 0.1)) if deviations else 0.0
+
+    def _samples(self) -> Iterator[tuple[cKDTree, NDArray[np.float32]]]:
+        """Blocks all over the cloud, and some of the points of each."""
         rng = np.random.default_rng(0)
         rows = rng.integers(0, len(self.cloud), 40)
-        distances = []
         for block in np.unique(np.searchsorted(self.starts, rows, side="right") - 1):
             points = self.cloud.points[self.starts[block] : self.starts[block + 1]]
             if len(points) > 4:
-                some = points[rng.integers(0, len(points), 50)]
-                distances.append(cKDTree(points).query(some, k=5)[0][:, 4])
-        return float(np.quantile(np.concatenate(distances), 0.75)) if distances else BLOCK
+                yield cKDTree(points), points[rng.integers(0, len(points), 50)]
 
     def save(self, folder: Path) -> None:
         save_arrays(folder, self.cloud)

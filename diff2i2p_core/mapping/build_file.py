@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -108,7 +109,10 @@ def _save_plan(
         fine = BlockCloud.of(source.cloud.thinned(RENDER_SPACING))
         fine.save(unfinished / "views")
         np.save(unfinished / "views" / "views.npy", source.render_views)
-        write_text(unfinished / "views" / "spacing.json", json.dumps(fine.spacing()))
+        spacing = fine.spacing()
+        settings = RenderSettings.for_cloud(spacing, fine.noise(spacing))
+        rendering = {"spacing": spacing, "views": asdict(settings)}
+        write_text(unfinished / "views" / "rendering.json", json.dumps(rendering))
     # in the order in which the localizer needs them
     save_arrays(unfinished / "shown", BlockCloud.of(sparse.thinned(info.spacing)).cloud)
     write_text(unfinished / "info.json", json.dumps(info.as_dict()))
@@ -137,8 +141,8 @@ def _encoded(
         views = poses[kept]
     if (plan / "views").is_dir():
         poses = np.load(plan / "views" / "views.npy")
-        spacing = float(json.loads((plan / "views" / "spacing.json").read_text(encoding="utf-8")))
-        settings = RenderSettings.for_spacing(spacing)
+        rendering = json.loads((plan / "views" / "rendering.json").read_text(encoding="utf-8"))
+        spacing, settings = rendering["spacing"], RenderSettings(**rendering["views"])
         prepare = partial(view_encoder, plan / "views", spacing, settings, device)
         encoding = Encoding("views", "rendering views", poses, prepare)
         packed = _packed_views(encode_parts(plan.parent, encoding, device, jobs, progress), settings, poses)

@@ -79,7 +79,7 @@ def view_map_of(
     """Render views (V, 4, 4) of a coloured cloud and compute their features. None if no view sees enough."""
     blocks = BlockCloud.of(cloud.thinned(RENDER_SPACING))
     spacing = blocks.spacing()
-    settings = RenderSettings.for_spacing(spacing)
+    settings = RenderSettings.for_cloud(spacing, blocks.noise(spacing))
     views, numbers = [], []
     for number, view in enumerate(describe_views(blocks, spacing, poses, settings, model)):
         if view is not None:

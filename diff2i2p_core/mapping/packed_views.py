@@ -23,7 +23,9 @@ MIN_FEATURES = 50
 
 
 _SUPPORTED = 13.0
-"""Focal length times spacing, so that points are 6 pixels apart at 2 m."""
+"""Focal length times detail, so that points are 6 pixels apart at 2 m."""
+_NOISE_DETAIL = 3.0
+"""A cloud's noise blurs details of this many standard deviations."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,12 @@ class RenderSettings:
     """Maximum number of features per view: 241 kB."""
 
     @classmethod
-    def for_spacing(cls, spacing: float) -> RenderSettings:
-        """The settings for points this many metres apart. Coarser clouds are rendered smaller."""
+    def for_cloud(cls, spacing: float, noise: float = 0.0) -> RenderSettings:
+        """The settings for points this many metres apart, and `noise` metres from their surface (standard
+        deviation). Coarser clouds are rendered smaller."""
         default = cls()
-        scale = float(np.clip(_SUPPORTED / (spacing * default.focal), 0.5, 1.0))
+        detail = max(spacing, _NOISE_DETAIL * noise)
+        scale = float(np.clip(_SUPPORTED / (detail * default.focal), 0.5, 1.0))
         return replace(
             default,
             focal=default.focal * scale,

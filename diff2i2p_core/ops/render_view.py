@@ -72,7 +72,7 @@ def render_view(
     if not len(seen):
         empty = np.zeros((*shape, *shades.shape[1:]), np.uint8)
         return RenderedView(empty, np.zeros(shape, np.float32), camera, pose)
-    filled, means = _pixel_means(pixel, np.column_stack([1 / z, shades[seen]]))
+    filled, means = _pixel_means(pixel, np.column_stack([1 / z, shades[seen]]), camera.width * camera.height)
     nearest, distance = nearest_pixels(filled, shape)
     inverse_depth = means[:, 0].take(nearest)
     shown = distance <= np.maximum(REACH * spacing * camera.fx * inverse_depth, 1)
@@ -110,11 +110,13 @@ def _seen(
 
 
 def _pixel_means(
-    pixel: NDArray[np.int64], rows: NDArray[np.float32]
+    pixel: NDArray[np.int64], rows: NDArray[np.float32], pixels: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The pixels that have points, ascending, and the mean of their rows (N, C)."""
-    filled, index, count = np.unique(pixel, return_inverse=True, return_counts=True)
+    """Those of `pixels` that have points, ascending, and the mean of their rows (N, C)."""
+    count = np.bincount(pixel, minlength=pixels)
+    filled = np.flatnonzero(count)
+    index = (np.cumsum(count > 0) - 1)[pixel]
     sums = torch.zeros(len(filled), rows.shape[1]).index_add_(
         0, torch.from_numpy(index), torch.from_numpy(rows)
     )
-    return filled, np.asarray(sums.numpy() / count[:, None], np.float32)
+    return filled, np.asarray(sums.numpy() / count[filled, None].astype(np.float32), np.float32)

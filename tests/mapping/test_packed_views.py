@@ -101,7 +101,7 @@ def test_joined_maps_have_the_views_of_all(point_map: PointMap) -> None:
 
 
 def test_coarse_clouds_are_drawn_smaller() -> None:
-    fine, coarse = RenderSettings.for_spacing(0.01), RenderSettings.for_spacing(0.06)
+    fine, coarse = RenderSettings.for_cloud(0.01), RenderSettings.for_cloud(0.06)
     assert fine == RenderSettings() and coarse.focal == pytest.approx(13 / 0.06)
     assert coarse.width / coarse.focal == pytest.approx(fine.width / fine.focal, rel=0.01)
 
@@ -109,3 +109,15 @@ def test_coarse_clouds_are_drawn_smaller() -> None:
 def test_spacing_is_that_of_the_surfaces() -> None:
     grid = np.stack(np.meshgrid(np.arange(0, 6, 0.02), np.arange(0, 6, 0.02), [1.0]), -1).reshape(-1, 3)
     assert BlockCloud.of(PointCloud(grid)).spacing() == pytest.approx(0.02, rel=0.05)
+
+
+def test_noisy_clouds_are_drawn_smaller() -> None:
+    rng = np.random.default_rng(0)
+    wall = np.stack(np.meshgrid(np.arange(0, 4, 0.02), np.arange(0, 4, 0.02), [1.0]), -1).reshape(-1, 3)
+    for noise in (0.015, 0.02):
+        moved = wall + rng.normal(0, [0, 0, noise], wall.shape)
+        noisy = BlockCloud.of(PointCloud(moved.astype(np.float32)))
+        measured = noisy.noise(noisy.spacing())
+        assert measured == pytest.approx(noise, rel=0.25)
+        assert RenderSettings.for_cloud(0.02, measured).focal == pytest.approx(13 / (3 * measured))
+    assert BlockCloud.of(PointCloud(wall.astype(np.float32))).noise(0.02) < 1e-4
