@@ -38,15 +38,17 @@ def join_map_files(paths: Sequence[Path | str], out: Path | str, apart: float | 
 def join_maps(maps: Mapping[str, PointMap], apart: float | None = None) -> PointMap:
     """Join maps, given with their names for error messages, in the frame of the first.
 
-    The maps must be in one frame. With `apart`, each map is instead moved along x, so that it begins this
-    many metres after the end of the previous one. Colours and intensity are kept if all maps have them.
-    Submaps keep their features.
+    The maps must be in one frame; georeferenced ones may have different origins. With `apart`, each map is
+    instead moved along x, so that it begins this many metres after the end of the previous one. Colours and
+    intensity are kept if all maps have them. Submaps keep their features.
     """
     names, parts = list(maps), list(maps.values())
     for name, part in maps.items():
         _check_like(names[0], parts[0].info, name, part.info)
     offsets, end = np.zeros((len(parts), 3)), float(parts[0].cloud.points[:, 0].max())
-    if apart is not None:
+    if apart is None:
+        offsets[:] = [_offset(names[0], parts[0].info, name, part.info) for name, part in maps.items()]
+    else:
         for offset, part in zip(offsets[1:], parts[1:], strict=True):
             offset[0] = end + apart - part.cloud.points[:, 0].min()
             end = float(part.cloud.points[:, 0].max()) + offset[0]
@@ -81,3 +83,13 @@ def _check_like(first_name: str, first: MapInfo, name: str, info: MapInfo) -> No
         raise InputError(
             f"{name}: its submaps have other settings than those of {first_name}; build it again"
         )
+
+
+def _offset(first_name: str, first: MapInfo, name: str, info: MapInfo) -> Array:
+    """(3,) where the zero of a map is in the first one. InputError if only one of them has an origin."""
+    if first.origin is not None and info.origin is not None:
+        return np.subtract(info.origin, first.origin)
+    if first.origin != info.origin:
+        without = name if info.origin is None else first_name
+        raise InputError(f"{without}: has no origin, but another map has one; build it again with an origin")
+    return np.zeros(3)

@@ -19,7 +19,7 @@ from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.point_cloud import ATTRIBUTES, PointCloud
 from diff2i2p_core.geometry.submaps import SubmapSettings
 from diff2i2p_core.io import clouds
-from diff2i2p_core.io.files import atomic_path
+from diff2i2p_core.io.files import atomic_path, check_name
 from diff2i2p_core.io.tensor_file import StreamedTensor, write_tensors
 from diff2i2p_core.mapping.packed import BY_POINT, BY_SUPERPOINT, HALF, Block, PackedSubmaps, pack
 from diff2i2p_core.mapping.view_map import ViewMap
@@ -43,6 +43,8 @@ class MapInfo:
     """ISO 8601, UTC."""
     spacing: float = 0.0
     """Metres between the map's points; 0 in files of earlier versions."""
+    origin: tuple[float, ...] | None = None
+    """Coordinates (3,) in the source, such as UTM, of the map's zero. None if the map has its coordinates."""
 
     def check_weights(self, name: str, identity: str, map_name: str) -> None:
         """InputError unless the features of the map `map_name` were computed with these weights."""
@@ -65,7 +67,8 @@ class MapInfo:
             values = json.loads(text)
             settings = values["settings"]
             settings["spacing"] = settings.pop("voxel")
-            return cls(**{**values, "settings": SubmapSettings(**settings)})
+            origin = None if values.get("origin") is None else tuple(map(float, values["origin"]))
+            return cls(**{**values, "settings": SubmapSettings(**settings), "origin": origin})
         except (KeyError, TypeError, ValueError):
             raise InputError(f"{name}: its description is damaged; build the map again") from None
 
@@ -243,6 +246,7 @@ def _opened(path: Path | str) -> Any:
         raise InputError(f"{path}: no such map file; build one with `diff2i2p map build`")
     if Path(path).suffix.lower() in clouds.SUFFIXES:
         raise InputError(f"{path}: a cloud, not a map file; make one from it with `diff2i2p map build`")
+    check_name(path)
     try:
         return safe_open(str(path), framework="pt")
     except (SafetensorError, OSError) as error:

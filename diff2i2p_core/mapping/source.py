@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.point_cloud import PointCloud
-from diff2i2p_core.io.clouds import read_cloud
+from diff2i2p_core.io.clouds import Origin, read_cloud_at
 from diff2i2p_core.io.fused_frames import fuse_frames
 from diff2i2p_core.io.rgbd_folder import PosedFrames
 from diff2i2p_core.io.trajectories import read_trajectory
@@ -18,6 +19,7 @@ from diff2i2p_core.mapping.keyframes import select_keyframes
 from diff2i2p_core.mapping.matchers import Matcher
 from diff2i2p_core.mapping.packed_views import RenderSettings
 from diff2i2p_core.mapping.surface_viewpoints import surface_viewpoints
+from diff2i2p_core.mapping.units import check_metres
 from diff2i2p_core.mapping.viewpoints import axis_vector, sample_viewpoints
 from diff2i2p_core.typing import Array, Progress
 
@@ -38,6 +40,8 @@ class MapSource:
     """(V, 4, 4) map_from_view, optical frames: the views whose submaps are cut for the network."""
     render_views: Array
     """The same for rendered views."""
+    origin: Array | None = None
+    """(3,) what was subtracted from the coordinates of a georeferenced cloud."""
 
     @classmethod
     def along(cls, cloud: PointCloud, poses: Array) -> MapSource:
@@ -67,6 +71,7 @@ def read_source(
     *,
     trajectory: Path | str | None = None,
     up: str = "auto",
+    origin: Origin = None,
     matcher: Matcher = "auto",
     progress: Progress | None = None,
     note: Callable[[str], None] = lambda line: None,
@@ -74,15 +79,24 @@ def read_source(
     """The cloud of a map for a matcher, and its views.
 
     For a folder of posed RGB-D frames see `read_frames`. For a cloud file, the views are the keyframes of a
-    TUM `trajectory` of camera poses (optical frames), or else those of `MapSource.unseen`. `note` gets lines
-    about points that are left out, and about the direction that is taken as up.
+    TUM `trajectory` of camera poses (optical frames), or else those of `MapSource.unseen`. `origin` (see
+    `read_cloud_at`) is subtracted from a cloud and its trajectory. `note` gets lines about points that are
+    left out, and about the direction that is taken as up.
     """
     if Path(source).is_dir():
+        if origin is not None:
+            raise InputError(
+                f"{source}: `origin` is for cloud files; subtract it from the poses of the frames"
+            )
         return read_frames(source, matcher=matcher, progress=progress)
-    cloud = read_cloud(source, note)
-    if trajectory is not None:
-        return MapSource.along(cloud, np.array(read_trajectory(trajectory)[1]))
-    return MapSource.unseen(cloud, up, note)
+    cloud, subtracted = read_cloud_at(source, origin, note)
+    check_metres(cloud.points, str(source))
+    if trajectory is None:
+        return replace(MapSource.unseen(cloud, up, note), origin=subtracted)
+    poses = np.array(read_trajectory(trajectory)[1])
+    if subtracted is not None:
+        poses[:, :3, 3] -= subtracted
+    return replace(MapSource.along(cloud, poses), origin=subtracted)
 
 
 def read_frames(

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from diff2i2p_core.errors import InputError, reason
-from diff2i2p_core.io.files import atomic_path, sha256
+from diff2i2p_core.io.files import atomic_path, check_name, sha256
 from diff2i2p_core.models.config import ModelConfig
 from diff2i2p_core.models.diff2i2p import Diff2I2P
 from diff2i2p_core.models.released import ReleasedDataset, released_config
@@ -172,6 +172,7 @@ def read_released(path: Path | str) -> dict[str, Tensor]:
 def _read_safetensors(
     path: Path, tensors: bool = True
 ) -> tuple[ModelConfig, dict[str, str], dict[str, Tensor]]:
+    check_name(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
