@@ -52,8 +52,9 @@ UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 def run() -> None:
     """Console entry point. Exit status: 0 done, 1 requirement missed, 2 bad arguments or input, 3 no pose."""
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a file's name may be anything
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # the names of files may be anything
     try:
         sys.exit(app(prog_name="diff2i2p", standalone_mode=False))
     except InputError as error:

@@ -24,7 +24,8 @@ STRAY, STRAY_FACTOR = 1_000.0, 100.0
 """A point this many metres from the middle of a cloud, and this many times as far from it as nine tenths of
 the points, is no measurement."""
 _COARSE = 0.005
-"""Metres. Coordinates that are stored more coarsely than this are mentioned."""
+_TOO_COARSE = 0.05
+"""Metres. Coordinates that are stored more coarsely than this are mentioned, or refused."""
 _CHUNK = 1_000_000
 _SAMPLES = 100_000
 
@@ -70,8 +71,11 @@ def _placed(raw: RawCloud, origin: Origin, name: str, note: Note) -> tuple[Point
     if subtracted is not None:
         note(f"{name}: the origin of the map is ({', '.join(f'{value:.10g}' for value in subtracted)})")
         coarse = float(np.spacing(np.float32(np.abs(centre).max())))
+        words = f"{name}: stored as 32-bit floats, its coordinates are rounded to {coarse * 100:.2g} cm"
+        if coarse > _TOO_COARSE:
+            raise InputError(f"{words}; export it with doubles, or with an origin already subtracted")
         if coarse > _COARSE:
-            note(f"{name}: stored as 32-bit floats, its coordinates are rounded to {coarse * 100:.2g} cm")
+            note(words)
     points = raw.points
     shift = raw.base if subtracted is None else raw.base - subtracted
     if shift.any():

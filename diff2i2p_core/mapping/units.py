@@ -22,9 +22,9 @@ def check_metres(points: NDArray[np.float32], name: str) -> None:
     if len(points) < _ENOUGH:
         return
     rng = np.random.default_rng(0)
-    some = points[rng.integers(0, len(points), _SAMPLES)] if len(points) > _SAMPLES else points
+    some = points[np.unique(rng.integers(0, len(points), _SAMPLES))] if len(points) > _SAMPLES else points
     size = np.ptp(np.percentile(some, [1, 99], axis=0), axis=0)
-    nearest = cKDTree(some).query(some[:2000], k=2)[0][:, 1]
+    nearest = cKDTree(some).query(some[rng.integers(0, len(some), 2000)], k=2)[0][:, 1]
     # Points lie on surfaces, so all N are closer together than a sample by the root of their ratio.
     spacing = float(np.median(nearest)) * float(np.sqrt(len(some) / len(points)))
     if spacing > _MAX_SPACING or size.min() > _MAX_HEIGHT:

@@ -43,6 +43,7 @@ def resolve_weights(weights: str | Path | None = None, *, colored: bool = True) 
     colours (`colored`)."""
     default = DEFAULT_WEIGHTS if colored else COLORLESS_WEIGHTS
     name = str(weights) if weights is not None else default
+    check_name(name)
     path = Path(name)
     if path.is_file():
         return path
@@ -172,7 +173,6 @@ def read_released(path: Path | str) -> dict[str, Tensor]:
 def _read_safetensors(
     path: Path, tensors: bool = True
 ) -> tuple[ModelConfig, dict[str, str], dict[str, Tensor]]:
-    check_name(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
