@@ -11,7 +11,7 @@ from diff2i2p_core.cli import options
 
 
 def register(
-    cloud: Annotated[Path, typer.Option(help="Cloud: ply, pcd, las, laz, npz or npy.")],
+    cloud: Annotated[Path, typer.Option(help="Cloud file, as for `map build`.")],
     image: options.Image,
     camera: options.CameraText,
     depth: options.Depth = None,
@@ -27,7 +27,7 @@ def register(
 
     pixels = read_image(image)
     with options.named(origin="--origin"):
-        points, subtracted = read_cloud_at(cloud, options.parse_origin(origin), options.note)
+        points, subtracted, _ = read_cloud_at(cloud, options.parse_origin(origin), options.note)
     result = localizer.register(
         points,
         pixels,

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.point_cloud import PointCloud
+from diff2i2p_core.io.e57 import read_e57
 from diff2i2p_core.io.las import read_las
+from diff2i2p_core.io.meshes import read_mesh
 from diff2i2p_core.io.pcd import read_pcd
 from diff2i2p_core.io.ply import read_ply
 from diff2i2p_core.io.point_attributes import scaled_intensity, to_uint8
 from diff2i2p_core.io.raw_cloud import RawCloud, base_of, from_columns, middle
+from diff2i2p_core.io.text_cloud import read_text_cloud
 from diff2i2p_core.typing import Array
 
 MAX_COORDINATE = 50_000.0
@@ -34,6 +37,16 @@ Origin = Array | Literal["auto"] | None
 Note = Callable[[str], None]
 
 
+class PlacedCloud(NamedTuple):
+    """A cloud from a file."""
+
+    cloud: PointCloud
+    origin: Array | None
+    """(3,) what was subtracted from its coordinates; None if that was not asked for."""
+    scanners: Array
+    """(S, 3) where the scanner stood, in the cloud's frame; S is 0 if the file does not say."""
+
+
 def read_cloud(path: Path | str, note: Note = lambda line: None) -> PointCloud:
     """Read a cloud in the format given by its suffix.
 
@@ -43,11 +56,8 @@ def read_cloud(path: Path | str, note: Note = lambda line: None) -> PointCloud:
     return read_cloud_at(path, None, note)[0]
 
 
-def read_cloud_at(
-    path: Path | str, origin: Origin, note: Note = lambda line: None
-) -> tuple[PointCloud, Array | None]:
-    """Read a georeferenced cloud: see `read_cloud`. Returns the cloud, and the origin (3,) that was
-    subtracted from its coordinates; None if none was asked for."""
+def read_cloud_at(path: Path | str, origin: Origin, note: Note = lambda line: None) -> PlacedCloud:
+    """Read a georeferenced cloud: see `read_cloud`."""
     path = Path(path)
     if path.suffix.lower() not in READERS:
         raise InputError(f"{path}: unknown kind of cloud '{path.suffix}'; give one of {', '.join(SUFFIXES)}")
@@ -64,7 +74,7 @@ def read_cloud_at(
     return _placed(raw, origin, str(path), note)
 
 
-def _placed(raw: RawCloud, origin: Origin, name: str, note: Note) -> tuple[PointCloud, Array | None]:
+def _placed(raw: RawCloud, origin: Origin, name: str, note: Note) -> PlacedCloud:
     """The checked cloud of a file, with its origin subtracted."""
     centre = middle(raw.points)
     subtracted = np.round(raw.base + centre, -2) if isinstance(origin, str) else origin
@@ -86,7 +96,8 @@ def _placed(raw: RawCloud, origin: Origin, name: str, note: Note) -> tuple[Point
     colors = None if raw.colors is None else to_uint8(raw.colors)
     intensity = None if raw.intensity is None else scaled_intensity(raw.intensity)
     mend = "subtract an origin (`origin`, such as auto)"
-    return usable(PointCloud(points, colors, intensity), name, note, mend), subtracted
+    cloud = usable(PointCloud(points, colors, intensity), name, note, mend)
+    return PlacedCloud(cloud, subtracted, raw.scanners if subtracted is None else raw.scanners - subtracted)
 
 
 def usable(
@@ -180,6 +191,13 @@ READERS: dict[str, Callable[[Path], RawCloud]] = {
     ".pcd": _pcd,
     ".las": read_las,
     ".laz": read_las,
+    ".e57": read_e57,
+    ".xyz": read_text_cloud,
+    ".txt": read_text_cloud,
+    ".pts": read_text_cloud,
+    ".glb": read_mesh,
+    ".gltf": read_mesh,
+    ".obj": read_mesh,
     ".npz": _numpy,
     ".npy": _numpy,
 }

@@ -32,6 +32,8 @@ class RawCloud:
     """(N,) in any unit."""
     base: Array = field(default_factory=lambda: np.zeros(3))
     """(3,) the file's coordinates of the points' zero."""
+    scanners: Array = field(default_factory=lambda: np.empty((0, 3)))
+    """(S, 3) the file's coordinates of where the scanner stood, if it says so."""
     notes: Sequence[str] = ()
     """What the user should know about the reading."""
 
@@ -73,4 +75,4 @@ def from_columns(columns: Columns, path: Path) -> RawCloud:
     points, base = relative([columns[names[axis]] for axis in "xyz"])
     colors, about_colors = colors_of(columns)
     intensity, about_intensity = intensity_of(columns)
-    return RawCloud(points, colors, intensity, base, [w for w in (about_colors, about_intensity) if w])
+    return RawCloud(points, colors, intensity, base, notes=[w for w in (about_colors, about_intensity) if w])

@@ -20,13 +20,15 @@ from diff2i2p_core.mapping.matchers import Matcher
 from diff2i2p_core.mapping.packed_views import RenderSettings
 from diff2i2p_core.mapping.surface_viewpoints import surface_viewpoints
 from diff2i2p_core.mapping.units import check_metres
-from diff2i2p_core.mapping.viewpoints import axis_vector, sample_viewpoints
+from diff2i2p_core.mapping.viewpoints import axis_vector, looking, sample_viewpoints
 from diff2i2p_core.typing import Array, Progress
 
 RENDER_SPACING = 0.0125
 """Minimum metres between the points that views are rendered from."""
 COARSEST = 0.025
 """Metres between the points fused for the network alone, or from frames of low resolution."""
+_AROUND = 8
+"""Views in a circle around a scanner."""
 RENDER_APART, RENDER_APART_DEG = 0.25, 10.0
 """Metres and degrees. Each pose of a trajectory has a rendered view this near."""
 
@@ -65,6 +67,18 @@ class MapSource:
         standing = sample_viewpoints(cloud.points, up=direction)
         return cls(cloud, standing, surface_viewpoints(cloud, RenderSettings().camera(), up=direction))
 
+    def seen_from(self, scanners: Array) -> MapSource:
+        """With more views: those of a scanner (S, 3) that is level in a frame with z up, all around."""
+        if not len(scanners):
+            return self
+        yaws = np.arange(_AROUND) * 2 * np.pi / _AROUND
+        views = np.array([looking(position, yaw, 0.0) for position in scanners for yaw in yaws])
+        return replace(
+            self,
+            submap_views=np.concatenate([self.submap_views, views]),
+            render_views=np.concatenate([self.render_views, views]),
+        )
+
 
 def read_source(
     source: Path | str,
@@ -79,9 +93,9 @@ def read_source(
     """The cloud of a map for a matcher, and its views.
 
     For a folder of posed RGB-D frames see `read_frames`. For a cloud file, the views are the keyframes of a
-    TUM `trajectory` of camera poses (optical frames), or else those of `MapSource.unseen`. `origin` (see
-    `read_cloud_at`) is subtracted from a cloud and its trajectory. `note` gets lines about points that are
-    left out, and about the direction that is taken as up.
+    TUM `trajectory` of camera poses (optical frames), or else those of `MapSource.unseen`, and where the
+    scanner stood if the file says so. `origin` (see `read_cloud_at`) is subtracted from a cloud and its
+    trajectory. `note` gets lines about points that are left out, and about the direction that is taken as up.
     """
     if Path(source).is_dir():
         if origin is not None:
@@ -89,10 +103,10 @@ def read_source(
                 f"{source}: `origin` is for cloud files; subtract it from the poses of the frames"
             )
         return read_frames(source, matcher=matcher, progress=progress)
-    cloud, subtracted = read_cloud_at(source, origin, note)
+    cloud, subtracted, scanners = read_cloud_at(source, origin, note)
     check_metres(cloud.points, str(source))
     if trajectory is None:
-        return replace(MapSource.unseen(cloud, up, note), origin=subtracted)
+        return replace(MapSource.unseen(cloud, up, note).seen_from(scanners), origin=subtracted)
     poses = np.array(read_trajectory(trajectory)[1])
     if subtracted is not None:
         poses[:, :3, 3] -= subtracted

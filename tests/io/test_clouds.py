@@ -168,7 +168,7 @@ def bad_clouds(folder: Path) -> dict[str, str]:
     np.savez(folder / "colors.npz", points=POINTS, colors=COLORS[:2])
     return {
         "missing.ply": "no such file",
-        "cloud.xyz": "unknown kind",
+        "cloud.abc": "unknown kind",
         "truncated.ply": "truncated",
         "headless.ply": "not a PLY",
         "claims.ply": "truncated",

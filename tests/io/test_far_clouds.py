@@ -70,11 +70,11 @@ def test_georeferenced_clouds_keep_their_millimetres(tmp_path: Path, suffix: str
     with pytest.raises(InputError, match=r"too far for a map in metres; subtract an origin \(`origin`"):
         read_cloud(path)
     notes: list[str] = []
-    cloud, origin = read_cloud_at(path, "auto", notes.append)
+    cloud, origin, _ = read_cloud_at(path, "auto", notes.append)
     assert origin is not None and origin.tolist() == [431_200, 5_412_300, 500]
     np.testing.assert_allclose(cloud.points + origin, POINTS + UTM, atol=2e-4)
     assert notes == [f"{path}: the origin of the map is (431200, 5412300, 500)"]
-    cloud, _ = read_cloud_at(path, UTM)
+    cloud, *_ = read_cloud_at(path, UTM)
     np.testing.assert_allclose(cloud.points, POINTS, atol=2e-4)
 
 
@@ -82,12 +82,12 @@ def test_origin_of_a_cloud_with_zeros_and_stray_points(tmp_path: Path) -> None:
     points = POINTS + UTM
     points[:5] = 0
     points[7, 2] = 1e20
-    cloud, origin = read_cloud_at(saved(tmp_path, ".ply", points), "auto")
+    cloud, origin, _ = read_cloud_at(saved(tmp_path, ".ply", points), "auto")
     assert origin is not None and origin.tolist() == [431_200, 5_412_300, 500] and len(cloud) == 294
 
 
 def test_origin_near_zero_changes_nothing(tmp_path: Path) -> None:
-    cloud, origin = read_cloud_at(saved(tmp_path, ".npz", POINTS.astype(np.float64)), "auto")
+    cloud, origin, _ = read_cloud_at(saved(tmp_path, ".npz", POINTS.astype(np.float64)), "auto")
     assert origin is not None and origin.tolist() == [0, 0, 0]
     np.testing.assert_array_equal(cloud.points, POINTS)
 

@@ -56,9 +56,7 @@ def test_a_map_records_its_origin(folder: Path) -> None:
     assert local.info.origin is None
     assert given.info.origin == tuple(UTM)
     np.testing.assert_allclose(given.views, local.views, atol=1e-6)
-    np.testing.assert_allclose(
-        auto.views[:, :3, 3] + auto.info.origin, local.views[:, :3, 3] + UTM, atol=1e-6
-    )
+    np.testing.assert_allclose(auto.views[:, :3, 3] + origin, local.views[:, :3, 3] + UTM, atol=1e-6)
     np.testing.assert_allclose(given.cloud.points, local.cloud.points, atol=2e-3)
 
 
