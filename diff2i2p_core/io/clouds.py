@@ -110,12 +110,12 @@ def usable(
     """
     if len(cloud) == 0:
         raise InputError(f"{name}: holds no points; give a cloud with points")
-    finite = np.isfinite(cloud.points).all(axis=1)
-    if not finite.any():
-        raise InputError(
-            f"{name}: all {len(cloud)} points are NaN or infinite; give a cloud with valid points"
-        )
-    if not finite.all():
+    if not np.isfinite(cloud.points).all():
+        finite = np.isfinite(cloud.points).all(axis=1)
+        if not finite.any():
+            raise InputError(
+                f"{name}: all {len(cloud)} points are NaN or infinite; give a cloud with valid points"
+            )
         note(f"{name}: {len(cloud) - finite.sum()} points are NaN or infinite and are left out")
         cloud = cloud.take(finite)
     distances = _distances(cloud.points)
@@ -124,7 +124,8 @@ def usable(
     if stray.any():
         note(f"{name}: {stray.sum()} points are over {limit:.0f} m away from the others and are left out")
         cloud = cloud.take(~stray)
-    low, high = cloud.points.min(axis=0), cloud.points.max(axis=0)
+    low = np.array([cloud.points[:, axis].min() for axis in range(3)])
+    high = np.array([cloud.points[:, axis].max() for axis in range(3)])
     if (size := float((high - low).max())) > MAX_COORDINATE:
         raise InputError(f"{name}: is {size:.0f} wide, too much for a map in metres; scale it to metres")
     if (reach := float(max(high.max(), -low.min()))) > MAX_COORDINATE:
@@ -137,9 +138,10 @@ def usable(
 
 def _distances(points: NDArray[np.float32]) -> NDArray[np.float32]:
     """(N,) the largest coordinate of each point, seen from the middle of all."""
-    centre, distances = middle(points), np.zeros(len(points), np.float32)
-    for axis in range(3):
-        np.maximum(distances, np.abs(points[:, axis] - np.float32(centre[axis])), out=distances)
+    centre = middle(points).astype(np.float32)
+    distances: NDArray[np.float32] = np.abs(points[:, 0] - centre[0])
+    for axis in (1, 2):
+        np.maximum(distances, np.abs(points[:, axis] - centre[axis]), out=distances)
     return distances
 
 
@@ -195,6 +197,8 @@ READERS: dict[str, Callable[[Path], RawCloud]] = {
     ".xyz": read_text_cloud,
     ".txt": read_text_cloud,
     ".pts": read_text_cloud,
+    ".asc": read_text_cloud,
+    ".csv": read_text_cloud,
     ".glb": read_mesh,
     ".gltf": read_mesh,
     ".obj": read_mesh,

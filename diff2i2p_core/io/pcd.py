@@ -18,16 +18,17 @@ _MAX_HEADER = 1 << 20
 
 
 def read_pcd(path: Path) -> dict[str, NDArray[Any]]:
-    """Values (N,) or (N, COUNT) by the file's field names. Binary data are not copied."""
+    """Values (N,) or (N, COUNT) by the file's field names. Binary data are not copied.
+
+    Keys that old files leave out have the defaults of PCL: floats of 4 bytes, one row.
+    """
     with path.open("rb") as file:
         header, start = _header(path, file.read(_MAX_HEADER))
     try:
         names = unique_names(header["FIELDS"] if "FIELDS" in header else header["COLUMNS"])
         counts = [int(n) for n in header.get("COUNT", ["1"] * len(names))]
-        kinds = [
-            f"<{_KINDS[kind.upper()]}{int(size)}"
-            for kind, size in zip(header["TYPE"], header["SIZE"], strict=True)
-        ]
+        types, sizes = header.get("TYPE", ["F"] * len(names)), header.get("SIZE", ["4"] * len(names))
+        kinds = [f"<{_KINDS[kind.upper()]}{int(size)}" for kind, size in zip(types, sizes, strict=True)]
         dtype = np.dtype(
             [
                 (name, kind, (count,)) if count > 1 else (name, kind)
@@ -37,7 +38,7 @@ def read_pcd(path: Path) -> dict[str, NDArray[Any]]:
         number = (
             int(header["POINTS"][0])
             if "POINTS" in header
-            else int(header["WIDTH"][0]) * int(header["HEIGHT"][0])
+            else int(header["WIDTH"][0]) * int(header.get("HEIGHT", ["1"])[0])
         )
         layout = header["DATA"][0].lower()
     except (KeyError, ValueError, IndexError, TypeError):

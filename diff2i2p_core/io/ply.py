@@ -37,7 +37,7 @@ _TYPES = {
     "float64": "f8",
 }
 _ORDERS = {"ascii": "<", "binary_little_endian": "<", "binary_big_endian": ">"}
-_START = re.compile(rb"(?:\xef\xbb\xbf)?ply[ \t]*(\r\n|\n|\r)")
+_START = re.compile(rb"(?:\xef\xbb\xbf)?ply[ \t]*(\r\n|\n|\r)", re.IGNORECASE)
 """A byte order mark is passed over; the end of the first line is that of all."""
 _MAX_HEADER = 1 << 24
 

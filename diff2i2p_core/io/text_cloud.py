@@ -1,4 +1,4 @@
-"""Text clouds: .xyz, .txt and .pts, one point per line."""
+"""Text clouds: one point per line."""
 
 from __future__ import annotations
 

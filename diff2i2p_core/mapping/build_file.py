@@ -14,10 +14,18 @@ import torch
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.io.clouds import Origin
-from diff2i2p_core.io.files import check_output, full_disk_explained, write_text
+from diff2i2p_core.io.files import full_disk_explained, write_text
 from diff2i2p_core.mapping.blocks import BlockCloud, open_arrays, save_arrays
 from diff2i2p_core.mapping.build import map_info, sees_nothing, thinned
-from diff2i2p_core.mapping.map_file import MapInfo, PointMap, block_of, load_map, read_tensors, save_map
+from diff2i2p_core.mapping.map_file import (
+    MapInfo,
+    PointMap,
+    block_of,
+    check_map_output,
+    load_map,
+    read_tensors,
+    save_map,
+)
 from diff2i2p_core.mapping.matchers import Matcher, kinds_for
 from diff2i2p_core.mapping.packed import Block, PackedSubmaps
 from diff2i2p_core.mapping.packed_views import PackedViews, RenderSettings
@@ -57,8 +65,7 @@ def build_map(
     """
     out = Path(out)
     networks = [resolve_weights(weights, colored=colored) for colored in (True, False)]
-    frames = [file for file in Path(source).glob("*") if file.suffix != ".map"] if out.exists() else []
-    check_output(out, [source, trajectory, *networks, *frames])
+    check_map_output(out, [source, trajectory, *networks])
     inputs = {
         "source": fingerprint(Path(source)),
         "trajectory": fingerprint(Path(trajectory)) if trajectory else "",

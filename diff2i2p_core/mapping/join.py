@@ -12,8 +12,8 @@ import numpy as np
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import compose
-from diff2i2p_core.io.files import check_output, full_disk_explained
-from diff2i2p_core.mapping.map_file import MapInfo, PointMap, load_map, save_map
+from diff2i2p_core.io.files import full_disk_explained
+from diff2i2p_core.mapping.map_file import MapInfo, PointMap, check_map_output, load_map, save_map
 from diff2i2p_core.mapping.packed import PackedSubmaps, pack
 from diff2i2p_core.mapping.view_map import ViewMap
 from diff2i2p_core.typing import Array
@@ -28,7 +28,7 @@ def join_map_files(paths: Sequence[Path | str], out: Path | str, apart: float | 
     """
     if len({os.path.realpath(path) for path in paths}) < max(2, len(paths)):
         raise InputError(f"{paths[0]}: nothing to join; give two maps or more, each once")
-    check_output(out, paths)
+    check_map_output(out, paths)
     joined = join_maps({str(path): load_map(path) for path in paths}, apart)
     with full_disk_explained(out):
         save_map(joined, out)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from functools import partial
@@ -19,7 +19,7 @@ from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.point_cloud import ATTRIBUTES, PointCloud
 from diff2i2p_core.geometry.submaps import SubmapSettings
 from diff2i2p_core.io import clouds
-from diff2i2p_core.io.files import atomic_path, check_name
+from diff2i2p_core.io.files import atomic_path, check_name, check_output
 from diff2i2p_core.io.tensor_file import StreamedTensor, write_tensors
 from diff2i2p_core.mapping.packed import BY_POINT, BY_SUPERPOINT, HALF, Block, PackedSubmaps, pack
 from diff2i2p_core.mapping.view_map import ViewMap
@@ -112,6 +112,20 @@ class PointMap:
     def kinds(self) -> list[str]:
         """The matchers that it has features for, in order of use."""
         return [*(["views"] if self.rendered else []), *(["network"] if len(self.submaps) else [])]
+
+
+def check_map_output(path: Path | str, inputs: Iterable[Path | str | None]) -> None:
+    """Check, before any work, that a map can be written to `path`; see `check_output`.
+
+    Also InputError for an existing file that neither is a map nor is named like one: a frame of the input, a
+    texture, or another file that would be lost by mistake.
+    """
+    check_output(path, inputs)
+    if Path(path).exists() and Path(path).suffix != ".map":
+        try:
+            load_info(path)
+        except InputError:
+            raise InputError(f"{path}: is no map and is not overwritten; choose another output") from None
 
 
 def save_map(point_map: PointMap, path: Path | str) -> None:

@@ -129,6 +129,8 @@ ODD_PCD = {
     "mark": b"\xef\xbb\xbf"
     + pcd().replace(b"# .PCD v.7\n", b"").replace(b"VERSION .7\n", b"")
     + pcd_rows([*PACKED]),
+    "oldest": pcd().replace(b"SIZE 4 4 4 4\nTYPE F F F U\n", b"").replace(b"HEIGHT 1\nPOINTS 3\n", b"")
+    + pcd_rows([*PACKED]),
     "case": pcd().replace(b"FIELDS x y z", b"fields X Y Z").replace(b"DATA ascii", b"data ASCII")
     + pcd_rows([*PACKED]),
 }

@@ -30,6 +30,11 @@ def test_a_dense_scan_in_millimetres_is_recognized_by_its_height() -> None:
         check_metres(points * np.array([600, 600, 2500], np.float32), "it")
 
 
+def test_kilometres(room_cloud: PointCloud) -> None:
+    with pytest.raises(InputError, match=r"would be 0\.00\d+ x .* so it is not in metres; scale it"):
+        check_metres(room_cloud.points / np.float32(1000), "it")
+
+
 def test_places_in_metres_pass(room_cloud: PointCloud) -> None:
     check_metres(room_cloud.points, "it")
     check_metres(room_cloud.thinned(0.3).points, "it")
