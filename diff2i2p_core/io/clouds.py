@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from diff2i2p_core.io.meshes import read_mesh
 from diff2i2p_core.io.pcd import read_pcd
 from diff2i2p_core.io.ply import read_ply
 from diff2i2p_core.io.point_attributes import scaled_intensity, to_uint8
-from diff2i2p_core.io.raw_cloud import RawCloud, base_of, from_columns, middle
+from diff2i2p_core.io.raw_cloud import RawCloud, from_columns, middle
 from diff2i2p_core.io.text_cloud import read_text_cloud
 from diff2i2p_core.typing import Array
 
@@ -124,16 +124,21 @@ def usable(
     if stray.any():
         note(f"{name}: {stray.sum()} points are over {limit:.0f} m away from the others and are left out")
         cloud = cloud.take(~stray)
-    low = np.array([cloud.points[:, axis].min() for axis in range(3)])
-    high = np.array([cloud.points[:, axis].max() for axis in range(3)])
+    check_reach(cloud.points, name, mend)
+    return cloud
+
+
+def check_reach(points: NDArray[Any], name: str, mend: str = "subtract an origin") -> None:
+    """InputError if points (N, 3) are too far from the frame's origin; `mend` is what to do about it."""
+    low = np.array([points[:, axis].min() for axis in range(3)])
+    high = np.array([points[:, axis].max() for axis in range(3)])
     if (size := float((high - low).max())) > MAX_COORDINATE:
-        raise InputError(f"{name}: is {size:.0f} wide, too much for a map in metres; scale it to metres")
+        raise InputError(f"{name}: is {size:.0f} m wide, too much for a map in metres; scale it to metres")
     if (reach := float(max(high.max(), -low.min()))) > MAX_COORDINATE:
         raise InputError(
             f"{name}: coordinates reach {reach:.0f}, too far for a map in metres; {mend}, and check that the "
             "unit is metres"
         )
-    return cloud
 
 
 def _distances(points: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -158,34 +163,30 @@ def _numpy(path: Path) -> RawCloud:
     try:
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                points, colors, intensity = loaded, None, None
-            else:
-                points, colors, intensity = (
-                    loaded["points"],
-                    loaded.get("colors"),
-                    loaded.get("intensity"),
-                )
-    except KeyError:
-        raise InputError(
-            f"{path}: has no array 'points'; save the cloud as points (N, 3) and colors (N, 3)"
-        ) from None
+            arrays = {"points": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
     except OSError:
         raise
     except Exception:  # numpy, zipfile and zlib raise a dozen kinds on broken files
         raise InputError(f"{path}: not a complete NumPy file of numbers; save it again") from None
-    for array in (points, colors, intensity):
-        if array is not None and array.dtype.kind not in "fiu":
-            raise InputError(f"{path}: holds {array.dtype} instead of numbers; save points as floats")
+    points = arrays.pop("points", None)
+    if points is None:
+        raise InputError(f"{path}: has no array 'points'; save the cloud as points (N, 3) and colors (N, 3)")
     if points.ndim != 2 or points.shape[1] != 3:
         raise InputError(f"{path}: points have shape {points.shape}, expected (N, 3)")
-    for what, array, shape in (("colors", colors, points.shape), ("intensity", intensity, points.shape[:1])):
-        if array is not None and array.shape != shape:
-            raise InputError(f"{path}: {what} have shape {array.shape}, expected {shape} like the points")
-    base = base_of(points)
-    with np.errstate(over="ignore", invalid="ignore"):  # too large for float32: infinite, and left out later
-        single = np.ascontiguousarray(points - base if base.any() else points, np.float32)
-    return RawCloud(single, colors, intensity, base)
+    for name, shape in (("points", points.shape), ("colors", points.shape), ("intensity", points.shape[:1])):
+        values = arrays.get(name, points)
+        if values.dtype.kind not in "fiu":
+            raise InputError(f"{path}: {name} hold {values.dtype} instead of numbers; save them as floats")
+        if name in arrays and values.shape != shape:
+            raise InputError(f"{path}: {name} have shape {values.shape}, expected {shape} like the points")
+    if "colors" in arrays:
+        arrays = {"rgb": arrays.pop("colors"), **arrays}
+    attributes = {
+        name: values
+        for name, values in arrays.items()
+        if values.shape[:1] == points.shape[:1] and values.dtype.kind in "fiu"
+    }
+    return from_columns({**dict(zip("xyz", points.T, strict=True)), **attributes}, path)
 
 
 READERS: dict[str, Callable[[Path], RawCloud]] = {

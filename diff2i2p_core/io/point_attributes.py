@@ -38,6 +38,7 @@ INTENSITY_NAMES = (
     "i",
 )
 """Names used by lidar drivers and writers; the first match is taken, whatever its case."""
+ALL_BLACK = "its colours are all black and are left out"
 _SPLAT_SCALE = 0.28209479177387814
 _INTENSITY_PERCENTILES = (1, 99)
 """Percentiles that become 0 and 255, because a few points on reflectors are far brighter than all others."""
@@ -85,7 +86,7 @@ def colors_of(columns: Columns) -> tuple[NDArray[np.uint8] | None, str]:
     if colors is None:
         return None, _not_understood(columns, _LOOKS_LIKE_COLOR, "colours")
     if len(colors) and not colors.any():
-        return None, "its colours are all black and are left out"
+        return None, ALL_BLACK
     return colors, words
 
 

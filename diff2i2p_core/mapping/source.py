@@ -10,8 +10,9 @@ import numpy as np
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.point_cloud import PointCloud
-from diff2i2p_core.io.clouds import Origin, read_cloud_at
+from diff2i2p_core.io.clouds import Origin, check_reach, read_cloud_at
 from diff2i2p_core.io.fused_frames import fuse_frames
+from diff2i2p_core.io.raw_cloud import middle
 from diff2i2p_core.io.rgbd_folder import PosedFrames
 from diff2i2p_core.io.trajectories import read_trajectory
 from diff2i2p_core.mapping.gravity import find_up
@@ -130,5 +131,7 @@ def read_frames(
     spacing = min(max(RENDER_SPACING, 2 * 2.0 / frames.camera.fx), COARSEST)
     if matcher == "network":
         spacing = COARSEST
+    positions = np.array([frames.pose(number)[:3, 3] for number in frames.numbers])
+    check_reach(middle(positions)[None], str(folder), "subtract an origin from the poses")
     cloud = fuse_frames(frames, selected, spacing, progress=progress)
     return MapSource.along(cloud, np.array([frames.pose(number) for number in selected]))

@@ -93,6 +93,7 @@ REFUSED: dict[str, Callable[[Path], object]] = {
     "coordinates are rounded to": lambda folder: far(folder / "a.npy"),
     "too much for a map in metres": lambda folder: ply(folder / "a.ply", POINTS * 30_000),
     "it is not in metres": lambda folder: check_metres(POINTS * 1000, "it"),
+    "give a denser cloud": lambda folder: check_metres(POINTS[:200] * 4, "it"),
 }
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.io.clouds import Origin
 from diff2i2p_core.io.trajectories import write_trajectory
@@ -17,6 +18,7 @@ from diff2i2p_core.mapping.join import join_maps
 from diff2i2p_core.mapping.map_file import MapInfo, PointMap, load_map
 from diff2i2p_core.mapping.source import read_source
 from diff2i2p_core.mapping.viewpoints import looking
+from diff2i2p_core.rooms.room import camera_path, make_room, write_frames
 
 UTM = np.array([431_234.5, 5_412_345.25, 512.0])
 
@@ -80,6 +82,16 @@ def test_maps_of_earlier_versions_have_no_origin(folder: Path) -> None:
     assert MapInfo.from_json(json.dumps(values), "it").origin == (431_200, 5_412_300, 500)
     del values["origin"]
     assert MapInfo.from_json(json.dumps(values), "it").origin is None
+
+
+def test_frames_far_from_their_origin_are_refused(tmp_path: Path) -> None:
+    room = make_room(3)
+    poses = [pose + np.pad(UTM[:, None], ((0, 1), (3, 0))) for pose in camera_path(room, 3, 3)]
+    write_frames(tmp_path, room, Camera(160, 120, 131, 131, 79.5, 59.5), camera_path(room, 3, 3))
+    for number, pose in enumerate(poses):
+        np.savetxt(tmp_path / f"frame-{number:06d}.pose.txt", pose)
+    with pytest.raises(InputError, match=r"coordinates reach 54123\d+.*subtract an origin from the poses"):
+        read_source(tmp_path)
 
 
 def test_frames_have_no_origin(tmp_path: Path) -> None:

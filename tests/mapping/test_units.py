@@ -30,6 +30,12 @@ def test_a_dense_scan_in_millimetres_is_recognized_by_its_height() -> None:
         check_metres(points * np.array([600, 600, 2500], np.float32), "it")
 
 
+def test_sparse_clouds_in_metres(room_cloud: PointCloud) -> None:
+    rows = np.random.default_rng(0).integers(0, len(room_cloud), 150)
+    with pytest.raises(InputError, match=r"it: has [\d.]+ m between points; give a denser cloud, in metres"):
+        check_metres(room_cloud.points[rows] * 3, "it")
+
+
 def test_kilometres(room_cloud: PointCloud) -> None:
     with pytest.raises(InputError, match=r"would be 0\.00\d+ x .* so it is not in metres; scale it"):
         check_metres(room_cloud.points / np.float32(1000), "it")
