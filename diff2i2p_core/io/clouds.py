@@ -116,16 +116,22 @@ def usable(
             raise InputError(
                 f"{name}: all {len(cloud)} points are NaN or infinite; give a cloud with valid points"
             )
-        note(f"{name}: {len(cloud) - finite.sum()} points are NaN or infinite and are left out")
+        note(f"{name}: {_left_out(len(cloud) - int(finite.sum()), 'NaN or infinite')}")
         cloud = cloud.take(finite)
     distances = _distances(cloud.points)
     limit = max(STRAY, STRAY_FACTOR * float(np.percentile(distances[:: max(1, len(cloud) // _SAMPLES)], 90)))
     stray = distances > limit
     if stray.any():
-        note(f"{name}: {stray.sum()} points are over {limit:.0f} m away from the others and are left out")
+        note(f"{name}: {_left_out(int(stray.sum()), f'over {limit:.0f} m away from the others')}")
         cloud = cloud.take(~stray)
     check_reach(cloud.points, name, mend)
     return cloud
+
+
+def _left_out(count: int, what: str) -> str:
+    """That so many points are `what`, and not used."""
+    subject, verb = ("1 point", "is") if count == 1 else (f"{count} points", "are")
+    return f"{subject} {verb} {what} and {verb} left out"
 
 
 def check_reach(points: NDArray[Any], name: str, mend: str = "subtract an origin") -> None:

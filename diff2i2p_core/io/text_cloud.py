@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from diff2i2p_core.io.raw_cloud import RawCloud, from_columns
 from diff2i2p_core.typing import Array
 
 _COMMENTS = (b"#", b"//", b";", b"%")
+_MOST = 0.97
 _COLORS = ("red", "green", "blue")
 
 
@@ -34,19 +36,22 @@ def read_text_cloud(path: Path) -> RawCloud:
     if not rows:
         raise InputError(f"{path}: holds no points; give a text file with x y z in each line")
     width = len(rows[0])
-    ragged = next((row for row in rows if len(row) != width or width < 3), None)
+    ragged = next((words for words in rows if len(words) != width or width < 3), None)
     if ragged is not None:
-        words = b" ".join(ragged)[:40].decode("latin-1")
+        row = b" ".join(ragged)[:40].decode("latin-1")
         raise InputError(
-            f"{path}: '{words}' has {len(ragged)} numbers instead of {max(width, 3)}; save the cloud again"
+            f"{path}: '{row}' has {len(ragged)} numbers instead of {max(width, 3)}; save the cloud again"
         )
     try:
-        table = numbers([word for row in rows for word in row]).reshape(len(rows), width)
+        table = numbers([word for words in rows for word in words]).reshape(len(rows), width)
     except ValueError:
         raise InputError(f"{path}: a point is not a row of numbers; save the cloud again") from None
-    if len(names) != width:
-        names = _usual_names(table, path.suffix.lower() == ".pts")
-    return from_columns(dict(zip(unique_names(names), table.T, strict=True)), path)
+    if len(names) == width:
+        return from_columns(dict(zip(unique_names(names), table.T, strict=True)), path)
+    names = _usual_names(table, path.suffix.lower() == ".pts")
+    cloud = from_columns(dict(zip(names, table.T, strict=True)), path)
+    taken = [f"its columns are taken as {', '.join(names)}"] if width > 3 else []
+    return replace(cloud, notes=[*taken, *cloud.notes])
 
 
 def _words(line: bytes) -> list[bytes]:
@@ -75,9 +80,10 @@ def _usual_names(table: Array, intensity_first: bool) -> list[str]:
 
 
 def _are_colors(values: Array) -> bool:
-    """Whether columns (N, 3) hold colours: none is negative, unlike those of normals, and they are whole
-    numbers or at most 1."""
+    """Whether columns (N, 3) hold colours: unlike those of normals hardly any is negative, and nearly all are
+    whole numbers, or at most 1."""
     values = values[np.isfinite(values).all(axis=1)]
     if not len(values):
         return False
-    return bool((values >= 0).all() and ((values == np.rint(values)).all() or values.max() <= 1))
+    whole = (values == np.rint(values)).mean()
+    return bool((values >= 0).mean() > _MOST and max(whole, (values <= 1).mean()) > _MOST)

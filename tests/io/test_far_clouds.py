@@ -24,7 +24,12 @@ def test_stray_points_are_left_out_and_counted(far: float, count: int) -> None:
     points[10 : 10 + count, 1] = far
     cloud = usable(PointCloud(points), "it", notes.append)
     np.testing.assert_array_equal(cloud.points, np.delete(POINTS, slice(10, 10 + count), axis=0))
-    assert notes == [f"it: {count} points are over 1000 m away from the others and are left out"]
+    words = "over 1000 m away from the others and"
+    assert notes == [
+        f"it: 1 point is {words} is left out"
+        if count == 1
+        else f"it: {count} points are {words} are left out"
+    ]
 
 
 def test_a_large_place_keeps_all_its_points() -> None:

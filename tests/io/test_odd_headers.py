@@ -151,6 +151,4 @@ def test_words_of_no_number(tmp_path: Path, word: str) -> None:
     assert len(read_cloud(tmp_path / "a.pcd", notes.append)) == 2
     (tmp_path / "a.ply").write_bytes(ply(format_="ascii") + rows().replace("3.0 4.0", f"3.0 {word}").encode())
     assert len(read_cloud(tmp_path / "a.ply", notes.append)) == 2
-    assert [note.partition(": ")[2] for note in notes] == [
-        "1 points are NaN or infinite and are left out"
-    ] * 2
+    assert [note.partition(": ")[2] for note in notes] == ["1 point is NaN or infinite and is left out"] * 2

@@ -65,6 +65,22 @@ def test_bad_text(tmp_path: Path, text: str, words: str) -> None:
         read_cloud(tmp_path / "a.xyz")
 
 
+def test_columns_without_names_are_said(tmp_path: Path) -> None:
+    notes: list[str] = []
+    colors = np.tile(COLORS / 255, (20, 1))
+    colors[11, 1] = 1.004
+    (tmp_path / "a.xyz").write_text(rows(np.tile(POINTS, (20, 1)), colors))
+    cloud = read_cloud(tmp_path / "a.xyz", notes.append)
+    assert cloud.colors is not None and cloud.colors[0, 0] == 255
+    (tmp_path / "a.xyz").write_text(rows(POINTS, INTENSITY, INTENSITY))
+    assert read_cloud(tmp_path / "a.xyz", notes.append).intensity is None
+    said = [note.partition(": ")[2] for note in notes]
+    assert said == [
+        "its columns are taken as x, y, z, red, green, blue",
+        "its columns are taken as x, y, z, column 4, column 5",
+    ]
+
+
 def test_normals_and_missing_numbers_in_text(tmp_path: Path) -> None:
     (tmp_path / "a.xyz").write_text(rows(POINTS, -POINTS))
     assert read_cloud(tmp_path / "a.xyz").colors is None
