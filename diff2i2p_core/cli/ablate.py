@@ -37,7 +37,7 @@ def ablate(
     from diff2i2p_core.engine.ablation_report import markdown
     from diff2i2p_core.engine.config_file import load_config
     from diff2i2p_core.engine.signals import Stopped
-    from diff2i2p_core.io.files import write_text
+    from diff2i2p_core.io.files import check_output_folder, write_text
 
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise InputError("ablate: runs in one process only; start it without torchrun")
@@ -45,6 +45,7 @@ def ablate(
     wanted = [name.strip() for name in only.split(",") if name.strip()]
     console, results = Console(stderr=True), list[Result]()
     path = base.output / base.name / "ablation"
+    check_output_folder(path.parent, files=("ablation.md", "ablation.json"))
     content = {"experiment": base.name, "steps": steps, "runs": [], "markdown": ""}
     try:
         for result in run_ablation(base, steps, range(base.seed, base.seed + seeds), wanted):

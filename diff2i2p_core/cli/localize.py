@@ -40,4 +40,6 @@ def localize(
         device=options.check_device(device),
         settings=settings,
     )
-    options.answer(localizer.localize(pixels, model_camera, prior=near, depth=metres), as_json)
+    options.answer(
+        localizer.localize(pixels, model_camera, prior=near, depth=metres), as_json, localizer.map.info.origin
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 from typing import Any
 
 import typer
@@ -51,6 +52,9 @@ UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 def run() -> None:
     """Console entry point. Exit status: 0 done, 1 requirement missed, 2 bad arguments or input, 3 no pose."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # the names of files may be anything
     try:
         sys.exit(app(prog_name="diff2i2p", standalone_mode=False))
     except InputError as error:
@@ -59,6 +63,10 @@ def run() -> None:
     except UsageError as error:
         if type(error).__name__ != "NoArgsIsHelpError":  # which has shown the help
             print(f"diff2i2p: {_in_one_line(error)}", file=sys.stderr)
+        sys.exit(2)
+    except UnicodeEncodeError as error:
+        words = "is not UTF-8; rename the file, or its folder"
+        print(f"diff2i2p: {error.object!r} {words}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
         if error.filename is None:

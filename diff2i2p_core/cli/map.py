@@ -39,6 +39,7 @@ def build(
             help="Axis that points up in a cloud without trajectory: x y z -x -y -z; auto: from its planes."
         ),
     ] = "auto",
+    origin: options.OriginText = None,
     matcher: options.MatcherName = "auto",
     weights: options.Weights = None,
     device: options.Device = "cpu",
@@ -57,7 +58,7 @@ def build(
 
     if up not in (*AXES, "auto"):
         raise InputError(f"--up '{up}': give one of {', '.join(AXES)}, or auto")
-    with progress_bars() as progress:
+    with progress_bars() as progress, options.named(origin="--origin"):
         point_map = build_map(
             source,
             out,
@@ -65,6 +66,7 @@ def build(
             weights=weights,
             trajectory=trajectory,
             up=up,
+            origin=options.parse_origin(origin),
             device=options.check_device(device),
             jobs=jobs,
             progress=progress,
@@ -116,6 +118,8 @@ def _rows(point_map: PointMap, size: dict[str, Any]) -> Iterator[tuple[str, str]
     corners = " to ".join("({:.1f}, {:.1f}, {:.1f})".format(*corner) for corner in (low, high))
     yield "source", f"{about.source}, built {about.created}"
     yield "map", f"{size['points']} points at {point_map.spacing * 100:g} cm, {extent} m, {corners}"
+    if about.origin is not None:
+        yield "origin", f"({', '.join(f'{value:.10g}' for value in about.origin)}) in the source"
     yield "matchers", ", ".join(size["matchers"])
     if point_map.rendered is not None:
         views, spacing = point_map.rendered.views.settings, 100 * point_map.rendered.spacing

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +16,7 @@ from diff2i2p_core.errors import InputError
 
 if TYPE_CHECKING:
     from diff2i2p_core.geometry.camera import Camera
+    from diff2i2p_core.io.clouds import Origin
     from diff2i2p_core.localization.result import Localization
     from diff2i2p_core.localization.settings import LocalizerSettings
     from diff2i2p_core.mapping.matchers import Matcher
@@ -49,6 +50,14 @@ CameraText = Annotated[
 ]
 Depth = Annotated[
     Path | None, typer.Option(help="Depth registered to the image, 16-bit PNG in mm; for rgbd weights.")
+]
+OriginText = Annotated[
+    str | None,
+    typer.Option(
+        "--origin",
+        metavar="X,Y,Z|auto",
+        help="Subtract this from a georeferenced cloud (UTM, ...); auto: round coordinates near its middle.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
@@ -102,6 +111,19 @@ def parse_pose(text: str, option: str) -> NDArray[np.float64]:
     return from_quaternion(values[:3], values[3:])
 
 
+def parse_origin(text: str | None) -> Origin:
+    """The value of `--origin`."""
+    if text is None or text == "auto":
+        return text  # type: ignore[return-value]  # mypy does not narrow str
+    try:
+        values = np.array([float(word) for word in text.split(",")])
+        if values.shape != (3,) or not np.isfinite(values).all():
+            raise ValueError
+    except ValueError:
+        raise InputError(f"--origin '{text}': expected x,y,z in metres, or auto") from None
+    return values
+
+
 def localizer_settings(precision: str) -> LocalizerSettings:
     """The defaults with `--precision`."""
     from diff2i2p_core.localization.settings import PRECISIONS, LocalizerSettings
@@ -127,19 +149,19 @@ def check_device(device: str) -> str:
     return device
 
 
-def answer(result: Localization, as_json: bool) -> None:
-    """Print a localization. Exit with status 3 if there is no pose."""
+def answer(result: Localization, as_json: bool, origin: Sequence[float] | None = None) -> None:
+    """Print a localization in a map with an origin, if it has one. Exit with status 3 if there is no pose."""
     if as_json:
-        typer.echo(json.dumps(result.as_dict()))
+        typer.echo(json.dumps({**result.as_dict(), "origin": None if origin is None else list(origin)}))
     elif result.localized:
-        typer.echo(_in_words(result))
+        typer.echo(_in_words(result, origin))
     else:
         typer.echo(f"not localized: {result.reason}")
     if not result.localized:
         raise typer.Exit(3)
 
 
-def _in_words(result: Localization) -> str:
+def _in_words(result: Localization, origin: Sequence[float] | None) -> str:
     from diff2i2p_core.geometry.se3 import to_quaternion
 
     assert result.map_from_camera is not None and result.covariance is not None
@@ -147,6 +169,9 @@ def _in_words(result: Localization) -> str:
     position = ", ".join(f"{value:.3f}" for value in result.map_from_camera[:3, 3])
     quaternion = ", ".join(f"{value:.4f}" for value in to_quaternion(result.map_from_camera))
     agreement = f"\n  colours      agreement with the map {result.agreement:.2f}" if result.agreement else ""
+    if origin is not None:
+        there = ", ".join(f"{value:.3f}" for value in np.add(result.map_from_camera[:3, 3], origin))
+        position += f" m from the origin: {there}"
     latency = ", ".join(f"{name} {value:.0f} ms" for name, value in result.latency_ms.items())
     return (
         f"localized in submap {result.submap}\n"

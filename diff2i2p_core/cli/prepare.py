@@ -63,6 +63,8 @@ SETTINGS = {
     "test": Test,
 }
 """Options that are fields of `PreparationSettings`."""
+PARTS = ("data", "frames", "metadata", "work")
+"""Folders in OUT. They are written or emptied, so no input may be in them."""
 
 
 def _command(name: str) -> Any:
@@ -118,6 +120,8 @@ def _prepare(
     from diff2i2p_core.datasets.settings import PreparationSettings
 
     check_output_folder(out, [path])
+    for part in PARTS:
+        check_output_folder(out / part, [path, *path.resolve().parents])
     options = source.options(**{key: values.pop(key) for key in source.options.model_fields})
     frames = out / "frames"
     if source.export:
@@ -166,7 +170,7 @@ def check(
 
     page = report or folder / "check.html"
     if folder.is_dir():
-        check_output(page)
+        check_output(page, [file for file in folder.rglob("*") if file.suffix != ".html"])
     with progress_bars(counts=True, transient=False) as progress:
         result = check_set(folder, sample=sample, progress=progress)
     if result.readable:

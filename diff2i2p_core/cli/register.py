@@ -11,22 +11,25 @@ from diff2i2p_core.cli import options
 
 
 def register(
-    cloud: Annotated[Path, typer.Option(help="Cloud: ply, pcd, las, laz, npz or npy.")],
+    cloud: Annotated[Path, typer.Option(help="Cloud file, as for `map build`.")],
     image: options.Image,
     camera: options.CameraText,
     depth: options.Depth = None,
     weights: options.Weights = None,
     device: options.Device = "cpu",
+    origin: options.OriginText = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Find the camera's pose in a cloud ("map" is its frame) from one image. Exit status 3: no pose."""
-    from diff2i2p_core.io.clouds import read_cloud
+    from diff2i2p_core.io.clouds import read_cloud_at
     from diff2i2p_core.io.rgbd_folder import read_depth, read_image
     from diff2i2p_core.localization import localizer
 
     pixels = read_image(image)
+    with options.named(origin="--origin"):
+        points, subtracted, _ = read_cloud_at(cloud, options.parse_origin(origin), options.note)
     result = localizer.register(
-        read_cloud(cloud, options.note),
+        points,
         pixels,
         options.parse_camera(camera, pixels),
         depth=None if depth is None else read_depth(depth),
@@ -34,4 +37,4 @@ def register(
         device=options.check_device(device),
         name=str(cloud),
     )
-    options.answer(result, as_json)
+    options.answer(result, as_json, None if subtracted is None else subtracted.tolist())

@@ -59,7 +59,7 @@ def test(
         benchmark = benchmark.model_copy(update={"test": subset})
     weights = _weights(settings, checkpoint, test_epoch)
     folder = out or settings.output / settings.name / "cache" / benchmark.test / weights.stem
-    check_output_folder(folder)
+    check_output_folder(folder, [benchmark.root, *(benchmark.root / part for part in ("data", "metadata"))])
     model = load_model(weights, _device(settings, device), benchmark.layout)
     pairs = BenchmarkPairs(benchmark, model.config, "test")
     info = CacheInfo(

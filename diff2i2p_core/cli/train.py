@@ -23,8 +23,11 @@ def train(
     from diff2i2p_core.engine.config_file import load_config
     from diff2i2p_core.engine.signals import Stopped
     from diff2i2p_core.engine.trainer import Trainer
+    from diff2i2p_core.io.files import check_output_folder
 
-    trainer = Trainer(load_config(config, overrides or ()))
+    settings = load_config(config, overrides or ())
+    check_output_folder(settings.output / settings.name)
+    trainer = Trainer(settings)
     try:
         weights = trainer.run(resume=resume)
     except Stopped as stopped:

@@ -36,7 +36,9 @@ def open_replay(bag: Path | str, map_path: Path | str, settings: ReplaySettings)
         pose_topic=settings.truth.topic,
     )
     check_frames(camera, settings.odom_frame, settings.base_frame)
-    return ReplayInput(settings, camera, open_truth(settings.truth, camera), Path(map_path), info)
+    return ReplayInput(
+        settings, camera, open_truth(settings.truth, camera, info.origin), Path(map_path), info
+    )
 
 
 def replay_offline(given: ReplayInput, progress: Progress | None = None) -> ReplayResult:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.geometry.se3 import to_quaternion
+from diff2i2p_core.geometry.se3 import compose, to_quaternion
 from diff2i2p_core.geometry.timed_poses import TimedPoses
+from diff2i2p_core.io.clouds import MAX_COORDINATE
 from diff2i2p_core.io.trajectories import read_trajectory
 from diff2i2p_core.messages.bag_camera import BagCamera
 from diff2i2p_core.messages.transform_tree import MAX_GAP
@@ -50,9 +51,15 @@ class Truth:
     at: Callable[[int], Array | None]
 
 
-def open_truth(source: TruthSource, camera: BagCamera) -> Truth | None:
-    """The truth from a source; None if it is empty. InputError if it covers none of the images."""
+def open_truth(source: TruthSource, camera: BagCamera, origin: Sequence[float] | None = None) -> Truth | None:
+    """The truth from a source; None if it is empty. InputError if it covers none of the images.
+
+    If the map has an `origin` (3,) far from zero, poses that far away are in the coordinates of the map's
+    source, and are moved to those of the map.
+    """
     truth = _opened(source, camera)
+    if truth is not None and origin is not None and np.abs(origin).max() > MAX_COORDINATE:
+        truth = _moved(truth, np.asarray(origin))
     if truth is not None and not any(truth.at(stamp) is not None for stamp in camera.stamps):
         first, last = camera.stamps[0] / 1e9, camera.stamps[-1] / 1e9
         raise InputError(
@@ -60,6 +67,16 @@ def open_truth(source: TruthSource, camera: BagCamera) -> Truth | None:
             f"this recording, in its clock, with poses at most {MAX_GAP / 1e9:g} s apart"
         )
     return truth
+
+
+def _moved(truth: Truth, origin: Array) -> Truth:
+    def at(stamp: int) -> Array | None:
+        pose = truth.at(stamp)
+        if pose is None or np.abs(pose[:3, 3]).max() <= MAX_COORDINATE:
+            return pose
+        return compose(pose[:3, :3], pose[:3, 3] - origin)
+
+    return replace(truth, at=at)
 
 
 def _opened(source: TruthSource, camera: BagCamera) -> Truth | None:

@@ -1,255 +1,216 @@
-"""Point clouds from files: ply, pcd, las, laz, npz (points, colors, intensity) and npy."""
+"""Point clouds from files, and the checks that every cloud passes before it is used."""
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.point_cloud import PointCloud
+from diff2i2p_core.io.e57 import read_e57
+from diff2i2p_core.io.las import read_las
+from diff2i2p_core.io.meshes import read_mesh
 from diff2i2p_core.io.pcd import read_pcd
 from diff2i2p_core.io.ply import read_ply
+from diff2i2p_core.io.point_attributes import scaled_intensity, to_uint8
+from diff2i2p_core.io.raw_cloud import RawCloud, from_columns, middle
+from diff2i2p_core.io.text_cloud import read_text_cloud
+from diff2i2p_core.typing import Array
 
-SUFFIXES = (".ply", ".pcd", ".las", ".laz", ".npz", ".npy")
-_MAX_COORDINATE = 50_000.0
+MAX_COORDINATE = 50_000.0
 """Metres from the origin. Beyond this, float32 is coarser than a few millimetres."""
+STRAY, STRAY_FACTOR = 1_000.0, 100.0
+"""A point this many metres from the middle of a cloud, and this many times as far from it as nine tenths of
+the points, is no measurement."""
+_COARSE = 0.005
+_TOO_COARSE = 0.05
+"""Metres. Coordinates that are stored more coarsely than this are mentioned, or refused."""
 _CHUNK = 1_000_000
-_Raw = tuple[NDArray[Any], NDArray[Any] | None, NDArray[Any] | None]
-"""Points, colours and intensity as stored in a file."""
-INTENSITY_NAMES = ("intensity", "Intensity", "reflectivity", "signal", "scalar_Intensity", "i")
-"""Names used by lidar drivers and writers; the first match is taken."""
-_INTENSITY_PERCENTILES = (1, 99)
-"""Percentiles that become 0 and 255, because a few points on reflectors are far brighter than all others."""
+_SAMPLES = 100_000
+
+Origin = Array | Literal["auto"] | None
+"""Coordinates (3,) that become zero, `auto` for round ones near the cloud, or None for no change."""
+Note = Callable[[str], None]
 
 
-def read_cloud(path: Path | str, note: Callable[[str], None] = lambda line: None) -> PointCloud:
-    """Read a cloud in the format given by its suffix. `note` gets a line about points that are left out.
+class PlacedCloud(NamedTuple):
+    """A cloud from a file."""
 
-    InputError if the file is missing, broken, or has no finite point.
+    cloud: PointCloud
+    origin: Array | None
+    """(3,) what was subtracted from its coordinates; None if that was not asked for."""
+    scanners: Array
+    """(S, 3) where the scanner stood, in the cloud's frame; S is 0 if the file does not say."""
+
+
+def read_cloud(path: Path | str, note: Note = lambda line: None) -> PointCloud:
+    """Read a cloud in the format given by its suffix.
+
+    `note` gets lines about points that are left out, and about colours that are not understood.
+    InputError if the file is missing, broken, has no finite point, or is too far from its origin.
     """
+    return read_cloud_at(path, None, note)[0]
+
+
+def read_cloud_at(path: Path | str, origin: Origin, note: Note = lambda line: None) -> PlacedCloud:
+    """Read a georeferenced cloud: see `read_cloud`."""
     path = Path(path)
-    readers = {
-        ".ply": _structured,
-        ".pcd": _structured,
-        ".las": _las,
-        ".laz": _las,
-        ".npz": _numpy,
-        ".npy": _numpy,
-    }
-    if path.suffix.lower() not in readers:
+    if path.suffix.lower() not in READERS:
         raise InputError(f"{path}: unknown kind of cloud '{path.suffix}'; give one of {', '.join(SUFFIXES)}")
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a point cloud")
     try:
-        raw = readers[path.suffix.lower()](path)
+        raw = READERS[path.suffix.lower()](path)
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read ({error.strerror or error}); give a complete cloud file"
         ) from None
-    cloud = make_cloud(*raw, name=str(path))
-    if dropped := len(raw[0]) - len(cloud):
-        note(f"{path}: {dropped} points are NaN or infinite and are left out")
-    return cloud
+    for words in raw.notes:
+        note(f"{path}: {words}")
+    return _placed(raw, origin, str(path), note)
 
 
-def make_cloud(
-    points: NDArray[Any],
-    colors: NDArray[Any] | None = None,
-    intensity: NDArray[Any] | None = None,
-    *,
-    name: str,
+def _placed(raw: RawCloud, origin: Origin, name: str, note: Note) -> PlacedCloud:
+    """The checked cloud of a file, with its origin subtracted."""
+    centre = middle(raw.points)
+    subtracted = np.round(raw.base + centre, -2) if isinstance(origin, str) else origin
+    if subtracted is not None:
+        note(f"{name}: the origin of the map is ({', '.join(f'{value:.10g}' for value in subtracted)})")
+        coarse = float(np.spacing(np.float32(np.abs(centre).max())))
+        words = f"{name}: stored as 32-bit floats, its coordinates are rounded to {coarse * 100:.2g} cm"
+        if coarse > _TOO_COARSE:
+            raise InputError(f"{words}; export it with doubles, or with an origin already subtracted")
+        if coarse > _COARSE:
+            note(words)
+    points = raw.points
+    shift = raw.base if subtracted is None else raw.base - subtracted
+    if shift.any():
+        points = np.empty_like(raw.points)
+        for first in range(0, len(points), _CHUNK):
+            rows = slice(first, first + _CHUNK)
+            points[rows] = raw.points[rows] + shift
+    colors = None if raw.colors is None else to_uint8(raw.colors)
+    intensity = None if raw.intensity is None else scaled_intensity(raw.intensity)
+    mend = "subtract an origin (`origin`, such as auto)"
+    cloud = usable(PointCloud(points, colors, intensity), name, note, mend)
+    return PlacedCloud(cloud, subtracted, raw.scanners if subtracted is None else raw.scanners - subtracted)
+
+
+def usable(
+    cloud: PointCloud, name: str, note: Note = lambda line: None, mend: str = "subtract an origin"
 ) -> PointCloud:
-    """A cloud from arrays of any numeric type, without the points that are not finite.
+    """The cloud without points that are not finite, and without a few that are absurdly far from the others.
 
-    Args:
-        points: (N, 3) metres.
-        colors: (N, 3) RGB. Floats are 0-1, or 0-255 if any is above 1; 16-bit integers use their full range.
-        intensity: (N,) in any unit. Its 1st to 99th percentiles are scaled to 0-255.
-        name: the cloud's name in error messages.
-    """
-    if points.ndim != 2 or points.shape[1] != 3:
-        raise InputError(f"{name}: points have shape {points.shape}, expected (N, 3)")
-    if colors is not None and colors.shape != points.shape:
-        raise InputError(f"{name}: colors have shape {colors.shape}, expected {points.shape} like the points")
-    if intensity is not None and intensity.shape != points.shape[:1]:
-        raise InputError(f"{name}: intensity has shape {intensity.shape}, expected {points.shape[:1]}")
-    with np.errstate(over="ignore"):  # a float64 too large for float32 becomes infinite and is left out
-        single = np.ascontiguousarray(points, np.float32)
-    return usable(
-        PointCloud(
-            single,
-            None if colors is None else _to_uint8(colors),
-            None if intensity is None else scaled_intensity(intensity),
-        ),
-        name,
-    )
-
-
-def usable(cloud: PointCloud, name: str) -> PointCloud:
-    """The cloud without points that are not finite. `name` is its name in error messages.
-
-    InputError if no point is left, or if points are too far from the origin.
+    `name` is its name in messages; `note` gets a line about points that are left out. InputError if no point
+    is left, or if the points are too far from the frame's origin; `mend` says how to bring them nearer.
     """
     if len(cloud) == 0:
         raise InputError(f"{name}: holds no points; give a cloud with points")
-    finite = np.isfinite(cloud.points).all(axis=1)
-    if not finite.any():
-        raise InputError(
-            f"{name}: all {len(cloud)} points are NaN or infinite; give a cloud with valid points"
-        )
-    if not finite.all():
+    if not np.isfinite(cloud.points).all():
+        finite = np.isfinite(cloud.points).all(axis=1)
+        if not finite.any():
+            raise InputError(
+                f"{name}: all {len(cloud)} points are NaN or infinite; give a cloud with valid points"
+            )
+        note(f"{name}: {_left_out(len(cloud) - int(finite.sum()), 'NaN or infinite')}")
         cloud = cloud.take(finite)
-    reach = max(float(cloud.points.max()), -float(cloud.points.min()))
-    if reach > _MAX_COORDINATE:
-        raise InputError(
-            f"{name}: coordinates reach {reach:.0f}, too far for a map in metres; subtract an origin "
-            "(and check that the unit is metres)"
-        )
+    distances = _distances(cloud.points)
+    limit = max(STRAY, STRAY_FACTOR * float(np.percentile(distances[:: max(1, len(cloud) // _SAMPLES)], 90)))
+    stray = distances > limit
+    if stray.any():
+        note(f"{name}: {_left_out(int(stray.sum()), f'over {limit:.0f} m away from the others')}")
+        cloud = cloud.take(~stray)
+    check_reach(cloud.points, name, mend)
     return cloud
 
 
-def scaled_intensity(values: NDArray[Any]) -> NDArray[np.uint8] | None:
-    """(N,) in any unit, scaled to 0-255 by robust limits. None if all values are equal (no data)."""
-    if len(values) == 0:
-        return None
-    known = np.nan_to_num(values.astype(np.float32), posinf=0, neginf=0)
-    low, high = np.percentile(known, _INTENSITY_PERCENTILES)
-    if high <= low:
-        low, high = known.min(), known.max()
-    if high <= low:
-        return None
-    colors: NDArray[np.uint8] = np.rint(np.clip((known - low) / (high - low), 0, 1) * 255).astype(np.uint8)
-    return colors
+def _left_out(count: int, what: str) -> str:
+    """That so many points are `what`, and not used."""
+    subject, verb = ("1 point", "is") if count == 1 else (f"{count} points", "are")
+    return f"{subject} {verb} {what} and {verb} left out"
 
 
-def _to_uint8(colors: NDArray[Any]) -> NDArray[np.uint8]:
-    """RGB as uint8. Floats are taken as 0-1 (0-255 if any is above 1), uint16 as full range."""
-    if colors.dtype == np.uint8:
-        return np.ascontiguousarray(colors)
-    top = np.nanmax(colors, initial=0)
-    if np.issubdtype(colors.dtype, np.floating):
-        scale = 255.0 if top <= 1 else 1.0
-    else:
-        scale = 1 / 257 if top > 255 else 1.0  # LAS specifies 16 bits, but many writers use 8
-    result = np.empty(colors.shape, np.uint8)
-    for rows in _chunks(len(colors)):
-        result[rows] = np.clip(np.rint(np.nan_to_num(colors[rows].astype(np.float64) * scale)), 0, 255)
-    return result
+def check_reach(points: NDArray[Any], name: str, mend: str = "subtract an origin") -> None:
+    """InputError if points (N, 3) are too far from the frame's origin; `mend` is what to do about it."""
+    low = np.array([points[:, axis].min() for axis in range(3)])
+    high = np.array([points[:, axis].max() for axis in range(3)])
+    if (size := float((high - low).max())) > MAX_COORDINATE:
+        raise InputError(f"{name}: is {size:.0f} m wide, too much for a map in metres; scale it to metres")
+    if (reach := float(max(high.max(), -low.min()))) > MAX_COORDINATE:
+        raise InputError(
+            f"{name}: coordinates reach {reach:.0f}, too far for a map in metres; {mend}, and check that the "
+            "unit is metres"
+        )
 
 
-def _chunks(count: int) -> list[slice]:
-    """Slices of rows, for work that makes copies."""
-    return [slice(first, min(first + _CHUNK, count)) for first in range(0, count, _CHUNK)]
+def _distances(points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N,) the largest coordinate of each point, seen from the middle of all."""
+    centre = middle(points).astype(np.float32)
+    distances: NDArray[np.float32] = np.abs(points[:, 0] - centre[0])
+    for axis in (1, 2):
+        np.maximum(distances, np.abs(points[:, axis] - centre[axis]), out=distances)
+    return distances
 
 
-def _structured(path: Path) -> _Raw:
-    table = read_ply(path) if path.suffix.lower() == ".ply" else read_pcd(path)
-    names = table.dtype.names or ()
-    if not {"x", "y", "z"} <= set(names):
-        raise InputError(f"{path}: its points have no x, y, z (only {', '.join(names)}); give a point cloud")
-    single = all(table.dtype[name].kind == "f" and table.dtype[name].itemsize == 4 for name in "xyz")
-    points = np.empty((len(table), 3), np.float32 if single else np.float64)
-    for axis, name in enumerate("xyz"):
-        points[:, axis] = table[name]
-    intensity = next((table[name] for name in INTENSITY_NAMES if name in names), None)
-    return points, _colors(table), intensity
+def _ply(path: Path) -> RawCloud:
+    return from_columns(read_ply(path), path)
 
 
-def _colors(table: NDArray[Any]) -> NDArray[Any] | None:
-    """(N, 3) colours of a structured array, if it has them under one of the usual names."""
-    names = set(table.dtype.names or ())
-    for triple in (
-        ("red", "green", "blue"),
-        ("diffuse_red", "diffuse_green", "diffuse_blue"),
-        ("r", "g", "b"),
-    ):
-        if set(triple) <= names:
-            return np.stack([table[name] for name in triple], axis=1)
-    for name in ("rgb", "rgba"):
-        if name in names and table[name].dtype.itemsize == 4:
-            packed = np.ascontiguousarray(table[name]).view("<u4")
-            return np.stack([(packed >> shift) & 255 for shift in (16, 8, 0)], axis=1).astype(np.uint8)
-    return None
+def _pcd(path: Path) -> RawCloud:
+    return from_columns(read_pcd(path), path)
 
 
-def _las(path: Path) -> _Raw:
-    import laspy
-
-    _check_las_header(path)
-    rgb = ("red", "green", "blue")
-    try:
-        with laspy.open(path) as reader:
-            count, at = reader.header.point_count, 0
-            has_color = set(rgb) <= set(reader.header.point_format.dimension_names)
-            points = np.empty((count, 3), np.float32)
-            colors = np.empty((count, 3), np.uint16) if has_color else None
-            intensity = np.empty(count, np.uint16)
-            for part in reader.chunk_iterator(_CHUNK):
-                rows = slice(at, at + len(part))
-                for axis, name in enumerate("xyz"):
-                    points[rows, axis] = getattr(part, name)
-                    if colors is not None:
-                        colors[rows, axis] = part[rgb[axis]]
-                intensity[rows] = part["intensity"]
-                at += len(part)
-        if at < count:
-            raise ValueError(f"header says {count} points, file has {at}")
-    except OSError:
-        raise
-    except Exception as error:  # laspy and its decompressors raise many kinds on broken files
-        what = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: not a complete LAS/LAZ file ({what}); copy it again") from None
-    return points, colors if colors is not None and colors.any() else None, intensity
-
-
-def _check_las_header(path: Path) -> None:
-    """InputError if the counts in a LAS header are impossible: laspy would run for hours."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        header = file.read(375)
-    if len(header) < 227 or header[:4] != b"LASF":
-        raise InputError(f"{path}: not a LAS/LAZ file (no header); give a complete .las or .laz cloud")
-    header_size, data_offset, num_records = struct.unpack_from("<HII", header, 94)
-    point_size, count = struct.unpack_from("<HI", header, 105)
-    num_extended = 0
-    if header[25] >= 4 and len(header) == 375:
-        num_extended, count = struct.unpack_from("<IQ", header, 243)
-    compression = 1 if path.suffix.lower() == ".las" else 200
-    if (
-        data_offset > size
-        or header_size + 54 * num_records > data_offset
-        or 60 * num_extended > size
-        or count * point_size > compression * size
-    ):
-        raise InputError(f"{path}: truncated, or its header is damaged; copy it again")
-
-
-def _numpy(path: Path) -> _Raw:
+def _numpy(path: Path) -> RawCloud:
+    """Arrays points, colors and intensity of an npz file, or the points of an npy file."""
     try:
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                points, colors, intensity = loaded, None, None
-            else:
-                points, colors, intensity = (
-                    loaded["points"],
-                    loaded.get("colors"),
-                    loaded.get("intensity"),
-                )
-    except KeyError:
-        raise InputError(
-            f"{path}: has no array 'points'; save the cloud as points (N, 3) and colors (N, 3)"
-        ) from None
+            arrays = {"points": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
     except OSError:
         raise
     except Exception:  # numpy, zipfile and zlib raise a dozen kinds on broken files
         raise InputError(f"{path}: not a complete NumPy file of numbers; save it again") from None
-    for array in (points, colors, intensity):
-        if array is not None and array.dtype.kind not in "fiu":
-            raise InputError(f"{path}: holds {array.dtype} instead of numbers; save points as floats")
-    return points, colors, intensity
+    points = arrays.pop("points", None)
+    if points is None:
+        raise InputError(f"{path}: has no array 'points'; save the cloud as points (N, 3) and colors (N, 3)")
+    if points.ndim != 2 or points.shape[1] != 3:
+        raise InputError(f"{path}: points have shape {points.shape}, expected (N, 3)")
+    for name, shape in (("points", points.shape), ("colors", points.shape), ("intensity", points.shape[:1])):
+        values = arrays.get(name, points)
+        if values.dtype.kind not in "fiu":
+            raise InputError(f"{path}: {name} hold {values.dtype} instead of numbers; save them as floats")
+        if name in arrays and values.shape != shape:
+            raise InputError(f"{path}: {name} have shape {values.shape}, expected {shape} like the points")
+    if "colors" in arrays:
+        arrays = {"rgb": arrays.pop("colors"), **arrays}
+    attributes = {
+        name: values
+        for name, values in arrays.items()
+        if values.shape[:1] == points.shape[:1] and values.dtype.kind in "fiu"
+    }
+    return from_columns({**dict(zip("xyz", points.T, strict=True)), **attributes}, path)
+
+
+READERS: dict[str, Callable[[Path], RawCloud]] = {
+    ".ply": _ply,
+    ".pcd": _pcd,
+    ".las": read_las,
+    ".laz": read_las,
+    ".e57": read_e57,
+    ".xyz": read_text_cloud,
+    ".txt": read_text_cloud,
+    ".pts": read_text_cloud,
+    ".asc": read_text_cloud,
+    ".csv": read_text_cloud,
+    ".glb": read_mesh,
+    ".gltf": read_mesh,
+    ".obj": read_mesh,
+    ".npz": _numpy,
+    ".npy": _numpy,
+}
+"""The formats by suffix."""
+SUFFIXES = tuple(READERS)

@@ -18,9 +18,10 @@ def check_output(path: Path | str, inputs: Iterable[Path | str | None] = ()) -> 
 
     Raises:
         InputError: the file is one of `inputs` (also by another spelling or a link), is not a regular file,
-            or cannot be written.
+            cannot be written, or its name is not UTF-8.
     """
     path = Path(path)
+    check_name(path)
     with _cannot_be_written(path):
         _refuse_inputs(path, inputs)
         if path.is_dir():
@@ -37,6 +38,7 @@ def check_output_folder(
 ) -> None:
     """The same check for a folder and the `files` that will be written into it."""
     folder, inputs = Path(folder), list(inputs)
+    check_name(folder)
     with _cannot_be_written(folder):
         _refuse_inputs(folder, inputs)
         if folder.exists() and not folder.is_dir():
@@ -44,6 +46,14 @@ def check_output_folder(
         _try_writing_in(folder)
     for name in files:
         check_output(folder / name, inputs)
+
+
+def check_name(path: Path | str) -> None:
+    """InputError if a path is not UTF-8, for files that libraries open which accept nothing else."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{path}: its name is not UTF-8; rename it") from None
 
 
 def _refuse_inputs(path: Path, inputs: Iterable[Path | str | None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import struct
 from pathlib import Path
 from typing import Any
@@ -10,46 +11,51 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.io.ascii_numbers import numbers, typed, unique_names
 
 _KINDS = {"F": "f", "I": "i", "U": "u"}
-_MAX_HEADER = 1 << 16
+_MAX_HEADER = 1 << 20
 
 
-def read_pcd(path: Path) -> NDArray[Any]:
-    """The points (N,) as a structured array with the file's field names. Binary data are not copied."""
+def read_pcd(path: Path) -> dict[str, NDArray[Any]]:
+    """Values (N,) or (N, COUNT) by the file's field names. Binary data are not copied.
+
+    Keys that old files leave out have the defaults of PCL: floats of 4 bytes, one row.
+    """
     with path.open("rb") as file:
         header, start = _header(path, file.read(_MAX_HEADER))
     try:
-        names, counts = header["FIELDS"], [int(n) for n in header.get("COUNT", ["1"] * len(header["FIELDS"]))]
-        kinds = [
-            f"<{_KINDS[kind]}{int(size)}" for kind, size in zip(header["TYPE"], header["SIZE"], strict=True)
-        ]
+        names = unique_names(header["FIELDS"] if "FIELDS" in header else header["COLUMNS"])
+        counts = [int(n) for n in header.get("COUNT", ["1"] * len(names))]
+        types, sizes = header.get("TYPE", ["F"] * len(names)), header.get("SIZE", ["4"] * len(names))
+        kinds = [f"<{_KINDS[kind.upper()]}{int(size)}" for kind, size in zip(types, sizes, strict=True)]
         dtype = np.dtype(
             [
-                # PCL may use the name "_" for padding several times
-                (name if name != "_" else f"_{i}", kind, (count,)) if count > 1 else (name, kind)
-                for i, (name, kind, count) in enumerate(zip(names, kinds, counts, strict=True))
+                (name, kind, (count,)) if count > 1 else (name, kind)
+                for name, kind, count in zip(names, kinds, counts, strict=True)
             ]
         )
         number = (
             int(header["POINTS"][0])
             if "POINTS" in header
-            else int(header["WIDTH"][0]) * int(header["HEIGHT"][0])
+            else int(header["WIDTH"][0]) * int(header.get("HEIGHT", ["1"])[0])
         )
-        layout = header["DATA"][0]
+        layout = header["DATA"][0].lower()
     except (KeyError, ValueError, IndexError, TypeError):
         raise InputError(f"{path}: the PCD header cannot be understood; save the cloud again") from None
-    if layout == "binary_compressed":
-        return _compressed(path, memoryview(path.read_bytes())[start:], number, dtype)
     if layout == "ascii":
-        return _ascii(path, path.read_bytes()[start:], number, dtype, sum(counts))
-    if layout != "binary":
+        return _ascii(path, path.read_bytes()[start:], number, dtype)
+    if layout == "binary_compressed":
+        table = _compressed(path, memoryview(path.read_bytes())[start:], number, dtype)
+    elif layout != "binary":
         raise InputError(
             f"{path}: PCD data '{layout}' is unknown; save it as ascii, binary or binary_compressed"
         )
-    if number < 0 or path.stat().st_size < start + number * dtype.itemsize:
+    elif number < 0 or path.stat().st_size < start + number * dtype.itemsize:
         raise _truncated(path, number)
-    return np.memmap(path, dtype, "r", start, (number,)) if number else np.empty(0, dtype)
+    else:
+        table = np.memmap(path, dtype, "r", start, (number,)) if number else np.empty(0, dtype)
+    return {name: table[name] for name in names}
 
 
 def _truncated(path: Path, number: int) -> InputError:
@@ -66,30 +72,29 @@ def _header(path: Path, content: bytes) -> tuple[dict[str, list[str]], int]:
         end = content.find(b"\n", at, _MAX_HEADER)
         if end < 0:
             raise InputError(f"{path}: not a PCD file (no header); give a complete .pcd cloud")
-        word, *values = content[at:end].decode("latin-1").split() or [""]
+        word, *values = content[at:end].removeprefix(codecs.BOM_UTF8).decode("latin-1").split() or [""]
         if word and not word.startswith("#"):
             header[word.upper()] = values
         at = end + 1
     return header, at
 
 
-def _ascii(path: Path, body: bytes, number: int, dtype: np.dtype[Any], columns: int) -> NDArray[Any]:
-    wanted = number * columns
-    tokens = body.split(None, wanted) if 0 <= wanted <= len(body) else []
-    if number < 0 or len(tokens) < wanted:
+def _ascii(path: Path, body: bytes, number: int, dtype: np.dtype[Any]) -> dict[str, NDArray[Any]]:
+    widths = {name: dtype[name].shape[0] if dtype[name].shape else 1 for name in dtype.names or ()}
+    wanted = number * sum(widths.values())
+    words = body.split(None, wanted) if 0 <= wanted <= len(body) else []
+    if number < 0 or len(words) < wanted:
         raise _truncated(path, number)
     try:
-        table = np.array(tokens[:wanted], np.float64).reshape(number, columns)
+        table = numbers(words[:wanted]).reshape(number, sum(widths.values()))
     except ValueError:
         raise InputError(f"{path}: a point is not a row of numbers; save the cloud again") from None
-    result = np.empty(number, dtype)
-    column = 0
-    for name in dtype.names or ():
-        width = dtype[name].shape[0] if dtype[name].shape else 1
-        values = table[:, column : column + width]
-        result[name] = values if width > 1 else values[:, 0]
-        column += width
-    return result
+    columns, at = dict[str, NDArray[Any]](), 0
+    for name, width in widths.items():
+        values = table[:, at : at + width]
+        columns[name] = typed(values if width > 1 else values[:, 0], dtype[name].base)
+        at += width
+    return columns
 
 
 def _compressed(path: Path, body: memoryview, number: int, dtype: np.dtype[Any]) -> NDArray[Any]:

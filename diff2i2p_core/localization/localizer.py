@@ -27,6 +27,7 @@ from diff2i2p_core.mapping.join import join_maps
 from diff2i2p_core.mapping.map_file import MapInfo, PointMap, load_map
 from diff2i2p_core.mapping.matchers import Matcher
 from diff2i2p_core.mapping.source import MapSource, read_frames
+from diff2i2p_core.mapping.units import check_metres
 from diff2i2p_core.typing import Array, Image, Progress
 from diff2i2p_core.weights.checkpoint import installed_weights, load_model, resolve_weights, weights_id
 from diff2i2p_core.weights.xfeat import load_xfeat
@@ -94,7 +95,8 @@ class Localizer:
         space. `up` is the axis that points up, one of x, y, z, -x, -y, -z, or `auto`: found from the cloud's
         planes, and reported to `note`.
         """
-        cloud = usable(cloud, "the map cloud")
+        cloud = usable(cloud, "the map cloud", note)
+        check_metres(cloud.points, "the map cloud")
         features = Features.load(matcher, weights, device, colored=cloud.colors is not None, note=note)
         source = MapSource.unseen(cloud, up, note) if views is None else MapSource(cloud, views, views)
         point_map = features.of(source, "the map cloud")
@@ -142,6 +144,7 @@ class Localizer:
         settings: LocalizerSettings | None = None,
     ) -> Localizer:
         """Image-to-point-cloud registration as in the papers: the whole cloud is a single submap."""
+        check_metres(cloud.points, name)
         model, info = model_for_map(weights, name, device, colored=cloud.colors is not None)
         point_map = map_of_one_cloud(cloud, model, info)
         return cls(point_map, [Diff2I2PNetwork(model, point_map)], settings)

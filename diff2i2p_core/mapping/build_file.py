@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -13,10 +13,19 @@ import numpy as np
 import torch
 
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.io.files import check_output, full_disk_explained, write_text
+from diff2i2p_core.io.clouds import Origin
+from diff2i2p_core.io.files import full_disk_explained, write_text
 from diff2i2p_core.mapping.blocks import BlockCloud, open_arrays, save_arrays
 from diff2i2p_core.mapping.build import map_info, sees_nothing, thinned
-from diff2i2p_core.mapping.map_file import MapInfo, PointMap, block_of, load_map, read_tensors, save_map
+from diff2i2p_core.mapping.map_file import (
+    MapInfo,
+    PointMap,
+    block_of,
+    check_map_output,
+    load_map,
+    read_tensors,
+    save_map,
+)
 from diff2i2p_core.mapping.matchers import Matcher, kinds_for
 from diff2i2p_core.mapping.packed import Block, PackedSubmaps
 from diff2i2p_core.mapping.packed_views import PackedViews, RenderSettings
@@ -28,7 +37,7 @@ from diff2i2p_core.mapping.workplace import fingerprint, workplace
 from diff2i2p_core.typing import Progress
 from diff2i2p_core.weights.checkpoint import resolve_weights, weights_id
 
-BUILD = 5
+BUILD = 7
 """Increase this when the same input gives different features, so that old unfinished builds are discarded."""
 
 
@@ -40,12 +49,13 @@ def build_map(
     weights: Path | str | None = None,
     trajectory: Path | str | None = None,
     up: str = "auto",
+    origin: Origin = None,
     device: str = "cpu",
     jobs: int | None = 1,
     progress: Progress | None = None,
     note: Callable[[str], None] = lambda line: None,
 ) -> PointMap:
-    """Build a map file from a cloud file or a posed RGB-D folder; see `read_source` for the views.
+    """Build a map file from a cloud file or a posed RGB-D folder; see `read_source` for views and `origin`.
 
     `matcher` selects the features: `views` rendered from a coloured cloud, submaps of the `network` with
     these `weights`, or `auto`, all that the cloud allows. `jobs` worker processes compute the features (None:
@@ -55,23 +65,31 @@ def build_map(
     """
     out = Path(out)
     networks = [resolve_weights(weights, colored=colored) for colored in (True, False)]
-    check_output(out, [source, trajectory, *networks])
+    check_map_output(out, [source, trajectory, *networks])
     inputs = {
         "source": fingerprint(Path(source)),
         "trajectory": fingerprint(Path(trajectory)) if trajectory else "",
         "weights": "".join(weights_id(path) for path in networks),
-        "settings": repr((BUILD, up, matcher)),
+        "settings": repr((BUILD, up, matcher, np.asarray(origin).tolist())),
     }
     with full_disk_explained(out), workplace(out, inputs, note) as folder:
         try:
             plan = folder / "plan"
             if not plan.is_dir():
                 content = read_source(
-                    source, trajectory=trajectory, up=up, matcher=matcher, progress=progress, note=note
+                    source,
+                    trajectory=trajectory,
+                    up=up,
+                    origin=origin,
+                    matcher=matcher,
+                    progress=progress,
+                    note=note,
                 )
                 info = map_info(
                     resolve_weights(weights, colored=content.cloud.colors is not None), str(source)
                 )
+                if content.origin is not None:
+                    info = replace(info, origin=tuple(map(float, content.origin)))
                 _save_plan(plan, content, info, matcher, note)
                 del content
             info = MapInfo.from_json((plan / "info.json").read_text(encoding="utf-8"), str(plan))

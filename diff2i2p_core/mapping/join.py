@@ -12,8 +12,8 @@ import numpy as np
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import compose
-from diff2i2p_core.io.files import check_output, full_disk_explained
-from diff2i2p_core.mapping.map_file import MapInfo, PointMap, load_map, save_map
+from diff2i2p_core.io.files import full_disk_explained
+from diff2i2p_core.mapping.map_file import MapInfo, PointMap, check_map_output, load_map, save_map
 from diff2i2p_core.mapping.packed import PackedSubmaps, pack
 from diff2i2p_core.mapping.view_map import ViewMap
 from diff2i2p_core.typing import Array
@@ -28,7 +28,7 @@ def join_map_files(paths: Sequence[Path | str], out: Path | str, apart: float | 
     """
     if len({os.path.realpath(path) for path in paths}) < max(2, len(paths)):
         raise InputError(f"{paths[0]}: nothing to join; give two maps or more, each once")
-    check_output(out, paths)
+    check_map_output(out, paths)
     joined = join_maps({str(path): load_map(path) for path in paths}, apart)
     with full_disk_explained(out):
         save_map(joined, out)
@@ -38,15 +38,17 @@ def join_map_files(paths: Sequence[Path | str], out: Path | str, apart: float | 
 def join_maps(maps: Mapping[str, PointMap], apart: float | None = None) -> PointMap:
     """Join maps, given with their names for error messages, in the frame of the first.
 
-    The maps must be in one frame. With `apart`, each map is instead moved along x, so that it begins this
-    many metres after the end of the previous one. Colours and intensity are kept if all maps have them.
-    Submaps keep their features.
+    The maps must be in one frame; georeferenced ones may have different origins. With `apart`, each map is
+    instead moved along x, so that it begins this many metres after the end of the previous one. Colours and
+    intensity are kept if all maps have them. Submaps keep their features.
     """
     names, parts = list(maps), list(maps.values())
     for name, part in maps.items():
         _check_like(names[0], parts[0].info, name, part.info)
     offsets, end = np.zeros((len(parts), 3)), float(parts[0].cloud.points[:, 0].max())
-    if apart is not None:
+    if apart is None:
+        offsets[:] = [_offset(names[0], parts[0].info, name, part.info) for name, part in maps.items()]
+    else:
         for offset, part in zip(offsets[1:], parts[1:], strict=True):
             offset[0] = end + apart - part.cloud.points[:, 0].min()
             end = float(part.cloud.points[:, 0].max()) + offset[0]
@@ -81,3 +83,13 @@ def _check_like(first_name: str, first: MapInfo, name: str, info: MapInfo) -> No
         raise InputError(
             f"{name}: its submaps have other settings than those of {first_name}; build it again"
         )
+
+
+def _offset(first_name: str, first: MapInfo, name: str, info: MapInfo) -> Array:
+    """(3,) where the zero of a map is in the first one. InputError if only one of them has an origin."""
+    if first.origin is not None and info.origin is not None:
+        return np.subtract(info.origin, first.origin)
+    if first.origin != info.origin:
+        without = name if info.origin is None else first_name
+        raise InputError(f"{without}: has no origin, but another map has one; build it again with an origin")
+    return np.zeros(3)

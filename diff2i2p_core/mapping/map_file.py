@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from functools import partial
@@ -19,7 +19,7 @@ from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.point_cloud import ATTRIBUTES, PointCloud
 from diff2i2p_core.geometry.submaps import SubmapSettings
 from diff2i2p_core.io import clouds
-from diff2i2p_core.io.files import atomic_path
+from diff2i2p_core.io.files import atomic_path, check_name, check_output
 from diff2i2p_core.io.tensor_file import StreamedTensor, write_tensors
 from diff2i2p_core.mapping.packed import BY_POINT, BY_SUPERPOINT, HALF, Block, PackedSubmaps, pack
 from diff2i2p_core.mapping.view_map import ViewMap
@@ -43,6 +43,8 @@ class MapInfo:
     """ISO 8601, UTC."""
     spacing: float = 0.0
     """Metres between the map's points; 0 in files of earlier versions."""
+    origin: tuple[float, ...] | None = None
+    """Coordinates (3,) in the source, such as UTM, of the map's zero. None if the map has its coordinates."""
 
     def check_weights(self, name: str, identity: str, map_name: str) -> None:
         """InputError unless the features of the map `map_name` were computed with these weights."""
@@ -65,7 +67,8 @@ class MapInfo:
             values = json.loads(text)
             settings = values["settings"]
             settings["spacing"] = settings.pop("voxel")
-            return cls(**{**values, "settings": SubmapSettings(**settings)})
+            origin = None if values.get("origin") is None else tuple(map(float, values["origin"]))
+            return cls(**{**values, "settings": SubmapSettings(**settings), "origin": origin})
         except (KeyError, TypeError, ValueError):
             raise InputError(f"{name}: its description is damaged; build the map again") from None
 
@@ -109,6 +112,20 @@ class PointMap:
     def kinds(self) -> list[str]:
         """The matchers that it has features for, in order of use."""
         return [*(["views"] if self.rendered else []), *(["network"] if len(self.submaps) else [])]
+
+
+def check_map_output(path: Path | str, inputs: Iterable[Path | str | None]) -> None:
+    """Check, before any work, that a map can be written to `path`; see `check_output`.
+
+    Also InputError for an existing file that neither is a map nor is named like one: a frame of the input, a
+    texture, or another file that would be lost by mistake.
+    """
+    check_output(path, inputs)
+    if Path(path).exists() and Path(path).suffix != ".map":
+        try:
+            load_info(path)
+        except InputError:
+            raise InputError(f"{path}: is no map and is not overwritten; choose another output") from None
 
 
 def save_map(point_map: PointMap, path: Path | str) -> None:
@@ -243,6 +260,7 @@ def _opened(path: Path | str) -> Any:
         raise InputError(f"{path}: no such map file; build one with `diff2i2p map build`")
     if Path(path).suffix.lower() in clouds.SUFFIXES:
         raise InputError(f"{path}: a cloud, not a map file; make one from it with `diff2i2p map build`")
+    check_name(path)
     try:
         return safe_open(str(path), framework="pt")
     except (SafetensorError, OSError) as error:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.point_cloud import PointCloud
-from diff2i2p_core.io.clouds import read_cloud
+from diff2i2p_core.io.clouds import Origin, check_reach, read_cloud_at
 from diff2i2p_core.io.fused_frames import fuse_frames
+from diff2i2p_core.io.raw_cloud import middle
 from diff2i2p_core.io.rgbd_folder import PosedFrames
 from diff2i2p_core.io.trajectories import read_trajectory
 from diff2i2p_core.mapping.gravity import find_up
@@ -18,13 +20,16 @@ from diff2i2p_core.mapping.keyframes import select_keyframes
 from diff2i2p_core.mapping.matchers import Matcher
 from diff2i2p_core.mapping.packed_views import RenderSettings
 from diff2i2p_core.mapping.surface_viewpoints import surface_viewpoints
-from diff2i2p_core.mapping.viewpoints import axis_vector, sample_viewpoints
+from diff2i2p_core.mapping.units import check_metres
+from diff2i2p_core.mapping.viewpoints import axis_vector, looking, sample_viewpoints
 from diff2i2p_core.typing import Array, Progress
 
 RENDER_SPACING = 0.0125
 """Minimum metres between the points that views are rendered from."""
 COARSEST = 0.025
 """Metres between the points fused for the network alone, or from frames of low resolution."""
+_AROUND = 8
+"""Views in a circle around a scanner."""
 RENDER_APART, RENDER_APART_DEG = 0.25, 10.0
 """Metres and degrees. Each pose of a trajectory has a rendered view this near."""
 
@@ -38,6 +43,8 @@ class MapSource:
     """(V, 4, 4) map_from_view, optical frames: the views whose submaps are cut for the network."""
     render_views: Array
     """The same for rendered views."""
+    origin: Array | None = None
+    """(3,) what was subtracted from the coordinates of a georeferenced cloud."""
 
     @classmethod
     def along(cls, cloud: PointCloud, poses: Array) -> MapSource:
@@ -61,12 +68,25 @@ class MapSource:
         standing = sample_viewpoints(cloud.points, up=direction)
         return cls(cloud, standing, surface_viewpoints(cloud, RenderSettings().camera(), up=direction))
 
+    def seen_from(self, scanners: Array) -> MapSource:
+        """With more views: those of a scanner (S, 3) that is level in a frame with z up, all around."""
+        if not len(scanners):
+            return self
+        yaws = np.arange(_AROUND) * 2 * np.pi / _AROUND
+        views = np.array([looking(position, yaw, 0.0) for position in scanners for yaw in yaws])
+        return replace(
+            self,
+            submap_views=np.concatenate([self.submap_views, views]),
+            render_views=np.concatenate([self.render_views, views]),
+        )
+
 
 def read_source(
     source: Path | str,
     *,
     trajectory: Path | str | None = None,
     up: str = "auto",
+    origin: Origin = None,
     matcher: Matcher = "auto",
     progress: Progress | None = None,
     note: Callable[[str], None] = lambda line: None,
@@ -74,15 +94,24 @@ def read_source(
     """The cloud of a map for a matcher, and its views.
 
     For a folder of posed RGB-D frames see `read_frames`. For a cloud file, the views are the keyframes of a
-    TUM `trajectory` of camera poses (optical frames), or else those of `MapSource.unseen`. `note` gets lines
-    about points that are left out, and about the direction that is taken as up.
+    TUM `trajectory` of camera poses (optical frames), or else those of `MapSource.unseen`, and where the
+    scanner stood if the file says so. `origin` (see `read_cloud_at`) is subtracted from a cloud and its
+    trajectory. `note` gets lines about points that are left out, and about the direction that is taken as up.
     """
     if Path(source).is_dir():
+        if origin is not None:
+            raise InputError(
+                f"{source}: `origin` is for cloud files; subtract it from the poses of the frames"
+            )
         return read_frames(source, matcher=matcher, progress=progress)
-    cloud = read_cloud(source, note)
-    if trajectory is not None:
-        return MapSource.along(cloud, np.array(read_trajectory(trajectory)[1]))
-    return MapSource.unseen(cloud, up, note)
+    cloud, subtracted, scanners = read_cloud_at(source, origin, note)
+    check_metres(cloud.points, str(source))
+    if trajectory is None:
+        return replace(MapSource.unseen(cloud, up, note).seen_from(scanners), origin=subtracted)
+    poses = np.array(read_trajectory(trajectory)[1])
+    if subtracted is not None:
+        poses[:, :3, 3] -= subtracted
+    return replace(MapSource.along(cloud, poses), origin=subtracted)
 
 
 def read_frames(
@@ -102,5 +131,7 @@ def read_frames(
     spacing = min(max(RENDER_SPACING, 2 * 2.0 / frames.camera.fx), COARSEST)
     if matcher == "network":
         spacing = COARSEST
+    positions = np.array([frames.pose(number)[:3, 3] for number in frames.numbers])
+    check_reach(middle(positions)[None], str(folder), "subtract an origin from the poses")
     cloud = fuse_frames(frames, selected, spacing, progress=progress)
     return MapSource.along(cloud, np.array([frames.pose(number) for number in selected]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,12 +21,12 @@ def fingerprint(path: Path) -> str:
 
     An unreadable file has one as well, because its reader gives the better error.
     """
-    digest = hashlib.sha256(str(path.resolve()).encode())
+    digest = hashlib.sha256(os.fsencode(path.resolve()))
     try:
         inside = (file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
         for file in sorted(inside) if path.is_dir() else [path]:
             state = file.stat()
-            digest.update(f"{file.name} {state.st_size} {state.st_mtime_ns}\n".encode())
+            digest.update(os.fsencode(file.name) + f" {state.st_size} {state.st_mtime_ns}\n".encode())
     except OSError as error:
         digest.update(f"{error.strerror}".encode())
     return digest.hexdigest()

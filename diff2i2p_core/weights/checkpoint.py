@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from diff2i2p_core.errors import InputError, reason
-from diff2i2p_core.io.files import atomic_path, sha256
+from diff2i2p_core.io.files import atomic_path, check_name, sha256
 from diff2i2p_core.models.config import ModelConfig
 from diff2i2p_core.models.diff2i2p import Diff2I2P
 from diff2i2p_core.models.released import ReleasedDataset, released_config
@@ -43,6 +43,7 @@ def resolve_weights(weights: str | Path | None = None, *, colored: bool = True) 
     colours (`colored`)."""
     default = DEFAULT_WEIGHTS if colored else COLORLESS_WEIGHTS
     name = str(weights) if weights is not None else default
+    check_name(name)
     path = Path(name)
     if path.is_file():
         return path

@@ -34,6 +34,7 @@ KEYS = {
     "matcher": str,
     "submap": int,
     "latency_ms": dict,
+    "origin": type(None),
 }
 YAML = """image_width: 320
 image_height: 240

@@ -18,7 +18,7 @@ from diff2i2p_core.errors import InputError
 from diff2i2p_core.evaluation import localize_bag as module
 from diff2i2p_core.evaluation.localize_bag import check_frames, localize_bag
 from diff2i2p_core.evaluation.replay_truth import TruthSource, open_truth
-from diff2i2p_core.geometry.se3 import invert
+from diff2i2p_core.geometry.se3 import compose, invert
 from diff2i2p_core.io.trajectories import write_trajectory
 from diff2i2p_core.messages.bag_camera import BagCamera
 from diff2i2p_core.typing import Array
@@ -90,6 +90,20 @@ def test_truth_of_a_topic_of_tf_and_of_the_base(tmp_path: Path) -> None:
     found = truth.at(stamp(2))
     assert found is not None
     np.testing.assert_allclose(found, true_pose(2), atol=1e-6)
+
+
+def test_truth_in_the_coordinates_of_a_georeferenced_cloud(tmp_path: Path) -> None:
+    camera, origin = bag_camera(tmp_path), (431_200.0, 5_412_300.0, 500.0)
+
+    def utm(number: int) -> Array:
+        pose = true_pose(number)
+        return compose(pose[:3, :3], pose[:3, 3] + origin)
+
+    for pose_of in (utm, true_pose):
+        truth = open_truth(TruthSource(file=tum(tmp_path / "gt.tum", pose_of)), camera, origin)
+        found = None if truth is None else truth.at(stamp(5))
+        assert found is not None
+        np.testing.assert_allclose(found, true_pose(5), atol=1e-6)
 
 
 def test_a_truth_of_part_of_the_time_and_of_none(tmp_path: Path) -> None:

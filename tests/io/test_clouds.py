@@ -124,11 +124,24 @@ def test_las(tmp_path: Path, suffix: str) -> None:
     las.red, las.green, las.blue = (COLORS.astype(np.uint16) * 257).T
     las.write(str(tmp_path / f"a{suffix}"))
     check(tmp_path / f"a{suffix}")
+    notes: list[str] = []
+    las.red[:], las.green[:], las.blue[:] = 0, 0, 0
+    las.write(str(tmp_path / f"a{suffix}"))
+    assert read_cloud(tmp_path / f"a{suffix}", notes.append).colors is None
+    assert notes == [f"{tmp_path / f'a{suffix}'}: its colours are all black and are left out"]
 
 
 def test_numpy(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", points=POINTS, colors=COLORS / 255.0)
     check(tmp_path / "a.npz")
+    np.savez(tmp_path / "a.npz", points=POINTS, rgb=COLORS, other=np.arange(7))
+    check(tmp_path / "a.npz")
+    notes: list[str] = []
+    np.savez(tmp_path / "a.npz", points=POINTS, colour=COLORS)
+    assert read_cloud(tmp_path / "a.npz", notes.append).colors is None
+    assert notes == [
+        f"{tmp_path / 'a.npz'}: its fields colour are not understood as colours and are left out"
+    ]
     np.save(tmp_path / "a.npy", POINTS.astype(np.float64))
     check(tmp_path / "a.npy", colored=False)
 
@@ -168,7 +181,7 @@ def bad_clouds(folder: Path) -> dict[str, str]:
     np.savez(folder / "colors.npz", points=POINTS, colors=COLORS[:2])
     return {
         "missing.ply": "no such file",
-        "cloud.xyz": "unknown kind",
+        "cloud.abc": "unknown kind",
         "truncated.ply": "truncated",
         "headless.ply": "not a PLY",
         "claims.ply": "truncated",

@@ -12,8 +12,9 @@ import torch
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.point_cloud import PointCloud
-from diff2i2p_core.io.clouds import INTENSITY_NAMES, read_cloud, scaled_intensity
+from diff2i2p_core.io.clouds import read_cloud
 from diff2i2p_core.io.ply import write_ply
+from diff2i2p_core.io.point_attributes import INTENSITY_NAMES, scaled_intensity
 from diff2i2p_core.io.trajectories import write_trajectory
 from diff2i2p_core.mapping.build_file import build_map
 from diff2i2p_core.mapping.map_file import load_map

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 from sensor_msgs.msg import PointCloud2, PointField
@@ -20,10 +21,11 @@ def check_cloud(message: PointCloud2) -> None:
     clouds.check_cloud(message, "map cloud")
 
 
-def cloud_from_message(message: PointCloud2) -> PointCloud:
-    """The cloud in the message's frame. InputError for an invalid message."""
+def cloud_from_message(message: PointCloud2, note: Callable[[str], None] = lambda line: None) -> PointCloud:
+    """The cloud in the message's frame. InputError for an invalid message. `note` gets lines about fields
+    that are not understood."""
     check_frame(message.header.frame_id, "map cloud")
-    cloud = clouds.cloud_of(message, "map cloud")
+    cloud = clouds.cloud_of(message, "map cloud", note)
     if not len(cloud):
         count = message.width * message.height
         raise InputError(

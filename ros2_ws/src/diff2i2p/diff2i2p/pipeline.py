@@ -137,7 +137,7 @@ class Pipeline:
         If the cloud is refused (InputError), the previous map stays in use.
         """
         p = self.parameters
-        cloud = cloud_from_message(message)
+        cloud = cloud_from_message(message, note)
         localizer = self._class.from_cloud(
             cloud,
             p.weights or None,
