@@ -82,12 +82,11 @@ def _gates(hypothesis: Hypothesis, settings: LocalizerSettings) -> GateSettings:
     if not hypothesis.settled:
         return settings.gates
     views = settings.views
-    few = max(1.0, views.sure_inliers / max(hypothesis.support, 1))
     return replace(
         settings.gates,
         min_correspondences=views.min_inliers,
         min_inliers=views.min_inliers,
-        min_inlier_ratio=views.min_inlier_ratio * few,
+        min_inlier_ratio=views.min_inlier_ratio,
         min_coverage=views.min_coverage,
     )
 

@@ -114,18 +114,3 @@ def test_a_prior_alone_can_be_confirmed_where_nothing_matches() -> None:
     nothing = replace(hypothesis(HERE, 30), estimate=NoPose("too few correspondences"))
     assert not ask([nothing], Colors(HERE)).localized
     assert ask([nothing], Colors(HERE), prior=HERE).localized
-
-
-@pytest.mark.parametrize(
-    ("inliers", "count", "reason"),
-    [
-        (45, 150, ""),
-        (45, 200, "low inlier ratio (0.23, need 0.27)"),
-        (60, 290, ""),
-        (100, 510, "low inlier ratio (0.20, need 0.20)"),
-        (39, 60, "too few inliers (39, need 40)"),
-    ],
-)
-def test_few_inliers_of_a_render_must_be_a_larger_fraction(inliers: int, count: int, reason: str) -> None:
-    answer = ask([replace(hypothesis(HERE, inliers, count), settled=True)])
-    assert answer.reason == reason and answer.localized == (not reason)
