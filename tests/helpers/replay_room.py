@@ -42,6 +42,7 @@ def stamp(number: int) -> int:
 
 
 MAP_INFO = SimpleNamespace(
+    origin=None,
     mode="mono",
     weights_name="none",
     weights_id="0" * 64,
