@@ -21,7 +21,8 @@ from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.depth import back_project, rectify_depth, z_buffer
 from diff2i2p_core.geometry.se3 import invert, transform_points
 from diff2i2p_core.io.files import atomic_path, write_text
-from diff2i2p_core.io.rgbd_folder import write_image, write_matrix
+from diff2i2p_core.io.image_files import write_image
+from diff2i2p_core.io.rgbd_folder import write_matrix
 from diff2i2p_core.messages.bag_index import BagIndex, nearest
 from diff2i2p_core.messages.bag_reader import Bag
 from diff2i2p_core.messages.clouds import cloud_of

@@ -75,13 +75,13 @@ def read_source(
 
     For a folder of posed RGB-D frames see `read_frames`. For a cloud file, the views are the keyframes of a
     TUM `trajectory` of camera poses (optical frames), or else those of `MapSource.unseen`. `note` gets lines
-    about points that are left out, and about the direction that is taken as up.
+    about points, frames and poses that are left out, and about the direction that is taken as up.
     """
     if Path(source).is_dir():
-        return read_frames(source, matcher=matcher, progress=progress)
+        return read_frames(source, matcher=matcher, progress=progress, note=note)
     cloud = read_cloud(source, note)
     if trajectory is not None:
-        return MapSource.along(cloud, np.array(read_trajectory(trajectory)[1]))
+        return MapSource.along(cloud, np.array(read_trajectory(trajectory, note)[1]))
     return MapSource.unseen(cloud, up, note)
 
 
@@ -91,12 +91,14 @@ def read_frames(
     *,
     matcher: Matcher = "auto",
     progress: Progress | None = None,
+    note: Callable[[str], None] = lambda line: None,
 ) -> MapSource:
     """The fused frames `numbers` (default: all) of a posed RGB-D folder, viewed from their keyframes.
 
-    They are fused as finely as the matcher needs and their resolution allows.
+    They are fused as finely as the matcher needs and their resolution allows. `note` gets a line about
+    frames without a valid pose, which are left out.
     """
-    frames = PosedFrames(folder)
+    frames = PosedFrames(folder, note)
     selected = frames.numbers if numbers is None else numbers
     # as fine as every second pixel at 2 m, because too few frames would see finer cells
     spacing = min(max(RENDER_SPACING, 2 * 2.0 / frames.camera.fx), COARSEST)
