@@ -48,6 +48,14 @@ def image_of(message: Any, where: str) -> NDArray[np.uint8]:
     return encoding.rgb(_pixels(message, encoding))
 
 
+def size_of(message: Any, where: str) -> tuple[int, int]:
+    """Width and height of an Image or CompressedImage, colour or depth. Nothing is decoded."""
+    if hasattr(message, "encoding"):
+        return int(message.width), int(message.height)
+    _check_data(message, where)
+    return _file_size(message, _file_start(message), where)
+
+
 def check_depth(message: Any, where: str) -> None:
     """Refuse a depth Image or CompressedImage with inconsistent fields."""
     if not hasattr(message, "encoding"):
@@ -133,32 +141,46 @@ def _compressed_image(message: Any, where: str) -> NDArray[np.uint8]:
 
 def _decoded(message: Any, start: int, flags: int, where: str) -> NDArray[Any]:
     """The image file that begins at byte `start` of a CompressedImage, decoded by OpenCV with `flags`."""
+    width, height = _file_size(message, start, where)
+    pixels = cv2.imdecode(np.frombuffer(bytes(message.data)[start:], np.uint8), flags)
+    if pixels is None or pixels.shape[:2] != (height, width):
+        raise InputError(
+            f"{where}: its {width}x{height} data (format {quoted(message.format)}) is damaged; "
+            "fix the publisher"
+        )
+    return np.asarray(pixels)
+
+
+def _file_size(message: Any, start: int, where: str) -> tuple[int, int]:
+    """Width and height of the image file that begins at byte `start` of a CompressedImage."""
     data = bytes(message.data)[start:]
     try:
         # Reads only the header, so a decompression bomb is never unpacked.
         with Pillow.open(io.BytesIO(data), formats=FILES) as header:
-            (width, height), kind = header.size, header.format
+            width, height = header.size
     except Exception:  # Pillow's parsers can raise anything
         raise InputError(
             f"{where}: its data ({len(data)} bytes, format {quoted(message.format)}) is not a readable "
             f"{', '.join(FILES[:-1])} or {FILES[-1]}; use one of them"
         ) from None
     _check_size(width, height, where)
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    if pixels is None or pixels.shape[:2] != (height, width):
-        raise InputError(f"{where}: its {width}x{height} {kind} data is damaged; fix the publisher")
-    return np.asarray(pixels)
+    return width, height
+
+
+def _file_start(message: Any) -> int:
+    """Where the image file begins: compressed_depth_image_transport puts a header before it."""
+    return 12 if "compressedDepth" in message.format else 0
 
 
 def _compressed_depth(message: Any, where: str) -> NDArray[np.float32]:
     """Metres from a PNG, or from compressed_depth_image_transport's format: a 12-byte header and a PNG."""
-    transport = "compressedDepth" in message.format
-    raw = _decoded(message, 12 if transport else 0, cv2.IMREAD_UNCHANGED, where)
+    start = _file_start(message)
+    raw = _decoded(message, start, cv2.IMREAD_UNCHANGED, where)
     if raw.ndim != 2 or raw.dtype != np.uint16:
         raise InputError(f"{where}: format {quoted(message.format)} is not 16-bit depth; name another topic")
     stored = raw.astype(np.float32)
     metres: NDArray[np.float32]
-    if transport and message.format.startswith("32FC1"):  # inverse depth
+    if start and message.format.startswith("32FC1"):  # inverse depth
         _, a, b = struct.unpack("<iff", bytes(message.data[:12]))
         metres = np.where(raw > 0, np.float32(a) / (stored - np.float32(b)), np.float32(0))
     else:
