@@ -145,7 +145,9 @@ class PosedFrames:
 def read_matrix(path: Path, shape: tuple[int, int], needed: str, fix: str) -> NDArray[np.float64]:
     """A matrix from a text file. `needed` and `fix` end the error messages if it is missing or wrong."""
     try:
-        matrix = np.loadtxt(path, dtype=np.float64)
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        rows = [line.partition("#")[0].replace(",", " ").split() for line in lines]
+        matrix = np.array([row for row in rows if row], np.float64)
     except OSError:
         raise InputError(f"{path}: cannot be read; {needed}") from None
     except ValueError:

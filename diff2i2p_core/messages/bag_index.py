@@ -117,25 +117,24 @@ class BagIndex:
 
 
 def _ascending(stamps: Sequence[int]) -> list[int]:
-    """The positions of the longest ascending subsequence of the stamps above 0.
+    """The positions of the longest ascending subsequence of the stamps above 0, the first one of several.
 
     So one stamp that is far ahead does not cost all messages after it.
     """
-    ends: list[int] = []  # positions that end the best subsequences of each length
-    values: list[int] = []  # their stamps
-    before: dict[int, int] = {}
+    longest = [0] * len(stamps)
+    """Of the subsequences that begin with each stamp."""
+    begins: list[int] = []  # for each length, minus the largest stamp that begins such a subsequence
+    for position in range(len(stamps) - 1, -1, -1):
+        if stamps[position] > 0:
+            length = bisect_left(begins, -stamps[position])
+            begins[length : length + 1] = [-stamps[position]]
+            longest[position] = length + 1
+    kept, last = list[int](), 0
     for position, stamp in enumerate(stamps):
-        if stamp <= 0:
-            continue
-        length = bisect_left(values, stamp)
-        before[position] = ends[length - 1] if length else -1
-        values[length : length + 1], ends[length : length + 1] = [stamp], [position]
-    kept = []
-    position = ends[-1] if ends else -1
-    while position >= 0:
-        kept.append(position)
-        position = before[position]
-    return kept[::-1]
+        if stamp > last and longest[position] == len(begins) - len(kept):
+            kept.append(position)
+            last = stamp
+    return kept
 
 
 def nearest(stamps: NDArray[np.int64], stamp: int) -> int:

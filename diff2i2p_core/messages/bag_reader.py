@@ -31,10 +31,11 @@ class Bag:
             except Exception as error:  # a broken file can make the reader raise anything
                 faults.append(error)
                 continue
-            if faults:
+            cut = [file.name for file in files if isinstance(file, CutMcap)]
+            for name in cut:
+                self._note(f"{name} has no end; it is read up to its last whole message")
+            if faults and not cut:
                 self._note(f"metadata.yaml does not fit ({reason(faults[0])}); the files beside it are read")
-            for cut in (file for file in files if isinstance(file, CutMcap)):
-                self._note(f"{cut.name} has no end; it is read up to its last whole message")
             break
         else:
             raise self._broken(faults[-1])

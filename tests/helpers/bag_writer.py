@@ -9,7 +9,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from diff2i2p_core.geometry.camera import Camera
@@ -133,10 +133,13 @@ class Sent:
     content: Any
 
 
-def write_bag(path: Path, messages: Sequence[Sent], *, mcap: bool = True) -> Path:
+def write_bag(path: Path, messages: Sequence[Sent], *, mcap: bool = True, compressed: bool = False) -> Path:
     """Write messages in the order of their stamps, which are also the recording times."""
     plugin = StoragePlugin.MCAP if mcap else StoragePlugin.SQLITE3
-    with Writer(path, version=9, storage_plugin=plugin) as writer:
+    bag = Writer(path, version=9, storage_plugin=plugin)
+    if compressed:
+        bag.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+    with bag as writer:
         connections: dict[str, Any] = {}
         for sent in sorted(messages, key=lambda sent: sent.stamp):
             kind = sent.content.__msgtype__
