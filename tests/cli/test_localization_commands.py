@@ -13,6 +13,7 @@ import pytest
 from in_process import Command
 
 from diff2i2p_core.cli import options
+from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.io.ply import write_ply
 from diff2i2p_core.io.trajectories import write_trajectory
@@ -34,6 +35,7 @@ KEYS = {
     "matcher": str,
     "submap": int,
     "latency_ms": dict,
+    "warnings": list,
 }
 YAML = """image_width: 320
 image_height: 240
@@ -68,6 +70,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, room_cloud: PointCloud, 
     cv2.imwrite(str(folder / "image.png"), image)
     cv2.imwrite(str(folder / "small.png"), image[:100])
     (folder / "cut.png").write_bytes((folder / "image.png").read_bytes()[:2000])
+    cv2.imwrite(str(folder / "strip.png"), np.zeros((10, 8000, 3), np.uint8))
+    (folder / "turned.txt").write_text("260 0 0\n0 260 0\n159.5 119.5 1\n")
     (folder / "camera.yaml").write_text(YAML)
     (folder / "tiny.safetensors").write_bytes(tiny_weights.read_bytes())
     (folder / "cut.safetensors").write_bytes(tiny_weights.read_bytes()[:3000])
@@ -181,6 +185,40 @@ def test_a_camera_matrix_is_a_camera_of_the_images_size(tmp_path: Path) -> None:
     assert camera == options.parse_camera("260,261,159.5,119.5", image)
 
 
+def test_a_doubtful_calibration_is_said_in_the_result(command: Command, room_map: Path) -> None:
+    done = command(*LOCALIZE, "image.png", "--camera", "260,260,240,119.5", "--json")
+    (warning,) = json.loads(done.out)["warnings"]
+    assert (
+        "principal point 240, 119.5 is far from the centre" in warning and f"warning: {warning}" in done.err
+    )
+    done = command(*LOCALIZE, "image.png", "--camera", "260,260,159.5,119.5", "--json")
+    assert json.loads(done.out)["warnings"] == [] and "warning" not in done.err
+
+
+def test_rectified_images_are_not_rectified_again(
+    command: Command, room_map: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lens = YAML.replace("[0, 0, 0, 0, 0]", "[-0.3, 0.1, 0, 0, 0]")
+    (workplace / "lens.yaml").write_text(lens)
+    (workplace / "p.yaml").write_text(
+        f"{lens}projection_matrix: {{data: [250, 0, 150, 0, 0, 251, 110, 0, 0, 0, 1, 0]}}\n"
+    )
+    cameras: list[Camera] = []
+
+    def localize(self: Localizer, image: np.ndarray, camera: Camera, **options: object) -> Localization:
+        cameras.append(camera)
+        return Localization.refused("none")
+
+    monkeypatch.setattr(Localizer, "localize", localize)
+    for name in ("lens.yaml", "p.yaml"):
+        command(*LOCALIZE, "image.png", "--camera", name)
+        command(*LOCALIZE, "image.png", "--camera", name, "--rectified")
+    register = ("register", "--cloud", "room.ply", "--image", "image.png", "--weights", "tiny.safetensors")
+    command(*register, "--camera", "p.yaml", "--rectified")
+    assert [camera.is_distorted for camera in cameras] == [True, False, True, False, False]
+    assert [camera.fx for camera in cameras] == [260, 260, 260, 250, 250]
+
+
 def test_register(command: Command) -> None:
     done = command(
         "register", "--cloud", "room.ply", "--image", "image.png", "--camera", "camera.yaml",
@@ -235,6 +273,10 @@ def test_a_cloud_without_colours_is_encoded_by_weights_that_need_none(
         ((*LOCALIZE, "image.png", "--camera", "bad.tum"), ("bad.tum", "not a camera_info YAML")),
         ((*LOCALIZE, "image.png", "--camera", "1,2,3,x"), ("camera '1,2,3,x'", "fx,fy,cx,cy")),
         ((*LOCALIZE, "image.png", "--camera", "0,0,3,3"), ("focal",)),
+        ((*LOCALIZE, "image.png", "--camera", "520,520,320,240"), ("principal point 320, 240", "320x240")),
+        ((*LOCALIZE, "image.png", "--camera", "turned.txt"), ("turned.txt", "transposed")),
+        ((*LOCALIZE, "strip.png", "--camera", "8000,8000,4000,5"), ("strip.png", "8000x10", "20:1")),
+        ((*REGISTER, "room.ply", "--image", "strip.png"), ("strip.png", "8000x10")),
         ((*LOCALIZE, "image.png", "--camera", "camera.yaml", "--prior", "1,2"), ("--prior",)),
         ((*LOCALIZE, "image.png", "--camera", "camera.yaml", "--prior", "0,0,0,0,0,0,0"), ("--prior",)),
         ((*REGISTER, "nan.ply"), ("nan.ply",)),

@@ -44,10 +44,10 @@ EUROC = (
 
 @pytest.fixture
 def read(tmp_path: Path) -> Read:
-    def from_text(text: str, *size: tuple[int, int], **options: bool) -> Camera:
+    def from_text(text: str, size: tuple[int, int] | None = None, rectified: bool = False) -> Camera:
         path = tmp_path / "camera.yaml"
         path.write_text(text, encoding="utf-8")
-        return Camera.from_file(path, *size, **options)
+        return Camera.from_file(path, size, rectified=rectified)
 
     return from_text
 

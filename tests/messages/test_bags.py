@@ -44,7 +44,7 @@ def replayed(tmp_path: Path, sent: list[Sent]) -> tuple[Replay, list[Camera], li
 
 
 ZOOMED = [Camera(64, 48, 60 + 5 * n, 60 + 5 * n, 31.5, 23.5) for n in range(6)]
-ZERO = {"k": np.zeros(9), "p": np.zeros(12)}
+ZERO: dict[str, Any] = {"k": np.zeros(9), "p": np.zeros(12)}
 
 
 @pytest.mark.parametrize("late", [-1_000_000, 1_000_000])
