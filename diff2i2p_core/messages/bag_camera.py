@@ -73,6 +73,7 @@ class BagCamera:
             self.compressed = [t for t, kind in bag.topics(IMAGES).items() if kind == COMPRESSED]
             """Of the image topics."""
             self.index = BagIndex.of(bag, topics, pose_topic)
+            self.is_ros1 = bag.is_ros1
             self.lead = self.index.received[self.topic][0] - bag.begin
             """Nanoseconds from the bag's first message to the first image."""
             self.info_topic = self.index.info_topic(bag, self.topic, camera_info)

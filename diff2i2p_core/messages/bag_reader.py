@@ -1,14 +1,15 @@
-"""A ROS 2 bag open for reading, and the choice of its topics."""
+"""A bag open for reading, and the choice of its topics."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from diff2i2p_core.errors import InputError, reason
 from diff2i2p_core.messages.cut_mcap import CutMcap, is_cut
-from diff2i2p_core.messages.kinds import IMAGES
+from diff2i2p_core.messages.kinds import CAMERA_INFO, IMAGES, TRANSFORMS
 
 
 class Bag:
@@ -16,12 +17,14 @@ class Bag:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.is_ros1 = path.suffix == ".bag"
+        """Then raw messages are serialized as in ROS 1; others have the names and fields of ROS 2."""
         self._unread: list[str] = []
-        if path.suffix == ".bag":
-            raise InputError(f"{path}: is a ROS 1 bag; convert it with rosbags-convert first")
         choices = _choices(path)
         if not choices:
-            raise InputError(f"{path}: not a bag; give a folder with metadata.yaml, a .mcap or a .db3 file")
+            raise InputError(
+                f"{path}: not a bag; give a folder with metadata.yaml, a .mcap, .db3 or .bag file"
+            )
         faults = []
         for files in choices:
             try:
@@ -66,7 +69,7 @@ class Bag:
 
     def topics(self, kinds: Iterable[str]) -> dict[str, str]:
         """The topics with messages of these types, and their types."""
-        return {c.topic: c.msgtype for c in self._reader.connections if c.msgtype in kinds}
+        return {c.topic: kind for c in self._reader.connections if (kind := _kind(c.msgtype)) in kinds}
 
     def read(self, topics: Iterable[str]) -> Iterator[tuple[str, int, Any]]:
         """The messages of these topics in the bag's order: topic, time of recording (ns), message."""
@@ -75,7 +78,7 @@ class Bag:
                 message = self._reader.deserialize(data, kind)
             except Exception as error:
                 raise self._broken(error) from None
-            yield topic, received, message
+            yield topic, received, _lower_case(message) if kind == CAMERA_INFO and self.is_ros1 else message
 
     def read_raw(self, topics: Iterable[str]) -> Iterator[tuple[str, int, str, bytes]]:
         """The same, but with the type and the serialized message (CDR)."""
@@ -101,8 +104,9 @@ class Bag:
 
     def _broken(self, error: Exception) -> InputError:
         what = " ".join(reason(error).split())
+        tool = "rosbag reindex" if self.is_ros1 else "mcap recover"
         return InputError(
-            f"{self.path}: cannot be read as a bag ({what}); record or copy it again, or try `mcap recover`"
+            f"{self.path}: cannot be read as a bag ({what}); record or copy it again, or try `{tool}`"
         )
 
 
@@ -114,6 +118,16 @@ def _choices(path: Path) -> list[list[Any]]:
         return []
     files = [_whole(file) for file in sorted(path.iterdir()) if file.suffix in (".mcap", ".db3")]
     return [*([[path]] if (path / "metadata.yaml").is_file() else []), *([files] if files else [])]
+
+
+def _kind(name: str) -> str:
+    """The name in ROS 2 of a message type."""
+    return TRANSFORMS if name == "tf/msg/tfMessage" else name
+
+
+def _lower_case(message: Any) -> Any:
+    """A message with ROS 2's names of its fields: ROS 1 has K, D and P."""
+    return SimpleNamespace(**{name.lower(): value for name, value in vars(message).items()})
 
 
 def _whole(file: Path) -> Path | CutMcap:

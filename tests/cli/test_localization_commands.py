@@ -13,7 +13,6 @@ import pytest
 from in_process import Command
 
 from diff2i2p_core.cli import options
-from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.io.ply import write_ply
 from diff2i2p_core.io.trajectories import write_trajectory
@@ -183,40 +182,6 @@ def test_a_camera_matrix_is_a_camera_of_the_images_size(tmp_path: Path) -> None:
     image = np.zeros((240, 320, 3), np.uint8)
     camera = options.parse_camera(str(tmp_path / "camera-intrinsics.txt"), image)
     assert camera == options.parse_camera("260,261,159.5,119.5", image)
-
-
-def test_a_doubtful_calibration_is_said_in_the_result(command: Command, room_map: Path) -> None:
-    done = command(*LOCALIZE, "image.png", "--camera", "260,260,240,119.5", "--json")
-    (warning,) = json.loads(done.out)["warnings"]
-    assert (
-        "principal point 240, 119.5 is far from the centre" in warning and f"warning: {warning}" in done.err
-    )
-    done = command(*LOCALIZE, "image.png", "--camera", "260,260,159.5,119.5", "--json")
-    assert json.loads(done.out)["warnings"] == [] and "warning" not in done.err
-
-
-def test_rectified_images_are_not_rectified_again(
-    command: Command, room_map: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lens = YAML.replace("[0, 0, 0, 0, 0]", "[-0.3, 0.1, 0, 0, 0]")
-    (workplace / "lens.yaml").write_text(lens)
-    (workplace / "p.yaml").write_text(
-        f"{lens}projection_matrix: {{data: [250, 0, 150, 0, 0, 251, 110, 0, 0, 0, 1, 0]}}\n"
-    )
-    cameras: list[Camera] = []
-
-    def localize(self: Localizer, image: np.ndarray, camera: Camera, **options: object) -> Localization:
-        cameras.append(camera)
-        return Localization.refused("none")
-
-    monkeypatch.setattr(Localizer, "localize", localize)
-    for name in ("lens.yaml", "p.yaml"):
-        command(*LOCALIZE, "image.png", "--camera", name)
-        command(*LOCALIZE, "image.png", "--camera", name, "--rectified")
-    register = ("register", "--cloud", "room.ply", "--image", "image.png", "--weights", "tiny.safetensors")
-    command(*register, "--camera", "p.yaml", "--rectified")
-    assert [camera.is_distorted for camera in cameras] == [True, False, True, False, False]
-    assert [camera.fx for camera in cameras] == [260, 260, 260, 250, 250]
 
 
 def test_register(command: Command) -> None:

@@ -7,11 +7,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 pytest.importorskip("rosbags", reason="needs the extra `bags`")
-from bag_writer import PERIOD, START, Sent, image, robot, tf, transform, write_bag
+from bag_writer import PERIOD, START, Sent, image, robot, tf, transform, write_bag, write_ros1_bag
 from raw_layouts import CAMERA, recording
 from typer.testing import CliRunner
 
@@ -131,6 +132,40 @@ def test_every_second_image_and_missing_depth(tmp_path: Path) -> None:
     assert left_out(folder) == {"no depth": 1}
 
 
+def test_a_bag_of_ros1_gives_the_same_frames(tmp_path: Path) -> None:
+    lens = Camera(160, 120, 131.25, 131.25, 79.5, 59.5, "plumb_bob", (-0.2, 0.05, 0.0, 0.0, 0.0))
+    for kind in ("16UC1", "cloud"):
+        sent = robot(FRAMES[:3], lens, depth=kind)
+        new = PosedFrames(export_bag(write_bag(tmp_path / kind, sent), tmp_path / f"{kind}2", BagTopics()))
+        bag = write_ros1_bag(tmp_path / f"{kind}.bag", sent)
+        old = PosedFrames(export_bag(bag, tmp_path / f"{kind}1", BagTopics()))
+        assert old.camera == new.camera and len(old) == 3
+        for index in range(3):
+            np.testing.assert_array_equal(old[index].image, new[index].image)
+            np.testing.assert_array_equal(old[index].depth, new[index].depth)
+            np.testing.assert_array_equal(old[index].world_from_camera, new[index].world_from_camera)
+
+
+def test_images_of_another_calibration_are_left_out(tmp_path: Path) -> None:
+    """A folder has one camera: that of most images."""
+    sent = robot(FRAMES, CAMERA)
+    infos = [s.content for s in sent if s.topic == "/camera/color/camera_info"]
+    infos[0].k = infos[0].k * 0
+    infos[3].k = infos[3].k * np.array([1.1, 1, 1, 1, 1.1, 1, 1, 1, 1])
+    folder = export_bag(write_bag(tmp_path / "bag", sent), tmp_path / "frames", BagTopics())
+    assert PosedFrames(folder).numbers == [1, 2, 4, 5] and PosedFrames(folder).camera == CAMERA
+    assert left_out(folder) == {"no calibration": 1, "another calibration": 1}
+
+
+def test_a_mosaic_in_a_jpeg_is_not_kept_as_it_is(tmp_path: Path) -> None:
+    jpegs = [cv2.imencode(".jpg", np.full((120, 160), 90, np.uint8))[1].tobytes()] * 6
+    sent = robot(FRAMES, CAMERA, jpegs=jpegs)
+    for content in (s.content for s in sent if s.topic.endswith("/compressed")):
+        content.format = "bayer_rggb8; jpeg compressed bayer_rggb8"
+    folder = export_bag(write_bag(tmp_path / "bag", sent), tmp_path / "frames", BagTopics())
+    assert len(list(folder.glob("*.color.png"))) == 6 and not list(folder.glob("*.color.jpg"))
+
+
 def failing(bag: Path, tmp_path: Path, **topics: Any) -> str:
     """The one line about an unusable bag; nothing is left that looks complete."""
     with pytest.raises(InputError) as caught:
@@ -149,8 +184,10 @@ def test_an_empty_bag(tmp_path: Path) -> None:
 def test_files_that_are_not_bags(tmp_path: Path) -> None:
     assert "not a bag; give a folder with metadata.yaml" in failing(tmp_path, tmp_path)
     assert "not a bag; give a folder with metadata.yaml" in failing(tmp_path / "nothing", tmp_path)
-    (tmp_path / "a.bag").write_bytes(b"")
-    assert "a ROS 1 bag; convert it" in failing(tmp_path / "a.bag", tmp_path)
+    for content in (b"", b"nothing of the kind" * 100):
+        (tmp_path / "a.bag").write_bytes(content)
+        message = failing(tmp_path / "a.bag", tmp_path)
+        assert "cannot be read as a bag" in message and "or try `rosbag reindex`" in message
     (tmp_path / "a.mcap").write_bytes(b"nothing of the kind" * 100)
     assert "cannot be read as a bag" in failing(tmp_path / "a.mcap", tmp_path)
     (tmp_path / "a.db3").write_bytes(b"nothing of the kind" * 100)
