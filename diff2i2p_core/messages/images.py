@@ -14,6 +14,7 @@ from PIL import Image as Pillow
 from diff2i2p_core.errors import InputError, quoted
 from diff2i2p_core.geometry.image_size import check_aspect
 from diff2i2p_core.messages.encodings import COLORS, DEPTHS, Encoding, mosaic_of
+from diff2i2p_core.messages.rvl import decode_rvl
 
 MAX_PIXELS = 64_000_000
 """Larger images are refused before anything is allocated or decoded."""
@@ -53,7 +54,7 @@ def size_of(message: Any, where: str) -> tuple[int, int]:
     if hasattr(message, "encoding"):
         return int(message.width), int(message.height)
     _check_data(message, where)
-    return _file_size(message, _file_start(message), where)
+    return _rvl_size(message, where) if _is_rvl(message) else _file_size(message, _file_start(message), where)
 
 
 def check_depth(message: Any, where: str) -> None:
@@ -172,10 +173,33 @@ def _file_start(message: Any) -> int:
     return 12 if "compressedDepth" in message.format else 0
 
 
+def _is_rvl(message: Any) -> bool:
+    return bool(_file_start(message)) and message.format.split()[-1].lower() == "rvl"
+
+
+def _rvl_size(message: Any, where: str) -> tuple[int, int]:
+    """Width and height, which are between the header and the code."""
+    if len(message.data) < 20:
+        raise InputError(f"{where}: its {len(message.data)} bytes of RVL data are damaged; fix the publisher")
+    width, height = struct.unpack("<II", bytes(message.data[12:20]))
+    _check_size(width, height, where)
+    return width, height
+
+
+def _rvl(message: Any, where: str) -> NDArray[np.uint16]:
+    width, height = _rvl_size(message, where)
+    try:
+        return decode_rvl(bytes(message.data[20:]), width * height).reshape(height, width)
+    except ValueError as error:
+        raise InputError(
+            f"{where}: its {width}x{height} RVL data is damaged ({error}); fix the publisher"
+        ) from None
+
+
 def _compressed_depth(message: Any, where: str) -> NDArray[np.float32]:
-    """Metres from a PNG, or from compressed_depth_image_transport's format: a 12-byte header and a PNG."""
+    """Metres from a PNG, or from compressed_depth_image_transport: a 12-byte header, and a PNG or RVL."""
     start = _file_start(message)
-    raw = _decoded(message, start, cv2.IMREAD_UNCHANGED, where)
+    raw = _rvl(message, where) if _is_rvl(message) else _decoded(message, start, cv2.IMREAD_UNCHANGED, where)
     if raw.ndim != 2 or raw.dtype != np.uint16:
         raise InputError(f"{where}: format {quoted(message.format)} is not 16-bit depth; name another topic")
     stored = raw.astype(np.float32)
