@@ -1,8 +1,8 @@
 """RVL, the lossless code for depth of compressed_depth_image_transport (Wilson, ISS 2017).
 
-The pixels are runs: the number of zeros, the number of other values, and the difference of each of these to the
-value before. All are numbers of variable length: nibbles of three bits, the lowest first, with a bit that says
-whether more follow. Eight nibbles make a word of 32 bits, the first one at its top.
+The pixels are runs: the number of zeros, the number of other values, and the difference of each of these to
+the value before. All are numbers of variable length: nibbles of three bits, the lowest first, with a bit that
+says whether more follow. Eight nibbles make a word of 32 bits, the first one at its top.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def encoded(values: np.ndarray) -> bytes:
             previous = value
     nibbles += [0] * (-len(nibbles) % 8)
     words = np.array(nibbles, np.uint32).reshape(-1, 8) << np.arange(28, -1, -4, dtype=np.uint32)
-    return words.sum(axis=1).astype("<u4").tobytes()
+    return bytes(words.sum(axis=1).astype("<u4").tobytes())
 
 
 def test_a_known_code() -> None:
