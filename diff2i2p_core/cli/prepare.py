@@ -124,8 +124,8 @@ def _prepare(
     def recordings(work: Path) -> Sequence[Recording]:
         found = source.recordings(path, frames if source.export else work, options)
         for recording in found:
-            if isinstance(recording, FolderRecording) and recording.left_out:
-                note(recording.left_out)
+            for line in recording.notes if isinstance(recording, FolderRecording) else ():
+                note(line)
         return found
 
     check_output_folder(out, [path])

@@ -32,9 +32,9 @@ class FolderRecording:
         return _opened(self.folder).camera
 
     @property
-    def left_out(self) -> str:
-        """A line about frames without a valid pose; "" if there are none."""
-        return _opened(self.folder).left_out
+    def notes(self) -> list[str]:
+        """Lines about what is left out or doubtful."""
+        return _opened(self.folder).notes
 
     def world_from_camera(self, index: int) -> Array:
         return _opened(self.folder).pose(self.numbers[index])

@@ -40,7 +40,7 @@ class PosedFrames:
     """
 
     def __init__(self, folder: Path | str, note: Callable[[str], None] = lambda line: None) -> None:
-        """`note` gets `left_out`, if any frame is."""
+        """`note` gets the lines of `notes`."""
         self.folder = Path(folder)
         if not self.folder.is_dir():
             raise InputError(f"{folder}: no such folder; give a folder of posed RGB-D frames")
@@ -53,20 +53,22 @@ class PosedFrames:
                 f"{self._pose_path(numbers[0])}: not a finite rigid 4x4 transform, nor is that of any other "
                 "frame; fix the poses"
             )
+        self.notes: list[str] = []
+        """Lines about frames without a valid pose, and about a doubtful calibration."""
         left_out = [number for number in numbers if number not in self._poses]
-        self.left_out = ""
-        """A line about frames without a valid pose; "" if there are none."""
         if left_out:
             first = ", ".join(map(str, left_out[:5])) + (", ..." if len(left_out) > 5 else "")
-            self.left_out = (
+            self.notes.append(
                 f"{folder}: {len(left_out)} of {len(numbers)} frames left out, because their pose is not a "
                 f"finite rigid 4x4 transform: {first}"
             )
-            note(self.left_out)
         self.numbers = list(self._poses)
         height, width = self._read_image(self.numbers[0]).shape[:2]
         self._lens = self._camera("camera-intrinsics.txt", width, height)
         self.camera = self.depth_camera = self._lens.undistorted()
+        self.notes += [f"{folder}: {doubt}" for doubt in self.camera.doubts]
+        for line in self.notes:
+            note(line)
         self.color_from_depth: NDArray[np.float64] | None = None
         if (self.folder / "color_from_depth.txt").exists():
             self.color_from_depth = self._matrix("color_from_depth.txt", (4, 4))

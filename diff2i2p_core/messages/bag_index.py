@@ -17,6 +17,7 @@ from diff2i2p_core.messages.calibrations import Calibrations
 from diff2i2p_core.messages.kinds import CAMERA_INFO, TRANSFORMS, stamp_of
 from diff2i2p_core.messages.transform_tree import TransformTree
 from diff2i2p_core.messages.transforms import pose_of, transform_row
+from diff2i2p_core.messages.video import VideoDecoder, is_video
 
 
 @dataclass
@@ -36,6 +37,8 @@ class BagIndex:
     """From the pose topic: stamp, parent, child ("" if the message has none), x y z qx qy qz qw."""
     notes: list[str] = field(default_factory=list)
     """Lines about messages that are left out."""
+    videos: dict[str, str] = field(default_factory=dict)
+    """The codecs of those topics whose images are packets of a video."""
     _kept: dict[str, set[int]] = field(default_factory=dict)
     """Positions of the messages with these stamps in their topics."""
 
@@ -60,15 +63,23 @@ class BagIndex:
                 index.stamps[topic].append(stamp_of(message))
                 index.received[topic].append(received)
                 index.frames[topic] = message.header.frame_id
+                if is_video(message):
+                    index.videos[topic] = message.format.strip().lower()
         for topic in topics:
             index._leave_out(bag, topic)
         index.notes += [*bag.notes, *index.tree.notes]
         return index
 
     def read(self, bag: Bag, topics: Iterable[str]) -> Iterator[tuple[str, int, Any]]:
-        """The messages of the requested `topics` that are not left out: topic, time of recording, message."""
+        """The messages of the requested `topics` that are not left out: topic, time of recording, message.
+
+        Packets of a video become images.
+        """
         positions = Counter[str]()
+        decoders = {topic: VideoDecoder(codec) for topic, codec in self.videos.items()}
         for topic, received, message in bag.read(topics):
+            if topic in decoders:
+                message = decoders[topic].image(message)
             position = positions[topic]
             positions[topic] += 1
             if position in self._kept[topic]:

@@ -15,6 +15,7 @@ from diff2i2p_core.errors import InputError, quoted
 from diff2i2p_core.geometry.image_size import check_aspect
 from diff2i2p_core.messages.encodings import COLORS, DEPTHS, Encoding, mosaic_of
 from diff2i2p_core.messages.rvl import decode_rvl
+from diff2i2p_core.messages.video import is_video
 
 MAX_PIXELS = 64_000_000
 """Larger images are refused before anything is allocated or decoded."""
@@ -31,6 +32,11 @@ def check_image(message: Any, where: str) -> None:
         _check_data(message, where)
         if "compressedDepth" in message.format:
             raise InputError(f"{where}: it is a depth image; name the topic of the colour images")
+        if is_video(message):
+            raise InputError(
+                f"{where}: it is a packet of {quoted(message.format)} video that cannot be decoded alone; "
+                "give JPEG, or a bag whose video begins with a key frame and has no B-frames"
+            )
         return
     encoding = _check_raw(message, COLORS, where)
     subsampled = encoding.channels == 2 or encoding.half_chroma

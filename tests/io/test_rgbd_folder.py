@@ -109,7 +109,7 @@ def test_a_frame_without_a_valid_pose_is_left_out(tmp_path: Path, kind: str) -> 
     notes: list[str] = []
     frames = PosedFrames(folder, notes.append)
     assert frames.numbers == [1, 2] and frames[0].number == 1
-    assert notes == [frames.left_out]
+    assert notes == frames.notes
     assert "1 of 3 frames left out, because their pose is not a finite rigid 4x4 transform: 0" in notes[0]
     for number in (1, 2):
         (folder / f"frame-{number:06d}.pose.txt").write_text(BAD[kind])
@@ -129,6 +129,14 @@ def test_intrinsics_that_cannot_be_those_of_the_images(tmp_path: Path) -> None:
         PosedFrames(folder)
     (folder / "camera.yaml").write_text(YAML.replace("image_width: 160\nimage_height: 120\n", ""))
     assert PosedFrames(folder).camera.width == 160
+
+
+def test_doubtful_intrinsics_are_said(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "frames")
+    write_matrix(folder / "camera-intrinsics.txt", Camera(160, 120, 130, 130, 40, 30).matrix)
+    notes: list[str] = []
+    PosedFrames(folder, notes.append)
+    assert len(notes) == 1 and "frames: the calibration may be of another image size" in notes[0]
 
 
 def test_strips_are_refused(tmp_path: Path) -> None:
