@@ -35,6 +35,11 @@ class Calibration:
     """The part of the full image that is used: x, y, width, height."""
     binning: tuple[int, int] = (1, 1)
 
+    @property
+    def is_part(self) -> bool:
+        """Whether the images are a part of the full image, whose principal point can be anywhere."""
+        return any(self.roi) and self.roi != (0, 0, self.width, self.height)
+
     def matrix(self, *, rectified: bool) -> tuple[float, float, float, float]:
         """fx, fy, cx, cy of the full image, or of the `rectified` one (of K if there is no P)."""
         if rectified and self.p is not None:

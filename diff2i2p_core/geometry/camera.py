@@ -75,7 +75,7 @@ class Camera:
         fx, fy, cx, cy = calibration.matrix(rectified=rectified)
         distortion = ("none", ()) if rectified else (calibration.model, tuple(calibration.d))
         camera = cls(*size, fx, fy, cx - x, cy - y, *distortion)
-        if not any(calibration.roi):  # the middle of a part can be anywhere
+        if not calibration.is_part:
             check_fits(*size, fx, fy, cx, cy)
         columns, rows = calibration.binning
         binned = size[0] // columns, size[1] // rows

@@ -11,13 +11,16 @@ from diff2i2p_core.errors import InputError, reason
 from diff2i2p_core.messages.cut_mcap import CutMcap, is_cut
 from diff2i2p_core.messages.kinds import CAMERA_INFO, IMAGES, TRANSFORMS
 
+_RECOVERY = {".mcap": "mcap recover", ".db3": "sqlite3 FILE .recover", ".bag": "rosbag reindex"}
+"""Commands that may save a damaged file, by its suffix."""
+
 
 class Bag:
     """A bag open for reading. Any fault in it is an InputError, unless a part of it can be read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.is_ros1 = path.suffix == ".bag"
+        self.is_ros1 = path.suffix == ".bag" and path.is_file()
         """Then raw messages are serialized as in ROS 1; others have the names and fields of ROS 2."""
         self._unread: list[str] = []
         choices = _choices(path)
@@ -44,7 +47,7 @@ class Bag:
             raise self._broken(faults[-1])
         if not self._reader.message_count:
             self._reader.close()
-            raise InputError(f"{path}: holds no message; record it again")
+            raise InputError(f"{path}: holds no message; record it again{self.remark}")
 
     def __enter__(self) -> Bag:
         return self
@@ -104,9 +107,11 @@ class Bag:
 
     def _broken(self, error: Exception) -> InputError:
         what = " ".join(reason(error).split())
-        tool = "rosbag reindex" if self.is_ros1 else "mcap recover"
+        suffixes = {file.suffix for files in _choices(self.path) for file in files}
+        tools = (tool for suffix, tool in _RECOVERY.items() if suffix in suffixes)
         return InputError(
-            f"{self.path}: cannot be read as a bag ({what}); record or copy it again, or try `{tool}`"
+            f"{self.path}: cannot be read as a bag ({what}); record or copy it again, "
+            f"or try `{next(tools, 'ros2 bag reindex')}`"
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -68,6 +70,8 @@ def test_the_corner_of_a_region_of_interest_may_lie_off_the_middle() -> None:
     whole = Calibration(CAMERA.matrix, 640, 480, roi=(400, 300, 200, 100))
     camera = Camera.of(whole)
     assert (camera.width, camera.height, camera.cx, camera.cy) == (200, 100, -80.5, -60.5)
+    with pytest.raises(InputError, match="principal point"):
+        Camera.of(replace(whole, width=200, height=100, roi=(0, 0, 200, 100)))
 
 
 @pytest.mark.parametrize(
