@@ -78,7 +78,7 @@ class TransformTree:
     @property
     def notes(self) -> list[str]:
         """Lines about the transforms that are ignored."""
-        return [f"tf: {count} transforms ignored: {why}" for why, count in self._ignored.items()]
+        return [f"tf: ignored {count} times: {why}" for why, count in self._ignored.items()]
 
     def forget(self, child: str) -> None:
         """Forget the transforms of a frame, to add them from another source."""
