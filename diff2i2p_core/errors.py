@@ -1,5 +1,10 @@
 """The one exception for user mistakes and broken files."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 SHOWN = 60
 """Maximum length of external text in an error message."""
 
@@ -9,6 +14,15 @@ class InputError(Exception):
 
     The command line prints it and exits with status 2. The ROS node logs it and reports it in /diagnostics.
     """
+
+
+@contextmanager
+def located(where: object) -> Iterator[None]:
+    """Begin the message of an InputError with the file or message that it is about."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
 
 
 def reason(error: Exception) -> str:

@@ -68,6 +68,7 @@ def localization(
             align=align,
             device=options.check_device(device),
             progress=progress,
+            note=options.note,
         )
     if out is not None:
         write_results(out, f"Localization of {query_frames}", result)

@@ -14,6 +14,7 @@ def localize(
     map_path: Annotated[Path, typer.Option("--map", help="Map file made by `diff2i2p map build`.")],
     image: options.Image,
     camera: options.CameraText,
+    rectified: options.Rectified = False,
     depth: options.Depth = None,
     prior: Annotated[
         str | None, typer.Option(help="Search near this pose of the camera: x,y,z,qx,qy,qz,qw.")
@@ -25,11 +26,11 @@ def localize(
     as_json: options.AsJson = False,
 ) -> None:
     """Find the camera's pose in a map from one image. Exit status 3: not localized."""
-    from diff2i2p_core.io.rgbd_folder import read_depth, read_image
+    from diff2i2p_core.io.image_files import read_depth, read_image
     from diff2i2p_core.localization.localizer import Localizer
 
     pixels = read_image(image)
-    model_camera = options.parse_camera(camera, pixels)
+    model_camera = options.parse_camera(camera, pixels, rectified=rectified)
     near = None if prior is None else options.parse_pose(prior, "--prior")
     metres = None if depth is None else read_depth(depth)
     settings = options.localizer_settings(precision)

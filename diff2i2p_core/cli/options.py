@@ -12,7 +12,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from diff2i2p_core.errors import InputError
+from diff2i2p_core.errors import InputError, located
 
 if TYPE_CHECKING:
     from diff2i2p_core.geometry.camera import Camera
@@ -45,8 +45,11 @@ CameraText = Annotated[
     str,
     typer.Option(
         "--camera",
-        help="camera_info YAML; without distortion also a 3x3 matrix (.txt) or fx,fy,cx,cy in pixels.",
+        help="Calibration YAML; without distortion also a 3x3 matrix (.txt) or fx,fy,cx,cy in pixels.",
     ),
+]
+Rectified = Annotated[
+    bool, typer.Option("--rectified", help="The image is already rectified: use P of the calibration.")
 ]
 Depth = Annotated[
     Path | None, typer.Option(help="Depth registered to the image, 16-bit PNG in mm; for rgbd weights.")
@@ -74,18 +77,20 @@ def named(**options: str) -> Iterator[None]:
         raise InputError(text) from None
 
 
-def parse_camera(text: str, image: NDArray[np.uint8]) -> Camera:
+def parse_camera(text: str, image: NDArray[np.uint8], *, rectified: bool = False) -> Camera:
     """The camera of `--camera`. Numbers and a matrix get the image's size; a YAML file must match it."""
+    from diff2i2p_core.geometry.calibration import Calibration
     from diff2i2p_core.geometry.camera import Camera
     from diff2i2p_core.io.rgbd_folder import read_matrix
 
-    height, width = image.shape[:2]
+    size = image.shape[1], image.shape[0]
     if text.count(",") == 3 and not Path(text).exists():
-        return Camera.from_text(text, width, height)
+        return Camera.from_text(text, *size)
     if Path(text).suffix == ".txt":
         matrix = read_matrix(Path(text), (3, 3), "give an existing file", "give a camera matrix")
-        return Camera.from_matrix(matrix, width, height)
-    camera = Camera.from_file(text)
+        with located(text):
+            return Camera.of(Calibration(matrix), size)
+    camera = Camera.from_file(text, size, rectified=rectified)
     camera.check_size(image.shape, f"image, with the camera {text}")
     return camera
 
@@ -151,6 +156,8 @@ def check_device(device: str) -> str:
 
 def answer(result: Localization, as_json: bool, origin: Sequence[float] | None = None) -> None:
     """Print a localization in a map with an origin, if it has one. Exit with status 3 if there is no pose."""
+    for warning in result.warnings:
+        note(f"warning: {warning}")
     if as_json:
         typer.echo(json.dumps({**result.as_dict(), "origin": None if origin is None else list(origin)}))
     elif result.localized:

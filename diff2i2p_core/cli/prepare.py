@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from diff2i2p_core.cli.options import note
 from diff2i2p_core.cli.progress import progress_bars
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.io.files import check_output, check_output_folder, full_disk_explained
@@ -17,6 +19,7 @@ from diff2i2p_core.io.files import check_output, check_output_folder, full_disk_
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
+    from diff2i2p_core.datasets.recording import Recording
     from diff2i2p_core.datasets.sources import Source
 
 
@@ -117,7 +120,15 @@ def _prepare(
     **values: Any,
 ) -> None:
     from diff2i2p_core.datasets.prepare import prepare
+    from diff2i2p_core.datasets.recording_frames import FolderRecording
     from diff2i2p_core.datasets.settings import PreparationSettings
+
+    def recordings(work: Path) -> Sequence[Recording]:
+        found = source.recordings(path, frames if source.export else work, options)
+        for recording in found:
+            for line in recording.notes if isinstance(recording, FolderRecording) else ():
+                note(line)
+        return found
 
     check_output_folder(out, [path])
     for part in PARTS:
@@ -134,7 +145,7 @@ def _prepare(
     with progress_bars(counts=True, transient=False) as progress:
         dataset = prepare(
             name,
-            lambda work: source.recordings(path, frames if source.export else work, options),
+            recordings,
             out,
             PreparationSettings(**source.settings.model_dump() | values),
             layout=source.layout,

@@ -14,6 +14,7 @@ def register(
     cloud: Annotated[Path, typer.Option(help="Cloud file, as for `map build`.")],
     image: options.Image,
     camera: options.CameraText,
+    rectified: options.Rectified = False,
     depth: options.Depth = None,
     weights: options.Weights = None,
     device: options.Device = "cpu",
@@ -22,7 +23,7 @@ def register(
 ) -> None:
     """Find the camera's pose in a cloud ("map" is its frame) from one image. Exit status 3: no pose."""
     from diff2i2p_core.io.clouds import read_cloud_at
-    from diff2i2p_core.io.rgbd_folder import read_depth, read_image
+    from diff2i2p_core.io.image_files import read_depth, read_image
     from diff2i2p_core.localization import localizer
 
     pixels = read_image(image)
@@ -31,7 +32,7 @@ def register(
     result = localizer.register(
         points,
         pixels,
-        options.parse_camera(camera, pixels),
+        options.parse_camera(camera, pixels, rectified=rectified),
         depth=None if depth is None else read_depth(depth),
         weights=weights,
         device=options.check_device(device),

@@ -123,6 +123,8 @@ def replay(
         )
     with progress_bars() as progress:
         result = replay_run.replay(bag, map_path, settings, out=out, progress=progress)
+    for warning in result.warnings:
+        options.note(f"warning: {warning}")
     if as_json:
         typer.echo(json.dumps(result.as_dict()))
     else:

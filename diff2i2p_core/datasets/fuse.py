@@ -16,7 +16,8 @@ from diff2i2p_core.geometry.depth import back_project
 from diff2i2p_core.geometry.fused_views import View, fuse_views, thinned
 from diff2i2p_core.geometry.se3 import invert, transform_points
 from diff2i2p_core.io.files import atomic_path
-from diff2i2p_core.io.rgbd_folder import Frame, write_image
+from diff2i2p_core.io.image_files import write_image
+from diff2i2p_core.io.rgbd_folder import Frame
 from diff2i2p_core.pairs.metadata import Layout
 
 _STRIDE = 2

@@ -15,7 +15,7 @@ from diff2i2p_core.datasets.fuse import Names
 from diff2i2p_core.datasets.overlap import depth_samples, overlap
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import invert, transform_points
-from diff2i2p_core.io.rgbd_folder import read_depth
+from diff2i2p_core.io.image_files import read_depth
 from diff2i2p_core.pairs.metadata import Entry, Layout, file_id
 from diff2i2p_core.typing import Array
 

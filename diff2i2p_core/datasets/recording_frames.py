@@ -10,14 +10,13 @@ from diff2i2p_core.datasets.recording import Subset
 from diff2i2p_core.datasets.sources import Source
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
-from diff2i2p_core.geometry.depth import rectify_depth
 from diff2i2p_core.io.rgbd_folder import Frame, PosedFrames
 from diff2i2p_core.typing import Array
 
 
 @dataclass(frozen=True)
 class FolderRecording:
-    """One posed RGB-D folder, with lens distortion removed."""
+    """One posed RGB-D folder."""
 
     folder: Path
     scene: str
@@ -30,16 +29,20 @@ class FolderRecording:
 
     @property
     def camera(self) -> Camera:
-        return _opened(self.folder).camera.undistorted()
+        return _opened(self.folder).camera
+
+    @property
+    def notes(self) -> list[str]:
+        """Lines about what is left out or doubtful."""
+        return _opened(self.folder).notes
 
     def world_from_camera(self, index: int) -> Array:
         return _opened(self.folder).pose(self.numbers[index])
 
     def frame(self, index: int) -> Frame:
         frames = _opened(self.folder)
-        frame, camera = frames[index], frames.camera
-        depth = frames.registered_depth(frame)
-        return replace(frame, image=camera.rectify(frame.image), depth=rectify_depth(depth, camera))
+        frame = frames[index]
+        return replace(frame, depth=frames.registered_depth(frame))
 
 
 def folders(source: Path) -> list[FolderRecording]:

@@ -16,7 +16,8 @@ from diff2i2p_core.datasets.sources import Source
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import from_quaternion
-from diff2i2p_core.io.rgbd_folder import Frame, decode_depth, decode_image
+from diff2i2p_core.io.image_files import decode_depth, decode_image
+from diff2i2p_core.io.rgbd_folder import Frame
 from diff2i2p_core.typing import Array
 
 CAMERA = Camera(640, 480, 570.3, 570.3, 320.0, 240.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diff2i2p_core.datasets.recording_frames import FolderRecording
+from diff2i2p_core.datasets.rosbag_cameras import cameras_of, most_frequent
 from diff2i2p_core.datasets.rosbag_topics import BagTopics, ChosenTopics
 from diff2i2p_core.datasets.sources import Source
 from diff2i2p_core.errors import InputError
@@ -21,10 +22,12 @@ from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.depth import back_project, rectify_depth, z_buffer
 from diff2i2p_core.geometry.se3 import invert, transform_points
 from diff2i2p_core.io.files import atomic_path, write_text
-from diff2i2p_core.io.rgbd_folder import write_image, write_matrix
+from diff2i2p_core.io.image_files import write_image
+from diff2i2p_core.io.rgbd_folder import write_matrix
 from diff2i2p_core.messages.bag_index import BagIndex, nearest
 from diff2i2p_core.messages.bag_reader import Bag
 from diff2i2p_core.messages.clouds import cloud_of
+from diff2i2p_core.messages.encodings import mosaic_of
 from diff2i2p_core.messages.images import depth_of, image_of
 from diff2i2p_core.messages.kinds import stamp_of
 from diff2i2p_core.typing import Array, Progress
@@ -54,7 +57,7 @@ def export_bag(path: Path, folder: Path, topics: BagTopics, progress: Progress |
     """
     source = {"bag": path.resolve().name, **topics.model_dump()}
     if (folder / MARK).exists():
-        if json.loads((folder / MARK).read_text(encoding="utf-8"))["source"] != source:
+        if _mark(folder)["source"] != source:
             raise InputError(f"{folder}: is from another bag or other topics; give a new folder")
         return folder
     if folder.exists():
@@ -64,18 +67,22 @@ def export_bag(path: Path, folder: Path, topics: BagTopics, progress: Progress |
         selected = topics.choose(bag)
         index = BagIndex.of(bag, (selected.image, selected.depth), selected.pose)
         index.prefer_poses(index.frames[selected.image])
-        camera = index.camera(bag, selected.image, topics.camera_info)
-        wanted, left_out = _plan(bag, index, selected, topics)
-        depth_camera = camera
+        cameras = cameras_of(bag, index, selected.image, topics.camera_info)
+        wanted, left_out = _plan(bag, index, selected, topics, cameras)
+        camera = cameras[wanted[0].number]
+        assert camera is not None
+        depth_camera: Camera | None = camera
         if not selected.depth_is_cloud and not _registered(index, selected):
-            depth_camera = index.camera(bag, selected.depth)
+            depth_camera = most_frequent(cameras_of(bag, index, selected.depth))
+        assert depth_camera is not None
         writer = _Writer(path, _begun(part, source), camera, depth_camera)
-        for done, (frame, image, depth) in enumerate(_matched(bag, selected, wanted), start=1):
+        for done, (frame, image, depth) in enumerate(_matched(bag, index, selected, wanted), start=1):
             writer.write(frame, image, depth)
             if progress is not None:
                 progress("reading frames", done, len(wanted))
     write_matrix(part / "camera-intrinsics.txt", camera.matrix, ".9g")
-    mark = {"source": source, "frames": len(wanted), "left_out": left_out}
+    notes = [*index.notes, *(f"{path}: {doubt}" for doubt in camera.doubts)]
+    mark = {"source": source, "frames": len(wanted), "left_out": left_out, "notes": notes}
     write_text(part / MARK, json.dumps(mark) + "\n")
     part.rename(folder)
     return folder
@@ -83,8 +90,13 @@ def export_bag(path: Path, folder: Path, topics: BagTopics, progress: Progress |
 
 def left_out(folder: Path) -> dict[str, int]:
     """For a folder from `export_bag`: how many of the bag's images were left out, by reason."""
-    counts: dict[str, int] = json.loads((folder / MARK).read_text(encoding="utf-8"))["left_out"]
+    counts: dict[str, int] = _mark(folder)["left_out"]
     return counts
+
+
+def _mark(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / MARK).read_text(encoding="utf-8"))
+    return content
 
 
 def _begun(part: Path, source: dict[str, Any]) -> Path:
@@ -102,7 +114,7 @@ def _registered(index: BagIndex, selected: ChosenTopics) -> bool:
 
 
 def _plan(
-    bag: Bag, index: BagIndex, selected: ChosenTopics, topics: BagTopics
+    bag: Bag, index: BagIndex, selected: ChosenTopics, topics: BagTopics, cameras: Sequence[Camera | None]
 ) -> tuple[list[_Wanted], dict[str, int]]:
     """The frames to write, and the number left out for each reason."""
     image_frame, depth_frame = index.frames[selected.image], index.frames[selected.depth]
@@ -116,8 +128,12 @@ def _plan(
     wanted, left_out = [], Counter[str]()
     stamps = index.stamps[selected.image]
     depths = np.array(index.stamps[selected.depth])
+    usual = most_frequent(cameras)  # a folder has one camera
     for number in range(0, len(stamps), topics.every):
         stamp = stamps[number]
+        if cameras[number] != usual:
+            left_out["no calibration" if cameras[number] is None else "another calibration"] += 1
+            continue
         depth = nearest(depths, stamp)
         if abs(depth - stamp) > topics.apart * 1e9:
             left_out["no depth"] += 1
@@ -138,7 +154,9 @@ def _plan(
     return wanted, dict(left_out)
 
 
-def _matched(bag: Bag, selected: ChosenTopics, wanted: list[_Wanted]) -> Iterator[tuple[_Wanted, Any, Any]]:
+def _matched(
+    bag: Bag, index: BagIndex, selected: ChosenTopics, wanted: list[_Wanted]
+) -> Iterator[tuple[_Wanted, Any, Any]]:
     """The frames with their messages, once both are read. Only messages still needed are kept in memory."""
     by_image = {frame.image: frame for frame in wanted}
     by_depth: dict[int, list[_Wanted]] = {}
@@ -146,7 +164,7 @@ def _matched(bag: Bag, selected: ChosenTopics, wanted: list[_Wanted]) -> Iterato
         by_depth.setdefault(frame.depth, []).append(frame)
     images: dict[int, Any] = {}
     depths: dict[int, Any] = {}
-    for topic, _, message in bag.read([selected.image, selected.depth]):
+    for topic, _, message in index.read(bag, [selected.image, selected.depth]):
         stamp = stamp_of(message)
         if topic == selected.image and stamp in by_image:
             images[stamp] = message
@@ -179,7 +197,7 @@ class _Writer:
         where = f"{self.bag}: image {frame.number}"
         pixels = image_of(image, where)
         self.camera.check_size(pixels.shape, where)
-        if not self.camera.is_distorted and bytes(image.data[:3]) == b"\xff\xd8\xff":
+        if not self.camera.is_distorted and _is_colour_jpeg(image):
             with atomic_path(self.folder / f"{name}.color.jpg") as path:
                 path.write_bytes(bytes(image.data))
         else:
@@ -208,10 +226,16 @@ class _Writer:
         return z_buffer(transform_points(frame.camera_from_depth, points), pinhole)
 
 
+def _is_colour_jpeg(message: Any) -> bool:
+    """Whether a message holds a JPEG file that can be kept as it is."""
+    is_jpeg = not hasattr(message, "encoding") and bytes(message.data[:3]) == b"\xff\xd8\xff"
+    return is_jpeg and mosaic_of(message.format) is None
+
+
 def _export(path: Path, folder: Path, topics: BagTopics, progress: Progress) -> str:
     recording = FolderRecording(export_bag(path, folder, topics, progress), "")
     missing = "".join(f", {count} left out: {why} at their time" for why, count in left_out(folder).items())
-    return f"{len(recording.numbers)} frames{missing}"
+    return "\n".join([f"{len(recording.numbers)} frames{missing}", *_mark(folder)["notes"]])
 
 
 SOURCE = Source(

@@ -11,7 +11,8 @@ from diff2i2p_core.datasets.recording import Subset, parse_pose
 from diff2i2p_core.datasets.sources import Source
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
-from diff2i2p_core.io.rgbd_folder import Frame, decode_depth, decode_image
+from diff2i2p_core.io.image_files import decode_depth, decode_image
+from diff2i2p_core.io.rgbd_folder import Frame
 from diff2i2p_core.typing import Array
 
 CAMERA = Camera(640, 480, 585.0, 585.0, 320.0, 240.0)

@@ -14,7 +14,8 @@ from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.depth import rectify_depth
 from diff2i2p_core.geometry.timed_poses import TimedPoses
-from diff2i2p_core.io.rgbd_folder import Frame, decode_depth, decode_image
+from diff2i2p_core.io.image_files import decode_depth, decode_image
+from diff2i2p_core.io.rgbd_folder import Frame
 from diff2i2p_core.typing import Array
 
 APART = 20_000_000

@@ -50,6 +50,15 @@ def replay_live(given: ReplayInput, log_folder: Path, progress: Progress | None 
 def _node(given: ReplayInput) -> list[str]:
     camera, settings = given.camera, given.settings
     compressed = camera.topic in camera.compressed
+    if camera.topic in camera.index.videos:
+        raise InputError(
+            f"{camera.path}: {camera.topic} is a video, which the node does not take; replay without the node"
+        )
+    if camera.is_ros1:
+        raise InputError(
+            f"{camera.path}: is a ROS 1 bag, which cannot be played to the node; replay it without the node, "
+            "or convert it with rosbags-convert"
+        )
     if camera.depth_topic in camera.compressed:
         raise InputError(
             f"{camera.path}: {camera.depth_topic} is compressed, but the node takes raw depth; replay "

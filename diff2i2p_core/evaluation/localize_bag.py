@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Protocol
 
@@ -59,10 +59,13 @@ def localize_bag(
 
     `odom` is the odometry frame in TF. Latency is the time from an image's arrival to its pose: only the
     processing time, or with `realtime` also the wait before it. `progress` gets the number of images read.
+    InputError if no image can be used.
     """
     work = _Work(camera, localizer, truth, odom)
     images = _counted(camera.images(), progress)
     results = work.in_time(images) if realtime else [work.at_once(image) for image in images]
+    if len(work.faults) == len(results):
+        raise work.faults[0]
     stamps = camera.stamps
     return Replay(results, len(stamps) - len(results), stamps[0] / 1e9, stamps[-1] / 1e9)
 
@@ -84,6 +87,8 @@ class _Work:
     localizer: ImageLocalizer
     truth: Truth | None
     odom: str | None
+    faults: list[InputError] = field(default_factory=list)
+    """Of the images that cannot be used."""
 
     def at_once(self, image: BagImage) -> QueryResult:
         return self.done(image)[0]
@@ -109,8 +114,7 @@ class _Work:
         try:
             pixels, pinhole, depth = self.camera.decode(image)
         except InputError as error:
-            if image.number == 0:
-                raise
+            self.faults.append(error)
             reason = f"unusable image ({error})"
         else:
             odom = None

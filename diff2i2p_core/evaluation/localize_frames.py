@@ -50,6 +50,7 @@ def evaluate_frames(
     align: bool = True,
     device: str = "cpu",
     progress: Progress | None = None,
+    note: Callable[[str], None] = lambda line: None,
 ) -> FramesResult:
     """Build a map from one posed RGB-D folder, and localize images of another (or the same) folder in it.
 
@@ -60,10 +61,11 @@ def evaluate_frames(
         beside: folders whose maps are added, see `Localizer.from_frames`.
         track: track the camera from image to image; else each image is searched in the whole map.
         align: align poses to the map's colours; without this, the network alone is judged.
+        note: gets a line about frames of a folder that are left out.
     """
     tell = progress or (lambda what, done, total: None)
     selected = in_range(PosedFrames(map_frames), map_range, "`map_range`")
-    queries = PosedFrames(query_frames)
+    queries = PosedFrames(query_frames, note if Path(query_frames) != Path(map_frames) else lambda line: None)
     numbers = evenly(in_range(queries, query_range, "`query_range`"), limit)
     localizer = Localizer.from_frames(
         map_frames,
@@ -74,6 +76,7 @@ def evaluate_frames(
         device=device,
         settings=LocalizerSettings(align=align),
         progress=progress,
+        note=note,
     )
     results = localize_frames(
         localizer,

@@ -60,6 +60,12 @@ class ReplayResult:
         return all(verdict.passed for verdict in self.verdicts)
 
     @property
+    def warnings(self) -> list[str]:
+        """What of the bag and the truth is left out or doubtful, one line each."""
+        truth = self.given.truth
+        return [*self.given.camera.notes, *(() if truth is None else truth.notes)]
+
+    @property
     def about(self) -> dict[str, str]:
         """Labels and values for the report."""
         settings, camera, info = self.given.settings, self.given.camera, self.given.info
@@ -86,6 +92,7 @@ class ReplayResult:
             **self.summary.as_dict(),
             **({} if self.node is None else {"node": self.node}),
             "about": self.about,
+            "warnings": self.warnings,
             "requirements": [asdict(verdict) for verdict in self.verdicts],
             "passed": self.passed,
         }

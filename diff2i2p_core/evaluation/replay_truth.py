@@ -15,6 +15,7 @@ from diff2i2p_core.io.clouds import MAX_COORDINATE
 from diff2i2p_core.io.trajectories import read_trajectory
 from diff2i2p_core.messages.bag_camera import BagCamera
 from diff2i2p_core.messages.transform_tree import MAX_GAP
+from diff2i2p_core.messages.transforms import is_pose
 from diff2i2p_core.typing import Array
 
 
@@ -49,6 +50,8 @@ class Truth:
 
     name: str
     at: Callable[[int], Array | None]
+    notes: tuple[str, ...] = ()
+    """Lines about poses that are left out."""
 
 
 def open_truth(source: TruthSource, camera: BagCamera, origin: Sequence[float] | None = None) -> Truth | None:
@@ -82,22 +85,25 @@ def _moved(truth: Truth, origin: Array) -> Truth:
 def _opened(source: TruthSource, camera: BagCamera) -> Truth | None:
     frame = (source.frame or camera.frame).lstrip("/")
     if source.file is not None:
-        stamps, poses = read_trajectory(source.file)
+        notes: list[str] = []
+        stamps, poses = read_trajectory(source.file, notes.append)
         rows = [(*pose[:3, 3], *to_quaternion(pose)) for pose in poses]
         timed = TimedPoses.of([round(stamp * 1e9) for stamp in stamps], rows)
-        return _of_frame(str(source.file), timed, frame, camera)
+        return _of_frame(str(source.file), timed, frame, camera, notes)
     if source.topic is not None:
         recorded = camera.index.poses
         if not recorded:
             raise InputError(f"{camera.path}: {source.topic} has no message; record it again")
-        rows = [row for *_, row in recorded]
-        if not all(np.isfinite(row).all() and abs(np.linalg.norm(row[3:]) - 1) < 0.05 for row in rows):
-            raise InputError(
-                f"{camera.path}: {source.topic}: a pose is not finite or has no unit quaternion; "
-                "fix the recording"
-            )
-        timed = TimedPoses.of([stamp for stamp, *_ in recorded], rows)
-        return _of_frame(source.topic, timed, (recorded[0][2] or frame).lstrip("/"), camera)
+        usable = [(stamp, row) for stamp, *_, row in recorded if is_pose(row)]
+        left_out = len(recorded) - len(usable)
+        words = (
+            f"{camera.path}: {source.topic}: {left_out} of {len(recorded)} poses are not finite or have no "
+        )
+        if not usable:
+            raise InputError(f"{words}unit quaternion; fix the recording")
+        timed = TimedPoses.of([stamp for stamp, _ in usable], [row for _, row in usable])
+        notes = [f"{words}unit quaternion, they are left out"] if left_out else []
+        return _of_frame(source.topic, timed, (recorded[0][2] or frame).lstrip("/"), camera, notes)
     if source.tf is not None:
         parent, child = source.tf.split(":")
         tree = camera.index.tree
@@ -113,7 +119,9 @@ def _opened(source: TruthSource, camera: BagCamera) -> Truth | None:
     return None
 
 
-def _of_frame(name: str, map_from_frame: TimedPoses, frame: str, camera: BagCamera) -> Truth:
+def _of_frame(
+    name: str, map_from_frame: TimedPoses, frame: str, camera: BagCamera, notes: Sequence[str]
+) -> Truth:
     def at(stamp: int) -> Array | None:
         pose = map_from_frame.at(stamp, MAX_GAP)
         if pose is None or frame == camera.frame:
@@ -121,4 +129,4 @@ def _of_frame(name: str, map_from_frame: TimedPoses, frame: str, camera: BagCame
         frame_from_camera = camera.index.tree.at(frame, camera.frame, stamp)
         return None if frame_from_camera is None else pose @ frame_from_camera
 
-    return Truth(f"{name} (poses of {frame})", at)
+    return Truth(f"{name} (poses of {frame})", at, tuple(notes))

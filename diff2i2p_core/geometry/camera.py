@@ -8,17 +8,20 @@ from typing import Any
 
 import cv2
 import numpy as np
-import yaml
 from numpy.typing import ArrayLike, NDArray
 
-from diff2i2p_core.errors import InputError
-
-DISTORTION_MODELS = ("none", "plumb_bob", "rational_polynomial", "equidistant")
+from diff2i2p_core.errors import InputError, located
+from diff2i2p_core.geometry.calibration import Calibration, check_fits, doubts, pinhole
+from diff2i2p_core.geometry.calibration_file import read_calibration
+from diff2i2p_core.geometry.distortion import lens
 
 
 @dataclass(frozen=True)
 class Camera:
-    """Intrinsics in pixels for an image of `width` x `height`. Distortion follows ROS's models and order."""
+    """Intrinsics in pixels for an image of `width` x `height`.
+
+    The distortion model and its coefficients are those of `geometry.distortion.lens`.
+    """
 
     width: int
     height: int
@@ -39,11 +42,10 @@ class Camera:
             raise InputError(
                 f"camera: focal lengths {self.fx}, {self.fy} must be positive (is it uncalibrated?)"
             )
-        if self.distortion_model not in DISTORTION_MODELS:
-            known = ", ".join(DISTORTION_MODELS)
-            raise InputError(
-                f"camera: distortion model '{self.distortion_model}' is unknown; use one of {known}"
-            )
+        with located("camera"):
+            model, coefficients = lens(self.distortion_model, self.distortion)
+        object.__setattr__(self, "distortion_model", model)
+        object.__setattr__(self, "distortion", coefficients)
 
     @property
     def matrix(self) -> NDArray[np.float64]:
@@ -52,13 +54,37 @@ class Camera:
 
     @property
     def is_distorted(self) -> bool:
-        return self.distortion_model != "none" and any(self.distortion)
+        return self.distortion_model != "none"
+
+    @property
+    def doubts(self) -> list[str]:
+        """Why the calibration may not be that of the image, one line each."""
+        return doubts(self.width, self.height, self.fx, self.fy, self.cx, self.cy)
+
+    @classmethod
+    def of(
+        cls, calibration: Calibration, image: tuple[int, int] | None = None, *, rectified: bool = False
+    ) -> Camera:
+        """The camera of a calibration, for `image` (width, height) if the calibration has no size.
+
+        `rectified`: of the rectified image, without distortion. InputError if the intrinsics cannot be those
+        of such an image.
+        """
+        x, y, *_ = calibration.roi
+        size = calibration.full_size(image)
+        fx, fy, cx, cy = calibration.matrix(rectified=rectified)
+        distortion = ("none", ()) if rectified else (calibration.model, tuple(calibration.d))
+        camera = cls(*size, fx, fy, cx - x, cy - y, *distortion)
+        if not calibration.is_part:
+            check_fits(*size, fx, fy, cx, cy)
+        columns, rows = calibration.binning
+        binned = size[0] // columns, size[1] // rows
+        return camera if binned == size else camera.scaled_to(*binned)
 
     @classmethod
     def from_matrix(cls, matrix: ArrayLike, width: int, height: int) -> Camera:
         """A pinhole camera from its intrinsic matrix K (3, 3)."""
-        k = np.asarray(matrix, float)
-        return cls(width, height, float(k[0, 0]), float(k[1, 1]), float(k[0, 2]), float(k[1, 2]))
+        return cls(width, height, *pinhole(matrix))
 
     @classmethod
     def from_text(cls, text: str, width: int, height: int) -> Camera:
@@ -67,27 +93,21 @@ class Camera:
             fx, fy, cx, cy = (float(value) for value in text.split(","))
         except ValueError:
             raise InputError(f"camera '{text}': expected four numbers fx,fy,cx,cy in pixels") from None
-        return cls(width, height, fx, fy, cx, cy)
+        return cls.of(Calibration(np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])), (width, height))
 
     @classmethod
-    def from_file(cls, path: Path | str) -> Camera:
-        """ROS's camera_info YAML, as camera_calibration writes it."""
-        try:
-            content: Any = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-            k = np.asarray(content["camera_matrix"]["data"], float).reshape(3, 3)
-            model = str(content.get("distortion_model", "none") or "none")
-            coefficients = content.get("distortion_coefficients", {}).get("data", [])
-            size = int(content["image_width"]), int(content["image_height"])
-            distortion = tuple(float(value) for value in coefficients)
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror}); give a camera_info YAML") from None
-        except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
-            what = type(error).__name__ if isinstance(error, yaml.YAMLError) else error
-            raise InputError(
-                f"{path}: not a camera_info YAML ({what}); it needs image_width, image_height, camera_matrix"
-            ) from None
-        camera = cls.from_matrix(k, *size)
-        return replace(camera, distortion_model=model, distortion=distortion)
+    def from_file(
+        cls, path: Path | str, image: tuple[int, int] | None = None, *, rectified: bool = False
+    ) -> Camera:
+        """From a calibration file, see `geometry.calibration_file`.
+
+        Args:
+            path: camera_info YAML as camera_calibration writes it, or a file of another tool.
+            image: width and height, for files without a size.
+            rectified: the images are already rectified: use P without distortion.
+        """
+        with located(path):
+            return cls.of(read_calibration(path), image, rectified=rectified)
 
     def check_size(self, shape: tuple[int, ...], what: str) -> None:
         """InputError that begins with `what` if `shape` (H, W, ...) is not this camera's image size."""
@@ -121,9 +141,7 @@ class Camera:
             return image
         coefficients = np.asarray(self.distortion, float)
         if self.distortion_model == "equidistant":
-            return np.asarray(
-                cv2.fisheye.undistortImage(image, self.matrix, coefficients[:4], Knew=self.matrix)
-            )
+            return np.asarray(cv2.fisheye.undistortImage(image, self.matrix, coefficients, Knew=self.matrix))
         return np.asarray(cv2.undistort(image, self.matrix, coefficients))
 
     def project(self, points: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -50,7 +50,7 @@ def rectify_depth(depth: NDArray[np.float32], camera: Camera) -> NDArray[np.floa
     coefficients = np.asarray(camera.distortion, float)
     if camera.distortion_model == "equidistant":
         maps = cv2.fisheye.initUndistortRectifyMap(
-            camera.matrix, coefficients[:4], np.eye(3), camera.matrix, size, cv2.CV_32FC1
+            camera.matrix, coefficients, np.eye(3), camera.matrix, size, cv2.CV_32FC1
         )
     else:
         maps = cv2.initUndistortRectifyMap(

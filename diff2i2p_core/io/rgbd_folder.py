@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from diff2i2p_core.errors import InputError
+from diff2i2p_core.errors import InputError, located
+from diff2i2p_core.geometry.calibration import Calibration
 from diff2i2p_core.geometry.camera import Camera
-from diff2i2p_core.geometry.depth import MAX_DEPTH, back_project, register_depth
+from diff2i2p_core.geometry.depth import back_project, rectify_depth, register_depth
 from diff2i2p_core.geometry.se3 import invert, is_rigid, transform_points
-from diff2i2p_core.io.files import atomic_path, write_text
+from diff2i2p_core.io.files import write_text
+from diff2i2p_core.io.image_files import read_depth, read_image
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One posed RGB-D frame. `depth` belongs to the depth camera; see `PosedFrames.registered_depth`."""
+    """One posed RGB-D frame, without lens distortion. `depth` belongs to the depth camera; see
+    `PosedFrames.registered_depth`."""
 
     number: int
     image: NDArray[np.uint8]
@@ -32,22 +33,42 @@ class Frame:
 
 
 class PosedFrames:
-    """A posed RGB-D folder. Frames are read on demand.
+    """A posed RGB-D folder. Frames are read on demand, and lens distortion is removed.
 
     If `color_from_depth.txt` exists, depth and colour come from different cameras, and the pose files hold
     the poses of the depth camera. `world_from_camera` of a frame is always that of the colour camera.
     """
 
-    def __init__(self, folder: Path | str) -> None:
+    def __init__(self, folder: Path | str, note: Callable[[str], None] = lambda line: None) -> None:
+        """`note` gets the lines of `notes`."""
         self.folder = Path(folder)
         if not self.folder.is_dir():
             raise InputError(f"{folder}: no such folder; give a folder of posed RGB-D frames")
-        self.numbers = sorted(int(path.name[6:12]) for path in self.folder.glob("frame-??????.pose.txt"))
-        if not self.numbers:
+        numbers = sorted(int(path.name[6:12]) for path in self.folder.glob("frame-??????.pose.txt"))
+        if not numbers:
             raise InputError(f"{folder}: holds no frame-NNNNNN.pose.txt; give a folder of posed RGB-D frames")
+        self._poses = {number: pose for number in numbers if (pose := self._read_pose(number)) is not None}
+        if not self._poses:
+            raise InputError(
+                f"{self._pose_path(numbers[0])}: not a finite rigid 4x4 transform, nor is that of any other "
+                "frame; fix the poses"
+            )
+        self.notes: list[str] = []
+        """Lines about frames without a valid pose, and about a doubtful calibration."""
+        left_out = [number for number in numbers if number not in self._poses]
+        if left_out:
+            first = ", ".join(map(str, left_out[:5])) + (", ..." if len(left_out) > 5 else "")
+            self.notes.append(
+                f"{folder}: {len(left_out)} of {len(numbers)} frames left out, because their pose is not a "
+                f"finite rigid 4x4 transform: {first}"
+            )
+        self.numbers = list(self._poses)
         height, width = self._read_image(self.numbers[0]).shape[:2]
-        self.camera = self._camera("camera-intrinsics.txt", width, height)
-        self.depth_camera = self.camera
+        self._lens = self._camera("camera-intrinsics.txt", width, height)
+        self.camera = self.depth_camera = self._lens.undistorted()
+        self.notes += [f"{folder}: {doubt}" for doubt in self.camera.doubts]
+        for line in self.notes:
+            note(line)
         self.color_from_depth: NDArray[np.float64] | None = None
         if (self.folder / "color_from_depth.txt").exists():
             self.color_from_depth = self._matrix("color_from_depth.txt", (4, 4))
@@ -59,16 +80,16 @@ class PosedFrames:
 
     def __getitem__(self, index: int) -> Frame:
         number = self.numbers[index]
-        return Frame(number, self._read_image(number), self._read_depth(number), self.pose(number))
+        image, depth = self._read_image(number), self._read_depth(number)
+        self._lens.check_size(image.shape, f"{self.folder}: image of frame {number}")
+        self.depth_camera.check_size(depth.shape, f"{self.folder}: depth of frame {number}")
+        if self.color_from_depth is None:
+            depth = rectify_depth(depth, self._lens)
+        return Frame(number, np.asarray(self._lens.rectify(image), np.uint8), depth, self.pose(number))
 
     def pose(self, number: int) -> NDArray[np.float64]:
         """(4, 4) world_from_camera of the colour camera in frame `number`."""
-        name = f"frame-{number:06d}.pose.txt"
-        pose = self._matrix(name, (4, 4))
-        if not is_rigid(pose):
-            raise InputError(
-                f"{self.folder / name}: not a finite rigid 4x4 transform; fix or remove the frame"
-            )
+        pose = self._poses[number]
         return pose if self.color_from_depth is None else pose @ invert(self.color_from_depth)
 
     def registered_depth(self, frame: Frame) -> NDArray[np.float32]:
@@ -90,10 +111,22 @@ class PosedFrames:
 
     def _camera(self, name: str, width: int, height: int) -> Camera:
         if name == "camera-intrinsics.txt" and (self.folder / "camera.yaml").exists():
-            camera = Camera.from_file(self.folder / "camera.yaml")
+            camera = Camera.from_file(self.folder / "camera.yaml", (width, height))
             camera.check_size((height, width), f"{self.folder}: images, with camera.yaml")
             return camera
-        return Camera.from_matrix(self._matrix(name, (3, 3)), width, height)
+        with located(self.folder / name):
+            return Camera.of(Calibration(self._matrix(name, (3, 3))), (width, height))
+
+    def _pose_path(self, number: int) -> Path:
+        return self.folder / f"frame-{number:06d}.pose.txt"
+
+    def _read_pose(self, number: int) -> NDArray[np.float64] | None:
+        """None if the file does not hold a pose."""
+        try:
+            pose = self._matrix(self._pose_path(number).name, (4, 4))
+        except InputError:
+            return None
+        return pose if is_rigid(pose) else None
 
     def _matrix(self, name: str, shape: tuple[int, int]) -> NDArray[np.float64]:
         return read_matrix(self.folder / name, shape, "a posed RGB-D folder needs it", "fix the file")
@@ -114,7 +147,9 @@ class PosedFrames:
 def read_matrix(path: Path, shape: tuple[int, int], needed: str, fix: str) -> NDArray[np.float64]:
     """A matrix from a text file. `needed` and `fix` end the error messages if it is missing or wrong."""
     try:
-        matrix = np.loadtxt(path, dtype=np.float64)
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        rows = [line.partition("#")[0].replace(",", " ").split() for line in lines]
+        matrix = np.array([row for row in rows if row], np.float64)
     except OSError:
         raise InputError(f"{path}: cannot be read; {needed}") from None
     except ValueError:
@@ -128,54 +163,3 @@ def write_matrix(path: Path, matrix: NDArray[np.float64], digits: str = ".9f") -
     """Write a matrix for `read_matrix`: one line of numbers per row."""
     rows = (" ".join(f"{value:{digits}}" for value in row) for row in matrix)
     write_text(path, "\n".join(rows) + "\n")
-
-
-def read_image(path: Path | str) -> NDArray[np.uint8]:
-    """An image file as (H, W, 3) uint8 RGB."""
-    return decode_image(_bytes(path), path)
-
-
-def decode_image(encoded: bytes, where: Path | str) -> NDArray[np.uint8]:
-    """The bytes of an image file as (H, W, 3) uint8 RGB. `where` begins the error message."""
-    image = _decoded(encoded, cv2.IMREAD_COLOR)
-    if image is None:
-        raise InputError(f"{where}: cannot be read as an image; give a valid PNG or JPEG file")
-    return np.ascontiguousarray(image[..., ::-1])
-
-
-def read_depth(path: Path | str, max_depth: float = MAX_DEPTH) -> NDArray[np.float32]:
-    """A 16-bit PNG in millimetres as (H, W) float32 metres; 0 if invalid (0, 65535) or beyond `max_depth`."""
-    return decode_depth(_bytes(path), path, max_depth)
-
-
-def decode_depth(
-    encoded: bytes, where: Path | str, max_depth: float = MAX_DEPTH, per_metre: float = 1000
-) -> NDArray[np.float32]:
-    """The bytes of a 16-bit PNG as depth, as in `read_depth`. `per_metre` is the pixel value of one metre."""
-    raw = _decoded(encoded, cv2.IMREAD_UNCHANGED)
-    if raw is None or raw.dtype != np.uint16 or raw.ndim != 2:
-        raise InputError(f"{where}: cannot be read as a 16-bit depth image; give a valid PNG in millimetres")
-    depth = raw.astype(np.float32)
-    depth /= per_metre
-    depth[depth > max_depth] = 0
-    return depth
-
-
-def _bytes(path: Path | str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give an image file") from None
-
-
-def _decoded(encoded: bytes, flags: int) -> NDArray[Any] | None:
-    return cv2.imdecode(np.frombuffer(encoded, np.uint8), flags) if encoded else None
-
-
-def write_image(path: Path, image: NDArray[Any], options: Sequence[int] = ()) -> None:
-    """Write an RGB or one-channel image in the format given by the suffix. `options` are OpenCV's."""
-    # Encoded in memory, because OpenCV does not report a full disk.
-    bgr = image[..., ::-1] if image.ndim == 3 else image
-    _, encoded = cv2.imencode(path.suffix, np.ascontiguousarray(bgr), options)
-    with atomic_path(path) as part:
-        part.write_bytes(encoded.tobytes())

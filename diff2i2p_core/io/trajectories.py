@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.se3 import from_quaternion, to_quaternion
 from diff2i2p_core.io.files import write_text
 from diff2i2p_core.typing import Array
+
+_NANOSECONDS = 1e14
+"""Larger stamps are not in seconds: these would be three million years."""
 
 
 def write_trajectory(
@@ -29,26 +33,70 @@ def write_trajectory(
     write_text(path, "\n".join(lines) + "\n")
 
 
-def read_trajectory(path: Path | str) -> tuple[list[float], list[Array]]:
-    """Stamps in seconds and poses (4, 4) of a TUM file, in the file's order."""
+def read_trajectory(
+    path: Path | str, note: Callable[[str], None] = lambda line: None
+) -> tuple[list[float], list[Array]]:
+    """Stamps in seconds and poses (4, 4) of a TUM file, in the file's order.
+
+    Columns are separated by blanks or commas; a ninth one, such as RTAB-Map's id, is ignored. So is a first
+    line of names. Stamps in nanoseconds are recognized. `note` gets a line about poses that are left out,
+    because they are NaN or have a quaternion of zeros, as some programs write them where they were lost.
+    """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as a TUM trajectory ({error}); give a text file") from None
-    stamps, poses = [], []
+    stamps, poses, lost = [], [], 0
+    is_first = True
     for number, line in enumerate(lines, start=1):
-        if not line.strip() or line.lstrip().startswith("#"):
+        words = re.split(r"[,;\s]+", line.strip(" \t,;"))
+        names = line.lstrip().startswith("#") or (is_first and not any(map(_is_number, words)))
+        if names:
+            _check_names(words, f"{path}, line {number}")
+        if names or not any(words):
             continue
-        try:
-            stamp, *values = (float(word) for word in line.split())
-        except ValueError:
-            values = []
-        if len(values) != 7 or not np.isfinite(values).all() or not 0.9 < np.linalg.norm(values[3:]) < 1.1:
-            raise InputError(
-                f"{path}, line {number}: not `stamp tx ty tz qx qy qz qw` with a unit quaternion; fix it"
-            )
-        stamps.append(stamp)
-        poses.append(from_quaternion(values[:3], values[3:]))
+        is_first = False
+        values = _values(words, f"{path}, line {number}")
+        if not np.isfinite(values).all() or not any(values[4:]):
+            lost += 1
+            continue
+        if not 0.9 < np.linalg.norm(values[4:]) < 1.1:
+            raise _not_tum(f"{path}, line {number}")
+        stamps.append(values[0] / 1e9 if abs(values[0]) > _NANOSECONDS else values[0])
+        poses.append(from_quaternion(values[1:4], values[4:]))
     if not poses:
         raise InputError(f"{path}: holds no pose; give a TUM trajectory")
+    if lost:
+        note(
+            f"{path}: {lost} of {lost + len(poses)} poses left out, because they are NaN or without rotation"
+        )
     return stamps, poses
+
+
+def _values(words: Sequence[str], where: str) -> list[float]:
+    """The eight numbers of a line."""
+    if len(words) not in (8, 9) or not all(map(_is_number, words)):
+        raise _not_tum(where)
+    return [float(word) for word in words[:8]]
+
+
+def _check_names(words: Sequence[str], where: str) -> None:
+    """Refuse a header that names qw before qx, as that of EuRoC's ground truth."""
+    names = [word.lower() for word in words if re.fullmatch(r"q(.*_)?[xyzw]", word.lower())]
+    if names and names[0].endswith("w"):
+        raise InputError(
+            f"{where}: the quaternion is in another order (qw first); write the poses as "
+            "`stamp tx ty tz qx qy qz qw`"
+        )
+
+
+def _not_tum(where: str) -> InputError:
+    return InputError(f"{where}: not `stamp tx ty tz qx qy qz qw` with a unit quaternion; fix it")
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -114,17 +115,17 @@ class Localizer:
         device: str = "cpu",
         settings: LocalizerSettings | None = None,
         progress: Progress | None = None,
+        note: Callable[[str], None] = lambda line: None,
     ) -> Localizer:
         """Build a map from a posed RGB-D folder's frames `numbers` (default: all) in memory.
 
         All frames of the folders `beside` make maps that are put next to it, 10 m apart along x. The right
-        place must then be found among them.
+        place must then be found among them. `note` gets lines about frames that are left out.
         """
 
         def built(place: Path | str, numbers: Sequence[int] | None = None) -> PointMap:
-            return features.of(
-                read_frames(place, numbers, matcher=matcher, progress=progress), str(place), progress
-            )
+            source = read_frames(place, numbers, matcher=matcher, progress=progress, note=note)
+            return features.of(source, str(place), progress)
 
         features = Features.load(matcher, weights, device, colored=True)
         point_map = built(folder, numbers)
@@ -164,9 +165,12 @@ class Localizer:
         to the image pixel by pixel, is needed by weights of the mode `rgbd` and ignored by others. Image and
         depth are rectified here if the camera has distortion.
         """
-        settings, device = self.settings, self.proposers[0].device
-        query = Query.of(image, camera, settings, depth=depth, prior=prior, device=device)
-        align = self._aligner.to(query) if self._aligner and settings.align else None
+        device = self.proposers[0].device
+        query = Query.of(image, camera, self.settings, depth=depth, prior=prior, device=device)
+        return replace(self._answer(query), warnings=tuple(camera.doubts))
+
+    def _answer(self, query: Query) -> Localization:
+        align = self._aligner.to(query) if self._aligner and query.settings.align else None
         answer = Localization.refused("nothing proposes a pose")
         for proposer in self.proposers:
             hypotheses: list[Hypothesis] = []

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.depth import rectify_depth
+from diff2i2p_core.geometry.image_size import check_aspect
 from diff2i2p_core.geometry.se3 import is_rigid
 from diff2i2p_core.localization.settings import LocalizerSettings
 from diff2i2p_core.typing import Array, Image
@@ -69,6 +70,7 @@ class Query:
         """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise InputError(f"image: {image.dtype} of shape {image.shape}; give (H, W, 3) uint8 RGB")
+        check_aspect(image.shape[1], image.shape[0], "image")
         camera.check_size(image.shape, "image")
         if prior is not None and not is_rigid(prior):
             raise InputError("prior: not a finite rigid transform; give x,y,z,qx,qy,qz,qw")

@@ -37,6 +37,8 @@ class Localization:
     """The proposer that the pose, or the reason, comes from; "" if the image was not processed."""
     latency_ms: dict[str, float] = field(default_factory=dict)
     """Milliseconds of each stage that ran, by name."""
+    warnings: tuple[str, ...] = ()
+    """Why the pose may be wrong although it was accepted: what is doubtful about the camera."""
 
     @classmethod
     def refused(cls, reason: str) -> Localization:
@@ -62,4 +64,5 @@ class Localization:
             "matcher": self.matcher,
             "submap": self.submap,
             "latency_ms": {name: round(value, 1) for name, value in self.latency_ms.items()},
+            "warnings": list(self.warnings),
         }

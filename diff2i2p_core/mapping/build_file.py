@@ -37,7 +37,7 @@ from diff2i2p_core.mapping.workplace import fingerprint, workplace
 from diff2i2p_core.typing import Progress
 from diff2i2p_core.weights.checkpoint import resolve_weights, weights_id
 
-BUILD = 7
+BUILD = 8
 """Increase this when the same input gives different features, so that old unfinished builds are discarded."""
 
 

@@ -96,19 +96,20 @@ def read_source(
     For a folder of posed RGB-D frames see `read_frames`. For a cloud file, the views are the keyframes of a
     TUM `trajectory` of camera poses (optical frames), or else those of `MapSource.unseen`, and where the
     scanner stood if the file says so. `origin` (see `read_cloud_at`) is subtracted from a cloud and its
-    trajectory. `note` gets lines about points that are left out, and about the direction that is taken as up.
+    trajectory. `note` gets lines about points, frames and poses that are left out, and about the direction
+    that is taken as up.
     """
     if Path(source).is_dir():
         if origin is not None:
             raise InputError(
                 f"{source}: `origin` is for cloud files; subtract it from the poses of the frames"
             )
-        return read_frames(source, matcher=matcher, progress=progress)
+        return read_frames(source, matcher=matcher, progress=progress, note=note)
     cloud, subtracted, scanners = read_cloud_at(source, origin, note)
     check_metres(cloud.points, str(source))
     if trajectory is None:
         return replace(MapSource.unseen(cloud, up, note).seen_from(scanners), origin=subtracted)
-    poses = np.array(read_trajectory(trajectory)[1])
+    poses = np.array(read_trajectory(trajectory, note)[1])
     if subtracted is not None:
         poses[:, :3, 3] -= subtracted
     return replace(MapSource.along(cloud, poses), origin=subtracted)
@@ -120,12 +121,14 @@ def read_frames(
     *,
     matcher: Matcher = "auto",
     progress: Progress | None = None,
+    note: Callable[[str], None] = lambda line: None,
 ) -> MapSource:
     """The fused frames `numbers` (default: all) of a posed RGB-D folder, viewed from their keyframes.
 
-    They are fused as finely as the matcher needs and their resolution allows.
+    They are fused as finely as the matcher needs and their resolution allows. `note` gets a line about
+    frames without a valid pose, which are left out.
     """
-    frames = PosedFrames(folder)
+    frames = PosedFrames(folder, note)
     selected = frames.numbers if numbers is None else numbers
     # as fine as every second pixel at 2 m, because too few frames would see finer cells
     spacing = min(max(RENDER_SPACING, 2 * 2.0 / frames.camera.fx), COARSEST)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.depth import rectify_depth
 from diff2i2p_core.messages.bag_index import BagIndex, nearest
 from diff2i2p_core.messages.bag_reader import Bag, depth_images, image_topic, pick
+from diff2i2p_core.messages.calibrations import Calibrations
+from diff2i2p_core.messages.cameras import camera_of, has_size
 from diff2i2p_core.messages.images import depth_of, image_of
 from diff2i2p_core.messages.kinds import COMPRESSED, IMAGES, POSES, stamp_of
 
@@ -33,6 +35,8 @@ class BagImage:
     received: int
     """Nanoseconds at which the image and its depth had been recorded."""
     message: Any
+    camera_info: Any
+    """The message in force at the image."""
     depth: Any | None = None
 
 
@@ -69,10 +73,12 @@ class BagCamera:
             self.compressed = [t for t, kind in bag.topics(IMAGES).items() if kind == COMPRESSED]
             """Of the image topics."""
             self.index = BagIndex.of(bag, topics, pose_topic)
-            self.lead = self.index.begins[self.topic] - bag.begin
+            self.is_ros1 = bag.is_ros1
+            self.lead = self.index.received[self.topic][0] - bag.begin
             """Nanoseconds from the bag's first message to the first image."""
             self.info_topic = self.index.info_topic(bag, self.topic, camera_info)
-            self.calibration = self.index.camera(bag, self.topic, self.info_topic, rectified=rectified)
+            self.notes = [*self.index.notes, *self._doubts()]
+            """Lines about what is left out of the bag, and about doubtful calibrations."""
         self.frame = (frame or self.index.frames[self.topic]).lstrip("/")
         if not self.frame:
             raise InputError(f"{path}: {self.topic}: its header has no frame_id; name the camera's frame")
@@ -90,12 +96,14 @@ class BagCamera:
         depths: dict[int, tuple[int, Any]] = {}
         number_of = {stamp: number for number, stamp in enumerate(self.stamps)}
         with Bag(self.path) as bag:
-            for topic, received, message in bag.read([self.topic, *filter(None, [self.depth_topic])]):
+            topics = [self.topic, *filter(None, [self.depth_topic])]
+            for topic, received, message in self.index.read(bag, topics):
                 stamp = stamp_of(message)
                 if topic == self.depth_topic:
                     depths[stamp] = received, message
                 elif wanted is None or number_of[stamp] in wanted:
-                    waiting.append(BagImage(number_of[stamp], stamp, received, message))
+                    info = self._infos.distinct[self._infos.at(stamp, received)]
+                    waiting.append(BagImage(number_of[stamp], stamp, received, message, info))
                 while waiting and ((partner := partners.get(waiting[0].stamp)) is None or partner in depths):
                     image = waiting.popleft()
                     if partner is None:
@@ -104,22 +112,44 @@ class BagCamera:
                     came, depth = depths[partner]
                     for older in [stamp for stamp in depths if stamp < partner]:
                         del depths[older]
-                    both = max(image.received, came)
-                    yield BagImage(image.number, image.stamp, both, image.message, depth)
+                    yield replace(image, received=max(image.received, came), depth=depth)
 
     def decode(self, image: BagImage) -> tuple[NDArray[np.uint8], Camera, NDArray[np.float32] | None]:
         """Image (H, W, 3) RGB and depth (H, W) in metres without lens distortion, and their camera."""
         where = f"{self.path}: image {image.number}"
         pixels = image_of(image.message, where)
-        self.calibration.check_size(pixels.shape, f"{where}, with {self.info_topic}")
+        camera = self._camera(image.camera_info, (pixels.shape[1], pixels.shape[0]))
+        camera.check_size(pixels.shape, f"{where}, with {self.info_topic}")
         depth = None
         if image.depth is not None:
             where = f"{self.path}: depth of image {image.number}"
             metres = depth_of(image.depth, where)
-            self.calibration.check_size(metres.shape, f"{where}, with {self.info_topic}")
-            depth = rectify_depth(metres, self.calibration)
-        rectified = np.asarray(self.calibration.rectify(pixels), np.uint8)
-        return rectified, self.calibration.undistorted(), depth
+            camera.check_size(metres.shape, f"{where}, with {self.info_topic}")
+            depth = rectify_depth(metres, camera)
+        return np.asarray(camera.rectify(pixels), np.uint8), camera.undistorted(), depth
+
+    @property
+    def _infos(self) -> Calibrations:
+        return self.index.infos[self.info_topic]
+
+    def _camera(self, info: Any, image: tuple[int, int] | None = None) -> Camera:
+        return camera_of(info, f"{self.path}: {self.info_topic}", image, rectified=self.rectified)
+
+    def _doubts(self) -> list[str]:
+        """Lines about the calibrations of the images. InputError if none of them can be used."""
+        received = self.index.received[self.topic]
+        used = {self._infos.at(*times) for times in zip(self.stamps, received, strict=True)}
+        doubts, faults = [], []
+        for info in (self._infos.distinct[number] for number in sorted(used)):
+            if not has_size(info):  # known when an image is decoded
+                continue
+            try:
+                doubts += self._camera(info).doubts
+            except InputError as error:
+                faults.append(error)
+        if len(faults) == len(used):
+            raise faults[0]
+        return [f"{self.path}: {self.info_topic}: {doubt}" for doubt in dict.fromkeys(doubts)]
 
     def _partners(self) -> dict[int, int]:
         """The stamp of the depth for each image stamp; images without depth are missing."""

@@ -6,41 +6,34 @@ from typing import Any
 
 import numpy as np
 
-from diff2i2p_core.errors import InputError, quoted
+from diff2i2p_core.errors import located
+from diff2i2p_core.geometry.calibration import Calibration
 from diff2i2p_core.geometry.camera import Camera
 
-COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
-"""Distortion models and their numbers of coefficients."""
 
-
-def camera_of(message: Any, where: str, *, rectified: bool = False) -> Camera:
+def camera_of(
+    message: Any, where: str, image: tuple[int, int] | None = None, *, rectified: bool = False
+) -> Camera:
     """The camera of the images described by a CameraInfo, including its region of interest and binning.
 
     Uses K and the distortion of the message or, for already `rectified` images, its projection matrix P.
+    `image` is width and height of an image, for messages without a size.
     """
-    try:
-        matrix = np.asarray(message.p, float).reshape(3, 4)[:, :3] if rectified else np.asarray(message.k)
-        fx, _, cx, _, fy, cy = (float(value) for value in np.ravel(matrix)[:6])
-        lens = ("none", ()) if rectified else _distortion(message)
-        roi = message.roi
-        width, height = int(roi.width or message.width), int(roi.height or message.height)
-        camera = Camera(width, height, fx, fy, cx - roi.x_offset, cy - roi.y_offset, *lens)
-        bins = max(1, int(message.binning_x)), max(1, int(message.binning_y))
-        return camera.scaled_to(width // bins[0], height // bins[1]) if bins != (1, 1) else camera
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
+    roi = message.roi
+    calibration = Calibration(
+        np.asarray(message.k, float),
+        int(message.width),
+        int(message.height),
+        message.distortion_model,
+        tuple(float(value) for value in message.d),
+        np.asarray(message.p, float),
+        (int(roi.x_offset), int(roi.y_offset), int(roi.width), int(roi.height)),
+        (max(1, int(message.binning_x)), max(1, int(message.binning_y))),
+    )
+    with located(where):
+        return Camera.of(calibration, image, rectified=rectified)
 
 
-def _distortion(message: Any) -> tuple[str, tuple[float, ...]]:
-    coefficients = tuple(float(value) for value in message.d)
-    if not any(coefficients):  # an undistorted camera may name any model or none
-        return "none", ()
-    model = message.distortion_model
-    allowed = COEFFICIENTS.get(model)
-    if allowed is None:
-        known = ", ".join(COEFFICIENTS)
-        raise InputError(f"distortion model {quoted(model)} is not supported; use one of {known}")
-    if len(coefficients) not in allowed:
-        counts = " or ".join(str(count) for count in allowed)
-        raise InputError(f"{len(coefficients)} distortion coefficients; {model} has {counts}")
-    return model, coefficients
+def has_size(message: Any) -> bool:
+    """Whether a CameraInfo says how large its images are."""
+    return bool(message.width or message.height or message.roi.width or message.roi.height)

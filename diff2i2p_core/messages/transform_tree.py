@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -10,6 +11,7 @@ import numpy as np
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.se3 import from_quaternion, invert
 from diff2i2p_core.geometry.timed_poses import TimedPoses
+from diff2i2p_core.messages.transforms import is_pose
 from diff2i2p_core.typing import Array
 
 MAX_GAP = 500_000_000
@@ -23,6 +25,8 @@ class _Link:
     """parent_from_child."""
 
     parent: str
+    fault: str = ""
+    """Why this link cannot be used, if so."""
     static: Array | None = None
     stamps: list[int] = field(default_factory=list)
     rows: list[tuple[float, ...]] = field(default_factory=list)
@@ -38,35 +42,55 @@ class TransformTree:
 
     def __init__(self) -> None:
         self._links: dict[str, _Link] = {}
+        self._unusable: dict[str, str] = {}
+        """Faults by child, of transforms that no lookup can use."""
+        self._ignored = Counter[str]()
 
     def add(self, parent: str, child: str, stamp: int | None, row: tuple[float, ...]) -> None:
-        """Add parent_from_child as (x, y, z, qx, qy, qz, qw) at `stamp` (ns), or for all times if None."""
+        """Add parent_from_child as (x, y, z, qx, qy, qz, qw) at `stamp` (ns), or for all times if None.
+
+        A faulty transform is ignored and counted, as in tf2: most lookups do not need it. Those that need a
+        frame with two parents, or with times out of order, raise an InputError.
+        """
         parent, child = parent.lstrip("/"), child.lstrip("/")
-        if not np.isfinite(row).all() or abs(np.linalg.norm(row[3:]) - 1) > 0.05:
-            raise InputError(
-                f"tf: {parent} -> {child} needs a finite position and a unit quaternion; fix the transforms"
-            )
+        if parent == child or not is_pose(row):
+            words = "needs two frames, a finite position and a unit quaternion"
+            self._unusable[child] = f"tf: {parent} -> {child} {words}; fix the transforms"
+            self._ignored[f"{parent} -> {child} {words}"] += 1
+            return
         link = self._links.setdefault(child, _Link(parent))
         if link.parent != parent:
-            raise InputError(f"tf: {child} has two parents, {link.parent} and {parent}; fix the transforms")
-        if stamp is None:
+            link.fault = f"tf: {child} has two parents, {link.parent} and {parent}; fix the transforms"
+            self._ignored[f"{child} already has the parent {link.parent}, not {parent}"] += 1
+        elif stamp is None:
             link.static = from_quaternion(row[:3], row[3:])
-            return
-        if link.stamps and stamp < link.stamps[-1] - _DISORDER:
-            raise InputError(
-                f"tf: the stamps of {parent} -> {child} go back by {(link.stamps[-1] - stamp) / 1e9:.1f} s "
+        elif link.stamps and stamp < link.stamps[-1] - _DISORDER:
+            back = (link.stamps[-1] - stamp) / 1e9
+            link.fault = link.fault or (
+                f"tf: the stamps of {parent} -> {child} go back by {back:.1f} s "
                 f"at {stamp / 1e9:.3f}; the times are out of order, cut the bag where the clock was set"
             )
-        link.stamps.append(stamp)
-        link.rows.append(row)
+            self._ignored[f"the stamps of {parent} -> {child} go back"] += 1
+        else:
+            link.stamps.append(stamp)
+            link.rows.append(row)
+
+    @property
+    def notes(self) -> list[str]:
+        """Lines about the transforms that are ignored."""
+        return [f"tf: ignored {count} times: {why}" for why, count in self._ignored.items()]
 
     def forget(self, child: str) -> None:
         """Forget the transforms of a frame, to add them from another source."""
         self._links.pop(child.lstrip("/"), None)
+        self._unusable.pop(child.lstrip("/"), None)
 
     def root(self, frame: str) -> str:
         """The root of the tree that `frame` is in."""
-        return self._chain(frame.lstrip("/"))[-1]
+        root = self._chain(frame.lstrip("/"))[-1]
+        if root == frame.lstrip("/") and root in self._unusable:
+            raise InputError(self._unusable[root])
+        return root
 
     def at(self, parent: str, child: str, stamp: int) -> Array | None:
         """(4, 4) parent_from_child at a stamp in nanoseconds. None if the recording has a gap there.
@@ -77,6 +101,9 @@ class TransformTree:
         down, up = self._chain(child.lstrip("/")), self._chain(parent.lstrip("/"))
         common = next((name for name in down if name in up), None)
         if common is None:
+            for root in (down[-1], up[-1]):
+                if root in self._unusable:
+                    raise InputError(self._unusable[root])
             frames = {*self._links, *(link.parent for link in self._links.values())}
             known = ", ".join(sorted(frames)[:8]) or "nothing"
             raise InputError(
@@ -105,6 +132,8 @@ class TransformTree:
         total = np.eye(4)
         for frame in chain[: chain.index(end)]:
             link = self._links[frame]
+            if link.fault:
+                raise InputError(link.fault)
             step = link.static if link.static is not None else link.poses.at(stamp, MAX_GAP)
             if step is None:
                 return None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 
 def transform_row(transform: Any) -> tuple[float, ...]:
@@ -17,3 +20,8 @@ def pose_of(message: Any) -> tuple[str, str, tuple[float, ...]]:
     child = getattr(message, "child_frame_id", "")
     pose = message.transform if hasattr(message, "transform") else message.pose
     return message.header.frame_id, child, transform_row(getattr(pose, "pose", pose))
+
+
+def is_pose(row: Sequence[float]) -> bool:
+    """Whether (x, y, z, qx, qy, qz, qw) is finite and has a unit quaternion."""
+    return bool(np.isfinite(row).all() and abs(np.linalg.norm(row[3:]) - 1) < 0.05)

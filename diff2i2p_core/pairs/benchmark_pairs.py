@@ -13,7 +13,8 @@ from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.voxels import voxel_means
-from diff2i2p_core.io.rgbd_folder import read_depth, read_image, read_matrix
+from diff2i2p_core.io.image_files import read_depth, read_image
+from diff2i2p_core.io.rgbd_folder import read_matrix
 from diff2i2p_core.models.config import ModelConfig
 from diff2i2p_core.pairs import released
 from diff2i2p_core.pairs.augmentation import Motion, move_cloud, random_motion

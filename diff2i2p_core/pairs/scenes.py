@@ -19,7 +19,7 @@ from diff2i2p_core.io.files import atomic_path
 from diff2i2p_core.io.fused_frames import fuse_frames
 from diff2i2p_core.io.rgbd_folder import PosedFrames
 
-_CACHE_VERSION = 2
+_CACHE_VERSION = 3
 _ARRAYS = ("images", "depths", "world_from_cameras")
 
 

@@ -56,8 +56,8 @@ def _panel(result: FramesResult, query: QueryResult, caption: str) -> Image:
     frames, point_map = result.frames, result.point_map
     image = frames[frames.numbers.index(query.number)].image
     return panel(
-        frames.camera.rectify(image),
-        frames.camera.undistorted(),
+        image,
+        frames.camera,
         query.map_from_camera,
         point_map.cloud,
         point_map.spacing,

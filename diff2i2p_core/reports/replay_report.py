@@ -85,7 +85,11 @@ def replay_page(title: str, result: ReplayResult) -> list[str]:
         "<h2>All frames</h2>",
         frame_table(results),
         "<h2>The run</h2>",
-        about_card(result.about | {f"node: {k}": str(v) for k, v in (result.node or {}).items()}),
+        about_card(
+            result.about
+            | {f"node: {k}": str(v) for k, v in (result.node or {}).items()}
+            | {f"warning {number}": line for number, line in enumerate(result.warnings, start=1)}
+        ),
     ]
 
 

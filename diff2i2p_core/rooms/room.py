@@ -15,7 +15,8 @@ from scipy.ndimage import gaussian_filter1d
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import compose
-from diff2i2p_core.io.rgbd_folder import write_image, write_matrix
+from diff2i2p_core.io.image_files import write_image
+from diff2i2p_core.io.rgbd_folder import write_matrix
 from diff2i2p_core.rooms import furniture
 from diff2i2p_core.rooms import pictures as pic
 from diff2i2p_core.rooms import textures as tx

@@ -35,6 +35,7 @@ KEYS = {
     "submap": int,
     "latency_ms": dict,
     "origin": type(None),
+    "warnings": list,
 }
 YAML = """image_width: 320
 image_height: 240
@@ -69,6 +70,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, room_cloud: PointCloud, 
     cv2.imwrite(str(folder / "image.png"), image)
     cv2.imwrite(str(folder / "small.png"), image[:100])
     (folder / "cut.png").write_bytes((folder / "image.png").read_bytes()[:2000])
+    cv2.imwrite(str(folder / "strip.png"), np.zeros((10, 8000, 3), np.uint8))
+    (folder / "turned.txt").write_text("260 0 0\n0 260 0\n159.5 119.5 1\n")
     (folder / "camera.yaml").write_text(YAML)
     (folder / "tiny.safetensors").write_bytes(tiny_weights.read_bytes())
     (folder / "cut.safetensors").write_bytes(tiny_weights.read_bytes()[:3000])
@@ -236,6 +239,10 @@ def test_a_cloud_without_colours_is_encoded_by_weights_that_need_none(
         ((*LOCALIZE, "image.png", "--camera", "bad.tum"), ("bad.tum", "not a camera_info YAML")),
         ((*LOCALIZE, "image.png", "--camera", "1,2,3,x"), ("camera '1,2,3,x'", "fx,fy,cx,cy")),
         ((*LOCALIZE, "image.png", "--camera", "0,0,3,3"), ("focal",)),
+        ((*LOCALIZE, "image.png", "--camera", "520,520,320,240"), ("principal point 320, 240", "320x240")),
+        ((*LOCALIZE, "image.png", "--camera", "turned.txt"), ("turned.txt", "transposed")),
+        ((*LOCALIZE, "strip.png", "--camera", "8000,8000,4000,5"), ("strip.png", "8000x10", "20:1")),
+        ((*REGISTER, "room.ply", "--image", "strip.png"), ("strip.png", "8000x10")),
         ((*LOCALIZE, "image.png", "--camera", "camera.yaml", "--prior", "1,2"), ("--prior",)),
         ((*LOCALIZE, "image.png", "--camera", "camera.yaml", "--prior", "0,0,0,0,0,0,0"), ("--prior",)),
         ((*REGISTER, "nan.ply"), ("nan.ply",)),

@@ -109,6 +109,27 @@ def test_without_truth(replay: Command, bag: Path, tmp_path: Path) -> None:
     assert "true pose unknown" in (tmp_path / "out/report.html").read_text()
 
 
+def test_what_is_left_out_or_doubtful_is_said(replay: Command, tmp_path: Path) -> None:
+    sent = messages()
+    images = [s.content for s in sent if s.topic.endswith("image_raw")]
+    images[5].header.stamp = images[4].header.stamp
+    truth = [s.content for s in sent if s.topic == "/gt"]
+    truth[2].pose.orientation.w = float("nan")
+    write_bag(tmp_path / "bag", sent)
+    done = replay("--pose-topic", "/gt", "--json", "--out", "out")
+    warnings = json.loads(done.out)["warnings"]
+    assert [line for line in done.err.splitlines() if line.startswith("warning: ")] == [
+        f"warning: {line}" for line in warnings
+    ]
+    assert "image_raw: 1 of 12 messages left out" in warnings[0]
+    assert "/gt: 1 of 12 poses are not finite or have no unit quaternion, they are left out" in warnings[1]
+    assert all(line.partition(":")[0] in (tmp_path / "out/report.html").read_text() for line in warnings)
+    for message in truth:
+        message.pose.orientation.w = float("nan")
+    write_bag(tmp_path / "other", sent)
+    assert "12 of 12 poses are not finite" in replay("--pose-topic", "/gt", bag="other").err
+
+
 def without(*words: str) -> list[Sent]:
     return [s for s in messages() if not any(word in s.topic for word in words)]
 

@@ -7,11 +7,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 pytest.importorskip("rosbags", reason="needs the extra `bags`")
-from bag_writer import PERIOD, START, Sent, image, robot, tf, transform, write_bag
+from bag_writer import PERIOD, START, Sent, image, robot, tf, transform, write_bag, write_ros1_bag
 from raw_layouts import CAMERA, recording
 from typer.testing import CliRunner
 
@@ -131,6 +132,40 @@ def test_every_second_image_and_missing_depth(tmp_path: Path) -> None:
     assert left_out(folder) == {"no depth": 1}
 
 
+def test_a_bag_of_ros1_gives_the_same_frames(tmp_path: Path) -> None:
+    lens = Camera(160, 120, 131.25, 131.25, 79.5, 59.5, "plumb_bob", (-0.2, 0.05, 0.0, 0.0, 0.0))
+    for kind in ("16UC1", "cloud"):
+        sent = robot(FRAMES[:3], lens, depth=kind)
+        new = PosedFrames(export_bag(write_bag(tmp_path / kind, sent), tmp_path / f"{kind}2", BagTopics()))
+        bag = write_ros1_bag(tmp_path / f"{kind}.bag", sent)
+        old = PosedFrames(export_bag(bag, tmp_path / f"{kind}1", BagTopics()))
+        assert old.camera == new.camera and len(old) == 3
+        for index in range(3):
+            np.testing.assert_array_equal(old[index].image, new[index].image)
+            np.testing.assert_array_equal(old[index].depth, new[index].depth)
+            np.testing.assert_array_equal(old[index].world_from_camera, new[index].world_from_camera)
+
+
+def test_images_of_another_calibration_are_left_out(tmp_path: Path) -> None:
+    """A folder has one camera: that of most images."""
+    sent = robot(FRAMES, CAMERA)
+    infos = [s.content for s in sent if s.topic == "/camera/color/camera_info"]
+    infos[0].k = infos[0].k * 0
+    infos[3].k = infos[3].k * np.array([1.1, 1, 1, 1, 1.1, 1, 1, 1, 1])
+    folder = export_bag(write_bag(tmp_path / "bag", sent), tmp_path / "frames", BagTopics())
+    assert PosedFrames(folder).numbers == [1, 2, 4, 5] and PosedFrames(folder).camera == CAMERA
+    assert left_out(folder) == {"no calibration": 1, "another calibration": 1}
+
+
+def test_a_mosaic_in_a_jpeg_is_not_kept_as_it_is(tmp_path: Path) -> None:
+    jpegs = [cv2.imencode(".jpg", np.full((120, 160), 90, np.uint8))[1].tobytes()] * 6
+    sent = robot(FRAMES, CAMERA, jpegs=jpegs)
+    for content in (s.content for s in sent if s.topic.endswith("/compressed")):
+        content.format = "bayer_rggb8; jpeg compressed bayer_rggb8"
+    folder = export_bag(write_bag(tmp_path / "bag", sent), tmp_path / "frames", BagTopics())
+    assert len(list(folder.glob("*.color.png"))) == 6 and not list(folder.glob("*.color.jpg"))
+
+
 def failing(bag: Path, tmp_path: Path, **topics: Any) -> str:
     """The one line about an unusable bag; nothing is left that looks complete."""
     with pytest.raises(InputError) as caught:
@@ -149,19 +184,33 @@ def test_an_empty_bag(tmp_path: Path) -> None:
 def test_files_that_are_not_bags(tmp_path: Path) -> None:
     assert "not a bag; give a folder with metadata.yaml" in failing(tmp_path, tmp_path)
     assert "not a bag; give a folder with metadata.yaml" in failing(tmp_path / "nothing", tmp_path)
-    (tmp_path / "a.bag").write_bytes(b"")
-    assert "a ROS 1 bag; convert it" in failing(tmp_path / "a.bag", tmp_path)
+    for content in (b"", b"nothing of the kind" * 100):
+        (tmp_path / "a.bag").write_bytes(content)
+        message = failing(tmp_path / "a.bag", tmp_path)
+        assert "cannot be read as a bag" in message and "or try `rosbag reindex`" in message
     (tmp_path / "a.mcap").write_bytes(b"nothing of the kind" * 100)
     assert "cannot be read as a bag" in failing(tmp_path / "a.mcap", tmp_path)
     (tmp_path / "a.db3").write_bytes(b"nothing of the kind" * 100)
     assert "cannot be read as a bag" in failing(tmp_path / "a.db3", tmp_path)
 
 
-@pytest.mark.parametrize("mcap", [True, False])
-def test_half_a_bag(tmp_path: Path, mcap: bool) -> None:
-    bag = write_bag(tmp_path / "bag", robot(FRAMES, CAMERA), mcap=mcap)
+def cut(bag: Path, fraction: float) -> Path:
+    """Cut the end off the bag's file."""
     (data,) = [path for path in bag.iterdir() if path.suffix in (".mcap", ".db3")]
-    data.write_bytes(data.read_bytes()[: data.stat().st_size // 2])
+    data.write_bytes(data.read_bytes()[: int(data.stat().st_size * fraction)])
+    return bag
+
+
+def test_half_an_mcap_gives_half_the_frames(tmp_path: Path) -> None:
+    bag = cut(write_bag(tmp_path / "bag", robot(FRAMES, CAMERA)), 0.5)
+    out = prepare("rosbag", bag, tmp_path / "out", "--frames-only")
+    assert "3 frames" in out and "bag.mcap has no end; it is read up to its last whole message" in out
+    message = failing(cut(bag, 0.01), tmp_path)
+    assert "has no colour image topic; record one, or give its name (bag.mcap has no end" in message
+
+
+def test_half_a_database(tmp_path: Path) -> None:
+    bag = cut(write_bag(tmp_path / "bag", robot(FRAMES, CAMERA), mcap=False), 0.5)
     assert "cannot be read as a bag" in failing(bag, tmp_path)
 
 
@@ -188,8 +237,12 @@ def test_times_out_of_order(tmp_path: Path) -> None:
     sent = robot(FRAMES, CAMERA)
     images = [s for s in sent if s.topic == "/camera/color/image_raw"]
     images[3].content.header.stamp.sec -= 5
-    message = failing(write_bag(tmp_path / "b", sent), tmp_path)
-    assert "/camera/color/image_raw: the stamp" in message and "the times are out of order" in message
+    images[4].content.header.stamp = images[2].content.header.stamp
+    out = prepare("rosbag", write_bag(tmp_path / "b", sent), tmp_path / "out", "--frames-only")
+    assert "4 frames" in out and "/camera/color/image_raw: 2 of 6 messages left out, because their" in out
+    for sent_image in images:
+        sent_image.content.header.stamp.sec = sent_image.content.header.stamp.nanosec = 0
+    assert "all its stamps are 0" in failing(write_bag(tmp_path / "zero", sent), tmp_path)
 
 
 def test_transforms_out_of_order(tmp_path: Path) -> None:

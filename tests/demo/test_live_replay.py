@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 pytest.importorskip("rosbags", reason="needs the extra `bags`")
-from bag_writer import BASE_FROM_CAMERA, write_bag
-from replay_room import messages, stamp, true_pose
+from bag_writer import BASE_FROM_CAMERA, Sent, write_bag, write_ros1_bag
+from replay_room import MAP_INFO, messages, stamp, true_pose
 
-from diff2i2p_core.demo.live_replay import results_of
+from diff2i2p_core.demo.live_replay import replay_live, results_of
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.evaluation.replay_result import ReplayInput
 from diff2i2p_core.evaluation.replay_settings import ReplaySettings
 from diff2i2p_core.evaluation.replay_truth import TruthSource, open_truth
 from diff2i2p_core.geometry.covariance import covariance_at
@@ -87,3 +89,22 @@ def test_without_answers_every_image_counts_as_dropped(camera: BagCamera) -> Non
     replay, node = results_of(camera, ReplaySettings(), [], [], None)
     assert (replay.results, replay.dropped) == ([], 12)
     assert node == {"transforms": 0, "transforms_apart_m": None}
+
+
+def video_messages() -> list[Sent]:
+    sent = messages(2, jpegs=[b"\0\0\0\1"] * 2)
+    for content in (s.content for s in sent if s.topic.endswith("/compressed")):
+        content.format = "h264"
+    return sent
+
+
+def test_bags_that_the_node_cannot_take_are_refused(tmp_path: Path) -> None:
+    old = BagCamera(write_ros1_bag(tmp_path / "old.bag", messages(2)))
+    video = BagCamera(write_bag(tmp_path / "video", video_messages()))
+    for camera, words in (
+        (old, "is a ROS 1 bag, which cannot be played"),
+        (video, "is a video, which the node"),
+    ):
+        given = ReplayInput(ReplaySettings(live=True), camera, None, tmp_path / "x.map", MAP_INFO)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match=words):
+            replay_live(given, tmp_path)

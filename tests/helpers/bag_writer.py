@@ -9,8 +9,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.typesys import Stores, get_typestore
+from rosbags.rosbag1 import Writer as Writer1
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.depth import back_project
@@ -19,6 +20,8 @@ from diff2i2p_core.geometry.timed_poses import TimedPoses
 from diff2i2p_core.io.rgbd_folder import Frame
 
 STORE = get_typestore(Stores.ROS2_JAZZY)
+STORE1 = get_typestore(Stores.ROS1_NOETIC)
+STORE1.register(get_types_from_msg("geometry_msgs/TransformStamped[] transforms", "tf2_msgs/msg/TFMessage"))
 START, PERIOD = 1_700_000_000_000_000_000, 33_000_000
 """Nanoseconds."""
 
@@ -133,16 +136,48 @@ class Sent:
     content: Any
 
 
-def write_bag(path: Path, messages: Sequence[Sent], *, mcap: bool = True) -> Path:
+def write_bag(path: Path, messages: Sequence[Sent], *, mcap: bool = True, compressed: bool = False) -> Path:
     """Write messages in the order of their stamps, which are also the recording times."""
     plugin = StoragePlugin.MCAP if mcap else StoragePlugin.SQLITE3
-    with Writer(path, version=9, storage_plugin=plugin) as writer:
+    bag = Writer(path, version=9, storage_plugin=plugin)
+    if compressed:
+        bag.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+    with bag as writer:
         connections: dict[str, Any] = {}
         for sent in sorted(messages, key=lambda sent: sent.stamp):
             kind = sent.content.__msgtype__
             if sent.topic not in connections:
                 connections[sent.topic] = writer.add_connection(sent.topic, kind, typestore=STORE)
             writer.write(connections[sent.topic], sent.stamp, STORE.serialize_cdr(sent.content, kind))
+    return path
+
+
+def as_ros1(content: Any) -> Any:
+    """A message of ROS 2, or a part of one, as one of ROS 1."""
+    if isinstance(content, list):
+        return [as_ros1(part) for part in content]
+    kind = getattr(content, "__msgtype__", None)
+    if kind is None:
+        return content
+    known: Any = STORE1.types[kind]
+    fields: dict[str, Any] = {"seq": 0} if kind.endswith("/Header") else {}
+    upper = {name.lower(): name for name in known.__dataclass_fields__}
+    for name, value in vars(content).items():
+        if name != "__msgtype__":
+            fields[upper[name.lower()]] = as_ros1(value)
+    return known(**fields)
+
+
+def write_ros1_bag(path: Path, messages: Sequence[Sent]) -> Path:
+    """The same as `write_bag`, for ROS 1."""
+    with Writer1(path) as writer:
+        connections: dict[str, Any] = {}
+        for sent in sorted(messages, key=lambda sent: sent.stamp):
+            kind = sent.content.__msgtype__
+            if sent.topic not in connections:
+                connections[sent.topic] = writer.add_connection(sent.topic, kind, typestore=STORE1)
+            data = STORE1.serialize_ros1(as_ros1(sent.content), kind)
+            writer.write(connections[sent.topic], sent.stamp, data)
     return path
 
 

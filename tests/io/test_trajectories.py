@@ -33,7 +33,19 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["1 0 0 0 0 0 1\n", "1 0 0 0 0 0 0 0\n", "# nothing\n", "a b c d e f g h\n", "1 nan 0 0 0 0 0 1\n"],
+    [
+        "1 0 0 0 0 0 1\n",
+        "1 0 0 0 0 0 0 0\n",
+        "# nothing\n",
+        "a b c d e f g h\n",
+        "1 nan 0 0 0 0 0 1\n",
+        "1 0 0 0 0 0 0 2\n",
+        "1 0 0 0 0 0 0 1\na b c d e f g h\n",
+        "1 0 0 0 0 0 0 1 7 8\n",
+        "#timestamp,p_RS_R_x [m],q_RS_w [],q_RS_x [],q_RS_y [],q_RS_z []\n1,0,0,0,1,0,0,0\n",
+        "t x y z qw qx qy qz\n1 0 0 0 1 0 0 0\n",
+        "1 0 0 0 0.7 0.7 inf_ 1\n",
+    ],
 )
 def test_a_bad_file_is_named_with_its_line(tmp_path: Path, text: str) -> None:
     path = tmp_path / "bad.tum"
@@ -45,3 +57,40 @@ def test_a_bad_file_is_named_with_its_line(tmp_path: Path, text: str) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="none"):
         read_trajectory(tmp_path / "none.tum")
+
+
+LINES = ["1.5 1 2 3 0 0 0 1", "2.5 4 5 6 0 0 1 0"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n".join(LINES),
+        "\r\n".join(["timestamp tx ty tz qx qy qz qw", *LINES]),
+        "\ufeff#timestamp x y z qx qy qz qw id\n" + "\n".join(f"{line} 7" for line in LINES),
+        "\n".join(line.replace(" ", ",") for line in LINES) + ",\n",
+        "\n".join(line.replace(" ", ", ") for line in ["t tx ty tz qx qy qz qw", *LINES]),
+        "\n".join(line.replace(" ", ";") for line in LINES),
+        "\n".join(line.replace(" ", "\t") for line in LINES),
+    ],
+)
+def test_files_of_other_programs(tmp_path: Path, text: str) -> None:
+    (tmp_path / "t.tum").write_text(text, encoding="utf-8")
+    stamps, poses = read_trajectory(tmp_path / "t.tum")
+    assert stamps == [1.5, 2.5]
+    np.testing.assert_allclose([pose[:3, 3] for pose in poses], [[1, 2, 3], [4, 5, 6]])
+    np.testing.assert_allclose(poses[1][:3, :3], np.diag([-1, -1, 1]), atol=1e-12)
+
+
+def test_stamps_in_nanoseconds(tmp_path: Path) -> None:
+    (tmp_path / "t.tum").write_text("1700000000500000000 1 2 3 0 0 0 1\n")
+    assert read_trajectory(tmp_path / "t.tum")[0] == [1700000000.5]
+
+
+def test_lost_poses_are_left_out_and_counted(tmp_path: Path) -> None:
+    lost = ["2 nan nan nan nan nan nan nan", "nan 0 0 0 0 0 0 1", "2 0 0 inf 0 0 0 1", "2 0 0 0 0 0 0 0"]
+    (tmp_path / "t.tum").write_text("\n".join([LINES[0], *lost, LINES[1]]))
+    notes: list[str] = []
+    assert read_trajectory(tmp_path / "t.tum", notes.append)[0] == [1.5, 2.5]
+    (note,) = notes
+    assert note.endswith("t.tum: 4 of 6 poses left out, because they are NaN or without rotation")

@@ -11,6 +11,7 @@ import pytest
 import torch
 from known_matches import CAMERA, IMAGE, network_of
 
+from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.depth import rectify_depth
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.localization.localizer import Localizer
@@ -48,3 +49,23 @@ def test_image_and_depth_reach_the_network_without_the_lens(
     for through_the_lens, rectified, ignored in zip(*inputs, strict=True):
         assert torch.equal(through_the_lens, rectified)
         assert not torch.equal(through_the_lens, ignored)
+
+
+def test_what_is_doubtful_about_a_camera_is_said_with_the_answer(
+    tiny_weights: Path, room_cloud: PointCloud
+) -> None:
+    view = looking(np.array([2, 1.0, 1.2]), 1.5, 0.1)
+    localizer = Localizer.from_cloud(room_cloud, matcher="network", weights=tiny_weights, views=view[None])
+    assert localizer.localize(IMAGE, CAMERA).warnings == ()
+    (warning,) = localizer.localize(IMAGE, replace(CAMERA, cx=CAMERA.cx / 2)).warnings
+    assert "may be of another image size" in warning
+
+
+def test_a_strip_ends_at_once(tiny_weights: Path, room_cloud: PointCloud) -> None:
+    view = looking(np.array([2, 1.0, 1.2]), 1.5, 0.1)
+    localizer = Localizer.from_cloud(room_cloud, matcher="network", weights=tiny_weights, views=view[None])
+    strip = replace(CAMERA, width=8000, height=10, cx=4000, cy=5)
+    with pytest.raises(
+        InputError, match="image: the size is 8000x10, a strip; give an image of at most 20:1"
+    ):
+        localizer.localize(np.zeros((10, 8000, 3), np.uint8), strip)

@@ -21,8 +21,8 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, Poi
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
-from diff2i2p_core.messages.images import COLORS
-from diff2i2p_core.messages.images import DEPTHS as DEPTH_ENCODINGS
+from diff2i2p_core.messages.encodings import COLORS, Encoding
+from diff2i2p_core.messages.encodings import DEPTHS as DEPTH_ENCODINGS
 
 BYTE = st.integers(0, 255)
 UINT32 = st.one_of(st.integers(0, 12), st.integers(0, 2**32 - 1))
@@ -32,7 +32,7 @@ TEXT = st.one_of(
     st.sampled_from(["", "map", "/", "camera", "base_link", "a" * 5000, "a\nb", "käfer ☃", "\x1b[31m"]),
     st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40),
 )
-COLOR = st.one_of(st.sampled_from([*COLORS, "mono16", "", "8UC3"]), TEXT)
+COLOR = st.one_of(st.sampled_from([*COLORS, "16UC1", ""]), TEXT)
 DEPTH = st.one_of(st.sampled_from([*DEPTH_ENCODINGS, "rgb8"]), TEXT)
 STAMPS = st.builds(
     Time,
@@ -44,14 +44,16 @@ GOOD_HEADERS = st.builds(Header, stamp=st.builds(Time, sec=st.integers(1, 10**9)
 ANY_HEADER = st.one_of(HEADERS, GOOD_HEADERS)
 
 
-def _images(encodings: st.SearchStrategy[str], pixel_bytes: dict[str, int]) -> st.SearchStrategy[Image]:
+def _images(names: st.SearchStrategy[str], encodings: dict[str, Encoding]) -> st.SearchStrategy[Image]:
     """Fields that do not fit together, and whole images in rows with padding."""
 
     def whole(size: tuple[int, int], pad: int, encoding: str, fill: int, big: int, header: Header) -> Image:
         height, width = size
-        step = width * pixel_bytes.get(encoding, 1) + pad
+        known = encodings.get(encoding, Encoding(1, None))
+        step = width * known.pixel_bytes + pad
+        rows = height * 3 // 2 if known.half_chroma else height
         image = Image(header=header, height=height, width=width, encoding=encoding, step=step)
-        image.data, image.is_bigendian = bytes([fill]) * (step * height), big
+        image.data, image.is_bigendian = bytes([fill]) * (step * rows), big
         return image
 
     size = st.tuples(st.integers(1, 5), st.integers(1, 5))
@@ -62,16 +64,16 @@ def _images(encodings: st.SearchStrategy[str], pixel_bytes: dict[str, int]) -> s
             height=UINT32,
             width=UINT32,
             step=UINT32,
-            encoding=encodings,
+            encoding=names,
             data=DATA,
             is_bigendian=BYTE,
         ),
-        st.builds(whole, size, st.integers(0, 9), encodings, BYTE, st.integers(0, 1), ANY_HEADER),
+        st.builds(whole, size, st.integers(0, 9), names, BYTE, st.integers(0, 1), ANY_HEADER),
     )
 
 
-IMAGES = _images(COLOR, {name: size for name, (size, _) in COLORS.items()})
-DEPTHS = _images(DEPTH, {name: int(kind[1]) for name, (kind, _) in DEPTH_ENCODINGS.items()})
+IMAGES = _images(COLOR, COLORS)
+DEPTHS = _images(DEPTH, DEPTH_ENCODINGS)
 
 
 def png_header(width: int, height: int, depth: int = 8, color: int = 2) -> bytes:
@@ -93,7 +95,12 @@ FILES = st.one_of(
     st.builds(lambda size, more: jpeg_header(*size) + more, st.tuples(UINT16, UINT16), DATA),
     st.builds(lambda magic, more: magic + more, st.sampled_from([b"BM", b"GIF89a", b"II*\0", b"RIFF"]), DATA),
 )
-FORMATS = st.one_of(st.sampled_from(["jpeg", "rgb8; png compressed bgr8", "16UC1; compressedDepth"]), TEXT)
+FORMATS = st.one_of(
+    st.sampled_from(
+        ["jpeg", "rgb8; png compressed bgr8", "bayer_rggb8; png compressed", "16UC1; compressedDepth"]
+    ),
+    TEXT,
+)
 COMPRESSED = st.builds(CompressedImage, header=ANY_HEADER, format=FORMATS, data=FILES)
 
 MATRIX = [60.0, 0.0, 32.0, 0.0, 60.0, 24.0, 0.0, 0.0, 1.0]

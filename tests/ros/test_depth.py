@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sensor_msgs.msg import Image
 
 from diff2i2p.images import check_depth, depth_to_metres
-from diff2i2p_core.messages.images import DEPTHS
+from diff2i2p_core.messages.encodings import DEPTHS
 
 
 def _message(numbers: np.ndarray, encoding: str, padding: int = 0) -> Image:

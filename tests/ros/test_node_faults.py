@@ -29,7 +29,7 @@ SECOND = 10**9
 BAD_IMAGES: dict[str, tuple[dict[str, Any], str]] = {
     "step": ({"step": 7}, "step 7 is less"),
     "short": ({"data": b"123"}, "3 bytes of data"),
-    "encoding": ({"encoding": "nv12"}, "encoding 'nv12'"),
+    "encoding": ({"encoding": "nv24"}, "encoding 'nv24'"),
     "empty": ({"width": 0, "height": 0, "step": 0, "data": b""}, "size is 0x0"),
     "gigabytes": ({"width": 2**31, "height": 2**31, "step": 2**32 - 1}, "megapixels"),
     "other size": (
@@ -57,7 +57,7 @@ def test_bad_images(robot: Robot, launch_node: Callable[..., Any], map_file: str
     bad = CompressedImage(format="jpeg", data=b"\xff\xd8 not a jpeg")
     bad.header.frame_id, bad.header.stamp.sec = CAMERA_FRAME, 60
     robot.compressed.publish(bad)
-    robot.wait_status(ERROR, "is not a readable JPEG or PNG")
+    robot.wait_status(ERROR, "is not a readable JPEG, PNG or WEBP")
     assert not robot.poses and not robot.transforms
     robot.localize(2, 70 * SECOND)
     robot.wait_status(OK, "localized")
