@@ -17,15 +17,13 @@ from diff2i2p_core.io.rgbd_folder import read_depth, read_image, read_matrix
 from diff2i2p_core.models.config import ModelConfig
 from diff2i2p_core.pairs import released
 from diff2i2p_core.pairs.augmentation import Motion, move_cloud, random_motion
+from diff2i2p_core.pairs.benchmarks import BENCHMARKS
 from diff2i2p_core.pairs.metadata import Entry, Layout, check_files, read_metadata
 from diff2i2p_core.pairs.pair import Pair, make_pair
 from diff2i2p_core.settings import Section
 
 SPACING = 0.025
 """Metres: voxel of the benchmarks' clouds."""
-_MIN_OVERLAP: dict[Layout, float] = {"7scenes": 0.5, "rgbd_scenes_v2": 0.0}
-_TEST_POINTS: dict[Layout, int | None] = {"7scenes": None, "rgbd_scenes_v2": 30000}
-
 _MOTIONS: dict[str, Motion] = {"corrected": random_motion, "released": released.random_motion}
 
 Role = Literal["train", "validation", "test"]
@@ -67,7 +65,9 @@ class BenchmarkPairs:
             )
         self.settings, self.config, self.role, self.seed = settings, config, role, seed
         subset = getattr(settings, role)
-        least = settings.min_overlap if settings.min_overlap is not None else _MIN_OVERLAP[settings.layout]
+        least = settings.min_overlap
+        if least is None:
+            least = BENCHMARKS[settings.layout].min_overlap
         entries = read_metadata(settings.root, settings.layout, subset)
         self.entries = [entry for entry in entries if entry.overlap >= least]
         if not self.entries:
@@ -91,7 +91,8 @@ class BenchmarkPairs:
         rng = np.random.default_rng([self.seed, 2, n] if training else [0, 2, n % self.epoch_length])
         image, depth, camera = read_frame(settings.root, entry)
         cloud, camera_from_cloud = read_cloud(settings.root, entry), entry.camera_from_cloud
-        limit = settings.max_points if training else settings.test_points or _TEST_POINTS[settings.layout]
+        test_points = settings.test_points or BENCHMARKS[settings.layout].test_points
+        limit = settings.max_points if training else test_points
         if limit is not None and len(cloud) > limit:
             cloud = cloud[rng.permutation(len(cloud))[:limit]]
         motion = _MOTIONS.get(settings.augmentation) if training else None

@@ -144,6 +144,31 @@ def test_the_released_cache_can_be_evaluated(command: Command, golden_dir: Path)
     assert (mean["rr"], mean["fmr"]) == (released["RR"], released["FMR"])
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "metric"),
+    [
+        ("acceptance_radius", 0.01, "ir"),
+        ("inlier_ratio", 0.5, "fmr"),
+        ("rmse", 0.031, "rr"),
+        ("iterations", 1, "mean_rre_deg"),
+        ("reprojection_px", 3.5, "mean_rre_deg"),
+    ],
+)
+def test_eval_takes_thresholds_and_the_solvers_settings(
+    command: Command, golden_dir: Path, option: str, value: float, metric: str
+) -> None:
+    cache, name = golden_dir / "eval_cache", f"--{option.replace('_', '-')}"
+    plain, changed = (
+        json.loads(command("eval", cache, *options, "--json")[1]) for options in ((), (name, value))
+    )
+    assert changed["protocol"][option] == value
+    assert changed["mean"][metric] != plain["mean"][metric]
+    thresholds = metric != "mean_rre_deg"
+    assert changed["protocol"]["name"] == ("custom" if thresholds else "7scenes")
+    for other in changed["other_thresholds"]:
+        assert (other["protocol"][option] == value) != thresholds
+
+
 @pytest.mark.slow
 def test_the_script_over_epochs(experiment: Path, tmp_path: Path) -> None:
     env = {**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(REPO)}
@@ -173,6 +198,9 @@ def test_the_script_over_epochs(experiment: Path, tmp_path: Path) -> None:
         (("eval", "CACHE", "--protocol", "kitti"), "kitti"),
         (("eval", "CACHE", "--solver", "magic"), "magic"),
         (("eval", "CACHE", "--test-epoch", "5"), "epoch-5"),
+        (("eval", "CACHE", "--rmse", "0"), "--rmse 0: input should be greater than 0"),
+        (("eval", "CACHE", "--inlier-ratio", "30"), "--inlier-ratio 30"),
+        (("eval", "CACHE", "--solver", "poselib", "--iterations", "9"), "only for --solver paper"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.evaluation.benchmark_summary import summarize
 from diff2i2p_core.evaluation.cache import read_registration, registration_files
 from diff2i2p_core.evaluation.protocol import PROTOCOLS, Protocol, find_protocol
-from diff2i2p_core.evaluation.registration import PairMetrics, Registration, pair_metrics, register, summarize
+from diff2i2p_core.evaluation.registration import PairMetrics, Registration, pair_metrics, register
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.depth import z_buffer
 from diff2i2p_core.geometry.point_cloud import PointCloud

@@ -1,0 +1,66 @@
+"""The facts of the papers' benchmarks: one record for each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from diff2i2p_core.pairs.metadata import Layout
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What counts as right (docs/method.md R26)."""
+
+    acceptance_radius: float
+    """Maximum metres between a pixel's true point and its match, for an inlier."""
+    inlier_ratio: float
+    """Minimum inlier ratio of a pair for FMR."""
+    rmse: float
+    """A pair is registered (RR) below this distance in metres of the cloud at both poses."""
+
+
+COMMON = Thresholds(0.05, 0.1, 0.1)
+"""Those of 2D3D-MATR on both benchmarks, and of nearly all papers since."""
+STRICT = Thresholds(0.025, 0.25, 0.03)
+"""Those of the released Diff2I2P code on RGB-D Scenes V2."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One benchmark in the layout of 2D3D-MATR."""
+
+    title: str
+    folder: str
+    """Name of its folder, and of the archive with a copy of it."""
+    released: Thresholds
+    """Those of the released code."""
+    min_overlap: float
+    """Pairs with less overlap are left out."""
+    test_points: int | None
+    """Maximum number of points of a validation or test cloud."""
+    pairs: dict[str, int] = field(default_factory=dict)
+    """The number of pairs in each subset, as the papers give it."""
+
+    @property
+    def archive(self) -> str:
+        return f"{self.folder}.zip"
+
+
+BENCHMARKS: dict[Layout, Benchmark] = {
+    "7scenes": Benchmark(
+        title="7-Scenes",
+        folder="7Scenes",
+        released=COMMON,
+        min_overlap=0.5,
+        test_points=None,
+        pairs={"train": 4048, "val": 1011, "test": 2304},
+    ),
+    "rgbd_scenes_v2": Benchmark(
+        title="RGB-D Scenes V2",
+        folder="RGBDScenesV2",
+        released=STRICT,
+        min_overlap=0.0,
+        test_points=30000,
+        pairs={"train": 1748, "val": 236, "test": 497},
+    ),
+}
