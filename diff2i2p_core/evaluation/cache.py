@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,10 @@ class CacheInfo(Section):
     """Number of pairs in the subset. If there are fewer files, the test run is unfinished."""
     query_depth: bool | None = None
     """Whether the query's depth is an input of the network; None if nobody recorded it."""
+    format: Literal["diff2i2p", "released"] = "diff2i2p"
+    """The layout of the files: ours, or that of the released test.py."""
+    config: dict[str, Any] | None = None
+    """The network's configuration, if the weights do not record it (`.pth`)."""
 
 
 def write_info(folder: Path, info: CacheInfo) -> None:

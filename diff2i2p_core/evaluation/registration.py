@@ -102,10 +102,11 @@ def register(model: Diff2I2P, pair: Pair) -> Registration:
     # Imported here, because evaluating registrations does not need it and starts twice as fast without.
     import torch
 
+    from diff2i2p_core.evaluation.resources import measured
     from diff2i2p_core.pairs.pair import collate
 
     batch = collate([pair]).to(model.device)
-    with torch.no_grad():
+    with torch.no_grad(), measured(model.device) as used:
         image = model.encode_image(batch.images, batch.image_points)[0]
         submap = model.encode_cloud(batch.pyramid, batch.features)[0]
         match = model.match(image, submap).to("cpu")
@@ -130,6 +131,8 @@ def register(model: Diff2I2P, pair: Pair) -> Registration:
         true_point_nodes=truth.point_nodes,
         true_overlaps=np.minimum(truth.image_overlaps, truth.point_overlaps),
         jpeg=np.asarray(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 90])[1]).ravel(),
+        seconds=used.seconds,
+        peak_mib=used.peak_mib,
     )
 
 
