@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import threading
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from file_site import CONTENT, Site, served_file, zipped
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.weights import archive, download, published
@@ -20,57 +18,15 @@ from diff2i2p_core.weights.download import fetch
 from diff2i2p_core.weights.published import FOLDER_VARIABLE, PUBLISHED, dataset_of
 
 SEVEN, RGBD = PUBLISHED
-CONTENT = bytes(range(256)) * 4000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
-
-
-@dataclass
-class Site:
-    """One file at `url`; `cut` closes the connection after so many bytes."""
-
-    url: str
-    path: str = "/file.pth"
-    content: bytes = CONTENT
-    etag: str = '"one"'
-    cut: int | None = None
-    ranges: list[str | None] = field(default_factory=list)
 
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "weights"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            wanted = self.headers.get("Range")
-            served.ranges.append(wanted)
-            if self.path != served.path:
-                self.send_error(404)
-                return
-            start = 0
-            if wanted and self.headers.get("If-Range") == served.etag:
-                start = int(wanted.removeprefix("bytes=").removesuffix("-"))
-            if start and start >= len(served.content):
-                self.send_error(416)
-                return
-            self.send_response(206 if start else 200)
-            self.send_header("ETag", served.etag)
-            self.send_header("Content-Length", str(len(served.content) - start))
-            self.end_headers()
-            self.wfile.write(served.content[start : served.cut])
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    served = Site(f"http://127.0.0.1:{server.server_port}/file.pth")
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield served
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served_file() as site:
+        yield site
 
 
 @pytest.fixture
@@ -172,14 +128,6 @@ def test_the_release_is_searched_for_the_file_alone_and_then_for_the_archive(
     for weights in (SEVEN, RGBD):
         fetched = fetch(weights)
         assert fetched.path.read_bytes() == CONTENT and fetched.sha256 == DIGEST
-
-
-def zipped(files: dict[str, bytes]) -> bytes:
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return content.getvalue()
 
 
 @pytest.mark.usefixtures("any_bytes")
