@@ -41,6 +41,12 @@ def eval_(
     rmse: Annotated[
         float | None, typer.Option(help="RMSE in metres of a registered pair (RR); the same.")
     ] = None,
+    rre_deg: Annotated[
+        float | None, typer.Option(help="Registered is below this rotation error, instead of by RMSE.")
+    ] = None,
+    rte_m: Annotated[
+        float | None, typer.Option(help="The same for the translation; with both, both must be below.")
+    ] = None,
     iterations: Annotated[
         int | None, typer.Option(help="RANSAC iterations of the solver `paper`; by default 50,000.")
     ] = None,
@@ -84,6 +90,8 @@ def eval_(
         "acceptance_radius": acceptance_radius,
         "inlier_ratio": inlier_ratio,
         "rmse": rmse,
+        "rre_deg": rre_deg,
+        "rte_m": rte_m,
         "iterations": iterations,
         "reprojection_px": reprojection_px,
     }

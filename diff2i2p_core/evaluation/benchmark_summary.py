@@ -20,7 +20,8 @@ class BenchmarkSummary:
     """Metrics by name for each scene, and their unweighted mean over the scenes.
 
     Ratios are in [0, 1], lengths in metres, angles in degrees. RRE and RTE are over the registered pairs;
-    they are NaN if there are none, and the scene is then left out of the mean. `median_position_m` and
+    they are NaN if there are none, and the scene is then left out of the mean; those named `all` are over all
+    pairs with a pose. `median_position_m` and
     `median_rotation_deg` are over all pairs, infinite if most have no pose. `pairs` of the mean is the sum.
     `median_network_s` and `peak_mib` (a maximum) are NaN where they were not measured.
     """
@@ -67,6 +68,7 @@ def _scene_summary(pairs: list[PairMetrics]) -> dict[str, float]:
     position = np.array([p.position_m for p in pairs])
     rotation = np.array([p.rotation_deg for p in pairs])
     registered = [p for p in pairs if p.registered]
+    posed = [p for p in pairs if p.camera_from_cloud is not None]
     rre = [p.rotation_deg for p in registered] or [np.nan]
     rte = [p.translation_m for p in registered] or [np.nan]
     summary: dict[str, Any] = {
@@ -86,6 +88,8 @@ def _scene_summary(pairs: list[PairMetrics]) -> dict[str, float]:
         "mean_rte_m": np.mean(rte),
         "median_rre_deg": np.median(rre),
         "median_rte_m": np.median(rte),
+        "mean_rre_all_deg": np.mean([p.rotation_deg for p in posed] or [np.nan]),
+        "mean_rte_all_m": np.mean([p.translation_m for p in posed] or [np.nan]),
         "median_position_m": np.median(position),
         "median_rotation_deg": np.median(rotation),
         "recall_005m_5deg": np.mean((position <= 0.05) & (rotation <= 5)),

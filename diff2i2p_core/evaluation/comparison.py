@@ -12,7 +12,7 @@ from diff2i2p_core.pairs.benchmarks import BENCHMARKS
 
 COMPARISON_HEAD = ("method", "IR %", "FMR %", "RR %", "source")
 _QUERIES = {
-    False: "queries without depth",
+    False: "queries without depth, as far as is known",
     True: "queries with depth, which the network gets as input",
 }
 

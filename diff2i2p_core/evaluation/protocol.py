@@ -32,6 +32,10 @@ class Protocol(Section):
     """Minimum inlier ratio of a pair for its features to count as matched (FMR)."""
     rmse: float = Field(default=0.1, gt=0)
     """Metres between the cloud at the true and the estimated pose. Below it, a pair is registered (RR)."""
+    rre_deg: float | None = Field(default=None, gt=0, le=180)
+    rte_m: float | None = Field(default=None, gt=0)
+    """If one or both are given, a pair is registered if its rotation error (degrees) and the distance between
+    the translations (metres) are below them, instead of by its RMSE."""
     solver: Solver = "paper"
     """`paper`: the released solver, OpenCV's P3P RANSAC with equal weights; `poselib`: ours, which tries high
     scores first (with OpenCV's USAC if poselib is not installed)."""
@@ -51,7 +55,7 @@ class Protocol(Section):
 
     @property
     def thresholds(self) -> Thresholds:
-        return Thresholds(self.acceptance_radius, self.inlier_ratio, self.rmse)
+        return Thresholds(self.acceptance_radius, self.inlier_ratio, self.rmse, self.rre_deg, self.rte_m)
 
     def corrected(self) -> Protocol:
         """The same thresholds without the released oddities."""
@@ -101,8 +105,15 @@ def thresholds_words(protocol: Protocol) -> str:
     at = protocol.thresholds
     return (
         f"{protocol.name} thresholds (inlier {at.acceptance_radius:g} m, FMR {at.inlier_ratio:g}, "
-        f"RMSE {at.rmse:g} m)"
+        f"{registered_words(at)})"
     )
+
+
+def registered_words(at: Thresholds) -> str:
+    """Below what a pair is registered."""
+    limits = [f"RRE {at.rre_deg:g} deg"] if at.rre_deg is not None else []
+    limits += [f"RTE {at.rte_m:g} m"] if at.rte_m is not None else []
+    return " and ".join(limits) or f"RMSE {at.rmse:g} m"
 
 
 def estimate_pose(

@@ -14,6 +14,7 @@ from scipy.spatial import cKDTree
 from diff2i2p_core.evaluation.protocol import Protocol, estimate_pose
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import invert, transform_points, translation_error
+from diff2i2p_core.pairs.benchmarks import Thresholds
 from diff2i2p_core.typing import Array
 
 if TYPE_CHECKING:
@@ -210,7 +211,7 @@ def pair_metrics_at(registration: Registration, protocols: Sequence[Protocol]) -
             matched=ratio >= at.inlier_ratio,
             camera_from_cloud=estimate,
             rmse_m=rmse,
-            registered=rmse < at.rmse,
+            registered=_is_registered(at, rmse, rotation, translation),
             rotation_deg=rotation,
             translation_m=translation,
             position_m=position,
@@ -219,6 +220,12 @@ def pair_metrics_at(registration: Registration, protocols: Sequence[Protocol]) -
         )
         for at in (protocol.thresholds for protocol in protocols)
     ]
+
+
+def _is_registered(at: Thresholds, rmse: float, rotation: float, translation: float) -> bool:
+    if at.rre_deg is None and at.rte_m is None:
+        return rmse < at.rmse
+    return (at.rre_deg is None or rotation < at.rre_deg) and (at.rte_m is None or translation < at.rte_m)
 
 
 def _patch_inlier_ratio(r: Registration, overlap: float) -> float:

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.depth import MAX_DEPTH
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.voxels import voxel_means
 from diff2i2p_core.io.rgbd_folder import read_depth, read_image, read_matrix
@@ -45,6 +46,8 @@ class BenchmarkSettings(Section):
     """Number of points of a training cloud, selected at random."""
     test_points: int | None = Field(default=None, gt=0)
     """The same for validation and testing. null: as released, all (7scenes) or 30000."""
+    max_depth: float | None = Field(default=None, gt=0, le=65)
+    """Depth beyond this many metres counts as unknown. null: as released, 6."""
     augmentation: Literal["corrected", "released", "none"] = "corrected"
     """Random motion and noise of training clouds."""
 
@@ -89,7 +92,8 @@ class BenchmarkPairs:
         settings, training = self.settings, self.role == "train"
         entry = self.entry(n)
         rng = np.random.default_rng([self.seed, 2, n] if training else [0, 2, n % self.epoch_length])
-        image, depth, camera = read_frame(settings.root, entry)
+        max_depth = settings.max_depth or BENCHMARKS[settings.layout].max_depth
+        image, depth, camera = read_frame(settings.root, entry, max_depth)
         cloud, camera_from_cloud = read_cloud(settings.root, entry), entry.camera_from_cloud
         test_points = settings.test_points or BENCHMARKS[settings.layout].test_points
         limit = settings.max_points if training else test_points
@@ -115,18 +119,25 @@ class BenchmarkPairs:
         return pair
 
 
-def read_frame(root: Path, entry: Entry) -> tuple[NDArray[np.uint8], NDArray[np.float32], Camera]:
-    """An entry's image (H, W, 3), depth (H, W) in metres, and their camera."""
+def read_frame(
+    root: Path, entry: Entry, max_depth: float = MAX_DEPTH
+) -> tuple[NDArray[np.uint8], NDArray[np.float32], Camera]:
+    """An entry's image (H, W, 3), depth (H, W) in metres up to `max_depth`, and their camera.
+
+    The camera is that of the scene, unless the image has its own in `IMAGE.intrinsics.txt` beside it.
+    """
     folder = root / "data"
     image = read_image(folder / entry.image_file)
-    depth = read_depth(folder / entry.depth_file)
+    depth = read_depth(folder / entry.depth_file, max_depth)
     height, width = image.shape[:2]
     if depth.shape != (height, width):
         raise InputError(
             f"{folder / entry.depth_file}: {depth.shape[1]}x{depth.shape[0]}, but its image is "
             f"{width}x{height}; get both again"
         )
-    path = folder / Path(entry.image_file).parts[0] / "camera-intrinsics.txt"
+    path = (folder / entry.image_file).with_suffix(".intrinsics.txt")
+    if not path.is_file():
+        path = folder / Path(entry.image_file).parts[0] / "camera-intrinsics.txt"
     matrix = read_matrix(path, (3, 3), "each scene of the benchmark has one", "get the file again")
     return image, depth, Camera.from_matrix(matrix, width, height)
 

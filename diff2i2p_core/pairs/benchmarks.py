@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from diff2i2p_core.geometry.depth import MAX_DEPTH
 from diff2i2p_core.pairs.metadata import Layout
 
 
@@ -17,6 +18,11 @@ class Thresholds:
     """Minimum inlier ratio of a pair for FMR."""
     rmse: float
     """A pair is registered (RR) below this distance in metres of the cloud at both poses."""
+    rre_deg: float | None = None
+    """If given, a pair is registered below this rotation error in degrees, whatever its RMSE; together with
+    `rte_m`, if both are given. Outdoor benchmarks such as KITTI have 5 degrees and 2 m."""
+    rte_m: float | None = None
+    """The same for the distance in metres between the translations."""
 
 
 COMMON = Thresholds(0.05, 0.1, 0.1)
@@ -38,6 +44,8 @@ class Benchmark:
     """Pairs with less overlap are left out."""
     test_points: int | None
     """Maximum number of points of a validation or test cloud."""
+    max_depth: float = MAX_DEPTH
+    """Depth beyond this many metres counts as unknown."""
     pairs: dict[str, int] = field(default_factory=dict)
     """The number of pairs in each subset, as the papers give it."""
 

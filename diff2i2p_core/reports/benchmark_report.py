@@ -16,7 +16,7 @@ from diff2i2p_core.evaluation.benchmark import (
 )
 from diff2i2p_core.evaluation.cache import CacheInfo, read_registration, registration_path
 from diff2i2p_core.evaluation.comparison import COMPARISON_HEAD, comparison_notes, comparisons
-from diff2i2p_core.evaluation.protocol import Protocol
+from diff2i2p_core.evaluation.protocol import Protocol, registered_words
 from diff2i2p_core.evaluation.registration import PairMetrics
 from diff2i2p_core.evaluation.result import Result
 from diff2i2p_core.reports.page import (
@@ -47,7 +47,7 @@ def write_benchmark_report(
         f"<p>{html.escape(protocol_words(protocol))}. Values are unweighted means over scenes.</p>",
         tiles(
             [
-                (f"{mean['rr']:.1%}", f"registration recall (RMSE below {100 * protocol.rmse:g} cm)"),
+                (f"{mean['rr']:.1%}", f"registration recall (below {registered_words(protocol.thresholds)})"),
                 (f"{mean['ir']:.1%}", "inlier ratio"),
                 (f"{mean['fmr']:.1%}", "feature matching recall"),
                 (f"{mean['pir']:.1%}", "patch inlier ratio"),

@@ -54,7 +54,7 @@ def test_without_coordinates_depth_only_chooses_nodes_and_scales_tuning() -> Non
     assert (config.image_channels, config.point_channels, config.tuning_points) == (3, 1, 0)
     network = Diff2I2P(config)
     assert network.tuning is not None
-    torch.nn.init.constant_(network.tuning.net[-1].bias, 0.01)
+    torch.nn.init.constant_(network.tuning.net.get_parameter("2.bias"), 0.01)
     pyramid, features = cloud(0, config)
     assert torch.equal(features, torch.ones(len(features), 1))
     depth = torch.rand(1, 3, 128, 128) + 1
@@ -70,7 +70,7 @@ def test_without_coordinates_depth_only_chooses_nodes_and_scales_tuning() -> Non
     moved = matches.points - pyramid.points[0][rows]
     torch.testing.assert_close(moved, (0.01 * image.extent).expand(5, 3), rtol=1e-3, atol=1e-6)
     matches.points.sum().backward()
-    assert network.tuning.net[0].weight.grad is not None
+    assert network.tuning.net.get_parameter("2.weight").grad is not None
 
 
 def test_batched_images_equal_single_ones(model: Diff2I2P) -> None:
