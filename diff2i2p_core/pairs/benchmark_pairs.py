@@ -18,7 +18,7 @@ from diff2i2p_core.io.rgbd_folder import read_depth, read_image, read_matrix
 from diff2i2p_core.models.config import ModelConfig
 from diff2i2p_core.pairs import released
 from diff2i2p_core.pairs.augmentation import Motion, move_cloud, random_motion
-from diff2i2p_core.pairs.benchmarks import BENCHMARKS
+from diff2i2p_core.pairs.benchmarks import BENCHMARKS, depth_limit
 from diff2i2p_core.pairs.metadata import Entry, Layout, check_files, read_metadata
 from diff2i2p_core.pairs.pair import Pair, make_pair
 from diff2i2p_core.settings import Section
@@ -47,7 +47,8 @@ class BenchmarkSettings(Section):
     test_points: int | None = Field(default=None, gt=0)
     """The same for validation and testing. null: as released, all (7scenes) or 30000."""
     max_depth: float | None = Field(default=None, gt=0, le=65)
-    """Depth beyond this many metres counts as unknown. null: as released, 6."""
+    """Depth beyond this many metres counts as unknown. null: that of `prepare` for a set that it made, else
+    as released, 6."""
     augmentation: Literal["corrected", "released", "none"] = "corrected"
     """Random motion and noise of training clouds."""
 
@@ -79,6 +80,7 @@ class BenchmarkPairs:
                 "lower min_overlap"
             )
         check_files(settings.root, self.entries)
+        self.max_depth = settings.max_depth or depth_limit(settings.root, settings.layout)
         self.epoch_length = len(self.entries)
 
     def entry(self, n: int) -> Entry:
@@ -92,8 +94,7 @@ class BenchmarkPairs:
         settings, training = self.settings, self.role == "train"
         entry = self.entry(n)
         rng = np.random.default_rng([self.seed, 2, n] if training else [0, 2, n % self.epoch_length])
-        max_depth = settings.max_depth or BENCHMARKS[settings.layout].max_depth
-        image, depth, camera = read_frame(settings.root, entry, max_depth)
+        image, depth, camera = read_frame(settings.root, entry, self.max_depth)
         cloud, camera_from_cloud = read_cloud(settings.root, entry), entry.camera_from_cloud
         test_points = settings.test_points or BENCHMARKS[settings.layout].test_points
         limit = settings.max_points if training else test_points

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from diff2i2p_core.geometry.depth import MAX_DEPTH
 from diff2i2p_core.pairs.metadata import Layout
@@ -72,3 +74,13 @@ BENCHMARKS: dict[Layout, Benchmark] = {
         pairs={"train": 1748, "val": 236, "test": 497},
     ),
 }
+
+
+def depth_limit(root: Path, layout: Layout) -> float:
+    """Metres up to which depth counts in a set: as `prepare` recorded it in `dataset.json`, else that of the
+    benchmark."""
+    try:
+        source = json.loads((root / "dataset.json").read_text(encoding="utf-8"))["source"]
+        return float(source["settings"]["max_depth"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return BENCHMARKS[layout].max_depth
