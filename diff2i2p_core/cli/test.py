@@ -62,6 +62,7 @@ def test(
     from diff2i2p_core.evaluation.processes import started_processes
     from diff2i2p_core.evaluation.testing import register_subset
     from diff2i2p_core.pairs.benchmark_pairs import BenchmarkPairs
+    from diff2i2p_core.pairs.benchmarks import is_prepared
     from diff2i2p_core.weights.checkpoint import load_model, weights_id
 
     if file_format not in ("diff2i2p", "released"):
@@ -88,6 +89,7 @@ def test(
         subset=benchmark.test,
         pairs=pairs.epoch_length,
         query_depth=model.config.has_coordinates,
+        prepared=is_prepared(benchmark.root),
         format=file_format,  # type: ignore[arg-type]
         config=None if network is None else network.model_dump(mode="json"),
     )

@@ -41,6 +41,8 @@ class CacheInfo(Section):
     """Number of pairs in the subset. If there are fewer files, the test run is unfinished."""
     query_depth: bool | None = None
     """Whether the query's depth is an input of the network; None if nobody recorded it."""
+    prepared: bool = False
+    """Whether `diff2i2p prepare` made the pairs. They are then not those of the papers."""
     format: Literal["diff2i2p", "released"] = "diff2i2p"
     """The layout of the files: ours, or that of the released test.py."""
     config: dict[str, Any] | None = None

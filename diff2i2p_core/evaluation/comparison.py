@@ -21,6 +21,7 @@ def comparisons(results: Sequence[Result], info: CacheInfo | None) -> list[tuple
     """Headings and tables under `COMPARISON_HEAD`. A table starts with this run if it has such queries; if
     nobody recorded whether it has, every table does."""
     benchmark, depth = _benchmark(results, info), None if info is None else info.query_depth
+    comparable = info is None or not info.prepared
     tables = []
     for result in results:
         for query_depth, words in _QUERIES.items():
@@ -29,6 +30,7 @@ def comparisons(results: Sequence[Result], info: CacheInfo | None) -> list[tuple
                 for row in PUBLISHED
                 if (row.benchmark, row.thresholds, row.query_depth)
                 == (benchmark, result.protocol.thresholds, query_depth)
+                and comparable
             ]
             if depth in (None, query_depth):
                 rows.insert(0, _this_run(result, known=depth is not None))
@@ -40,6 +42,8 @@ def comparisons(results: Sequence[Result], info: CacheInfo | None) -> list[tuple
 def comparison_notes(results: Sequence[Result], info: CacheInfo | None) -> list[str]:
     """What a reader of the tables must know, one sentence or more per entry."""
     benchmark, mean = _benchmark(results, info), results[0].summary.mean
+    if info is not None and info.prepared:
+        return ["`diff2i2p prepare` made these pairs: they are not those of the papers."]
     notes = [PUBLISHED_NOTES[benchmark]] if benchmark in PUBLISHED_NOTES else []
     facts = next((facts for name, facts in BENCHMARKS.items() if name == benchmark), None)
     expected = None if facts is None else facts.pairs.get("test" if info is None else info.subset)

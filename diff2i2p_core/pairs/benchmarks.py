@@ -76,6 +76,11 @@ BENCHMARKS: dict[Layout, Benchmark] = {
 }
 
 
+def is_prepared(root: Path) -> bool:
+    """Whether `diff2i2p prepare` made a set, instead of the authors of a benchmark."""
+    return (root / "dataset.json").is_file()
+
+
 def depth_limit(root: Path, layout: Layout) -> float:
     """Metres up to which depth counts in a set: as `prepare` recorded it in `dataset.json`, else that of the
     benchmark."""

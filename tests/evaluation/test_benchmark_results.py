@@ -150,6 +150,15 @@ def test_notes_say_when_the_pairs_are_not_those_of_the_papers(folder: Path) -> N
     )
 
 
+def test_published_rows_do_not_stand_beside_pairs_of_our_own(folder: Path) -> None:
+    results = evaluate_folder(folder, RELEASED, 1)
+    info = info_of("7scenes", True).model_copy(update={"prepared": True})
+    assert {row[0] for _, rows in comparisons(results, info) for row in rows} == {"this run"}
+    assert comparison_notes(results, info) == [
+        "`diff2i2p prepare` made these pairs: they are not those of the papers."
+    ]
+
+
 def test_time_and_memory_of_the_network_are_reported(made: Made, tmp_path: Path) -> None:
     for name, seconds, peak in (("a/1_1", 0.1, 300.0), ("a/2_1", 0.3, 500.0), ("b/1_1", 0.2, 400.0)):
         registration = replace(made(name=name), seconds=seconds, peak_mib=peak)
