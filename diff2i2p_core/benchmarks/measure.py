@@ -9,9 +9,7 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 import platform
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -23,6 +21,7 @@ import torch
 
 from diff2i2p_core.benchmarks import PARTS
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.evaluation.resources import process_peak_mb
 
 
 @dataclass(frozen=True)
@@ -156,17 +155,6 @@ def machine(device: str = "cpu") -> dict[str, Any]:
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
-
-
-def process_peak_mb() -> float:
-    """The peak memory of this process, MiB."""
-    try:
-        # Not ru_maxrss, which starts at the memory of the parent process when it started this one.
-        status = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
-    except (OSError, StopIteration):
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak / (2**20 if sys.platform == "darwin" else 1024)
 
 
 def report(part: str, device: str, timings: list[Timing]) -> dict[str, Any]:

@@ -25,7 +25,8 @@ def bench(
     from rich.console import Console
 
     from diff2i2p_core.benchmarks import PARTS
-    from diff2i2p_core.benchmarks.measure import cases_of, compared, machine, measure, process_peak_mb, report
+    from diff2i2p_core.benchmarks.measure import cases_of, compared, machine, measure, report
+    from diff2i2p_core.evaluation.resources import process_peak_mb
 
     options.check_device(device)
     torch.set_num_threads(threads)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -187,6 +188,8 @@ def check(
     if result.readable:
         write_dataset_report(page, folder, result)
         typer.echo(f"{page}: pairs as pictures", err=True)
+    for line in result.published_counts():
+        typer.echo(line)
     if result.problems:
         for problem in result.problems[1:20]:
             typer.echo(problem, err=True)
@@ -194,6 +197,51 @@ def check(
         raise InputError(f"{result.problems[0]}; prepare the set again ({many})")
     pairs = ", ".join(f"{len(entries)} {subset}" for subset, entries in result.subsets.items())
     typer.echo(f"{folder}: valid, pairs: {pairs}")
+
+
+@app.command()
+def download(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="7scenes or rgbd_scenes_v2.", show_default=False)
+    ],
+    out: Out,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="The archive, downloaded elsewhere.", show_default=False)
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option(help="Another address for the archive.", show_default=False)
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the downloaded archive.")] = False,
+) -> None:
+    """Download the papers' pairs of a benchmark: a copy at huggingface.co/datasets/prajnan/preprocessed_2d3d.
+
+    Run it again to resume. Sizes and checksums of the files are checked, and the number of pairs is compared
+    with the papers'. The terms of the raw recordings apply: 7-Scenes is for non-commercial research only.
+    """
+    from diff2i2p_core.cli.progress import download_bar
+    from diff2i2p_core.datasets.benchmark_download import fetch_benchmark
+    from diff2i2p_core.datasets.check import published_counts
+    from diff2i2p_core.pairs.benchmarks import BENCHMARKS
+
+    layout = next((known for known in BENCHMARKS if known == name), None)
+    if layout is None:
+        raise InputError(f"'{name}': unknown benchmark; use one of {', '.join(BENCHMARKS)}")
+    if source is not None and url is not None:
+        raise InputError("--from and --url: both give the archive; give one")
+    check_output_folder(out, [source])
+    with download_bar(BENCHMARKS[layout].archive) as downloading, progress_bars(counts=True) as bars:
+        pairs = fetch_benchmark(
+            layout,
+            out,
+            source=source,
+            url=url,
+            keep=keep,
+            downloading=downloading,
+            unpacking=partial(bars, "unpacking"),
+        )
+    typer.echo(f"{out}: {BENCHMARKS[layout].title}")
+    for line in published_counts(layout, pairs):
+        typer.echo(line)
 
 
 @app.command()

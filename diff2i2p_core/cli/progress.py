@@ -31,3 +31,21 @@ def progress_bars(
             bar.update(tasks[what], completed=done, total=total)
 
         yield progress
+
+
+@contextmanager
+def download_bar(what: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Yields a function to call with the bytes done and, if known, the total. Only shown on a terminal."""
+    from rich.console import Console
+    from rich.progress import DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+    console = Console(stderr=True)
+    columns = (
+        *Progress.get_default_columns()[:-2],
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

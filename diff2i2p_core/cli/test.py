@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 import typer
 
 from diff2i2p_core.cli import options
@@ -16,6 +18,10 @@ from diff2i2p_core.io.files import check_output_folder
 
 if TYPE_CHECKING:
     from diff2i2p_core.engine.experiment import TrainConfig
+    from diff2i2p_core.evaluation.cache import CacheInfo
+    from diff2i2p_core.evaluation.resources import Used
+    from diff2i2p_core.models.config import ModelConfig
+    from diff2i2p_core.pairs.benchmark_pairs import BenchmarkSettings
 
 
 def test(
@@ -42,15 +48,25 @@ def test(
     workers: Annotated[
         int | None, typer.Option(min=0, help="Processes that prepare pairs; by default the configuration's.")
     ] = None,
+    file_format: Annotated[
+        str, typer.Option("--format", help="diff2i2p, or released: the files of the released test.py.")
+    ] = "diff2i2p",
     as_json: options.AsJson = False,
 ) -> None:
-    """Write one file per pair: matches, scores, coarse pairs, truth. An interrupted test resumes."""
+    """Write one file per pair: matches, scores, coarse pairs, truth. An interrupted test resumes.
+
+    For several GPUs or machines, run training/test.py with torchrun or accelerate launch.
+    """
     from diff2i2p_core.engine.config_file import load_config
     from diff2i2p_core.evaluation.cache import CacheInfo
+    from diff2i2p_core.evaluation.processes import started_processes
     from diff2i2p_core.evaluation.testing import register_subset
     from diff2i2p_core.pairs.benchmark_pairs import BenchmarkPairs
+    from diff2i2p_core.pairs.benchmarks import is_prepared
     from diff2i2p_core.weights.checkpoint import load_model, weights_id
 
+    if file_format not in ("diff2i2p", "released"):
+        raise InputError(f"--format '{file_format}': unknown; use diff2i2p or released")
     settings = load_config(config, overrides or ())
     if settings.benchmark is None:
         raise InputError(f"{config}: has no benchmark to test on; add benchmark: {{root: ...}}")
@@ -60,7 +76,10 @@ def test(
     weights = _weights(settings, checkpoint, test_epoch)
     folder = out or settings.output / settings.name / "cache" / benchmark.test / weights.stem
     check_output_folder(folder, [benchmark.root, *(benchmark.root / part for part in ("data", "metadata"))])
-    model = load_model(weights, _device(settings, device), benchmark.layout)
+    processes, own_device = started_processes(_device(settings, device))
+    first = processes.index == 0
+    network = _network(weights, settings, benchmark, folder, first)
+    model = load_model(weights, own_device, benchmark.layout, network)
     pairs = BenchmarkPairs(benchmark, model.config, "test")
     info = CacheInfo(
         weights=str(weights),
@@ -69,22 +88,68 @@ def test(
         benchmark=benchmark.layout,
         subset=benchmark.test,
         pairs=pairs.epoch_length,
+        query_depth=model.config.has_coordinates,
+        prepared=is_prepared(benchmark.root),
+        format=file_format,  # type: ignore[arg-type]
+        config=None if network is None else network.model_dump(mode="json"),
     )
-    with progress_bars(counts=True) as progress:
-        tell = partial(progress, f"testing {weights.name}")
-        tell(0, pairs.epoch_length)
-        made = register_subset(
-            model,
-            pairs,
-            folder,
-            info,
-            settings.workers if workers is None else workers,
-            tell,
-        )
-    if as_json:
-        typer.echo(json.dumps({"cache": str(folder), "registered": made, **info.model_dump()}))
+    with progress_bars(counts=True) if first else nullcontext() as progress:
+        tell = None if progress is None else partial(progress, f"testing {weights.name}")
+        if tell is not None:
+            tell(0, pairs.epoch_length)
+        loaders = settings.workers if workers is None else workers
+        used = register_subset(model, pairs, folder, info, loaders, tell, processes)
+    processes.end()
+    if first:
+        _report(folder, info, used, as_json)
+
+
+def _network(
+    weights: Path, settings: TrainConfig, benchmark: BenchmarkSettings, folder: Path, first: bool
+) -> ModelConfig | None:
+    """The configuration for weights that do not record theirs, with `model.replace` and with the neighbour
+    limits of the benchmark's clouds. None for other weights."""
+    from diff2i2p_core.engine.experiment import merge
+    from diff2i2p_core.evaluation.cache import read_info
+    from diff2i2p_core.models.config import ModelConfig
+    from diff2i2p_core.pairs.neighbor_limits import measured_limits
+    from diff2i2p_core.weights.checkpoint import config_of
+
+    own, replaced = config_of(weights, benchmark.layout), settings.model.replace
+    config = ModelConfig.model_validate(merge(own.model_dump(), replaced))
+    if weights.suffix == ".safetensors":
+        if first and config != own.model_copy(update={"name": config.name}):
+            options.note(f"{weights}: has its own configuration, so model.replace is not used")
+        return None
+    if "neighbor_limits" in replaced.get("points", {}):
+        return config
+    known = read_info(folder)
+    if known is not None and known.config is not None:
+        limits, where = ModelConfig.model_validate(known.config).points.neighbor_limits, "the test so far"
     else:
-        typer.echo(f"{folder}: {pairs.epoch_length} pairs, {made} of them new")
+        limits, where = measured_limits(benchmark, config, settings.seed)
+    if first:
+        options.note(f"neighbour limits {list(limits)}, from {where}")
+    points = config.points.model_copy(update={"neighbor_limits": limits})
+    return config.model_copy(update={"points": points})
+
+
+def _report(folder: Path, info: CacheInfo, used: list[Used], as_json: bool) -> None:
+    times = [1000 * pair.seconds for pair in used]
+    content = {
+        "network_ms": None if not used else {"median": np.median(times), "95%": np.quantile(times, 0.95)},
+        "peak_mib": max((pair.peak_mib for pair in used), default=None),
+    }
+    if as_json:
+        values = {"cache": str(folder), "registered": len(used), **content, **info.model_dump()}
+        typer.echo(json.dumps(values))
+        return
+    typer.echo(f"{folder}: {info.pairs} pairs, {len(used)} of them new")
+    if used:
+        typer.echo(
+            f"network: {np.median(times):.0f} ms a pair (median; 95 %: {np.quantile(times, 0.95):.0f} ms), "
+            f"at most {content['peak_mib']:.0f} MiB"
+        )
 
 
 def _weights(settings: TrainConfig, checkpoint: str | None, epoch: int | None) -> Path:

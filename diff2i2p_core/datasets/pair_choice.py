@@ -14,6 +14,7 @@ from scipy.spatial import cKDTree
 from diff2i2p_core.datasets.fuse import Names
 from diff2i2p_core.datasets.overlap import depth_samples, overlap
 from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.depth import MAX_DEPTH
 from diff2i2p_core.geometry.se3 import invert, transform_points
 from diff2i2p_core.io.image_files import read_depth
 from diff2i2p_core.pairs.metadata import Entry, Layout, file_id
@@ -37,6 +38,8 @@ class Group:
     layout: Layout
     camera: Camera
     windows: tuple[Placed, ...]
+    max_depth: float = MAX_DEPTH
+    """Depth beyond this many metres counts as unknown."""
 
 
 def pairs_of(
@@ -46,7 +49,9 @@ def pairs_of(
 
     `radius` in metres. Files are below `folder`.
     """
-    images = _images(folder, tuple(placed.names.depth for placed in group.windows), group.camera)
+    images = _images(
+        folder, tuple(placed.names.depth for placed in group.windows), group.camera, group.max_depth
+    )
     # Bounding boxes of each image's and the cloud's points in the world: only those that meet can overlap.
     boxes = np.stack(
         [_box(transform_points(w.world_from_camera, s)) for w, s in zip(group.windows, images, strict=True)]
@@ -94,6 +99,8 @@ def _box(points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @lru_cache(maxsize=1)
-def _images(folder: Path, depths: tuple[str, ...], camera: Camera) -> list[NDArray[np.float32]]:
+def _images(
+    folder: Path, depths: tuple[str, ...], camera: Camera, max_depth: float
+) -> list[NDArray[np.float32]]:
     """Samples of all depth images of a group, cached because each of its chunks needs them."""
-    return [depth_samples(read_depth(folder / name), camera) for name in depths]
+    return [depth_samples(read_depth(folder / name, max_depth), camera, max_depth) for name in depths]

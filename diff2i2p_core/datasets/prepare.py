@@ -71,7 +71,7 @@ def prepare(
                     for window, name in zip(windows, names, strict=True)
                 ],
             )
-            groups = _groups(recordings, windows, names, layout)
+            groups = _groups(recordings, windows, names, layout, settings.max_depth)
             radius = SAME_VOXELS * settings.voxel
             parts = [(key, part) for key, group in groups.items() for part in chunks(group)]
             pairs = pool.run(
@@ -164,7 +164,11 @@ def _write_cameras(out: Path, recordings: Sequence[Recording]) -> None:
 
 
 def _groups(
-    recordings: Sequence[Recording], windows: Sequence[Window], names: Sequence[Names], layout: Layout
+    recordings: Sequence[Recording],
+    windows: Sequence[Window],
+    names: Sequence[Names],
+    layout: Layout,
+    max_depth: float,
 ) -> dict[tuple[int, str], Group]:
     """The windows of each recording and subset."""
     members: dict[tuple[int, str], list[Placed]] = defaultdict(list)
@@ -175,7 +179,7 @@ def _groups(
         )
         members[window.recording, window.subset].append(placed)
     return {
-        key: Group(recordings[key[0]].scene, layout, recordings[key[0]].camera, tuple(placed))
+        key: Group(recordings[key[0]].scene, layout, recordings[key[0]].camera, tuple(placed), max_depth)
         for key, placed in members.items()
     }
 

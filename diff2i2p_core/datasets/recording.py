@@ -18,7 +18,11 @@ SUBSETS: tuple[Subset, ...] = ("train", "val", "test")
 
 
 class Recording(Protocol):
-    """One uninterrupted recording of a place. It must be small, because it is sent to worker processes."""
+    """One uninterrupted recording of a place. It must be small, because it is sent to worker processes.
+
+    A recording with a lidar may also have `scan(index)`: the points (N, 3) of a frame in the camera's frame,
+    also outside the image. Clouds are then made of them instead of depth.
+    """
 
     @property
     def scene(self) -> str:

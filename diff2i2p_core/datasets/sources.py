@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 SOURCES = {
     "7scenes": "diff2i2p_core.datasets.seven_scenes",
     "rgbd-scenes-v2": "diff2i2p_core.datasets.rgbd_scenes_v2",
+    "kitti": "diff2i2p_core.datasets.kitti",
     "tum": "diff2i2p_core.datasets.tum",
     "frames": "diff2i2p_core.datasets.recording_frames",
     "rosbag": "diff2i2p_core.datasets.rosbag",

@@ -39,15 +39,20 @@ def cut_windows(recordings: Sequence[Recording], settings: PreparationSettings) 
     """
     named = {subset: _named(recordings, getattr(settings, subset), subset) for subset in ("val", "test")}
     official = {recording.subset for recording in recordings}
+    complete: list[Subset] = [
+        next((s for s in SUBSETS if index in named.get(s, ())), recording.subset or "train")
+        for index, recording in enumerate(recordings)
+    ]
     fractions = {
         subset: value
         for subset in ("val", "test")
         if isinstance(value := getattr(settings, subset), float) and subset not in official
     }
+    if "train" not in complete:
+        fractions = {}  # there is nothing to take a part of
     windows = []
-    for index, recording in enumerate(recordings):
+    for index, (recording, whole) in enumerate(zip(recordings, complete, strict=True)):
         count = len(recording.numbers) // settings.window
-        whole = next((s for s in SUBSETS if index in named.get(s, ())), recording.subset or "train")
         parts: list[tuple[Subset, int]] = [(whole, count)]
         if whole == "train":
             parts = _in_time(count, fractions, settings)

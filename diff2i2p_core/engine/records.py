@@ -20,7 +20,7 @@ from rich.progress import (
 )
 
 from diff2i2p_core.engine.run_folder import RunFolder
-from diff2i2p_core.evaluation.registration import BenchmarkSummary
+from diff2i2p_core.evaluation.benchmark_summary import BenchmarkSummary
 
 SHOWN = ("rr", "fmr", "ir", "pir", "median_position_m", "median_rotation_deg")
 """Validation metrics shown on the terminal."""

@@ -21,7 +21,8 @@ from diff2i2p_core.engine.signals import Stopped, StopRequest
 from diff2i2p_core.engine.training_pairs import batches, split, training_pairs, validation_pairs
 from diff2i2p_core.engine.validation import measure, protocol_of, score
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.evaluation.registration import PairMetrics, summarize
+from diff2i2p_core.evaluation.benchmark_summary import summarize
+from diff2i2p_core.evaluation.registration import PairMetrics
 from diff2i2p_core.models.diff2i2p import Diff2I2P
 from diff2i2p_core.pairs.pair import Batch
 from diff2i2p_core.weights.checkpoint import load_state, start_from

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from diff2i2p_core.engine.experiment import ValidationSettings
+from diff2i2p_core.evaluation.benchmark_summary import BenchmarkSummary
 from diff2i2p_core.evaluation.protocol import Protocol, find_protocol
 from diff2i2p_core.evaluation.registration import (
-    BenchmarkSummary,
     PairMetrics,
     Registration,
     pair_metrics,

@@ -1,19 +1,20 @@
-"""Evaluates a folder of registrations under a protocol: metrics of each pair, tables, JSON and Markdown."""
+"""The results of a benchmark as tables, JSON and Markdown."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from diff2i2p_core.evaluation.cache import CacheInfo, read_registration, registration_files
-from diff2i2p_core.evaluation.protocol import Protocol
-from diff2i2p_core.evaluation.published_results import PUBLISHED, PUBLISHED_HEAD, PUBLISHED_NOTES
-from diff2i2p_core.evaluation.registration import RR_CURVE_CM, BenchmarkSummary, PairMetrics, pair_metrics
+from diff2i2p_core.evaluation.benchmark_summary import RR_CURVE_CM, BenchmarkSummary
+from diff2i2p_core.evaluation.cache import CacheInfo
+from diff2i2p_core.evaluation.comparison import COMPARISON_HEAD, comparison_notes, comparisons
+from diff2i2p_core.evaluation.protocol import Protocol, thresholds_words
+from diff2i2p_core.evaluation.registration import PairMetrics
+from diff2i2p_core.evaluation.result import Result
 from diff2i2p_core.io.files import write_text
 
 
@@ -45,24 +46,6 @@ ERRORS_NOTE = (
 )
 
 
-def evaluate_folder(
-    folder: Path, protocol: Protocol, threads: int, progress: Callable[[int, int], None] | None = None
-) -> list[PairMetrics]:
-    """Evaluate all registrations in `folder`, in the order of the files.
-
-    OpenCV's RANSAC takes nearly all of the time and releases the interpreter's lock, so threads share the
-    pairs. `progress` gets the number done and the total.
-    """
-    files = registration_files(folder)
-    metrics_of_pairs = []
-    with ThreadPoolExecutor(threads) as pool:
-        for metrics in pool.map(lambda path: pair_metrics(read_registration(path), protocol), files):
-            metrics_of_pairs.append(metrics)
-            if progress is not None:
-                progress(len(metrics_of_pairs), len(files))
-    return metrics_of_pairs
-
-
 def table_rows(summary: BenchmarkSummary, columns: Sequence[Column] = COLUMNS) -> list[tuple[str, list[str]]]:
     """Each scene with its values as text, then the mean over scenes."""
 
@@ -73,22 +56,11 @@ def table_rows(summary: BenchmarkSummary, columns: Sequence[Column] = COLUMNS) -
     return [(name, [cell(row[column.key], column) for column in columns]) for name, row in rows]
 
 
-def published_rows(summary: BenchmarkSummary, benchmark: str) -> Iterator[list[str]]:
-    """Rows under `PUBLISHED_HEAD`: ours first, then the published ones."""
-    ours = (f"{100 * summary.mean[key]:.1f}" for key in ("ir", "fmr", "rr"))
-    yield ["this run", *ours, "measured"]
-    for row in PUBLISHED:
-        scores = row.on(benchmark)
-        if scores is not None:
-            yield [row.method, *("–" if s is None else f"{s:.1f}" for s in scores), row.source]
-
-
 def protocol_words(protocol: Protocol) -> str:
     """The protocol in one line."""
-    radius, ratio, rmse = protocol.acceptance_radius, protocol.inlier_ratio, protocol.rmse
     solver = f"P3P RANSAC, {protocol.iterations:,} iterations" if protocol.solver == "paper" else "PoseLib"
     parts = [
-        f"{protocol.name} thresholds (inlier {radius:g} m, FMR {ratio:g}, RMSE {rmse:g} m)",
+        thresholds_words(protocol),
         f"{solver}, {protocol.reprojection_px:g} px",
         "only pixels with depth" if protocol.depth_only else "all pixels",
         "tuned cloud" if protocol.tuned_cloud else "untuned cloud",
@@ -99,15 +71,17 @@ def protocol_words(protocol: Protocol) -> str:
     return "; ".join(parts)
 
 
-def as_json(
-    folder: Path, info: CacheInfo | None, protocol: Protocol, summary: BenchmarkSummary
-) -> dict[str, Any]:
+def as_json(folder: Path, info: CacheInfo | None, results: Sequence[Result]) -> dict[str, Any]:
     """A JSON object with the complete result. Missing values are null."""
+    main, *others = results
     return {
         "cache": str(folder),
         "test": None if info is None else info.model_dump(),
-        "protocol": protocol.model_dump(),
-        **summary.as_json(),
+        "protocol": main.protocol.model_dump(),
+        **main.summary.as_json(),
+        "other_thresholds": [
+            {"protocol": other.protocol.model_dump(), **other.summary.as_json()} for other in others
+        ],
     }
 
 
@@ -130,27 +104,28 @@ def pair_json(metrics: PairMetrics) -> dict[str, Any]:
         "rre_deg": finite(metrics.rotation_deg),
         "rte_m": finite(metrics.translation_m),
         "position_m": finite(metrics.position_m),
+        "network_s": metrics.network_s,
+        "peak_mib": metrics.peak_mib,
         "camera_from_cloud": None if pose is None else pose.tolist(),
     }
 
 
 def write_json(path: Path, content: dict[str, Any], metrics: Sequence[PairMetrics]) -> None:
-    """Write `content` from `as_json` and all pairs."""
+    """Write `content` from `as_json` and all pairs, as measured under the first protocol."""
     everything = {**content, "pair_metrics": [pair_json(pair) for pair in metrics]}
     write_text(path, json.dumps(everything, indent=1, allow_nan=False) + "\n")
 
 
-def write_markdown(
-    path: Path, title: str, protocol: Protocol, summary: BenchmarkSummary, benchmark: str
-) -> None:
-    """Write scenes, the RR curve, and the mean beside published results."""
-    curve = rr_curve(summary)
-    scenes = [[name, *cells] for name, cells in table_rows(summary)]
+def write_markdown(path: Path, title: str, results: Sequence[Result], info: CacheInfo | None) -> None:
+    """Write scenes, the RR curve, and the mean beside published results at the same thresholds."""
+    main = results[0]
+    curve = rr_curve(main.summary)
+    scenes = [[name, *cells] for name, cells in table_rows(main.summary)]
     recalls = ["RR %", *(f"{100 * value:.1f}" for _, value in curve)]
     lines = [
         f"# {title}",
         "",
-        protocol_words(protocol) + ".",
+        protocol_words(main.protocol) + ".",
         "",
         *_markdown(["scene", *(column.heading for column in COLUMNS)], scenes),
         "",
@@ -159,11 +134,11 @@ def write_markdown(
         *_markdown(["RMSE below, cm", *(str(cm) for cm, _ in curve)], [recalls]),
         "",
         "## Comparison with published results",
-        "",
-        *_markdown(PUBLISHED_HEAD, list(published_rows(summary, benchmark))),
-        "",
-        PUBLISHED_NOTES.get(benchmark, ""),
     ]
+    for note in comparison_notes(results, info):
+        lines += ["", note]
+    for heading, rows in comparisons(results, info):
+        lines += ["", f"### {heading}", "", *_markdown(COMPARISON_HEAD, rows)]
     write_text(path, "\n".join(lines) + "\n")
 
 

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ from diff2i2p_core.settings import Section
 
 FORMAT = "diff2i2p-registration-1"
 INFO = "cache.json"
+OPTIONAL = ("jpeg", "seconds", "peak_mib")
+"""Values that a file may lack."""
 RELEASED_SIZE = (640, 480)
 RELEASED_VOXEL = 0.025
 
@@ -37,6 +39,14 @@ class CacheInfo(Section):
     subset: str
     pairs: int
     """Number of pairs in the subset. If there are fewer files, the test run is unfinished."""
+    query_depth: bool | None = None
+    """Whether the query's depth is an input of the network; None if nobody recorded it."""
+    prepared: bool = False
+    """Whether `diff2i2p prepare` made the pairs. They are then not those of the papers."""
+    format: Literal["diff2i2p", "released"] = "diff2i2p"
+    """The layout of the files: ours, or that of the released test.py."""
+    config: dict[str, Any] | None = None
+    """The network's configuration, if the weights do not record it (`.pth`)."""
 
 
 def write_info(folder: Path, info: CacheInfo) -> None:
@@ -104,12 +114,14 @@ def read_registration(path: Path) -> Registration:
 
 def _ours(arrays: Mapping[str, NDArray[Any]]) -> Registration:
     values: dict[str, Any] = {
-        f.name: arrays.get(f.name) if f.name == "jpeg" else arrays[f.name] for f in fields(Registration)
+        f.name: arrays.get(f.name) if f.name in OPTIONAL else arrays[f.name] for f in fields(Registration)
     }
     width, height, *intrinsics = arrays["camera"].tolist()
     values["camera"] = Camera(int(width), int(height), *intrinsics)
-    for name, kind in (("name", str), ("overlap", float), ("voxel", float)):
-        values[name] = kind(arrays[name])
+    scalars = (("name", str), ("overlap", float), ("voxel", float), ("seconds", float), ("peak_mib", float))
+    for name, kind in scalars:
+        if values[name] is not None:
+            values[name] = kind(arrays[name])
     return Registration(**values)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from scipy.spatial import cKDTree
 from diff2i2p_core.evaluation.protocol import Protocol, estimate_pose
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import invert, transform_points, translation_error
+from diff2i2p_core.pairs.benchmarks import Thresholds
 from diff2i2p_core.typing import Array
 
 if TYPE_CHECKING:
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
-
-PMR_LEVELS = (0.0, 0.1, 0.3, 0.5)
-"""Thresholds of the patch inlier ratio: above the first (0), and at least each of the others."""
-RR_CURVE_CM = range(2, 11)
 
 
 @dataclass(frozen=True)
@@ -64,6 +61,10 @@ class Registration:
     """(G,) the smaller of both sides' overlaps."""
     jpeg: NDArray[np.uint8] | None
     """(K,) the input image as a JPEG file, for pictures."""
+    seconds: float | None = None
+    """How long the network took, without loading the pair. None where nobody measured it."""
+    peak_mib: float | None = None
+    """Peak memory in MiB: of the GPU for this pair, or of the process so far on a CPU."""
 
     @property
     def scene(self) -> str:
@@ -102,10 +103,11 @@ def register(model: Diff2I2P, pair: Pair) -> Registration:
     # Imported here, because evaluating registrations does not need it and starts twice as fast without.
     import torch
 
+    from diff2i2p_core.evaluation.resources import measured
     from diff2i2p_core.pairs.pair import collate
 
     batch = collate([pair]).to(model.device)
-    with torch.no_grad():
+    with torch.no_grad(), measured(model.device) as used:
         image = model.encode_image(batch.images, batch.image_points)[0]
         submap = model.encode_cloud(batch.pyramid, batch.features)[0]
         match = model.match(image, submap).to("cpu")
@@ -130,6 +132,8 @@ def register(model: Diff2I2P, pair: Pair) -> Registration:
         true_point_nodes=truth.point_nodes,
         true_overlaps=np.minimum(truth.image_overlaps, truth.point_overlaps),
         jpeg=np.asarray(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 90])[1]).ravel(),
+        seconds=used.seconds,
+        peak_mib=used.peak_mib,
     )
 
 
@@ -158,6 +162,9 @@ class PairMetrics:
     """RTE: distance between the translations of camera_from_cloud."""
     position_m: float
     """Distance between the true and the estimated position of the camera."""
+    network_s: float | None = None
+    """As in `Registration`, with `peak_mib`."""
+    peak_mib: float | None = None
 
     @property
     def scene(self) -> str:
@@ -166,16 +173,20 @@ class PairMetrics:
 
 def pair_metrics(registration: Registration, protocol: Protocol) -> PairMetrics:
     """Estimate the pose and compare matches and pose with the truth."""
-    r = registration
+    return pair_metrics_at(registration, [protocol])[0]
+
+
+def pair_metrics_at(registration: Registration, protocols: Sequence[Protocol]) -> list[PairMetrics]:
+    """`pair_metrics` under protocols that differ only in their thresholds: one pose is estimated for all."""
+    r, protocol = registration, protocols[0]
     best = np.argsort(-r.scores, kind="stable")
     best = best[np.isfinite(r.points[best]).all(1)][: protocol.num_corr]
     pixel_points = r.pixel_points[best]
     counted = pixel_points[:, 2] > 0 if protocol.depth_only else np.ones(len(best), bool)
-    ratio = _fraction(r.distances()[best][counted] < protocol.acceptance_radius)
-    covered = 0.0
+    distances, nearest = r.distances()[best][counted], np.empty(0)
     if counted.any():
         tree = cKDTree(transform_points(r.camera_from_cloud, r.points[best]))
-        covered = _fraction(tree.query(pixel_points[counted])[0] < protocol.acceptance_radius)
+        nearest = tree.query(pixel_points[counted])[0]
     # The solver's RANSAC depends on the order. Use the order of the file, as in the released code.
     best.sort()
     estimate = estimate_pose(protocol, r.pixels[best], r.points[best], r.camera, r.scores[best])
@@ -189,20 +200,32 @@ def pair_metrics(registration: Registration, protocol: Protocol) -> PairMetrics:
         rotation = float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
         translation = translation_error(estimate, r.camera_from_cloud)
         position = translation_error(invert(estimate), invert(r.camera_from_cloud))
-    return PairMetrics(
-        name=r.name,
-        correspondences=len(best),
-        patch_inlier_ratio=_patch_inlier_ratio(r, protocol.patch_overlap),
-        inlier_ratio=ratio,
-        covered_ratio=covered,
-        matched=ratio >= protocol.inlier_ratio,
-        camera_from_cloud=estimate,
-        rmse_m=rmse,
-        registered=rmse < protocol.rmse,
-        rotation_deg=rotation,
-        translation_m=translation,
-        position_m=position,
-    )
+    patch_ratio = _patch_inlier_ratio(r, protocol.patch_overlap)
+    return [
+        PairMetrics(
+            name=r.name,
+            correspondences=len(best),
+            patch_inlier_ratio=patch_ratio,
+            inlier_ratio=(ratio := _fraction(distances < at.acceptance_radius)),
+            covered_ratio=_fraction(nearest < at.acceptance_radius),
+            matched=ratio >= at.inlier_ratio,
+            camera_from_cloud=estimate,
+            rmse_m=rmse,
+            registered=_is_registered(at, rmse, rotation, translation),
+            rotation_deg=rotation,
+            translation_m=translation,
+            position_m=position,
+            network_s=r.seconds,
+            peak_mib=r.peak_mib,
+        )
+        for at in (protocol.thresholds for protocol in protocols)
+    ]
+
+
+def _is_registered(at: Thresholds, rmse: float, rotation: float, translation: float) -> bool:
+    if at.rre_deg is None and at.rte_m is None:
+        return rmse < at.rmse
+    return (at.rre_deg is None or rotation < at.rre_deg) and (at.rte_m is None or translation < at.rte_m)
 
 
 def _patch_inlier_ratio(r: Registration, overlap: float) -> float:
@@ -214,72 +237,3 @@ def _patch_inlier_ratio(r: Registration, overlap: float) -> float:
 
 def _fraction(flags: NDArray[Any]) -> float:
     return float(flags.mean()) if len(flags) else 0.0
-
-
-@dataclass(frozen=True)
-class BenchmarkSummary:
-    """Metrics by name for each scene, and their unweighted mean over the scenes.
-
-    Ratios are in [0, 1], lengths in metres, angles in degrees. RRE and RTE are over the registered pairs;
-    they are NaN if there are none, and the scene is then left out of the mean. `median_position_m` and
-    `median_rotation_deg` are over all pairs, infinite if most have no pose. `pairs` of the mean is the sum.
-    """
-
-    scenes: dict[str, dict[str, float]]
-    mean: dict[str, float]
-
-    def as_json(self) -> dict[str, Any]:
-        """The same, with null for missing values."""
-
-        def finite(row: dict[str, float]) -> dict[str, float | None]:
-            numbers = {key: value if np.isfinite(value) else None for key, value in row.items()}
-            return {**numbers, "pairs": int(row["pairs"])}
-
-        return {"scenes": {name: finite(row) for name, row in self.scenes.items()}, "mean": finite(self.mean)}
-
-
-def summarize(metrics: Iterable[PairMetrics]) -> BenchmarkSummary:
-    """The papers' metrics for one or more pairs."""
-    by_scene: dict[str, list[PairMetrics]] = {}
-    for pair in metrics:
-        by_scene.setdefault(pair.scene, []).append(pair)
-    scenes = {name: _scene_summary(by_scene[name]) for name in sorted(by_scene)}
-    mean = {}
-    for key in next(iter(scenes.values())):
-        column = np.array([row[key] for row in scenes.values()])
-        known = column[~np.isnan(column)]
-        mean[key] = float(known.mean()) if len(known) else np.nan
-    mean["pairs"] = sum(row["pairs"] for row in scenes.values())
-    return BenchmarkSummary(scenes, mean)
-
-
-def _scene_summary(pairs: list[PairMetrics]) -> dict[str, float]:
-    patch_ratio = np.array([p.patch_inlier_ratio for p in pairs])
-    rmse = np.array([p.rmse_m for p in pairs])
-    position = np.array([p.position_m for p in pairs])
-    rotation = np.array([p.rotation_deg for p in pairs])
-    registered = [p for p in pairs if p.registered]
-    rre = [p.rotation_deg for p in registered] or [np.nan]
-    rte = [p.translation_m for p in registered] or [np.nan]
-    summary: dict[str, Any] = {
-        "pairs": len(pairs),
-        "correspondences": np.mean([p.correspondences for p in pairs]),
-        "pir": patch_ratio.mean(),
-        **{
-            f"pmr_{100 * level:02.0f}": np.mean(patch_ratio >= level if level else patch_ratio > 0)
-            for level in PMR_LEVELS
-        },
-        "or": np.mean([p.covered_ratio for p in pairs]),
-        "ir": np.mean([p.inlier_ratio for p in pairs]),
-        "fmr": np.mean([p.matched for p in pairs]),
-        "rr": len(registered) / len(pairs),
-        **{f"rr_{cm:02d}cm": np.mean(rmse < cm / 100) for cm in RR_CURVE_CM},
-        "mean_rre_deg": np.mean(rre),
-        "mean_rte_m": np.mean(rte),
-        "median_rre_deg": np.median(rre),
-        "median_rte_m": np.median(rte),
-        "median_position_m": np.median(position),
-        "median_rotation_deg": np.median(rotation),
-        "recall_005m_5deg": np.mean((position <= 0.05) & (rotation <= 5)),
-    }
-    return {key: float(value) for key, value in summary.items()}

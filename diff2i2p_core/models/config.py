@@ -81,6 +81,9 @@ class ModelConfig(Section):
 
     name: str = "released"
     mode: Mode = "mono"
+    coordinates: bool = True
+    """In `rgbd` mode: coordinates of pixels and points are inputs of both branches and of tuning. False, as
+    in 2D3D-MATR: depth only tells which image nodes are valid, and the unit of tuning's offsets."""
     point_features: PointFeatures = "geometry"
     fine_dim: int = 128
     tuning: bool = True
@@ -91,14 +94,24 @@ class ModelConfig(Section):
     matching: MatchingConfig = MatchingConfig()
 
     @property
+    def has_coordinates(self) -> bool:
+        """Whether depth is an input of the network."""
+        return self.mode == "rgbd" and self.coordinates
+
+    @property
     def image_channels(self) -> int:
-        return (1 if self.image.color == "gray" else 3) + (3 if self.mode == "rgbd" else 0)
+        return (1 if self.image.color == "gray" else 3) + (3 if self.has_coordinates else 0)
 
     @property
     def point_channels(self) -> int:
-        """Channels per point: coordinates in `rgbd` mode, else a one; then colour or intensity."""
-        geometry = 3 if self.mode == "rgbd" else 1
+        """Channels per point: coordinates if there are any, else a one; then colour or intensity."""
+        geometry = 3 if self.has_coordinates else 1
         return geometry + {"geometry": 0, "rgb": 3, "intensity": 1}[self.point_features]
+
+    @property
+    def tuning_points(self) -> int:
+        """How many points tuning gets beside features: the matched one and, with depth, the pixel's."""
+        return 1 if self.mode == "mono" else 2 * self.coordinates
 
 
 def lite_config(point_features: PointFeatures = "rgb", mode: Mode = "mono") -> ModelConfig:

@@ -40,7 +40,7 @@ class Diff2I2P(nn.Module):
             config.fusion, self.image_backbone.coarse_dim, self.point_backbone.coarse_dim
         )
         self.node_pyramid = NodePyramid(dim)
-        self.tuning = CorrespondenceTuning(config.fine_dim, config.mode == "rgbd") if config.tuning else None
+        self.tuning = CorrespondenceTuning(config.fine_dim, config.tuning_points) if config.tuning else None
 
     @property
     def device(self) -> torch.device:
@@ -71,7 +71,8 @@ class Diff2I2P(nn.Module):
         if self.config.mode == "rgbd":
             if points is None:
                 raise ValueError("this model has mode rgbd and needs the query's depth")
-            images = torch.cat([images, points], dim=1)
+            if self.config.coordinates:
+                images = torch.cat([images, points], dim=1)
         height, width = images.shape[-2:]
         cells = branch.grid(height, width)
         grid, (rows, columns) = cells.nodes, cells.padded

@@ -70,7 +70,7 @@ def point_tensor(cloud: PointCloud, config: ModelConfig) -> Tensor:
     InputError if the cloud lacks what the weights need.
     """
     points = torch.from_numpy(cloud.points).float()
-    parts = [points if config.mode == "rgbd" else torch.ones(len(cloud), 1)]
+    parts = [points if config.has_coordinates else torch.ones(len(cloud), 1)]
     if config.point_features != "geometry":
         attribute = {"rgb": cloud.colors, "intensity": cloud.intensity}[config.point_features]
         if attribute is None:

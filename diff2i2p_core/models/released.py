@@ -11,7 +11,10 @@ ReleasedDataset = Literal["7scenes", "rgbd_scenes_v2"]
 
 
 def released_config(dataset: ReleasedDataset = "7scenes") -> ModelConfig:
-    """The configuration of the published checkpoints: query depth and the released normalisation."""
+    """The configuration of the published checkpoints: query depth and the released normalisation.
+
+    The settings of matching are also those of 2D3D-MATR on the same benchmark.
+    """
     points = PointConfig(normalization="positive_sum")
     matching = MatchingConfig()
     if dataset == "rgbd_scenes_v2":

@@ -9,12 +9,11 @@ from torch import Tensor, nn
 class CorrespondenceTuning(nn.Module):
     """Predicts offsets of matched points from both features, the point and (with depth) the pixel's point."""
 
-    def __init__(self, fine_dim: int, with_depth: bool) -> None:
+    def __init__(self, fine_dim: int, points: int) -> None:
+        """`points`: 0 for features alone, 1 with the matched point, 2 also with the pixel's."""
         super().__init__()
-        self.with_depth = with_depth
-        self.net = nn.Sequential(
-            nn.Linear(2 * fine_dim + (6 if with_depth else 3), 128), nn.ReLU(), nn.Linear(128, 3)
-        )
+        self.points = points
+        self.net = nn.Sequential(nn.Linear(2 * fine_dim + 3 * points, 128), nn.ReLU(), nn.Linear(128, 3))
         # An untrained network moves nothing, so it does not spoil good matches at first.
         for parameter in self.net[-1].parameters():
             nn.init.zeros_(parameter)
@@ -23,10 +22,8 @@ class CorrespondenceTuning(nn.Module):
         self, image_fine: Tensor, point_fine: Tensor, points: Tensor, pixel_points: Tensor | None = None
     ) -> Tensor:
         """Unscaled offsets (C, 3) from features (C, D), (C, D), points (C, 3) and pixel points (C, 3)."""
-        inputs = [image_fine, point_fine, points]
-        if self.with_depth:
-            if pixel_points is None:
-                raise ValueError("this model tunes correspondences with the query's depth")
-            inputs.append(pixel_points)
-        offsets: Tensor = self.net(torch.cat(inputs, dim=1))
+        if self.points == 2 and pixel_points is None:
+            raise ValueError("this model tunes correspondences with the query's depth")
+        places = [part for part in (points, pixel_points)[: self.points] if part is not None]
+        offsets: Tensor = self.net(torch.cat([image_fine, point_fine, *places], dim=1))
         return offsets

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.depth import MAX_DEPTH
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.voxels import voxel_means
 from diff2i2p_core.io.image_files import read_depth, read_image
@@ -18,15 +19,13 @@ from diff2i2p_core.io.rgbd_folder import read_matrix
 from diff2i2p_core.models.config import ModelConfig
 from diff2i2p_core.pairs import released
 from diff2i2p_core.pairs.augmentation import Motion, move_cloud, random_motion
+from diff2i2p_core.pairs.benchmarks import BENCHMARKS, depth_limit
 from diff2i2p_core.pairs.metadata import Entry, Layout, check_files, read_metadata
 from diff2i2p_core.pairs.pair import Pair, make_pair
 from diff2i2p_core.settings import Section
 
 SPACING = 0.025
 """Metres: voxel of the benchmarks' clouds."""
-_MIN_OVERLAP: dict[Layout, float] = {"7scenes": 0.5, "rgbd_scenes_v2": 0.0}
-_TEST_POINTS: dict[Layout, int | None] = {"7scenes": None, "rgbd_scenes_v2": 30000}
-
 _MOTIONS: dict[str, Motion] = {"corrected": random_motion, "released": released.random_motion}
 
 Role = Literal["train", "validation", "test"]
@@ -48,6 +47,9 @@ class BenchmarkSettings(Section):
     """Number of points of a training cloud, selected at random."""
     test_points: int | None = Field(default=None, gt=0)
     """The same for validation and testing. null: as released, all (7scenes) or 30000."""
+    max_depth: float | None = Field(default=None, gt=0, le=65)
+    """Depth beyond this many metres counts as unknown. null: that of `prepare` for a set that it made, else
+    as released, 6."""
     augmentation: Literal["corrected", "released", "none"] = "corrected"
     """Random motion and noise of training clouds."""
 
@@ -68,7 +70,9 @@ class BenchmarkPairs:
             )
         self.settings, self.config, self.role, self.seed = settings, config, role, seed
         subset = getattr(settings, role)
-        least = settings.min_overlap if settings.min_overlap is not None else _MIN_OVERLAP[settings.layout]
+        least = settings.min_overlap
+        if least is None:
+            least = BENCHMARKS[settings.layout].min_overlap
         entries = read_metadata(settings.root, settings.layout, subset)
         self.entries = [entry for entry in entries if entry.overlap >= least]
         if not self.entries:
@@ -77,6 +81,7 @@ class BenchmarkPairs:
                 "lower min_overlap"
             )
         check_files(settings.root, self.entries)
+        self.max_depth = settings.max_depth or depth_limit(settings.root, settings.layout)
         self.epoch_length = len(self.entries)
 
     def entry(self, n: int) -> Entry:
@@ -90,9 +95,10 @@ class BenchmarkPairs:
         settings, training = self.settings, self.role == "train"
         entry = self.entry(n)
         rng = np.random.default_rng([self.seed, 2, n] if training else [0, 2, n % self.epoch_length])
-        image, depth, camera = read_frame(settings.root, entry)
+        image, depth, camera = read_frame(settings.root, entry, self.max_depth)
         cloud, camera_from_cloud = read_cloud(settings.root, entry), entry.camera_from_cloud
-        limit = settings.max_points if training else settings.test_points or _TEST_POINTS[settings.layout]
+        test_points = settings.test_points or BENCHMARKS[settings.layout].test_points
+        limit = settings.max_points if training else test_points
         if limit is not None and len(cloud) > limit:
             cloud = cloud[rng.permutation(len(cloud))[:limit]]
         motion = _MOTIONS.get(settings.augmentation) if training else None
@@ -115,18 +121,25 @@ class BenchmarkPairs:
         return pair
 
 
-def read_frame(root: Path, entry: Entry) -> tuple[NDArray[np.uint8], NDArray[np.float32], Camera]:
-    """An entry's image (H, W, 3), depth (H, W) in metres, and their camera."""
+def read_frame(
+    root: Path, entry: Entry, max_depth: float = MAX_DEPTH
+) -> tuple[NDArray[np.uint8], NDArray[np.float32], Camera]:
+    """An entry's image (H, W, 3), depth (H, W) in metres up to `max_depth`, and their camera.
+
+    The camera is that of the scene, unless the image has its own in `IMAGE.intrinsics.txt` beside it.
+    """
     folder = root / "data"
     image = read_image(folder / entry.image_file)
-    depth = read_depth(folder / entry.depth_file)
+    depth = read_depth(folder / entry.depth_file, max_depth)
     height, width = image.shape[:2]
     if depth.shape != (height, width):
         raise InputError(
             f"{folder / entry.depth_file}: {depth.shape[1]}x{depth.shape[0]}, but its image is "
             f"{width}x{height}; get both again"
         )
-    path = folder / Path(entry.image_file).parts[0] / "camera-intrinsics.txt"
+    path = (folder / entry.image_file).with_suffix(".intrinsics.txt")
+    if not path.is_file():
+        path = folder / Path(entry.image_file).parts[0] / "camera-intrinsics.txt"
     matrix = read_matrix(path, (3, 3), "each scene of the benchmark has one", "get the file again")
     return image, depth, Camera.from_matrix(matrix, width, height)
 

@@ -8,6 +8,9 @@ from itertools import count
 import numpy as np
 from scipy.spatial import cKDTree
 
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.models.config import ModelConfig
+from diff2i2p_core.pairs.benchmark_pairs import BenchmarkPairs, BenchmarkSettings
 from diff2i2p_core.pairs.pair import PairSource
 
 KEPT = 0.8
@@ -36,3 +39,15 @@ def calibrate_neighbor_limits(pairs: PairSource, voxel: float) -> tuple[int, ...
         if min(h.sum() for h in histograms) > SAMPLES or n + 1 >= pairs.epoch_length:
             break
     return tuple(int((np.cumsum(h) < KEPT * h.sum()).sum()) for h in histograms)
+
+
+def measured_limits(
+    benchmark: BenchmarkSettings, config: ModelConfig, seed: int
+) -> tuple[tuple[int, ...], str]:
+    """The limits for a benchmark's data, and the name of the subset that they were measured on: the training
+    subset, as released, or the test subset where that is all there is."""
+    try:
+        pairs, subset = BenchmarkPairs(benchmark, config, "train", seed=seed), benchmark.train
+    except InputError:
+        pairs, subset = BenchmarkPairs(benchmark, config, "test"), benchmark.test
+    return calibrate_neighbor_limits(pairs, config.points.voxel), f"the subset '{subset}'"

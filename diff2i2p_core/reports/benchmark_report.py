@@ -12,13 +12,13 @@ from diff2i2p_core.evaluation.benchmark import (
     COLUMNS,
     ERRORS_NOTE,
     protocol_words,
-    published_rows,
     table_rows,
 )
 from diff2i2p_core.evaluation.cache import CacheInfo, read_registration, registration_path
-from diff2i2p_core.evaluation.protocol import Protocol
-from diff2i2p_core.evaluation.published_results import PUBLISHED_HEAD, PUBLISHED_NOTES
-from diff2i2p_core.evaluation.registration import BenchmarkSummary, PairMetrics
+from diff2i2p_core.evaluation.comparison import COMPARISON_HEAD, comparison_notes, comparisons
+from diff2i2p_core.evaluation.protocol import Protocol, registered_words
+from diff2i2p_core.evaluation.registration import PairMetrics
+from diff2i2p_core.evaluation.result import Result
 from diff2i2p_core.reports.page import (
     about_card,
     best_median_worst,
@@ -36,20 +36,18 @@ def write_benchmark_report(
     path: Path,
     folder: Path,
     info: CacheInfo | None,
-    protocol: Protocol,
-    metrics: Sequence[PairMetrics],
-    summary: BenchmarkSummary,
+    results: Sequence[Result],
 ) -> None:
-    """Write the report of `metrics` (one or more pairs) for the registrations in `folder`."""
+    """Write the report of `results` (of one or more pairs) for the registrations in `folder`."""
+    protocol, metrics, summary = results[0].protocol, results[0].metrics, results[0].summary
     title = f"Registration of {len(metrics)} pairs: {folder}"
     mean = summary.mean
-    benchmark = protocol.name if info is None else info.benchmark
     sections = [
         f"<h1>{html.escape(title)}</h1>",
         f"<p>{html.escape(protocol_words(protocol))}. Values are unweighted means over scenes.</p>",
         tiles(
             [
-                (f"{mean['rr']:.1%}", f"registration recall (RMSE below {100 * protocol.rmse:g} cm)"),
+                (f"{mean['rr']:.1%}", f"registration recall (below {registered_words(protocol.thresholds)})"),
                 (f"{mean['ir']:.1%}", "inlier ratio"),
                 (f"{mean['fmr']:.1%}", "feature matching recall"),
                 (f"{mean['pir']:.1%}", "patch inlier ratio"),
@@ -71,10 +69,10 @@ def write_benchmark_report(
         "that they belong to.</p>",
         *figures(panels(folder, metrics, protocol)),
         "<h2>Comparison with published results</h2>",
-        f"<p>{html.escape(PUBLISHED_NOTES.get(benchmark, ''))}</p>",
-        plain_table(
-            PUBLISHED_HEAD,
-            list(published_rows(summary, benchmark)),
+        *(f"<p>{html.escape(note)}</p>" for note in comparison_notes(results, info)),
+        *(
+            f"<h3>{html.escape(heading)}</h3>{plain_table(COMPARISON_HEAD, rows)}"
+            for heading, rows in comparisons(results, info)
         ),
         "<h2>The run</h2>",
         about_card({"cache": str(folder), **({} if info is None else _about(info, len(metrics)))}),

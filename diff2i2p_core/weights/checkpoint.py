@@ -16,7 +16,8 @@ from diff2i2p_core.errors import InputError, reason
 from diff2i2p_core.io.files import atomic_path, check_name, sha256
 from diff2i2p_core.models.config import ModelConfig
 from diff2i2p_core.models.diff2i2p import Diff2I2P
-from diff2i2p_core.models.released import ReleasedDataset, released_config
+from diff2i2p_core.models.released import ReleasedDataset
+from diff2i2p_core.weights.peers import check_known, config_of_state
 from diff2i2p_core.weights.published import PUBLISHED, dataset_of, find_published
 from diff2i2p_core.weights.released import translate_state
 
@@ -95,29 +96,32 @@ def read_config(path: Path | str) -> tuple[ModelConfig, dict[str, str]]:
 
 
 def config_of(path: Path, dataset: ReleasedDataset | None = None) -> ModelConfig:
-    """The configuration of weights in either format, without reading their tensors. See `load_model`."""
+    """The configuration of weights in either format. See `load_model`."""
     if path.suffix == ".safetensors":
         return read_config(path)[0]
-    return released_config(dataset or dataset_of(path))
+    return config_of_state(read_released(path), dataset or dataset_of(path))
 
 
 def load_model(
     weights: Path | str | None = None,
     device: torch.device | str = "cpu",
     dataset: ReleasedDataset | None = None,
+    config: ModelConfig | None = None,
 ) -> Diff2I2P:
     """A network in evaluation mode from weights in either format (a path, or a shipped or fetched name).
 
     A released `.pth` does not say which benchmark it was trained for; `dataset` selects its matching
-    settings.
-    None: those of the fetched weights, else of 7-Scenes.
+    settings. None: those of the fetched weights, else of 7-Scenes. `config` replaces the configuration that
+    the weights have; the tensors must fit it.
     """
     path = resolve_weights(weights)
     if path.suffix == ".safetensors":
-        config, _, state = _read_safetensors(path)
+        own, _, state = _read_safetensors(path)
     else:
-        config, state = config_of(path, dataset), read_released(path)
-    model = Diff2I2P(config)
+        state = read_released(path)
+        own = config_of_state(state, dataset or dataset_of(path))
+        check_known(state, own, path)
+    model = Diff2I2P(config or own)
     load_state(model, state, path)
     return model.eval().to(device)
 

@@ -21,16 +21,16 @@ class PublishedWeights:
     name: str
     dataset: ReleasedDataset
     """Benchmark it was trained for. A `.pth` does not say this, but its matching settings depend on it."""
-    file: str | None
-    """The file's name in the release; None if unknown."""
+    files: tuple[str, ...]
+    """Names that the file, or a zip archive with it, may have in the release, the most likely first."""
     sha256: str | None
     """None if unknown; then that of the first copy is remembered."""
     licence: str
     note: str
 
     @property
-    def url(self) -> str | None:
-        return self.file and f"{PAGE.replace('/tag/', '/download/')}/{self.file}"
+    def urls(self) -> list[str]:
+        return [f"{PAGE.replace('/tag/', '/download/')}/{name}" for name in self.files]
 
     @property
     def path(self) -> Path:
@@ -47,18 +47,19 @@ PUBLISHED = (
     PublishedWeights(
         name="released-7scenes",
         dataset="7scenes",
-        file="7scenes.pth",
+        files=("7scenes.pth", "ckpts.zip"),
         sha256=None,
         licence="none known; 7-Scenes is for non-commercial research",
-        note="The authors' instructions name the file; its SHA-256 is not known here.",
+        note="The authors' instructions name 7scenes.pth; the release's file is probably ckpts.zip. The "
+        "SHA-256 is not known here.",
     ),
     PublishedWeights(
         name="released-rgbd_scenes_v2",
         dataset="rgbd_scenes_v2",
-        file=None,
+        files=("ckpts.zip",),
         sha256=None,
         licence="none known; see RGB-D Scenes V2's terms",
-        note="Neither the file's name in the release nor its SHA-256 is known here.",
+        note="The release's file is probably ckpts.zip; its SHA-256 is not known here.",
     ),
 )
 

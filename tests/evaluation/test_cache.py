@@ -25,7 +25,8 @@ Made = Callable[..., Registration]
 
 
 def test_a_registration_comes_back_as_it_was(made: Made, tmp_path: Path) -> None:
-    for registration in (made(), replace(made(inliers=1, outliers=0), jpeg=np.arange(9, dtype=np.uint8))):
+    one_match = replace(made(inliers=1, outliers=0), jpeg=np.arange(9, dtype=np.uint8))
+    for registration in (made(), replace(one_match, seconds=0.25, peak_mib=300.5)):
         path = registration_path(tmp_path, registration.name)
         write_registration(registration, path)
         back = read_registration(path)

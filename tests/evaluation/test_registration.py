@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.evaluation.benchmark_summary import summarize
 from diff2i2p_core.evaluation.cache import read_registration, registration_files
-from diff2i2p_core.evaluation.protocol import PROTOCOLS, Protocol, find_protocol
-from diff2i2p_core.evaluation.registration import PairMetrics, Registration, pair_metrics, register, summarize
+from diff2i2p_core.evaluation.protocol import PROTOCOLS, Protocol, find_protocol, thresholds_words
+from diff2i2p_core.evaluation.registration import PairMetrics, Registration, pair_metrics, register
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.depth import z_buffer
 from diff2i2p_core.geometry.point_cloud import PointCloud
@@ -103,6 +104,29 @@ def test_each_correction_changes_its_own_number(made: Made) -> None:
     assert (corrected.depth_only, corrected.tuned_cloud, corrected.patch_overlap) == (True, False, 0.3)
 
 
+def test_pose_errors_decide_where_their_limits_are_given(made: Made) -> None:
+    """A pair 1 degree and about 2 cm off: by the RMSE, the rotation, the translation, or both."""
+    pair = made()
+    error = exp([np.radians(1), 0, 0, 0.02, 0, 0])
+    pair = replace(pair, camera_from_cloud=error @ pair.camera_from_cloud)
+    found = pair_metrics(pair, RELEASED)
+    assert 0.9 < found.rotation_deg < 1.1 and 0 < found.translation_m < 0.2
+    far = found.translation_m + 0.01
+    for rmse, rre, rte, registered in (
+        (1e-6, None, None, False),
+        (1e-6, 2.0, None, True),
+        (9.0, 0.5, None, False),
+        (1e-6, None, far, True),
+        (9.0, None, far - 0.02, False),
+        (1e-6, 2.0, far, True),
+        (9.0, 2.0, far - 0.02, False),
+    ):
+        protocol = RELEASED.changed(rmse=rmse, rre_deg=rre, rte_m=rte)
+        assert pair_metrics(pair, protocol).registered == registered, (rmse, rre, rte)
+    assert thresholds_words(RELEASED.changed(rre_deg=5, rte_m=2)).endswith("RRE 5 deg and RTE 2 m)")
+    assert not pair_metrics(made(inliers=0, outliers=0), RELEASED.changed(rre_deg=180)).registered
+
+
 def test_num_corr_keeps_the_best_by_score(made: Made) -> None:
     pair = made()
     order = np.random.default_rng(1).permutation(80)
@@ -145,8 +169,9 @@ def test_matches_that_are_not_finite_do_not_count(made: Made, solver: str) -> No
 
 def metrics(name: str, rmse: float, rotation: float, position: float) -> PairMetrics:
     registered = rmse < 0.1
+    pose = np.eye(4) if np.isfinite(rmse) else None
     return PairMetrics(
-        name, 50, 0.3, 0.2, 0.4, True, None, rmse, registered, rotation, 2 * position, position
+        name, 50, 0.3, 0.2, 0.4, True, pose, rmse, registered, rotation, 2 * position, position
     )
 
 
@@ -168,6 +193,9 @@ def test_summary_is_the_mean_over_scenes_not_over_pairs() -> None:
     assert (a["recall_005m_5deg"], mean["recall_005m_5deg"]) == (0.5, pytest.approx(0.5 / 3))
     assert (a["pmr_00"], a["pmr_10"], a["pmr_30"], a["pmr_50"]) == (1, 1, 1, 0)
     assert mean["mean_rre_deg"] == 3.0  # scene c has no registered pair
+    # Over all pairs with a pose, also those that are not registered.
+    assert (a["mean_rre_all_deg"], a["mean_rte_all_m"]) == (8.0, pytest.approx(0.88 / 3))
+    assert np.isnan(summary.scenes["c"]["mean_rre_all_deg"])
     as_json = summary.as_json()
     assert as_json["scenes"]["c"]["mean_rre_deg"] is None and as_json["mean"]["median_position_m"] is None
     json.dumps(as_json, allow_nan=False)

@@ -101,7 +101,7 @@ def test_tuning_never_moves_the_cloud() -> None:
 
 
 def test_untrained_tuning_moves_nothing() -> None:
-    net = CorrespondenceTuning(8, with_depth=False)
+    net = CorrespondenceTuning(8, points=1)
     assert not net(torch.rand(3, 8), torch.rand(3, 8), torch.rand(3, 3)).any()
 
 

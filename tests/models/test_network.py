@@ -49,6 +49,30 @@ def test_images_of_any_size(model: Diff2I2P, height: int, width: int) -> None:
     assert image.node_valid[: rows * columns].tolist() == expected
 
 
+def test_without_coordinates_depth_only_chooses_nodes_and_scales_tuning() -> None:
+    config = lite_config("geometry", "rgbd").model_copy(update={"coordinates": False, "tuning": True})
+    assert (config.image_channels, config.point_channels, config.tuning_points) == (3, 1, 0)
+    network = Diff2I2P(config)
+    assert network.tuning is not None
+    torch.nn.init.constant_(network.tuning.net.get_parameter("2.bias"), 0.01)
+    pyramid, features = cloud(0, config)
+    assert torch.equal(features, torch.ones(len(features), 1))
+    depth = torch.rand(1, 3, 128, 128) + 1
+    depth[..., :64] = 0  # unknown on the left
+    image = network.encode_image(torch.randn(1, 3, 128, 128), depth)[0]
+    tokens = image.node_valid[: image.grid[0] * image.grid[1]].reshape(image.grid)
+    assert not tokens[:, :4].any() and tokens[:, 4:].all()
+    rows, none = torch.arange(5), torch.empty(0, dtype=torch.long)
+    matches = network.correspondences(
+        image, network.encode_cloud(pyramid, features)[0], rows, rows, none, none
+    )
+    assert image.extent is not None
+    moved = matches.points - pyramid.points[0][rows]
+    torch.testing.assert_close(moved, (0.01 * image.extent).expand(5, 3), rtol=1e-3, atol=1e-6)
+    matches.points.sum().backward()
+    assert network.tuning.net.get_parameter("2.weight").grad is not None
+
+
 def test_batched_images_equal_single_ones(model: Diff2I2P) -> None:
     images = torch.randn(2, 3, 128, 192)
     with torch.inference_mode():

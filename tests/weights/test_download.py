@@ -3,71 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-import threading
+import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from file_site import CONTENT, Site, served_file, zipped
 
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.weights import download
+from diff2i2p_core.weights import archive, download, published
 from diff2i2p_core.weights.checkpoint import load_model, resolve_weights
 from diff2i2p_core.weights.download import fetch
 from diff2i2p_core.weights.published import FOLDER_VARIABLE, PUBLISHED, dataset_of
 
 SEVEN, RGBD = PUBLISHED
-CONTENT = bytes(range(256)) * 4000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
-
-
-@dataclass
-class Site:
-    """One file at `url`; `cut` closes the connection after so many bytes."""
-
-    url: str
-    content: bytes = CONTENT
-    etag: str = '"one"'
-    cut: int | None = None
-    ranges: list[str | None] = field(default_factory=list)
 
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "weights"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            wanted = self.headers.get("Range")
-            served.ranges.append(wanted)
-            if self.path != "/file.pth":
-                self.send_error(404)
-                return
-            start = 0
-            if wanted and self.headers.get("If-Range") == served.etag:
-                start = int(wanted.removeprefix("bytes=").removesuffix("-"))
-            if start and start >= len(served.content):
-                self.send_error(416)
-                return
-            self.send_response(206 if start else 200)
-            self.send_header("ETag", served.etag)
-            self.send_header("Content-Length", str(len(served.content) - start))
-            self.end_headers()
-            self.wfile.write(served.content[start : served.cut])
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    served = Site(f"http://127.0.0.1:{server.server_port}/file.pth")
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield served
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served_file() as site:
+        yield site
 
 
 @pytest.fixture
@@ -151,10 +110,84 @@ def test_no_file_no_server_no_address(site: Site) -> None:
         fetch(SEVEN, url="http://127.0.0.1:9/file.pth")
     with pytest.raises(InputError, match="not a download address"):
         fetch(SEVEN, url="file:///etc/hostname")
-    with pytest.raises(InputError, match=r"address of its file is unknown; find it on .*ckpts"):
-        fetch(RGBD)
     with pytest.raises(InputError, match="not fetched yet; run `diff2i2p weights fetch released-7scenes`"):
         load_model(SEVEN.name)
+
+
+@pytest.mark.usefixtures("any_bytes")
+def test_the_release_is_searched_for_the_file_alone_and_then_for_the_archive(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The release is stood in for by the server, which has only /file.pth."""
+    place = site.url.removesuffix("file.pth")
+    monkeypatch.setattr(published, "PAGE", f"{place}tag/ckpts")
+    with pytest.raises(InputError, match=r"download/ckpts/ckpts\.zip: not found \(404\); find the file on"):
+        fetch(SEVEN)
+    assert site.ranges == [None, None]
+    site.path, site.content = "/download/ckpts/ckpts.zip", zipped({"a/7scenes.pth": CONTENT})
+    for weights in (SEVEN, RGBD):
+        fetched = fetch(weights)
+        assert fetched.path.read_bytes() == CONTENT and fetched.sha256 == DIGEST
+
+
+@pytest.mark.usefixtures("any_bytes")
+def test_the_checkpoint_of_the_benchmark_is_taken_out_of_an_archive(site: Site, tmp_path: Path) -> None:
+    other = CONTENT[::-1]
+    site.content = zipped(
+        {
+            "ckpts/readme.txt": b"two",
+            "ckpts/7Scenes/epoch-70.pth": CONTENT,
+            "ckpts/RGBDv2/epoch-60.pth": other,
+            "__MACOSX/ckpts/7Scenes/._epoch-70.pth": b"no",
+        }
+    )
+    assert fetch(SEVEN, url=site.url).path.read_bytes() == CONTENT
+    assert fetch(RGBD, url=site.url).path.read_bytes() == other
+    assert names(SEVEN.path.parent) == {
+        f"{w.name}.pth{suffix}" for w in (SEVEN, RGBD) for suffix in ("", ".sha256")
+    }
+
+
+@pytest.mark.usefixtures("any_bytes")
+def test_of_several_checkpoints_one_is_chosen_by_name(site: Site, tmp_path: Path) -> None:
+    site.content = zipped({"../../one.pth": CONTENT, "/two.pth": CONTENT[::-1]})
+    with pytest.raises(
+        InputError, match=r"released-7scenes\.zip: holds \.\./\.\./one\.pth, /two\.pth; .*with `member`"
+    ) as raised:
+        fetch(SEVEN, url=site.url)
+    assert "\n" not in str(raised.value) and not SEVEN.path.exists()
+    kept = SEVEN.path.with_suffix(".zip")
+    assert fetch(SEVEN, source=kept, member="two.pth").path.read_bytes() == CONTENT[::-1]
+    assert fetch(RGBD, source=kept, member="../../one.pth").path.read_bytes() == CONTENT
+    assert site.ranges == [None]
+    assert not any((tmp_path / name).exists() for name in ("one.pth", "two.pth"))
+    assert not (tmp_path.parent / "one.pth").exists()
+
+
+@pytest.mark.usefixtures("any_bytes")
+def test_archives_that_are_not_what_they_say_are_refused(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = zipped({"7scenes.pth": CONTENT})
+    at = good.index(b"7scenes.pth") + len(b"7scenes.pth") + 200
+    site.content = good[:at] + bytes(40) + good[at + 40 :]
+    with pytest.raises(InputError, match="the archive is damaged"):
+        fetch(SEVEN, url=site.url)
+    site.content = zipped({"readme.txt": b""})
+    with pytest.raises(InputError, match=r"holds no \.pth"):
+        fetch(SEVEN, url=site.url)
+    monkeypatch.setattr(archive, "MAX_BYTES", 1000)
+    site.content = good
+    with pytest.raises(InputError, match="too large for weights"):
+        fetch(SEVEN, url=site.url)
+    assert names(SEVEN.path.parent) == set()
+
+
+def test_a_real_checkpoint_in_an_archive(site: Site, golden_dir: Path, tmp_path: Path) -> None:
+    path = tmp_path / "ckpts.zip"
+    with zipfile.ZipFile(path, "w") as content:
+        content.write(golden_dir / "state_dict_fp16.pth", "ckpts/epoch-40.pth")
+    fetch(SEVEN, source=path)
+    assert load_model(SEVEN.name).config.name == "released-7scenes"
+    assert path.exists()
 
 
 def test_a_full_disk_is_one_line(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,5 +209,5 @@ def test_a_name_has_the_settings_of_its_benchmark(site: Site, golden_dir: Path, 
     assert (config.mode, config.matching.coarse_top_k, config.matching.fine_top_k) == ("rgbd", 5, 2)
     assert dataset_of(SEVEN.path) == dataset_of(tmp_path / "own.pth") == "7scenes"
     assert site.ranges == []
-    with pytest.raises(InputError, match=r"and no folder with 7scenes\.pth or released-7scenes\.pth"):
+    with pytest.raises(InputError, match=r"and no folder with 7scenes\.pth or ckpts\.zip or rel"):
         fetch(SEVEN, source=tmp_path)
