@@ -36,6 +36,8 @@ class ModelChoice(Section):
     weights (docs/method.md R9)."""
     point_features: PointFeatures = "rgb"
     mode: Literal["mono", "rgbd"] = "mono"
+    init: Literal["own", "released"] = "own"
+    """`released`: initial weights drawn as in the released code."""
     replace: dict[str, Any] = Field(default_factory=dict)
     """Values that replace those of the preset, nested like `ModelConfig`."""
 

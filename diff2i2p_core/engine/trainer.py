@@ -23,6 +23,7 @@ from diff2i2p_core.engine.validation import measure, protocol_of, score
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.evaluation.registration import PairMetrics, summarize
 from diff2i2p_core.models.diff2i2p import Diff2I2P
+from diff2i2p_core.models.released_init import initialize_as_released
 from diff2i2p_core.pairs.pair import Batch
 from diff2i2p_core.weights.checkpoint import load_state, start_from
 
@@ -58,6 +59,8 @@ class Trainer:
         self.folder = RunFolder(config.output / config.name)
         torch.manual_seed(config.seed)
         self.model = Diff2I2P(config.model.build())
+        if config.model.init == "released":
+            initialize_as_released(self.model)
         if config.start_from is not None:
             start_from(self.model, config.start_from)
         if config.image_weights is not None:

@@ -66,8 +66,12 @@ def test_benchmarks_have_their_layout_and_protocol(dataset: str, kind: str) -> N
     assert config.benchmark.augmentation == kind.removesuffix("-mono")
     assert config.model.build().mode == ("mono" if kind.endswith("mono") else "rgbd")
     assert config.validation.released == (kind == "released")
-    csd = config.losses.csd
+    csd, pose = config.losses.csd, config.losses.pose
     assert (csd.weight, csd.mode) == (0.001, "released" if kind == "released" else "control")
+    chosen = (config.model.init, pose.start, pose.gradient, csd.dtype)
+    assert chosen == (
+        ("released",) * 3 + ("fp32",) if kind == "released" else ("own", "robust", "exact", "bf16")
+    )
     matching = config.model.build().matching
     assert matching == released_config(dataset).matching
 

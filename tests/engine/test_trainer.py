@@ -74,6 +74,18 @@ def test_resumed_run_equals_the_uninterrupted_one(folder: Path, tmp_path: Path) 
         assert torch.equal(tensor, resumed.state_dict()[name]), name
 
 
+def test_initial_weights_are_the_chosen_ones(folder: Path, tmp_path: Path) -> None:
+    network = {"preset": "lite", "replace": {**TINY, "tuning": True}}
+    own, released = (
+        Trainer(experiment(folder, tmp_path, model={**network, "init": init})).model.state_dict()
+        for init in ("own", "released")
+    )
+    different = {name for name in own if not torch.equal(own[name], released[name])}
+    assert {name for name in different if "kernel_points" in name}
+    assert "tuning.net.2.weight" in different and not own["tuning.net.2.weight"].any()
+    assert not any(name.startswith(("image_backbone", "fusion")) for name in different)
+
+
 def test_the_papers_losses_fall(folder: Path, tmp_path: Path) -> None:
     config = experiment(
         folder,
