@@ -52,13 +52,13 @@ def test(
     from diff2i2p_core.weights.checkpoint import load_model, weights_id
 
     settings = load_config(config, overrides or ())
-    if settings.benchmark is None:
+    benchmark = settings.test_on or settings.benchmark
+    if benchmark is None:
         raise InputError(f"{config}: has no benchmark to test on; add benchmark: {{root: ...}}")
-    benchmark = settings.benchmark
     if subset is not None:
         benchmark = benchmark.model_copy(update={"test": subset})
     weights = _weights(settings, checkpoint, test_epoch)
-    folder = out or settings.output / settings.name / "cache" / benchmark.test / weights.stem
+    folder = out or settings.output / settings.name / "cache" / benchmark.test_name / weights.stem
     check_output_folder(folder, [benchmark.root, *(benchmark.root / part for part in ("data", "metadata"))])
     model = load_model(weights, _device(settings, device), benchmark.layout)
     pairs = BenchmarkPairs(benchmark, model.config, "test")
@@ -67,7 +67,7 @@ def test(
         weights_id=weights_id(weights),
         model=model.config.name,
         benchmark=benchmark.layout,
-        subset=benchmark.test,
+        subset=benchmark.test_name,
         pairs=pairs.epoch_length,
     )
     with progress_bars(counts=True) as progress:

@@ -75,11 +75,16 @@ def weights(path: Path) -> torch.Tensor:
     return flat(load_model(path))
 
 
-def start_two(experiment: Path, *arguments: str) -> list[subprocess.Popen[str]]:
-    """Two processes of one run, as a launcher starts them."""
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def start_two(experiment: Path, *arguments: str) -> list[subprocess.Popen[str]]:
+    """Two processes of one run, as a launcher starts them."""
+    port = str(free_port())
     rendezvous = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     return [start(experiment, *arguments, RANK=rank, LOCAL_RANK=rank, **rendezvous) for rank in ("0", "1")]
 
@@ -108,6 +113,7 @@ def test_processes_and_accumulation_only_divide_the_work(experiment: Path) -> No
         assert (final[name] - final["double"]).norm() < 1e-3 * moved, name
 
 
+@pytest.mark.slow
 def test_two_processes_with_tuning_pose_loss_and_csd(experiment: Path, tmp_path: Path) -> None:
     """With a prior in miniature, and no gate: the poses of an untrained network are all wrong."""
     pytest.importorskip("diffusers", reason="needs the [train] extra")
@@ -134,6 +140,23 @@ def test_two_processes_with_tuning_pose_loss_and_csd(experiment: Path, tmp_path:
     start_model = Trainer(load_config(experiment, ["name=start", *overrides])).model
     one, other = (weights(folder / f"terms-{name}" / "last.safetensors") for name in ("two", "one"))
     assert (one - other).norm() < 1e-3 * (other - flat(start_model)).norm()
+
+
+def test_the_released_launcher(experiment: Path) -> None:
+    """It gives each process --local-rank."""
+    launch = ["-m", "torch.distributed.launch", "--nproc-per-node", "2", "--master-port", str(free_port())]
+    values = ["name=launched", "steps=1", "validation.scenes=[]"]
+    run = subprocess.run(
+        [sys.executable, *launch, COMMAND[1], str(experiment), *values],
+        env={**os.environ, "PYTHONPATH": str(REPO)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    state = torch.load(experiment.parent / "launched" / "checkpoint.pt", weights_only=True)
+    assert state["pairs_per_step"] == 2
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(experiment: Path) -> None:
