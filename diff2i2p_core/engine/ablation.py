@@ -90,6 +90,12 @@ RULES = {
         "losses.csd.weight above 0",
         lambda config: config.losses.csd.weight > 0,
     ),
+    "correspondences": Rule(
+        "true correspondences up to a row too low",
+        {"benchmark": {"matching": "released"}},
+        "a benchmark",
+        lambda config: config.benchmark is not None,
+    ),
     "augmentation": Rule(
         "uneven rotation axes and Gaussian shifts of training clouds",
         {"benchmark": {"augmentation": "released"}},

@@ -32,8 +32,8 @@ class ModelChoice(Section):
     """A preset, with any of its values replaced."""
 
     preset: Literal["lite", "full", "released"] = "lite"
-    """`full` is the published architecture. `released` also normalises KPConv as required by the published
-    weights (docs/method.md R9)."""
+    """`full` is the architecture of the published weights. `released` also normalises KPConv as they require
+    (docs/method.md R9)."""
     point_features: PointFeatures = "rgb"
     mode: Literal["mono", "rgbd"] = "mono"
     init: Literal["own", "released"] = "own"

@@ -58,7 +58,8 @@ class BenchmarkSettings(Section):
     """Half of the training images are enlarged by up to this factor about their centre. 1: none, as in the
     released training, whose code has 1.2 as an option."""
     matching: Matching = "mutual_nearest"
-    """True correspondences: mutually nearest pixels and points (R3), or all pairs within the `radius`."""
+    """True correspondences: mutually nearest pixels and points, the same with the released error of up to a
+    row (R3), or all pairs within the `radius`."""
 
     @property
     def test_name(self) -> str:

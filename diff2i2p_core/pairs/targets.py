@@ -21,10 +21,11 @@ from diff2i2p_core.models.image_branch import image_grid, pixel_centres
 from diff2i2p_core.models.patches import image_patches, point_patches
 from diff2i2p_core.ops.pyramid import PointPyramid
 from diff2i2p_core.pairs.metadata import SAME_VOXELS
+from diff2i2p_core.pairs.released import slanted
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
-Matching = Literal["mutual_nearest", "radius"]
+Matching = Literal["mutual_nearest", "radius", "released"]
 
 
 @dataclass(frozen=True)
@@ -86,15 +87,17 @@ def build_targets(
     centres = pixel_centres(grid.fine, config.image.fine_stride).numpy()
     radius, radius_px = positive_radius(config), positive_pixels(config)
 
-    def same_place(pixels: Ints, points: Ints) -> NDArray[np.bool_]:
-        return np.asarray(((centres[pixels] - point_pixels[points]) ** 2).sum(1) < radius_px**2)
+    def same_place(pixels: Ints, points: Ints, projected: Floats = point_pixels) -> NDArray[np.bool_]:
+        return np.asarray(((centres[pixels] - projected[points]) ** 2).sum(1) < radius_px**2)
 
     known = pixel_points[:, 2] > 0
     rows = np.flatnonzero(known)
-    find = MATCHINGS[matching]
-    selected, points = find(pixel_points[rows], in_camera, radius)
+    seen, projected = pixel_points[rows], point_pixels
+    if matching == "released":
+        seen, projected = slanted(seen, centres[rows], camera), np.trunc(point_pixels)
+    selected, points = MATCHINGS[matching](seen, in_camera, radius)
     pixels = rows[selected]
-    true = same_place(pixels, points)
+    true = same_place(pixels, points, projected)
 
     levels = [level.numpy() for level in image_patches(grid.nodes, grid.fine, config.image.patch_step)]
     sampled = np.sort(levels[0], axis=None)
@@ -164,6 +167,7 @@ def close_pairs(a: Floats, b: Floats, radius: float) -> tuple[Ints, Ints]:
 MATCHINGS: dict[Matching, Callable[[Floats, Floats, float], tuple[Ints, Ints]]] = {
     "mutual_nearest": mutual_nearest,
     "radius": close_pairs,
+    "released": mutual_nearest,
 }
 """How true correspondences are selected among pixels and points that are close in 3D."""
 

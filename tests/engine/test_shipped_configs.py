@@ -64,6 +64,7 @@ def test_benchmarks_have_their_layout_and_protocol(dataset: str, kind: str) -> N
     assert config.benchmark is not None
     assert config.benchmark.layout == config.validation.protocol == dataset
     assert config.benchmark.augmentation == kind.removesuffix("-mono")
+    assert config.benchmark.matching == ("released" if kind == "released" else "mutual_nearest")
     assert config.model.build().mode == ("mono" if kind.endswith("mono") else "rgbd")
     assert config.validation.released == (kind == "released")
     csd, pose = config.losses.csd, config.losses.pose
