@@ -49,7 +49,7 @@ def released_start(pixels: Tensor, points: Tensor, intrinsics: Tensor, lengths: 
     """Poses (B, 6) of camera_from_points from pixels (B, N, 2), points (B, N, 3), intrinsics (B, 3, 3).
 
     RANSAC at 1 px, then OpenCV's refinement on all `lengths` (B,) correspondences, in their order. NaN where
-    RANSAC finds none; the released code then starts from undefined numbers.
+    RANSAC finds none; the released code then goes on from uninitialised memory.
     """
     poses = np.full((len(points), 6), np.nan)
     for i, length in enumerate(lengths.tolist()):

@@ -22,6 +22,7 @@ from diff2i2p_core.models.patches import image_patches, point_patches
 from diff2i2p_core.ops.pyramid import PointPyramid
 from diff2i2p_core.pairs.metadata import SAME_VOXELS
 from diff2i2p_core.pairs.released import slanted
+from diff2i2p_core.typing import Array
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -87,7 +88,7 @@ def build_targets(
     centres = pixel_centres(grid.fine, config.image.fine_stride).numpy()
     radius, radius_px = positive_radius(config), positive_pixels(config)
 
-    def same_place(pixels: Ints, points: Ints, projected: Floats = point_pixels) -> NDArray[np.bool_]:
+    def same_place(pixels: Ints, points: Ints, projected: Array = point_pixels) -> NDArray[np.bool_]:
         return np.asarray(((centres[pixels] - projected[points]) ** 2).sum(1) < radius_px**2)
 
     known = pixel_points[:, 2] > 0
