@@ -68,13 +68,13 @@ def test(
     if file_format not in ("diff2i2p", "released"):
         raise InputError(f"--format '{file_format}': unknown; use diff2i2p or released")
     settings = load_config(config, overrides or ())
-    if settings.benchmark is None:
+    benchmark = settings.test_on or settings.benchmark
+    if benchmark is None:
         raise InputError(f"{config}: has no benchmark to test on; add benchmark: {{root: ...}}")
-    benchmark = settings.benchmark
     if subset is not None:
         benchmark = benchmark.model_copy(update={"test": subset})
     weights = _weights(settings, checkpoint, test_epoch)
-    folder = out or settings.output / settings.name / "cache" / benchmark.test / weights.stem
+    folder = out or settings.output / settings.name / "cache" / benchmark.test_name / weights.stem
     check_output_folder(folder, [benchmark.root, *(benchmark.root / part for part in ("data", "metadata"))])
     processes, own_device = started_processes(_device(settings, device))
     first = processes.index == 0
@@ -86,7 +86,7 @@ def test(
         weights_id=weights_id(weights),
         model=model.config.name,
         benchmark=benchmark.layout,
-        subset=benchmark.test,
+        subset=benchmark.test_name,
         pairs=pairs.epoch_length,
         query_depth=model.config.has_coordinates,
         prepared=is_prepared(benchmark.root),

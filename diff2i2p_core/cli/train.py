@@ -14,12 +14,14 @@ def train(
         list[str] | None, typer.Argument(help="key=value, such as optimizer.lr=0.001")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="resume from the run's last checkpoint")] = False,
+    local_rank: Annotated[int | None, typer.Option("--local-rank", "--local_rank", hidden=True)] = None,
 ) -> None:
     """Train a network. The run's folder gets checkpoint, weights, log and TensorBoard files.
 
     Ctrl-C and SIGTERM save a checkpoint first; the exit status is then 130 or 143. For several GPUs or
     machines, run training/train.py with torchrun or accelerate launch.
     """
+    del local_rank  # torch.distributed.launch gives it; the environment has it, too
     from diff2i2p_core.engine.config_file import load_config
     from diff2i2p_core.engine.signals import Stopped
     from diff2i2p_core.engine.trainer import Trainer

@@ -15,7 +15,8 @@ from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.depth import z_buffer
 from diff2i2p_core.geometry.se3 import compose, is_rigid, transform_points
-from diff2i2p_core.io.rgbd_folder import Frame, read_image
+from diff2i2p_core.io.image_files import read_image
+from diff2i2p_core.io.rgbd_folder import Frame
 from diff2i2p_core.typing import Array
 
 FARTHEST = 65.0

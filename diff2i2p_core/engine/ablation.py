@@ -33,7 +33,7 @@ def _tuned(config: TrainConfig) -> bool:
 
 RULES = {
     "pose": Rule(
-        "no pose loss; PnP with equal weights on all matches, with swapped pixels",
+        "no pose loss; PnP with equal weights on all matches, with swapped pixels, and its gradient",
         {
             "losses": {
                 "pose": {
@@ -45,6 +45,8 @@ RULES = {
                     "score_temperature": None,
                     "gate_deg": None,
                     "gate_m": None,
+                    "start": "released",
+                    "gradient": "released",
                 }
             }
         },
@@ -64,6 +66,12 @@ RULES = {
         "KPConv divides by the number of neighbours with a positive sum",
         {"model": {"replace": {"points": {"normalization": "positive_sum"}}}},
     ),
+    "init": Rule(
+        "initial weights drawn as released",
+        {"model": {"init": "released"}},
+        "training from scratch",
+        lambda config: config.start_from is None,
+    ),
     "negatives": Rule(
         "negatives are chosen by the smaller overlap",
         {"losses": {"coarse": {"negatives": "smaller"}}},
@@ -78,9 +86,15 @@ RULES = {
     ),
     "csd": Rule(
         "the released gradient, prompts and rendering",
-        {"losses": {"csd": {"mode": "released"}}},
+        {"losses": {"csd": {"mode": "released", "dtype": "fp32"}}},
         "losses.csd.weight above 0",
         lambda config: config.losses.csd.weight > 0,
+    ),
+    "correspondences": Rule(
+        "true correspondences up to a row too low",
+        {"benchmark": {"matching": "released"}},
+        "a benchmark",
+        lambda config: config.benchmark is not None,
     ),
     "augmentation": Rule(
         "uneven rotation axes and Gaussian shifts of training clouds",

@@ -32,10 +32,12 @@ class ModelChoice(Section):
     """A preset, with any of its values replaced."""
 
     preset: Literal["lite", "full", "released"] = "lite"
-    """`full` is the published architecture. `released` also normalises KPConv as required by the published
-    weights (docs/method.md R9)."""
+    """`full` is the architecture of the published weights. `released` also normalises KPConv as they require
+    (docs/method.md R9)."""
     point_features: PointFeatures = "rgb"
     mode: Literal["mono", "rgbd"] = "mono"
+    init: Literal["own", "released"] = "own"
+    """`released`: initial weights drawn as in the released code."""
     replace: dict[str, Any] = Field(default_factory=dict)
     """Values that replace those of the preset, nested like `ModelConfig`."""
 
@@ -53,15 +55,19 @@ class OptimizerConfig(Section):
     """Optimizer and learning rate. The released training uses adam, lr 1e-4, step, weight_decay 1e-6,
     scale_lr, no warm-up and no clipping."""
 
-    kind: Literal["adam", "adamw"] = "adamw"
-    """The weight decay of adam is an L2 term in the gradient; that of adamw is decoupled."""
+    kind: Literal["adam", "adamw", "sgd"] = "adamw"
+    """The weight decay of adam and sgd is an L2 term in the gradient; that of adamw is decoupled."""
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Of sgd."""
     lr: float = Field(default=6e-4, gt=0)
     scale_lr: bool = False
-    """Multiply the learning rate by the number of processes."""
-    schedule: Literal["cosine", "step", "constant"] = "cosine"
-    """cosine: down to `final_lr` at the last step; step: multiplied by `gamma` after each epoch."""
+    """Multiply `lr`, then the rate for one pair, by the number of pairs per step."""
+    schedule: Literal["cosine", "linear", "step", "exponential", "constant"] = "cosine"
+    """cosine, linear: down to `final_lr` at the last step. step: multiplied by `gamma` after every
+    `step_size` epochs. exponential: the same after every `step_size` steps, but not below `final_lr`."""
     final_lr: float = Field(default=1e-5, ge=0)
     gamma: float = Field(default=0.95, gt=0, le=1)
+    step_size: int = Field(default=1, gt=0)
     warmup: int = Field(default=200, ge=0)
     """Number of steps with a linear warm-up."""
     weight_decay: float = Field(default=1e-4, ge=0)
@@ -120,6 +126,8 @@ class TrainConfig(Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     scenes: tuple[SceneConfig, ...] = ()
     benchmark: BenchmarkSettings | None = None
+    test_on: BenchmarkSettings | None = None
+    """The benchmark for `diff2i2p test`; null: that of the training."""
     validation: ValidationSettings = ValidationSettings()
     log_every: int = Field(default=20, gt=0)
     """Steps per entry of the log, which has their mean losses."""
@@ -129,6 +137,12 @@ class TrainConfig(Section):
     """Steps between checkpoints."""
     save_epochs: int | None = Field(default=None, gt=0)
     """Keep the weights of every n-th epoch as `epoch-N.safetensors`; null: keep only best and last."""
+    keep_last: int | None = Field(default=None, gt=0)
+    """Number of `epoch-N.safetensors` to keep, the latest ones; null: all."""
+    deterministic: bool = False
+    """cuDNN chooses deterministic algorithms, as in the released training; slower."""
+    detect_anomaly: bool = False
+    """Name the operation that makes a gradient NaN; slow."""
     cache: Path | None = Path("~/.cache/diff2i2p/scenes")
     """Folder in which prepared scenes are cached; null: no cache."""
     output: Path = Path("runs")
@@ -141,6 +155,8 @@ class TrainConfig(Section):
             if len(names) != 1:
                 present = "both" if names else "neither"
                 raise ValueError(f"give either {' or '.join(group)}; this has {present}")
+        if self.keep_last is not None and self.save_epochs is None:
+            raise ValueError("keep_last has no epochs to keep; set save_epochs, too")
         if self.start_from is not None and self.image_weights is not None:
             raise ValueError(
                 "give either start_from or image_weights; start_from already has an image branch"

@@ -62,6 +62,15 @@ class RunFolder:
         with self.writing():
             save_model(model, self.weights(name), notes)
 
+    def remove_old_epochs(self, keep: int) -> None:
+        """Remove all `epoch-N` weights but those of the latest `keep` epochs."""
+        epochs = {
+            int(path.stem.removeprefix("epoch-")): path for path in self.path.glob("epoch-*.safetensors")
+        }
+        with self.writing():
+            for number in sorted(epochs)[:-keep]:
+                epochs[number].unlink()
+
     def load_checkpoint(self) -> dict[str, Any]:
         """Load on the CPU, wherever it was saved: Adam keeps its step counts there, because reading them from
         a GPU would make it wait."""

@@ -43,14 +43,22 @@ class Schedule:
         first = (number * self.processes + process) * self.batch_size
         return list(range(first, first + self.batch_size))
 
+    @property
+    def peak_rate(self) -> float:
+        """The learning rate after the warm-up."""
+        return self.optimizer.lr * (self.pairs_per_step if self.optimizer.scale_lr else 1)
+
     def learning_rate(self, step: int) -> float:
-        settings = self.optimizer
-        peak = settings.lr * (self.processes if settings.scale_lr else 1)
+        settings, peak = self.optimizer, self.peak_rate
         if step < settings.warmup:
             return peak * (step + 1) / settings.warmup
         if settings.schedule == "constant":
             return peak
         if settings.schedule == "step":
-            return peak * settings.gamma ** (self.epoch(step) - 1)
+            return peak * settings.gamma ** ((self.epoch(step) - 1) // settings.step_size)
+        if settings.schedule == "exponential":
+            falls = (step - settings.warmup) // settings.step_size
+            return max(peak * settings.gamma**falls, settings.final_lr)
         done = (step - settings.warmup) / max(1, self.steps - settings.warmup)
-        return settings.final_lr + 0.5 * (peak - settings.final_lr) * (1 + math.cos(math.pi * done))
+        left = 1 - done if settings.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+        return settings.final_lr + (peak - settings.final_lr) * left

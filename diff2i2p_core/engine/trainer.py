@@ -14,6 +14,7 @@ import torch
 from diff2i2p_core.engine.experiment import TrainConfig
 from diff2i2p_core.engine.inspection import inspect_training_pair, matches_picture
 from diff2i2p_core.engine.objective import Objective
+from diff2i2p_core.engine.optimization import make_optimizer, numerics
 from diff2i2p_core.engine.records import Means, Records
 from diff2i2p_core.engine.run_folder import RunFolder
 from diff2i2p_core.engine.schedule import Schedule
@@ -24,6 +25,7 @@ from diff2i2p_core.errors import InputError
 from diff2i2p_core.evaluation.benchmark_summary import summarize
 from diff2i2p_core.evaluation.registration import PairMetrics
 from diff2i2p_core.models.diff2i2p import Diff2I2P
+from diff2i2p_core.models.released_init import initialize_as_released
 from diff2i2p_core.pairs.pair import Batch
 from diff2i2p_core.weights.checkpoint import load_state, start_from
 
@@ -59,14 +61,14 @@ class Trainer:
         self.folder = RunFolder(config.output / config.name)
         torch.manual_seed(config.seed)
         self.model = Diff2I2P(config.model.build())
+        if config.model.init == "released":
+            initialize_as_released(self.model)
         if config.start_from is not None:
             start_from(self.model, config.start_from)
         if config.image_weights is not None:
             self.model.image_backbone.load_pretrained(config.image_weights)
         self.model.to(self.device)
-        settings = config.optimizer
-        kind = torch.optim.Adam if settings.kind == "adam" else torch.optim.AdamW
-        self.optimizer = kind(self.model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
+        self.optimizer = make_optimizer(self.model.parameters(), config.optimizer)
         self.step = 0
         self.validated = 0
         """Last step that was validated."""
@@ -93,7 +95,7 @@ class Trainer:
         means = Means()
         records = Records(self.folder, self.schedule.steps, self.step, accelerator.is_main_process)
         try:
-            with StopRequest() as request, records:
+            with StopRequest() as request, records, numerics(config):
                 if self._validation_due() and self.validated < self.step:
                     self._validate(records)
                 while self.step < self.schedule.steps:
@@ -121,6 +123,8 @@ class Trainer:
         done = self.schedule.epochs_done(self.step)
         if config.save_epochs is not None and done // config.save_epochs > before // config.save_epochs:
             self._save_weights(f"epoch-{done}")
+            if accelerator.is_main_process and config.keep_last is not None:
+                self.folder.remove_old_epochs(config.keep_last)
         validate = self._validation_due()
         if stop or last or validate or self.step % config.save_every == 0:
             self._save()
@@ -215,6 +219,7 @@ class Trainer:
                 "seconds": self.seconds,
                 "best": self.best,
                 "pairs_per_step": self.schedule.pairs_per_step,
+                "peak_rate": self.schedule.peak_rate,
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
             }
@@ -227,6 +232,13 @@ class Trainer:
             raise InputError(
                 f"{self.folder.checkpoint}: from a run with {state['pairs_per_step']} pairs per step, "
                 f"this one has {self.schedule.pairs_per_step}; keep batch_size * accumulate * processes"
+            )
+        rate = state.get("peak_rate", self.schedule.peak_rate)  # older checkpoints have none
+        if not math.isclose(rate, self.schedule.peak_rate):
+            raise InputError(
+                f"{self.folder.checkpoint}: from a run with the learning rate {rate:g}, this one has "
+                f"{self.schedule.peak_rate:g}; keep optimizer.lr and optimizer.scale_lr, or start another "
+                "run with start_from"
             )
         load_state(self.model, state["model"], self.folder.checkpoint)
         self.optimizer.load_state_dict(state["optimizer"])

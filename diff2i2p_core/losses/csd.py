@@ -1,8 +1,9 @@
 """Control-side score distillation (CSD): a rendered depth map judged by a depth-conditioned diffusion model.
 
-`control` is our interpretation of the paper's abstract, the only part of the paper that we had
-(docs/method.md): add noise eps to the image's latents, predict it with the rendered depth as the ControlNet's
-condition c, and back-propagate the error of the prediction through the frozen networks to the depth,
+`control` is our interpretation of the paper's abstract, the only part of the paper that we could read
+(docs/method.md); the released code does something else. Add noise eps to the image's latents, predict it with
+the rendered depth as the ControlNet's condition c, and back-propagate the error of the prediction through the
+frozen networks to the depth,
 
     L = 1/2 w(t) |m (eps_hat(x_t, t, text, c) - eps)|^2,
     dL/dd = w(t) (d eps_hat/d c  d c/d d)^T m (eps_hat - eps).

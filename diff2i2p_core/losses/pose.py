@@ -14,7 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from diff2i2p_core.geometry.differentiable_pnp import differentiable_pnp
+from diff2i2p_core.geometry.differentiable_pnp import PnPSolution, differentiable_pnp
+from diff2i2p_core.geometry.released_pnp import (
+    pose_matrix,
+    pose_vector,
+    released_start,
+    with_released_gradients,
+)
 from diff2i2p_core.losses.settings import PoseSettings
 from diff2i2p_core.models.features import Correspondences
 from diff2i2p_core.pairs.pair import Pair
@@ -45,23 +51,21 @@ class EstimatedPoses:
 def estimate_poses(
     pairs: Sequence[Pair], matches: Sequence[Correspondences], settings: PoseSettings
 ) -> EstimatedPoses:
-    """One batched PnP over the matches of all pairs, best first in each pair."""
+    """One batched PnP over the matches of all pairs."""
     device = matches[0].scores.device
-    orders = [
-        m.scores.detach().argsort(descending=True, stable=True)[: settings.max_matches] for m in matches
-    ]
+    orders = [_order(m.scores.detach(), settings) for m in matches]
     ordered = list(zip(matches, orders, strict=True))
     pixels = _padded([m.pixels[order] for m, order in ordered])
     weights = None
     if settings.score_temperature is not None:
         weights = _padded([_weights(m.scores[order], settings.score_temperature) for m, order in ordered])
-    solution = differentiable_pnp(
+    solution = _solve(
         pixels.flip(-1) if settings.pixel_order == "row_column" else pixels,
         _padded([m.points[order] for m, order in ordered]),
         torch.from_numpy(np.stack([p.camera.matrix for p in pairs])).to(device),
         weights,
-        lengths=torch.tensor([len(order) for order in orders], device=device),
-        inlier_threshold=settings.inlier_px,
+        torch.tensor([len(order) for order in orders], device=device),
+        settings,
     )
     poses = solution.camera_from_cloud
     truth = torch.from_numpy(np.stack([p.camera_from_cloud for p in pairs])).to(poses)
@@ -71,6 +75,42 @@ def estimate_poses(
         used &= off.translation <= (settings.gate_m or torch.inf)
     errors = pose_errors(poses, truth, used)
     return EstimatedPoses(poses, solution.valid, used, errors.rotation, errors.translation, off)
+
+
+def _order(scores: Tensor, settings: PoseSettings) -> Tensor:
+    """The matches that are used: best first, or in the order of their pixels for the released RANSAC."""
+    best = scores.argsort(descending=True, stable=True)[: settings.max_matches]
+    return best.sort().values if settings.start == "released" else best
+
+
+def _solve(
+    pixels: Tensor,
+    points: Tensor,
+    intrinsics: Tensor,
+    weights: Tensor | None,
+    lengths: Tensor,
+    settings: PoseSettings,
+) -> PnPSolution:
+    """Poses of padded matches, from the start and with the derivatives that the settings name."""
+    start = released_start(pixels, points, intrinsics, lengths) if settings.start == "released" else None
+    if start is not None and settings.gradient == "released":
+        counted = torch.arange(points.shape[1], device=points.device) < lengths[:, None]
+        weights = counted.double() if weights is None else weights * counted
+        return with_released_gradients(start, pixels, points, intrinsics, weights)
+    solution = differentiable_pnp(
+        pixels,
+        points,
+        intrinsics,
+        weights,
+        lengths=lengths,
+        start=None if start is None else pose_matrix(start),
+        inlier_threshold=settings.inlier_px,
+    )
+    if settings.gradient == "exact":
+        return solution
+    weights = solution.inliers.double() if weights is None else weights * solution.inliers
+    poses = pose_vector(solution.camera_from_cloud.detach())
+    return with_released_gradients(poses, pixels, points, intrinsics, weights)
 
 
 def pose_terms(poses: EstimatedPoses) -> dict[str, Tensor]:
@@ -90,9 +130,10 @@ def pose_terms(poses: EstimatedPoses) -> dict[str, Tensor]:
 
 
 def _weights(scores: Tensor, temperature: float) -> Tensor:
-    """Weights for scores in descending order. PnP does not depend on a common factor."""
+    """PnP does not depend on a common factor, so the best score gets 1."""
     scores = scores.double()
-    return ((scores - scores[:1].detach()) / temperature).exp()
+    best = scores.detach().max() if len(scores) else 0.0
+    return ((scores - best) / temperature).exp()
 
 
 def _padded(rows: list[Tensor]) -> Tensor:

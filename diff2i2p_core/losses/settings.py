@@ -77,6 +77,11 @@ class PoseSettings(Section):
     pixel_order: Literal["column_row", "row_column"] = "column_row"
     """`row_column` passes swapped pixels to PnP, like the released code (R21)."""
 
+    start: Literal["robust", "released"] = "robust"
+    """`released`: RANSAC at 1 px, then OpenCV's refinement on all matches, even behind the camera (R21)."""
+    gradient: Literal["exact", "released"] = "exact"
+    """`released`: errors weighted by depth, so that it is not the derivative of what was minimised (R21)."""
+
     def used(self, epoch: int) -> bool:
         return epoch >= self.start_epoch and self.rotation_weight + self.translation_weight > 0
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from diff2i2p_core.settings import Section
 
 Mode = Literal["mono", "rgbd"]
@@ -26,6 +28,8 @@ class ImageConfig(Section):
     """For `resnet_fpn`: channels of the stages, at strides 2, 4, 8, ..."""
     blocks: tuple[int, ...] = (2, 2, 2)
     """For `resnet_fpn`: number of residual blocks per stage."""
+    dilation: int = Field(default=1, ge=1)
+    """For `resnet_fpn`: of the residual blocks' convolutions. (In the released code only 1 runs.)"""
     fine_stride: int = 1
     """Stride of the fine feature map. For `resnet_fpn`: 1 (full resolution) or the stride of a stage."""
     node_stride: int = 20

@@ -46,28 +46,35 @@ def is_lean(x: Tensor) -> bool:
     return infers_on_cpu(x) and x.is_contiguous(memory_format=torch.channels_last)
 
 
-def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int = 1) -> Tensor:
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int = 1, dilation: int = 1) -> Tensor:
     """Convolution with an odd square kernel and zero padding."""
     inputs, size = weight.shape[1], weight.shape[2]
     wide = min(inputs, len(weight)) >= WINOGRAD_CHANNELS and x.shape[2] * x.shape[3] >= WINOGRAD_PIXELS
-    if size == 3 and stride == 1 and wide and is_lean(x):
+    if size == 3 and stride == dilation == 1 and wide and is_lean(x):
         return winograd_conv3x3(x, weight, bias)
-    return F.conv2d(x, weight, bias, stride, padding=size // 2)
+    return F.conv2d(x, weight, bias, stride, padding=dilation * (size // 2), dilation=dilation)
 
 
 class ConvBlock(nn.Module):
     """Convolution, group norm and optionally a leaky ReLU on (B, C, H, W)."""
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int, stride: int = 1, activate: bool = True
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        stride: int = 1,
+        activate: bool = True,
+        dilation: int = 1,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2)
+        padding = dilation * (kernel // 2)
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=padding, dilation=dilation)
         self.norm = nn.GroupNorm(num_groups(outputs), outputs)
         self.activate = activate
 
     def forward(self, x: Tensor) -> Tensor:
-        x = convolve(x, self.conv.weight, self.conv.bias, self.conv.stride[0])
+        x = convolve(x, self.conv.weight, self.conv.bias, self.conv.stride[0], self.conv.dilation[0])
         if is_lean(x):
             for image in x.permute(0, 2, 3, 1).flatten(1, 2):
                 normalize_rows_(image, self.norm, self.activate)
@@ -85,13 +92,15 @@ def normalize_rows_(rows: Tensor, norm: nn.GroupNorm, activate: bool) -> Tensor:
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions with a shortcut, which is also a 3x3 convolution if the block is strided."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int = 1, dilation: int = 1) -> None:
         super().__init__()
-        self.conv1 = ConvBlock(inputs, outputs, 3, stride)
-        self.conv2 = ConvBlock(outputs, outputs, 3, activate=False)
+        self.conv1 = ConvBlock(inputs, outputs, 3, stride, dilation=dilation)
+        self.conv2 = ConvBlock(outputs, outputs, 3, activate=False, dilation=dilation)
         needs_projection = stride != 1 or inputs != outputs
         self.shortcut = (
-            ConvBlock(inputs, outputs, 3, stride, activate=False) if needs_projection else nn.Identity()
+            ConvBlock(inputs, outputs, 3, stride, activate=False, dilation=dilation)
+            if needs_projection
+            else nn.Identity()
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ class KPConvBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, radius: float, sigma: float, normalization: str) -> None:
         super().__init__()
+        self.radius = radius
         self.sigma = sigma
         self.normalization = normalization
         self.weight = nn.Parameter(torch.empty(KERNEL_SIZE, inputs, outputs))

@@ -36,8 +36,8 @@ class ResNetFPN(ImageBranch):
         self.stages = nn.ModuleList()
         previous = channels[0]
         for i, (width, count) in enumerate(zip(channels, config.blocks, strict=True)):
-            blocks = [BasicBlock(previous, width, 1 if i == 0 else 2)]
-            blocks += [BasicBlock(width, width) for _ in range(count - 1)]
+            blocks = [BasicBlock(previous, width, 1 if i == 0 else 2, config.dilation)]
+            blocks += [BasicBlock(width, width, dilation=config.dilation) for _ in range(count - 1)]
             self.stages.append(nn.Sequential(*blocks))
             previous = width
 

@@ -1,13 +1,15 @@
-"""Random rigid motion and noise for training clouds; images are not changed (docs/method.md R2)."""
+"""Random rigid motion and noise for training clouds (docs/method.md R2), and enlarged images."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import compose, invert, transform_points
 from diff2i2p_core.typing import Array
 
@@ -31,6 +33,20 @@ def move_cloud(
     noise = rng.uniform(-NOISE / 2, NOISE / 2, cloud.shape)
     moved = transform_points(moved_from_cloud, cloud) + noise
     return moved.astype(np.float32), camera_from_cloud @ invert(moved_from_cloud)
+
+
+def enlarge(
+    image: NDArray[np.uint8], depth: NDArray[np.float32], camera: Camera, factor: float
+) -> tuple[NDArray[np.uint8], NDArray[np.float32], Camera]:
+    """Image (H, W, 3), depth (H, W) and camera, enlarged about the image's centre and cut to the same
+    size."""
+    shift = (1 - factor) * np.array([camera.width - 1, camera.height - 1]) / 2
+    zoom = np.array([[factor, 0, shift[0]], [0, factor, shift[1]]])
+    size = (camera.width, camera.height)
+    image = np.asarray(cv2.warpAffine(image, zoom, size, flags=cv2.INTER_LINEAR), np.uint8)
+    depth = np.asarray(cv2.warpAffine(depth, zoom, size, flags=cv2.INTER_NEAREST), np.float32)
+    (cx, cy), (fx, fy) = factor * np.array([camera.cx, camera.cy]) + shift, (camera.fx, camera.fy)
+    return image, depth, Camera(*size, factor * fx, factor * fy, cx, cy)
 
 
 def random_motion(rng: np.random.Generator) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from diff2i2p_core.errors import InputError
+from diff2i2p_core.errors import InputError, quoted
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.depth import MAX_DEPTH
 from diff2i2p_core.geometry.point_cloud import PointCloud
@@ -18,10 +18,11 @@ from diff2i2p_core.io.image_files import read_depth, read_image
 from diff2i2p_core.io.rgbd_folder import read_matrix
 from diff2i2p_core.models.config import ModelConfig
 from diff2i2p_core.pairs import released
-from diff2i2p_core.pairs.augmentation import Motion, move_cloud, random_motion
+from diff2i2p_core.pairs.augmentation import Motion, enlarge, move_cloud, random_motion
 from diff2i2p_core.pairs.benchmarks import BENCHMARKS, depth_limit
 from diff2i2p_core.pairs.metadata import Entry, Layout, check_files, read_metadata
 from diff2i2p_core.pairs.pair import Pair, make_pair
+from diff2i2p_core.pairs.targets import Matching
 from diff2i2p_core.settings import Section
 
 SPACING = 0.025
@@ -41,10 +42,14 @@ class BenchmarkSettings(Section):
     validation: str = "val"
     test: str = "test"
     """Names of the subsets."""
+    scenes: tuple[str, ...] = ()
+    """Scenes whose pairs are used; empty: all."""
+    test_scenes: tuple[str, ...] = ()
+    """The same for validation and testing; empty: `scenes`. Others than `scenes` test on unseen scenes."""
     min_overlap: float | None = Field(default=None, ge=0, le=1)
     """Pairs with less overlap are left out. null: as released, 0.5 (7scenes) or no limit."""
-    max_points: int = Field(default=30000, gt=0)
-    """Number of points of a training cloud, selected at random."""
+    max_points: int | None = Field(default=30000, gt=0)
+    """Number of points of a training cloud, selected at random. null: all."""
     test_points: int | None = Field(default=None, gt=0)
     """The same for validation and testing. null: as released, all (7scenes) or 30000."""
     max_depth: float | None = Field(default=None, gt=0, le=65)
@@ -52,6 +57,21 @@ class BenchmarkSettings(Section):
     as released, 6."""
     augmentation: Literal["corrected", "released", "none"] = "corrected"
     """Random motion and noise of training clouds."""
+    scale_augmentation: float = Field(default=1.0, ge=1)
+    """Half of the training images are enlarged by up to this factor about their centre. 1: none, as in the
+    released training, whose code has 1.2 as an option."""
+    matching: Matching = "mutual_nearest"
+    """True correspondences: mutually nearest pixels and points, the same with the released error of up to a
+    row (R3), or all pairs within the `radius`."""
+
+    @property
+    def test_name(self) -> str:
+        """The tested subset and, if they are chosen, its scenes."""
+        return "-".join((self.test, *self.scenes_of("test")))
+
+    def scenes_of(self, role: Role) -> tuple[str, ...]:
+        """Scenes that are used for a role; empty: all."""
+        return self.scenes if role == "train" else self.test_scenes or self.scenes
 
 
 class BenchmarkPairs:
@@ -74,6 +94,7 @@ class BenchmarkPairs:
         if least is None:
             least = BENCHMARKS[settings.layout].min_overlap
         entries = read_metadata(settings.root, settings.layout, subset)
+        entries = _of_scenes(entries, settings.scenes_of(role), f"{settings.root}: '{subset}'")
         self.entries = [entry for entry in entries if entry.overlap >= least]
         if not self.entries:
             raise InputError(
@@ -96,6 +117,10 @@ class BenchmarkPairs:
         entry = self.entry(n)
         rng = np.random.default_rng([self.seed, 2, n] if training else [0, 2, n % self.epoch_length])
         image, depth, camera = read_frame(settings.root, entry, self.max_depth)
+        key: str | None = f"{settings.layout}/{entry.image_file}@{self.config.image.height or camera.height}"
+        if training and settings.scale_augmentation > 1 and rng.random() < 0.5:
+            image, depth, camera = enlarge(image, depth, camera, rng.uniform(1, settings.scale_augmentation))
+            key = None
         cloud, camera_from_cloud = read_cloud(settings.root, entry), entry.camera_from_cloud
         test_points = settings.test_points or BENCHMARKS[settings.layout].test_points
         limit = settings.max_points if training else test_points
@@ -115,10 +140,19 @@ class BenchmarkPairs:
             self.config,
             index=n,
             name=entry.name,
-            image_key=f"{settings.layout}/{entry.image_file}@{self.config.image.height or camera.height}",
+            image_key=key,
+            matching=settings.matching,
         )
         assert pair is not None  # no minimum overlap is required
         return pair
+
+
+def _of_scenes(entries: list[Entry], scenes: tuple[str, ...], where: str) -> list[Entry]:
+    """The entries of `scenes`; of all if it is empty."""
+    known = sorted({entry.scene for entry in entries})
+    if unknown := [scene for scene in scenes if scene not in known]:
+        raise InputError(f"{where} has no scene {quoted(unknown[0])}; it has {', '.join(known)}")
+    return [entry for entry in entries if not scenes or entry.scene in scenes]
 
 
 def read_frame(

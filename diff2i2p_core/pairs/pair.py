@@ -24,7 +24,7 @@ from diff2i2p_core.models.inputs import (
     point_tensor,
 )
 from diff2i2p_core.ops.pyramid import PointPyramid, build_pyramid, pack_pyramids
-from diff2i2p_core.pairs.targets import Targets, build_targets
+from diff2i2p_core.pairs.targets import Matching, Targets, build_targets
 from diff2i2p_core.typing import Array
 
 
@@ -95,6 +95,7 @@ def make_pair(
     name: str,
     image_key: str | None = None,
     min_overlap: float = 0.0,
+    matching: Matching = "mutual_nearest",
 ) -> Pair | None:
     """A pair from an image (H, W, 3) RGB of `camera`, its registered depth (H, W) in metres (0 unknown) and a
     cloud with the model's spacing and point features. None if less than `min_overlap` of the pixels with
@@ -102,7 +103,7 @@ def make_pair(
     at_input = input_camera(camera, config)
     small_depth = input_depth(depth, camera, config)
     pyramid = build_pyramid(cloud.points, config.points.voxel, config.points.neighbor_limits)
-    targets = build_targets(small_depth, at_input, pyramid, camera_from_cloud, config)
+    targets = build_targets(small_depth, at_input, pyramid, camera_from_cloud, config, matching)
     if targets.overlap < min_overlap:
         return None
     rgb = np.ascontiguousarray(input_image(image, camera, config))

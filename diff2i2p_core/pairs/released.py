@@ -1,10 +1,12 @@
-"""Random motions of training clouds, as in the released code (docs/method.md R2)."""
+"""Random motions of training clouds and slanted depth, as in the released code (docs/method.md R2, R3)."""
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import compose
 from diff2i2p_core.pairs.augmentation import MAX_ANGLE, TRANSLATION
 from diff2i2p_core.typing import Array
@@ -25,3 +27,9 @@ def random_rotation(rng: np.random.Generator) -> Array:
 def random_translation(rng: np.random.Generator) -> Array:
     """(3,) metres, Gaussian; `TRANSLATION` is the standard deviation of a coordinate."""
     return np.asarray(rng.normal(size=3) * TRANSLATION)
+
+
+def slanted(points: NDArray[np.float32], pixels: NDArray[np.float64], camera: Camera) -> NDArray[np.float32]:
+    """Back-projected points (N, 3) of pixels (N, 2), moved down by up to a row, more at the right."""
+    rows = pixels[:, 0] / camera.width
+    return points + np.outer(rows * points[:, 2] / camera.fy, [0, 1, 0]).astype(np.float32)

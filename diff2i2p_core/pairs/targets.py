@@ -6,7 +6,9 @@ neither positive nor negative.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +21,12 @@ from diff2i2p_core.models.image_branch import image_grid, pixel_centres
 from diff2i2p_core.models.patches import image_patches, point_patches
 from diff2i2p_core.ops.pyramid import PointPyramid
 from diff2i2p_core.pairs.metadata import SAME_VOXELS
+from diff2i2p_core.pairs.released import slanted
+from diff2i2p_core.typing import Array
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
+Matching = Literal["mutual_nearest", "radius", "released"]
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,7 @@ def build_targets(
     pyramid: PointPyramid,
     camera_from_cloud: NDArray[np.float64],
     config: ModelConfig,
+    matching: Matching = "mutual_nearest",
 ) -> Targets:
     """Ground truth of one pair, from depth (H, W) in metres registered to the input image, and a cloud."""
     grid = image_grid(config.image, *depth.shape)
@@ -82,14 +88,17 @@ def build_targets(
     centres = pixel_centres(grid.fine, config.image.fine_stride).numpy()
     radius, radius_px = positive_radius(config), positive_pixels(config)
 
-    def same_place(pixels: Ints, points: Ints) -> NDArray[np.bool_]:
-        return np.asarray(((centres[pixels] - point_pixels[points]) ** 2).sum(1) < radius_px**2)
+    def same_place(pixels: Ints, points: Ints, projected: Array = point_pixels) -> NDArray[np.bool_]:
+        return np.asarray(((centres[pixels] - projected[points]) ** 2).sum(1) < radius_px**2)
 
     known = pixel_points[:, 2] > 0
     rows = np.flatnonzero(known)
-    nearest, points = mutual_nearest(pixel_points[rows], in_camera, radius)
-    pixels = rows[nearest]
-    true = same_place(pixels, points)
+    seen, projected = pixel_points[rows], point_pixels
+    if matching == "released":
+        seen, projected = slanted(seen, centres[rows], camera), np.trunc(point_pixels)
+    selected, points = MATCHINGS[matching](seen, in_camera, radius)
+    pixels = rows[selected]
+    true = same_place(pixels, points, projected)
 
     levels = [level.numpy() for level in image_patches(grid.nodes, grid.fine, config.image.patch_step)]
     sampled = np.sort(levels[0], axis=None)
@@ -98,9 +107,9 @@ def build_targets(
     close_pixels = sampled[close_pixels]
     met = np.zeros(len(known), np.bool_)
     met[close_pixels] = True
-    matching = config.matching
+    patches = config.matching
     members, valid = point_patches(
-        pyramid.points[0], pyramid.points[-1], matching.patch_points, matching.patch_min_points
+        pyramid.points[0], pyramid.points[-1], patches.patch_points, patches.patch_min_points
     )
     return Targets(
         pixel_points,
@@ -154,6 +163,14 @@ def close_pairs(a: Floats, b: Floats, radius: float) -> tuple[Ints, Ints]:
     near = tree.sparse_distance_matrix(cKDTree(b), radius, output_type="ndarray")
     near = near[np.argsort(near["v"])]
     return near["i"].astype(np.int64), near["j"].astype(np.int64)
+
+
+MATCHINGS: dict[Matching, Callable[[Floats, Floats, float], tuple[Ints, Ints]]] = {
+    "mutual_nearest": mutual_nearest,
+    "radius": close_pairs,
+    "released": mutual_nearest,
+}
+"""How true correspondences are selected among pixels and points that are close in 3D."""
 
 
 def node_overlaps(

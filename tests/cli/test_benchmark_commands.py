@@ -45,6 +45,27 @@ def test_workers_change_nothing(command: Command, experiment: Path, tmp_path: Pa
         assert np.array_equal(zero.points, one.points) and np.array_equal(zero.scores, one.scores)
 
 
+def test_chosen_scenes_have_a_cache_of_their_own(command: Command, experiment: Path) -> None:
+    status, printed, _ = command("test", experiment, "benchmark.scenes=[cellar]", "--test-epoch", 1, "--json")
+    assert status == 0
+    answer = json.loads(printed)
+    assert (answer["pairs"], answer["subset"]) == (1, "test-cellar")
+    cache = experiment.parent / "runs" / "tiny" / "cache" / "test-cellar" / "epoch-1"
+    assert Path(answer["cache"]) == cache
+    assert [path.parent.name for path in cache.glob("*/*.npz")] == ["cellar"]
+
+
+def test_another_benchmark_than_that_of_the_training(command: Command, experiment: Path) -> None:
+    """The zero-shot protocol: `test_on`, with the weights of the run."""
+    root = experiment.parent
+    (root / "metadata" / "test.jsonl").write_bytes((root / "metadata" / "test-full.jsonl").read_bytes())
+    other = f"test_on={{root: {root}, layout: rgbd_scenes_v2, scenes: [attic]}}"
+    arguments = ("test", experiment, "benchmark.root=nowhere", other, "--test-epoch", 1)
+    status, printed, _ = command(*arguments, "--out", root / "zero-shot", "--json")
+    answer = json.loads(printed)
+    assert (status, answer["benchmark"], answer["pairs"]) == (0, "rgbd_scenes_v2", 2)
+
+
 def test_epochs_have_caches_of_their_own_and_eval_finds_them(command: Command, experiment: Path) -> None:
     answers = [json.loads(command("test", experiment, "--test-epoch", n, "--json")[1]) for n in (1, 2)]
     caches = experiment.parent / "runs" / "tiny" / "cache" / "test"

@@ -47,7 +47,9 @@ def test_all_rules_together_are_the_released_objective() -> None:
 def test_rules_that_change_nothing_are_left_out() -> None:
     base = experiment(model={}, losses={"coarse": {"kind": "contrastive"}})
     assert list(variants(base, ["pose"])) == ["none", "pose"]
-    assert not {"dct", "deformed", "csd", "negatives", "augmentation"} & set(variants(base))
+    assert not {"dct", "deformed", "csd", "negatives", "augmentation", "correspondences"} & set(
+        variants(base)
+    )
     with pytest.raises(InputError, match=r"'negatives' changes nothing .*losses.coarse.kind=circle"):
         variants(base, ["negatives"])
     with pytest.raises(InputError, match=r"'pos': no such rule"):

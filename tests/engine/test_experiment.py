@@ -92,6 +92,10 @@ def test_a_typo_names_the_nearest_key(experiment: Path, override: str, message: 
         (["benchmark={layout: 7scenes}"], "'benchmark.root' is missing"),
         (["losses.fine.kind=triplet"], r"losses\.fine\.kind 'triplet' is unknown; use one of circle, contr"),
         (["model.replace.image.kind=resnet"], r"image\.kind 'resnet' is unknown; use one of resnet_fpn"),
+        (["keep_last=2"], "keep_last has no epochs to keep; set save_epochs"),
+        (["model.replace.image.dilation=0"], r"'model\.replace\.image\.dilation'"),
+        (["optimizer.momentum=1"], r"'optimizer\.momentum'"),
+        (["benchmark={root: x, matching: nearest}"], r"'benchmark\.matching'"),
         (["start_from=lite-rgb", "image_weights=hub"], "give either start_from or image_weights"),
     ],
 )

@@ -34,6 +34,13 @@ def test_epochs_count_pairs() -> None:
     assert [plan.epochs_done(steps) for steps in (8, 9, 16, 17)] == [0, 1, 1, 2]
 
 
+@pytest.mark.parametrize("split", [{"processes": 6}, {"batch_size": 6}, {"batch_size": 2, "accumulate": 3}])
+def test_scaled_rate_counts_the_pairs_per_step(split: dict[str, int]) -> None:
+    optimizer = {"lr": 1e-4, "schedule": "constant", "warmup": 0, "scale_lr": True}
+    plan = schedule(steps=2, optimizer=optimizer, **split)
+    assert plan.learning_rate(0) == plan.peak_rate == pytest.approx(6e-4)
+
+
 def test_released_rate_falls_every_epoch_and_grows_with_the_processes() -> None:
     optimizer = {"lr": 1e-4, "schedule": "step", "gamma": 0.95, "warmup": 0, "scale_lr": True}
     plan = schedule(processes=2, epoch_length=10, epochs=3, optimizer=optimizer)
@@ -48,3 +55,22 @@ def test_cosine_after_a_linear_rise() -> None:
     assert [plan.learning_rate(step) for step in (0, 3, 4, 54, 104)] == pytest.approx([0.25, 1, 1, 0.55, 0.1])
     constant = schedule(steps=104, optimizer={**optimizer, "schedule": "constant"})
     assert [constant.learning_rate(step) for step in (0, 4, 103)] == pytest.approx([0.25, 1, 1])
+
+
+def test_steps_of_several_epochs() -> None:
+    optimizer = {"lr": 1.0, "schedule": "step", "gamma": 0.1, "step_size": 2, "warmup": 0}
+    plan = schedule(epoch_length=10, epochs=5, optimizer=optimizer)
+    assert [plan.learning_rate(10 * epoch) for epoch in range(5)] == pytest.approx([1, 1, 0.1, 0.1, 0.01])
+
+
+def test_exponential_after_steps_down_to_the_final_rate() -> None:
+    optimizer = {"lr": 1.0, "schedule": "exponential", "gamma": 0.5, "step_size": 3, "warmup": 2}
+    plan = schedule(steps=100, optimizer={**optimizer, "final_lr": 0.2})
+    rates = [plan.learning_rate(step) for step in (0, 1, 2, 4, 5, 8, 99)]
+    assert rates == pytest.approx([0.5, 1, 1, 1, 0.5, 0.25, 0.2])
+
+
+def test_linear_to_the_final_rate() -> None:
+    optimizer = {"lr": 1.0, "schedule": "linear", "final_lr": 0.2, "warmup": 4}
+    plan = schedule(steps=104, optimizer=optimizer)
+    assert [plan.learning_rate(step) for step in (4, 29, 54, 104)] == pytest.approx([1, 0.8, 0.6, 0.2])

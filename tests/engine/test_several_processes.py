@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from tiny_prior import write_tiny_prior
 
 from diff2i2p_core.engine.config_file import load_config
 from diff2i2p_core.engine.run_folder import RunFolder
@@ -74,14 +75,22 @@ def weights(path: Path) -> torch.Tensor:
     return flat(load_model(path))
 
 
-def test_processes_and_accumulation_only_divide_the_work(experiment: Path) -> None:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def start_two(experiment: Path, *arguments: str) -> list[subprocess.Popen[str]]:
+    """Two processes of one run, as a launcher starts them."""
+    port = str(free_port())
     rendezvous = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    processes = [
-        start(experiment, "name=two", RANK=rank, LOCAL_RANK=rank, **rendezvous) for rank in ("0", "1")
-    ]
+    return [start(experiment, *arguments, RANK=rank, LOCAL_RANK=rank, **rendezvous) for rank in ("0", "1")]
+
+
+def test_processes_and_accumulation_only_divide_the_work(experiment: Path) -> None:
+    processes = start_two(experiment, "name=two")
     runs = {"double": ["batch_size=2"], "accumulated": ["accumulate=2"]}
     for name, overrides in runs.items():
         Trainer(load_config(experiment, [f"name={name}", *overrides])).run()
@@ -102,6 +111,52 @@ def test_processes_and_accumulation_only_divide_the_work(experiment: Path) -> No
                 assert record[key] == pytest.approx(expected[key], rel=1e-4), (name, key)
         assert logs[name][3]["validation"]["mean"]["pairs"] == 3
         assert (final[name] - final["double"]).norm() < 1e-3 * moved, name
+
+
+@pytest.mark.slow
+def test_two_processes_with_tuning_pose_loss_and_csd(experiment: Path, tmp_path: Path) -> None:
+    """With a prior in miniature, and no gate: the poses of an untrained network are all wrong."""
+    pytest.importorskip("diffusers", reason="needs the [train] extra")
+    write_tiny_prior(tmp_path)
+    csd = f"weight: 0.001, start_epoch: 1, dtype: fp32, min_visible: 0, base: {tmp_path}/base"
+    overrides = [
+        "model.replace.tuning=true",
+        "model.replace.matching.fine_similarity=0",
+        "losses.pose={gate_deg: null, gate_m: null, inlier_px: null}",
+        f"losses.csd={{{csd}, controlnet: {tmp_path}/controlnet}}",
+        "validation.scenes=[]",
+    ]
+    processes = start_two(experiment, "name=terms-two", *overrides)
+    Trainer(load_config(experiment, ["name=terms-one", "accumulate=2", *overrides])).run()
+    for process in processes:
+        _, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+    folder = experiment.parent
+    logs = [RunFolder(folder / f"terms-{name}").records() for name in ("two", "one")]
+    for one, other in zip(*logs, strict=True):
+        assert one["csd_used"] == other["csd_used"] > 0
+        for name in ("loss", "csd", "rotation", "translation", "offset", "residual", "gradient"):
+            assert one[name] == pytest.approx(other[name], rel=1e-4), name
+    start_model = Trainer(load_config(experiment, ["name=start", *overrides])).model
+    one, other = (weights(folder / f"terms-{name}" / "last.safetensors") for name in ("two", "one"))
+    assert (one - other).norm() < 1e-3 * (other - flat(start_model)).norm()
+
+
+def test_the_released_launcher(experiment: Path) -> None:
+    """It gives each process --local-rank."""
+    launch = ["-m", "torch.distributed.launch", "--nproc-per-node", "2", "--master-port", str(free_port())]
+    values = ["name=launched", "steps=1", "validation.scenes=[]"]
+    run = subprocess.run(
+        [sys.executable, *launch, COMMAND[1], str(experiment), *values],
+        env={**os.environ, "PYTHONPATH": str(REPO)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    state = torch.load(experiment.parent / "launched" / "checkpoint.pt", weights_only=True)
+    assert state["pairs_per_step"] == 2
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(experiment: Path) -> None:

@@ -28,9 +28,9 @@ def experiment(name: str) -> TrainConfig:
 
 def folders(config: TrainConfig) -> set[str]:
     """Of the data."""
-    benchmark = [] if config.benchmark is None else [config.benchmark.root]
+    benchmarks = [b.root for b in (config.benchmark, config.test_on) if b is not None]
     return {
-        str(path) for path in (*benchmark, *(s.folder for s in (*config.scenes, *config.validation.scenes)))
+        str(path) for path in (*benchmarks, *(s.folder for s in (*config.scenes, *config.validation.scenes)))
     }
 
 
@@ -64,12 +64,25 @@ def test_benchmarks_have_their_layout_and_protocol(dataset: str, kind: str) -> N
     assert config.benchmark is not None
     assert config.benchmark.layout == config.validation.protocol == dataset
     assert config.benchmark.augmentation == kind.removesuffix("-mono")
+    assert config.benchmark.matching == ("released" if kind == "released" else "mutual_nearest")
     assert config.model.build().mode == ("mono" if kind.endswith("mono") else "rgbd")
     assert config.validation.released == (kind == "released")
-    csd = config.losses.csd
+    csd, pose = config.losses.csd, config.losses.pose
     assert (csd.weight, csd.mode) == (0.001, "released" if kind == "released" else "control")
+    chosen = (config.model.init, pose.start, pose.gradient, csd.dtype)
+    assert chosen == (
+        ("released",) * 3 + ("fp32",) if kind == "released" else ("own", "robust", "exact", "bf16")
+    )
     matching = config.model.build().matching
     assert matching == released_config(dataset).matching
+
+
+def test_cross_dataset_experiment_tests_on_the_other_benchmark() -> None:
+    config = experiment("7scenes-to-rgbd_scenes_v2")
+    assert config.benchmark is not None and config.test_on is not None
+    assert (config.benchmark.layout, config.test_on.layout) == BENCHMARKS
+    trained = experiment("7scenes-corrected").model_copy(update={"name": config.name})
+    assert config.losses == trained.losses and config.model.build().matching == trained.model.build().matching
 
 
 @pytest.mark.parametrize("dataset", BENCHMARKS)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from diff2i2p_core.engine.experiment import TrainConfig
+from diff2i2p_core.engine.objective import Objective
 from diff2i2p_core.engine.trainer import Trainer
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
@@ -74,6 +76,18 @@ def test_resumed_run_equals_the_uninterrupted_one(folder: Path, tmp_path: Path) 
         assert torch.equal(tensor, resumed.state_dict()[name]), name
 
 
+def test_initial_weights_are_the_chosen_ones(folder: Path, tmp_path: Path) -> None:
+    network = {"preset": "lite", "replace": {**TINY, "tuning": True}}
+    own, released = (
+        Trainer(experiment(folder, tmp_path, model={**network, "init": init})).model.state_dict()
+        for init in ("own", "released")
+    )
+    different = {name for name in own if not torch.equal(own[name], released[name])}
+    assert {name for name in different if "kernel_points" in name}
+    assert "tuning.net.2.weight" in different and not own["tuning.net.2.weight"].any()
+    assert not any(name.startswith(("image_backbone", "fusion")) for name in different)
+
+
 def test_the_papers_losses_fall(folder: Path, tmp_path: Path) -> None:
     config = experiment(
         folder,
@@ -124,6 +138,81 @@ def test_resuming_keeps_the_pairs_a_step(folder: Path, tmp_path: Path) -> None:
     Trainer(experiment(folder, tmp_path, steps=1)).run()
     with pytest.raises(InputError, match=r"2 pairs per step, this one has 6; keep batch_size"):
         Trainer(experiment(folder, tmp_path, accumulate=3)).run(resume=True)
+
+
+def test_resuming_keeps_the_learning_rate(folder: Path, tmp_path: Path) -> None:
+    Trainer(experiment(folder, tmp_path, steps=1)).run()
+    for optimizer in ({"lr": 1e-3}, {"lr": 3e-3, "scale_lr": True}):
+        changed = experiment(folder, tmp_path, optimizer={"warmup": 1, **optimizer})
+        with pytest.raises(InputError, match=r"learning rate 0\.003, this one has .*; keep optimizer\.lr"):
+            Trainer(changed).run(resume=True)
+
+
+def test_latest_epochs_are_kept(folder: Path, tmp_path: Path) -> None:
+    config = experiment(folder, tmp_path, steps=None, epochs=11, epoch_pairs=2, save_epochs=1, keep_last=2)
+    Trainer(config).run()
+    assert {path.stem for path in (tmp_path / "test").glob("epoch-*")} == {"epoch-10", "epoch-11"}
+
+
+def test_sgd(folder: Path, tmp_path: Path) -> None:
+    """Its first step is the rate times the gradient, with momentum it goes on."""
+    config = experiment(
+        folder,
+        tmp_path,
+        steps=1,
+        optimizer={"kind": "sgd", "momentum": 0.5, "lr": 1e-3, "warmup": 0, "clip": None, "weight_decay": 0},
+    )
+    trainer = Trainer(config)
+    before = torch.cat([p.detach().flatten().clone() for p in trainer.model.parameters()])
+    trainer.run()
+    after = torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
+    gradient = json.loads((tmp_path / "test" / "log.jsonl").read_text())["gradient"]
+    assert (after - before).norm().item() == pytest.approx(1e-3 * gradient, rel=1e-3)
+    assert trainer.optimizer.param_groups[0]["momentum"] == 0.5
+
+
+class BrokenGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        return gradient * torch.nan
+
+
+@pytest.mark.filterwarnings("ignore:Error detected in", "ignore:Anomaly Detection has been enabled")
+def test_a_nan_is_traced_to_its_operation(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = Objective.forward
+
+    def breaking(self: Objective, *arguments: Any, **named: Any) -> dict[str, torch.Tensor]:
+        losses = forward(self, *arguments, **named)
+        return losses | {"loss": BrokenGradient.apply(losses["loss"])}  # type: ignore[no-untyped-call]
+
+    monkeypatch.setattr(Objective, "forward", breaking)
+    with pytest.raises(InputError, match=r"BrokenGradientBackward' returned nan values"):
+        Trainer(experiment(folder, tmp_path, steps=1, detect_anomaly=True)).run()
+    with pytest.raises(InputError, match="not finite at step 0"):
+        Trainer(experiment(folder, tmp_path, steps=1)).run()
+    assert not torch.is_anomaly_enabled()
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_cudnn_is_deterministic_during_the_run(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deterministic: bool
+) -> None:
+    seen = []
+    step = Trainer.train_step
+
+    def watched(self: Trainer, *arguments: Any) -> bool:
+        seen.append(torch.backends.cudnn.deterministic)
+        return step(self, *arguments)
+
+    monkeypatch.setattr(Trainer, "train_step", watched)
+    Trainer(experiment(folder, tmp_path, steps=1, deterministic=deterministic)).run()
+    assert (seen, torch.backends.cudnn.deterministic) == ([deterministic], False)
 
 
 def test_a_run_is_not_overwritten(folder: Path, tmp_path: Path) -> None:

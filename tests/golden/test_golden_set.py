@@ -9,7 +9,7 @@ import golden_set
 import network_stages
 import numpy as np
 import pytest
-from golden_set import MATCHED, NUMBERS, ROOM
+from golden_set import MATCHED, NUMBERS, NUMBERS_V2, ROOM
 
 from diff2i2p_core.models.diff2i2p import Diff2I2P
 
@@ -39,9 +39,19 @@ def model() -> Diff2I2P:
 
 
 @pytest.fixture(scope="module")
-def computed(golden: golden_set.Golden, model: Diff2I2P) -> Numbers:
-    stages = network_stages.run_stages(model, golden.pair)
+def stages(golden: golden_set.Golden, model: Diff2I2P) -> network_stages.Stages:
+    return network_stages.run_stages(model, golden.pair)
+
+
+@pytest.fixture(scope="module")
+def computed(golden: golden_set.Golden, model: Diff2I2P, stages: network_stages.Stages) -> Numbers:
     return golden_set.stage_numbers(golden.pair, stages) | golden_set.pose_numbers(model, golden, stages)
+
+
+@pytest.fixture(scope="module")
+def second(model: Diff2I2P, stages: network_stages.Stages) -> Numbers:
+    """Matches by the rules of RGB-D Scenes V2."""
+    return golden_set.second_benchmark_numbers(model, stages)
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +82,30 @@ def test_coarse_pairs_and_matches(computed: Numbers, stored: Numbers) -> None:
             for n in (stored, computed)
         )
         assert len(expected) > 80 and found == expected
+
+
+@pytest.mark.parametrize("mode", ["evaluation", "training"])
+def test_rgbd_scenes_v2(mode: str, second: Numbers) -> None:
+    with np.load(NUMBERS_V2) as file:
+        expected = dict(file)
+    for first, then in (MATCHED[:2], MATCHED[2:]):
+        listed, found = (
+            set(zip(n[f"{mode}.{first}"].tolist(), n[f"{mode}.{then}"].tolist(), strict=True))
+            for n in (expected, second)
+        )
+        assert len(listed) > 100 and found == listed
+    for name in ("scores", "points"):
+        assert off(second[f"{mode}.{name}"], expected[f"{mode}.{name}"]) < TOLERANCE
+
+
+@pytest.mark.parametrize("rule", ["coarse_top_k", "coarse_distance", "fine_top_k"])
+def test_each_rule_of_rgbd_scenes_v2_counts(
+    rule: str, model: Diff2I2P, stages: network_stages.Stages, second: Numbers
+) -> None:
+    """With that of 7-Scenes, the numbers are others."""
+    value = getattr(golden_set.CONFIG.matching, rule)
+    changed = golden_set.second_benchmark_numbers(model, stages, [f"model.replace.matching.{rule}={value}"])
+    assert changed["evaluation.scores"].shape != second["evaluation.scores"].shape
 
 
 @pytest.mark.parametrize("name", ["scores", "points", "offsets"])
@@ -105,7 +139,7 @@ def test_weights_are_the_same_to_the_bit() -> None:
 
 
 def test_the_set_is_small() -> None:
-    assert ROOM.stat().st_size + NUMBERS.stat().st_size < MAX_SIZE
+    assert sum(path.stat().st_size for path in (ROOM, NUMBERS, NUMBERS_V2)) < MAX_SIZE
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from golden_prior import FixedText, golden_prior, golden_vae
 from PIL import Image
 from torch import Tensor
 
@@ -17,15 +18,6 @@ from diff2i2p_core.losses.diffusion_prior import DiffusionPrior
 from diff2i2p_core.ops.densify import densify
 from diff2i2p_core.ops.render import render_depth
 from diff2i2p_core.ops.z_buffer import z_buffer
-
-
-class FixedText(DiffusionPrior):
-    """Prompt embeddings from a table instead of a text encoder."""
-
-    texts: dict[str, Tensor]
-
-    def text(self, prompt: str) -> Tensor:
-        return self.texts[prompt]
 
 
 def tiny_prior(parts: dict[str, Any], **options: Any) -> FixedText:
@@ -164,29 +156,10 @@ def test_an_unknown_mode_is_named(parts: dict[str, Any]) -> None:
         csd_loss(tiny_prior(parts), rendered(), rendered(1), drawn()["latents"], mode="sds")
 
 
-def _stored_models(golden_dir: Path) -> dict[str, Any]:
-    with torch.serialization.safe_globals([torch.torch_version.TorchVersion]):
-        return dict(torch.load(golden_dir / "csd_tiny_models.pt", weights_only=True))
-
-
-def _built(kind: Any, stored: dict[str, Any], weights: str, config: str) -> Any:
-    module = kind.from_config({k: v for k, v in stored[config].items() if not k.startswith("_")})
-    module.load_state_dict(stored[weights])
-    return module
-
-
 def test_released_mode_equals_the_released_code(golden_dir: Path) -> None:
-    from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, UNet2DConditionModel
-
     golden = dict(np.load(golden_dir / "csd.npz"))
     tensor = {name: torch.from_numpy(value) for name, value in golden.items() if value.ndim}
-    stored = _stored_models(golden_dir)
-    unet = _built(UNet2DConditionModel, stored, "unet", "unet_cfg")
-    controlnet = _built(ControlNetModel, stored, "controlnet", "cn_cfg")
-    vae = _built(AutoencoderKL, stored, "vae", "vae_cfg")
-    scheduler = DDIMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
-    prior = FixedText(unet, controlnet, vae, scheduler, torch.nn.Identity(), None, checkpointing=False)
-    prior.texts = {POSITIVE_PROMPT: tensor["pos"], NEGATIVE_PROMPT: tensor["neg"]}
+    prior = golden_prior(golden_dir)
     assert float(prior.alphas_cumprod[464]) == pytest.approx(float(golden["alpha_t"]))
 
     camera_from_cloud = tensor["transform_pred"].requires_grad_()
@@ -212,18 +185,19 @@ def test_images_become_the_released_latents(
     golden_dir: Path, data_dir: Path, make_parts: Callable[[], dict[str, Any]]
 ) -> None:
     """The stored latents are one sample of the posterior of the stretched image."""
-    from diffusers import AutoencoderKL
-
     golden = np.load(golden_dir / "csd.npz")
-    stored = _stored_models(golden_dir)
-    vae = _built(AutoencoderKL, stored, "vae", "vae_cfg")
     image = np.asarray(
         Image.open(data_dir / "7scenes_mini" / "data" / str(golden["rgb_file"])).convert("RGB")
     )
     images = torch.from_numpy(image / np.float32(255)).permute(2, 0, 1)[None]
     modules = make_parts()
     prior = DiffusionPrior(
-        modules["unet"], modules["controlnet"], vae, modules["scheduler"], torch.nn.Identity(), None
+        modules["unet"],
+        modules["controlnet"],
+        golden_vae(golden_dir),
+        modules["scheduler"],
+        torch.nn.Identity(),
+        None,
     )
     prior.latents(images, ["image"])
     mean, deviation = prior._posteriors["image"]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import exp, invert, transform_points
-from diff2i2p_core.losses.pose import WORST_DEG, WORST_M
+from diff2i2p_core.losses.pose import WORST_DEG, WORST_M, estimate_poses
 from diff2i2p_core.losses.registration import RegistrationLoss
 from diff2i2p_core.losses.settings import LossSettings, PoseSettings
 from diff2i2p_core.models.features import Correspondences
@@ -171,3 +172,56 @@ def test_mixed_precision_rounds_nothing() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         mixed = terms([pair], [matches])
     assert torch.equal(plain["loss"], mixed["loss"])
+
+
+@pytest.mark.parametrize("start", ["robust", "released"])
+def test_released_gradient(start: str) -> None:
+    """It is about the exact one, off by 1 to 50 %, and belongs to the same pose."""
+    pair = make_pair(0)
+    matches = make_matches(pair, 200, noise=0.01)
+    ways = [
+        PoseSettings(inlier_px=None, score_temperature=None, start=start, gradient=gradient)  # type: ignore[arg-type]
+        for gradient in ("exact", "released")
+    ]
+    poses = [estimate_poses([pair], [matches], way) for way in ways]
+    exact, released = (torch.autograd.grad(p.camera_from_cloud[0, 0, 3], matches.points)[0] for p in poses)
+    assert (poses[0].camera_from_cloud - poses[1].camera_from_cloud).abs().max() < 1e-4
+    assert 0.01 < (exact - released).norm() / exact.norm() < 0.5
+
+
+def test_released_start_is_the_pose_of_all_matches_that_opencv_gives() -> None:
+    """The other start leaves out those behind its camera, and ends in another minimum."""
+    pair = make_pair(0)
+    matches = make_matches(pair, 100, wrong=30)
+    common = {"inlier_px": None, "score_temperature": None}
+    ways: tuple[dict[str, str], ...] = (
+        {},
+        {"start": "released"},
+        {"start": "released", "gradient": "released"},
+    )
+    poses = [
+        estimate_poses([pair], [matches], PoseSettings.model_validate({**common, **way})) for way in ways
+    ]
+    pixels, points = matches.pixels.numpy(), matches.points.detach().numpy()
+    flags = cv2.SOLVEPNP_ITERATIVE
+    _, turn, shift, _ = cv2.solvePnPRansac(
+        points, pixels, CAMERA.matrix, None, flags=flags, confidence=0.9999, reprojectionError=1
+    )
+    _, turn, shift = cv2.solvePnP(points, pixels, CAMERA.matrix, None, turn, shift, True, flags)
+    expected = np.concatenate([cv2.Rodrigues(turn)[0], shift], axis=1)
+    errors = [np.abs(p.camera_from_cloud[0, :3].detach().numpy() - expected).max() for p in poses]
+    assert errors[2] < 1e-5
+    assert errors[0] > 0.1
+
+
+def test_only_the_best_matches_take_part_in_the_released_start() -> None:
+    pair = make_pair(0)
+    matches = make_matches(pair, 60, noise=0.002)
+    settings = PoseSettings(max_matches=20, start="released", gradient="released", score_temperature=0.1)
+    poses = estimate_poses([pair], [matches], settings)
+    gradients = torch.autograd.grad(poses.camera_from_cloud.sum(), (matches.points, matches.scores))
+    best = matches.scores.argsort(descending=True)[:20]
+    others = torch.ones(60, dtype=torch.bool).index_fill(0, best, False)
+    for gradient in gradients:
+        assert gradient[best].any()
+        assert not gradient[others].any()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.models.config import (
@@ -17,6 +18,7 @@ from diff2i2p_core.models.config import (
 )
 from diff2i2p_core.models.diff2i2p import Diff2I2P
 from diff2i2p_core.models.inputs import point_tensor
+from diff2i2p_core.models.layers import ConvBlock
 from diff2i2p_core.models.patches import image_patches, level_offsets, point_patches
 from diff2i2p_core.models.resnet_fpn import ResNetFPN
 from diff2i2p_core.ops.pyramid import PointPyramid, build_pyramid, pack_pyramids
@@ -194,3 +196,27 @@ def test_image_branch_is_the_same_on_the_way_of_inference(fine_stride: int) -> N
     for a, b in zip(found, expected, strict=True):
         assert (a - b).abs().max() < 1e-5 * b.abs().max()
     assert found[1].is_contiguous(memory_format=torch.channels_last)  # it was another way
+
+
+@pytest.mark.parametrize("dilation", [1, 2, 3])
+def test_dilation_widens_what_a_pixel_sees(dilation: int) -> None:
+    """The maps' sizes stay, and the way of inference gives the same."""
+    config = ImageConfig(channels=(64, 64), blocks=(1, 1), dilation=dilation, fine_stride=4, node_stride=8)
+    torch.manual_seed(0)
+    branch = ResNetFPN(config, 1, 64)
+    image = torch.randn(1, 1, 128, 160)
+    expected = branch(image)
+    with torch.inference_mode():
+        found = branch(image)
+    assert [one.shape[-2:] for one in expected] == [(32, 40), (16, 20)]
+    for a, b in zip(found, expected, strict=True):
+        assert (a - b).abs().max() < 1e-5 * b.abs().max()
+
+    for block in branch.modules():
+        if isinstance(block, ConvBlock):
+            block.norm = nn.Identity()  # type: ignore[assignment]  # a group norm sees the whole image
+    pixel = torch.zeros_like(image).index_fill(2, torch.tensor([64]), 1)
+    stages = nn.Sequential(branch.stem, *branch.stages)
+    rows = (stages(image + pixel) - stages(image)).abs().sum((0, 1, 3)).nonzero()
+    # Rows 31 to 33 of the stem, then two convolutions at its stride, a strided one and another
+    assert int(rows.max() - rows.min()) + 1 == {1: 7, 2: 11, 3: 17}[dilation]

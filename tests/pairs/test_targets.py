@@ -13,6 +13,7 @@ from diff2i2p_core.geometry.depth import back_project
 from diff2i2p_core.models.config import ModelConfig, lite_config
 from diff2i2p_core.models.image_branch import image_grid, pixel_centres
 from diff2i2p_core.models.patches import image_patches, point_patches
+from diff2i2p_core.models.released import released_config
 from diff2i2p_core.ops.pyramid import PointPyramid, build_pyramid
 from diff2i2p_core.pairs.pair import Pair
 from diff2i2p_core.pairs.targets import (
@@ -145,3 +146,15 @@ def test_released_overlaps(golden_dir: Path, golden_pair: Callable[[str], Pair],
     own = set(zip(targets.pixel_indices.tolist(), targets.point_indices.tolist(), strict=True))
     assert len(own) == pytest.approx(len(stored), rel=0.02)
     assert len(own & stored) > 0.7 * len(stored)
+
+
+@pytest.mark.parametrize("part", ["train", "eval"])
+def test_released_correspondences(golden_dir: Path, golden_pair: Callable[[str], Pair], part: str) -> None:
+    inputs = np.load(golden_dir / f"{part}_inputs_A.npz")
+    pair = golden_pair(f"{part}_A")
+    depth = pair.targets.pixel_points[:, 2].reshape(pair.camera.height, pair.camera.width)
+    truth, config = pair.camera_from_cloud, released_config()
+    targets = build_targets(depth, pair.camera, pair.pyramid, truth, config, "released")
+    stored = set(zip(inputs["img_corr_indices"].tolist(), inputs["pcd_corr_indices"].tolist(), strict=True))
+    found = set(zip(targets.pixel_indices.tolist(), targets.point_indices.tolist(), strict=True))
+    assert len(stored) > 2000 and found == stored
