@@ -213,8 +213,14 @@ def test_saved_poses_that_are_not_for_this_node_are_named(tmp_path: Path) -> Non
 def test_a_pose_file_that_cannot_be_written_is_named(
     robot: Robot, launch_node: Callable[..., Any], map_file: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "file").touch()
-    launch_node(map=map_file, initial_pose_file=str(tmp_path / "file" / "pose.json"))
+    """At configure, and if it stops being possible later, when it is written."""
+    place = tmp_path / "place"
+    place.touch()
+    node = launch_node(map=map_file, initial_pose_file=str(place / "pose.json")).node
+    robot.wait_status(ERROR, "parameter initial_pose_file: ")
+    place.unlink()
+    node.start()
+    place.touch()
     robot.wait_camera_matched()
     robot.calibrate()
     robot.localize(3, SECOND)

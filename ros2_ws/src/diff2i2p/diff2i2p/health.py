@@ -70,9 +70,9 @@ class Health:
             for topic in topics:
                 self.troubles.pop(topic, None)
 
-    def count(self, name: str) -> None:
+    def count(self, name: str, by: int = 1) -> None:
         with self._lock:
-            self.counts[name] += 1
+            self.counts[name] += by
 
     def fault(self, topic: str, message: str) -> bool:
         """Count a fault of a message on `topic`. True if it should be logged now."""
@@ -116,18 +116,19 @@ class Health:
                 return DiagnosticStatus.OK, "waiting for a request"
             return self.outcome
 
-    def status(self, name: str, extra: dict[str, Any]) -> DiagnosticStatus:
-        """The complete message. The `extra` values follow the node's own."""
+    def status(self, name: str) -> DiagnosticStatus:
+        """The complete message."""
         level, words = self.judge()
         with self._lock:
             values: dict[str, Any] = {"state": self.state, "map": self.map or "none"}
-            values |= {name: self.counts[name] for name in COUNTERS} | self.values | extra
+            values |= {name: self.counts[name] for name in COUNTERS} | self.values
         rows = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
         return DiagnosticStatus(level=level, name=name, message=words, hardware_id="diff2i2p", values=rows)
 
 
 COUNTERS = (
     "images_received",
+    "images_dropped",
     "images_localized",
     "images_not_localized",
     "image_faults",

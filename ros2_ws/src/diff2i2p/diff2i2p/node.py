@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -9,13 +10,14 @@ from typing import Any
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.timer import Timer
 
 from diff2i2p import parameter_server
 from diff2i2p.diagnostics import Diagnostics, in_words
 from diff2i2p.health import Health
+from diff2i2p.lifecycle import ManagedNode
 from diff2i2p.pipeline import LocalizerClass
 from diff2i2p.services import Services
 from diff2i2p.session import Session
@@ -25,7 +27,7 @@ from diff2i2p_core.errors import InputError
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
-class LocalizationNode(LifecycleNode):
+class LocalizationNode(ManagedNode):
     """Localizes camera images in a point cloud map. Topics, services, parameters: docs/ros2.md."""
 
     def __init__(self, localizer_class: LocalizerClass | None = None, **arguments: Any) -> None:
@@ -54,8 +56,7 @@ class LocalizationNode(LifecycleNode):
     def _autostart(self) -> None:
         assert self._autostart_timer is not None
         self.destroy_timer(self._autostart_timer)
-        if self.trigger_configure() == SUCCESS:
-            self.trigger_activate()
+        self.start()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Read the parameters and open the map file, or start waiting for a map cloud."""
@@ -111,8 +112,6 @@ class LocalizationNode(LifecycleNode):
             self._broadcaster = TransformBroadcaster(self)
         broadcaster = self._broadcaster if values.publish_tf else None
         self._session = Session(self, values, localizer_class, broadcaster, self._health, self._diagnostics)
-        worker = self._session.worker
-        self._diagnostics.dropped = lambda: worker.dropped("image")
 
     def _attempt(self, transition: str, action: Callable[[], None]) -> bool:
         """Run `action`. If it fails, report it in the log and /diagnostics, because rclpy would hide it."""
@@ -120,6 +119,8 @@ class LocalizationNode(LifecycleNode):
         try:
             action()
         except Exception as error:
+            if not self.context.ok():  # the program is ending: nothing can be created or published any more
+                return False
             if not isinstance(error, InputError):
                 self.get_logger().error(traceback.format_exc())
             self._health.failure = in_words(transition, error)
@@ -136,6 +137,7 @@ class LocalizationNode(LifecycleNode):
         if self._session is not None:
             self._session.close()
             self._session = None
+            gc.collect()  # session, worker and subscriptions refer to each other: else their map stays
         self._health.map = ""
 
     # While it runs

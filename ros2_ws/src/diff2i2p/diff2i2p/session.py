@@ -178,7 +178,7 @@ class Session:
     def _take(self, job: Job) -> None:
         wanted = self.parameters.mode == "continuous" or self._image_answers
         if wanted and self.pipeline.localizer is not None:
-            self.worker.put("image", job)
+            self._health.count("images_dropped", int(self.worker.put("image", job)))
 
     def _on_initialpose(self, message: PoseWithCovarianceStamped) -> None:
         frame = message.header.frame_id
