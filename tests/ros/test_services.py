@@ -25,6 +25,7 @@ from diff2i2p.pose_file import load_pose
 from diff2i2p_core.errors import InputError
 
 WARN = 1
+ERROR = 2
 SECOND = 10**9
 ALL = ("relocalize", "localize_once", "reload_map", "save_pose")
 
