@@ -209,7 +209,7 @@ class Robot(Node):
         return found[0]
 
 
-class _RecordingBuffer(Buffer):  # type: ignore[misc]
+class _RecordingBuffer(Buffer):
     def __init__(self, record: list[TransformStamped]) -> None:
         super().__init__()
         self._record = record

@@ -47,17 +47,19 @@ def test_package_xml_names_what_is_imported() -> None:
     """But for diff2i2p_core, which comes from pip."""
     text = (PACKAGE / "package.xml").read_text(encoding="utf-8")
     named = set(re.findall(r"<exec_depend>(.*)</exec_depend>", text))
-    files = [*(PACKAGE / "diff2i2p").glob("*.py"), *(REPO / "launch").glob("*.py")]
+    files = [*(PACKAGE / "diff2i2p").rglob("*.py"), *(REPO / "launch").glob("*.py")]
     modules = {name.partition(".")[0] for file in files for name in _imports(file)}
     foreign = modules - sys.stdlib_module_names - {"diff2i2p", "diff2i2p_core"}
     assert {KEYS.get(name, name) for name in foreign} <= named
+    replaced = {path.stem for path in (PACKAGE / "diff2i2p/standins").glob("[a-z]*.py")}
+    assert {KEYS.get(name, name) for name in replaced} <= named
     assert all(
         f'"{word}"' not in file.read_text() or key in named for file in files for word, key in COMMANDS
     )
 
 
 KEYS = {"numpy": "python3-numpy", "cv2": "python3-opencv", "PIL": "python3-pil", "scipy": "python3-scipy"}
-KEYS["tf2_ros"] = "tf2_ros_py"
+KEYS |= {"tf2_ros": "tf2_ros_py", "point_cloud2": "sensor_msgs_py"}
 COMMANDS = (("bag", "ros2bag"), ("rviz2", "rviz2"))
 """Words of launch files that start another package's program."""
 
@@ -115,8 +117,12 @@ def test_everything_is_installed(installed: Path) -> None:
     ):
         assert (share / name).is_file(), name
     assert (installed / "share/ament_index/resource_index/packages/diff2i2p").is_file()
-    sources = {path.name for path in (PACKAGE / "diff2i2p").glob("*.py")}
-    assert sources == {path.name for path in installed.glob("lib/python*/site-packages/diff2i2p/*.py")}
+    (site,) = installed.glob("lib/python*/site-packages/diff2i2p")
+    assert _sources(PACKAGE / "diff2i2p") == _sources(site)
+
+
+def _sources(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*.py")}
 
 
 @pytest.fixture

@@ -154,14 +154,14 @@ class CameraInputs:
         job = Job(message, self._camera, camera_frame, time.monotonic())
         if self.parameters.use_depth and self._health.needs_depth:
             self._health.expect("pair")
-            self._pairing.first(stamp, job, self._tolerance)
+            self._pairing.first(message, job, self._tolerance)
         else:
             self._take(job)
 
     def _on_depth(self, message: Image) -> None:
         check_depth(message)
         if self._health.needs_depth:
-            self._pairing.second(nanoseconds(message.header.stamp), message, self._tolerance)
+            self._pairing.second(message, self._tolerance)
 
     def _on_pair(self, job: Job, depth: Image) -> None:
         self._health.saw("pair")

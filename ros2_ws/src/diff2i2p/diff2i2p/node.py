@@ -18,6 +18,7 @@ from diff2i2p import parameter_server
 from diff2i2p.diagnostics import Diagnostics, in_words
 from diff2i2p.health import Health
 from diff2i2p.lifecycle import ManagedNode
+from diff2i2p.packages import FAULTS
 from diff2i2p.pipeline import LocalizerClass
 from diff2i2p.services import Services
 from diff2i2p.session import Session
@@ -101,6 +102,8 @@ class LocalizationNode(ManagedNode):
         return SUCCESS
 
     def _configure(self) -> None:
+        for name, fault in FAULTS.items():
+            self.get_logger().warning(f"{name} is installed, but {fault}: the node's own replacement is used")
         values = parameter_server.read(self)
         self._health.parameters = values
         localizer_class = self._localizer_class

@@ -15,6 +15,7 @@ from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Header
 
 from diff2i2p.clouds import cloud_message
+from diff2i2p.images import rgb_message
 from diff2i2p.own_transform import OwnTransform
 from diff2i2p.parameters import Parameters
 from diff2i2p.pipeline import Job, Result
@@ -123,11 +124,8 @@ class Outputs:
             image, camera = job.camera.rectify(result.image), job.camera.undistorted()
             points, spacing = localizer.map.cloud.points, localizer.map.spacing
             picture = live_picture(result.localization, image, camera, points, spacing)
-            height, width = picture.shape[:2]
-            message = Image(height=height, width=width, encoding="rgb8", step=3 * width)
-            message.header = Header(frame_id=job.camera_frame, stamp=stamp)
-            message.data = picture.tobytes()  # as bytes: assigning an array takes a hundred times as long
-            self._debug_image.publish(message)
+            header = Header(frame_id=job.camera_frame, stamp=stamp)
+            self._debug_image.publish(rgb_message(picture, header))
 
     def publish_map(self, localizer: Localizing, map_frame: str) -> None:
         header = Header(frame_id=map_frame, stamp=self._node.get_clock().now().to_msg())
