@@ -11,6 +11,7 @@ import pytest
 pytestmark = pytest.mark.ros
 pytest.importorskip("rclpy")
 
+from rclpy.qos import ReliabilityPolicy
 from ros_harness import CAMERA_FRAME, Robot, wait_for
 
 from diff2i2p import own_transform
@@ -59,3 +60,12 @@ def test_time_that_jumps_back_forgets_what_moves() -> None:
     own.received(other, static=True)
     own.reset()
     assert own.conflict
+
+
+def test_the_qos_of_tf_can_be_overridden(
+    robot: Robot, launch_node: Callable[..., Any], map_file: str
+) -> None:
+    launch_node(map=map_file, **{"qos_overrides./tf.subscription.reliability": "best_effort"})
+    robot.wait_camera_matched()
+    (ours,) = (row for row in robot.get_subscriptions_info_by_topic("/tf") if row.node_name == "diff2i2p")
+    assert ours.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT

@@ -36,10 +36,12 @@ def _literal(path: Path, name: str) -> dict[str, object]:
 
 def test_launch_arguments_are_parameters_and_documented() -> None:
     launch = REPO / "launch/localize.launch.py"
-    parameters, topics = _literal(launch, "PARAMETERS"), _literal(launch, "TOPICS")
+    parameters, topics, process = (_literal(launch, name) for name in ("PARAMETERS", "TOPICS", "PROCESS"))
     assert set(parameters) <= {row.name for row in fields(Parameters)}
     table = (REPO / "docs/ros2.md").read_text(encoding="utf-8").split("| argument |")[1].split("\n\n")[0]
-    missing = {name for name in (*parameters, *topics, "namespace") if f"`{name}`" not in table}
+    relative = [default for default, _ in topics.values()]  # type: ignore[misc, has-type]
+    assert not any(name.startswith("/") for name in relative)
+    missing = {name for name in (*parameters, *topics, *process) if f"`{name}`" not in table}
     assert not missing
 
 
@@ -70,6 +72,17 @@ def _imports(file: Path) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield node.module
+
+
+@pytest.mark.parametrize("given", [{}, {"OMP_NUM_THREADS": "2", "OPENCV_FOR_THREADS_NUM": "2"}])
+def test_numerical_work_has_one_thread_unless_told_otherwise(
+    node_environment: dict[str, str], given: dict[str, str]
+) -> None:
+    script = "import diff2i2p, torch, cv2; print(torch.get_num_threads(), cv2.getNumThreads())"
+    kept = {name: value for name, value in node_environment.items() if not name.endswith("_NUM_THREADS")}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=kept | given, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == (["2", "2"] if given else ["1", "1"])
 
 
 @pytest.fixture(scope="module")
