@@ -18,6 +18,7 @@ from lifecycle_msgs.msg import Transition
 from rclpy.parameter import Parameter
 from ros_harness import Robot, wait_for
 from scripted_localizer import ScriptedLocalizer, truth
+from std_srvs.srv import Empty
 
 import diff2i2p.session
 from diff2i2p.parameters import Parameters
@@ -101,6 +102,20 @@ def test_relocalize_also_forgets_the_pose_of_an_image_in_work(
     assert priors[0] is None and priors[2] is None
     np.testing.assert_allclose(priors[1], truth(1))
     np.testing.assert_allclose(priors[3], truth(3))
+
+
+def test_the_service_of_behaviour_trees_forgets_the_pose(
+    robot: Robot, launch_node: Callable[..., Any], map_file: str
+) -> None:
+    node = launch_node(map=map_file, prior_timeout=100.0).node
+    client = robot.create_client(Empty, "reinitialize_global_localization")
+    assert client.wait_for_service(10)
+    robot.wait_camera_matched()
+    robot.calibrate()
+    robot.localize(1, 1 * SECOND)
+    wait_for(client.call_async(Empty.Request()).done, "the answer")
+    robot.localize(2, 2 * SECOND)
+    assert [call.prior for call in node._session.pipeline.localizer.calls] == [None, None]
 
 
 def test_reload_map_takes_the_file_that_the_parameter_names(

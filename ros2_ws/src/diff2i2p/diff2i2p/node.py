@@ -15,6 +15,7 @@ from rclpy.parameter import Parameter
 from rclpy.timer import Timer
 
 from diff2i2p import parameter_server
+from diff2i2p.bond import Bond
 from diff2i2p.diagnostics import Diagnostics, in_words
 from diff2i2p.health import Health
 from diff2i2p.lifecycle import ManagedNode
@@ -40,6 +41,7 @@ class LocalizationNode(ManagedNode):
         self._session: Session | None = None
         self._broadcaster: TransformBroadcaster | None = None
         self._diagnostics = Diagnostics(self, self._health)
+        self._bond = Bond(self)
         self._triggers = Services(self, lambda: self._session)
         wall = Clock(clock_type=ClockType.STEADY_TIME)  # also runs while a simulation is paused
         self._tick_timer = self.create_timer(1.0, self._tick, clock=wall)
@@ -73,11 +75,13 @@ class LocalizationNode(ManagedNode):
         if not self._attempt("activate", self._session.activate):
             self._session.deactivate()
             return FAILURE
+        self._bond.start()
         self._enter("active")
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Drop the camera; the map stays."""
+        self._bond.stop()
         if self._session is not None:
             self._session.deactivate()
         self._enter("inactive")
@@ -137,6 +141,7 @@ class LocalizationNode(ManagedNode):
         self._diagnostics.publish()
 
     def _release(self) -> None:
+        self._bond.stop()
         if self._session is not None:
             self._session.close()
             self._session = None
