@@ -24,7 +24,7 @@ GLOBAL_SEARCH = "reinitialize_global_localization"
 
 
 class Services:
-    """`~/relocalize`, `~/localize_once`, `~/reload_map`, `~/save_pose` (all std_srvs/Trigger), and the service
+    """`~/relocalize`, `~/localize_once`, `~/reload_map`, `~/save_pose` (std_srvs/Trigger), and the service
     that Nav2's behaviour trees call.
 
     They answer in every lifecycle state. `session` returns the configured node, or None.
