@@ -13,6 +13,7 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
+from launch_ros.parameter_descriptions import ParameterValue
 
 SHARE = Path(get_package_share_directory("diff2i2p"))
 
@@ -22,19 +23,36 @@ PARAMETERS = {
     "device": "cpu, cuda or cuda:N",
     "odom_frame": "odometry frame; if set, map -> odom_frame is published",
     "base_frame": "robot frame; if set, its pose is published instead of the camera's",
+    "camera_frame": "optical frame of the camera; empty: the images' frame_id",
+    "map_up": "axis of a map cloud that points up: x, y, z, -x, -y, -z or auto",
+    "publish_tf": "true or false: publish the transform as well as the pose",
     "mode": "continuous or on_request: process images all the time, or only for the service localize_once",
     "initial_pose_file": "file in which the last pose is saved for the next start; empty: do not save it",
 }
 """Arguments that are also parameters of the node."""
 
 TOPICS = {
-    "image": ("/camera/image_raw", "image topic; <image>/compressed is read as well"),
+    "image": ("camera/image_raw", "image topic; <image>/compressed is read as well"),
     "camera_info": ("", "calibration topic; empty: camera_info beside the image topic"),
     "depth": ("", "depth topic, registered to the image; weights of the mode rgbd need it; empty: none"),
     "map_cloud": (
-        "/map_cloud",
+        "map_cloud",
         "PointCloud2 topic of the map (reliable, transient local), used without a map file",
     ),
+}
+"""A name without a leading slash is below the namespace."""
+
+PROCESS = {
+    "namespace": ("", "namespace of the node and its relative topics"),
+    "name": ("diff2i2p", "name of the node"),
+    "log_level": ("info", "debug, info, warn, error or fatal"),
+    "respawn": ("false", "true: start the node again 2 s after it has ended"),
+    "fastdds_profile": (
+        "",
+        "Fast DDS profile of the node; `shipped`: the package's; empty: that of the environment",
+    ),
+    "use_sim_time": ("false", "take the time from /clock (bags, simulation)"),
+    "rviz": ("false", "start RViz with the package's configuration"),
 }
 
 
@@ -42,24 +60,15 @@ def generate_launch_description() -> LaunchDescription:
     empty = {name: ("", text) for name, text in PARAMETERS.items()}
     arguments = [
         DeclareLaunchArgument(name, default_value=default, description=text)
-        for name, (default, text) in (empty | TOPICS).items()
+        for name, (default, text) in (empty | TOPICS | PROCESS).items()
     ]
-    arguments += [
-        DeclareLaunchArgument(
-            "namespace", default_value="", description="namespace of the node and its relative topics"
-        ),
+    arguments.append(
         DeclareLaunchArgument(
             "params_file",
             default_value=str(SHARE / "config" / "localize.yaml"),
             description="YAML file of the node's parameters; the arguments above override it",
-        ),
-        DeclareLaunchArgument(
-            "use_sim_time", default_value="false", description="take the time from /clock (bags, simulation)"
-        ),
-        DeclareLaunchArgument(
-            "rviz", default_value="false", description="start RViz with the package's configuration"
-        ),
-    ]
+        )
+    )
     rviz = Node(
         package="rviz2",
         executable="rviz2",
@@ -71,19 +80,25 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def _localization_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    values = {name: LaunchConfiguration(name).perform(context) for name in (*PARAMETERS, *TOPICS)}
+    values = {name: LaunchConfiguration(name).perform(context) for name in (*PARAMETERS, *TOPICS, *PROCESS)}
     image = values["image"]
     beside = f"{image.rpartition('/')[0]}/camera_info" if "/" in image else "camera_info"
     given: dict[str, object] = {name: values[name] for name in PARAMETERS if values[name]}
+    if "publish_tf" in given:
+        given["publish_tf"] = ParameterValue(LaunchConfiguration("publish_tf"), value_type=bool)
     if values["depth"]:
         given["use_depth"] = True
     return [
         LifecycleNode(
             package="diff2i2p",
             executable="localization_node",
-            name="diff2i2p",
-            namespace=LaunchConfiguration("namespace"),
+            name=values["name"],
+            namespace=values["namespace"],
             output="screen",
+            respawn=values["respawn"].lower() == "true",
+            respawn_delay=2.0,
+            additional_env=_fastdds(values["fastdds_profile"]),
+            arguments=["--ros-args", "--log-level", values["log_level"]],
             parameters=[
                 LaunchConfiguration("params_file"),
                 given | {"use_sim_time": LaunchConfiguration("use_sim_time")},
@@ -97,3 +112,10 @@ def _localization_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             ],
         )
     ]
+
+
+def _fastdds(profile: str) -> dict[str, str]:
+    """The variables of Fast DDS 2 and 3."""
+    path = str(SHARE / "config" / "fastdds.xml") if profile == "shipped" else profile
+    variables = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+    return dict.fromkeys(variables, path) if path else {}

@@ -171,3 +171,12 @@ def test_without_a_fitting_python_one_line_says_so(checkout: Checkout) -> None:
     assert "no Python 3.10 to 3.13 found" in result.stderr
     assert "sudo apt install" in result.stderr
     assert not (checkout.folder / ".venv").exists()
+
+
+def test_tf2_msgs_is_built_whole() -> None:
+    """A tf2_ros of another installation that finds this package needs all of it."""
+    folder = REPO / "tools/tf2_msgs"
+    wanted = {"msg/TF2Error.msg", "msg/TFMessage.msg", "srv/FrameGraph.srv", "action/LookupTransform.action"}
+    build = (folder / "CMakeLists.txt").read_text(encoding="utf-8").split()
+    assert wanted <= {path.relative_to(folder).as_posix() for path in folder.glob("*/*")}
+    assert wanted <= set(build)

@@ -141,17 +141,12 @@ def localizer_settings(precision: str) -> LocalizerSettings:
 
 def check_device(device: str) -> str:
     """Returns `device` if torch can use it here."""
-    import torch
+    from diff2i2p_core.weights.device import checked_device
 
     try:
-        kind = torch.device(device)
-    except RuntimeError:
-        raise InputError(f"--device '{device}': unknown; give cpu or cuda") from None
-    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if kind.type not in ("cpu", "cuda") or (kind.type == "cuda" and (kind.index or 0) >= there):
-        others = f" or one of cuda:0 to cuda:{there - 1}" if there else ""
-        raise InputError(f"--device '{device}': not available here; give cpu{others}")
-    return device
+        return checked_device(device)
+    except InputError as error:
+        raise InputError(f"--{error}") from None
 
 
 def answer(result: Localization, as_json: bool, origin: Sequence[float] | None = None) -> None:

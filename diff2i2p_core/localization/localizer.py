@@ -31,6 +31,7 @@ from diff2i2p_core.mapping.source import MapSource, read_frames
 from diff2i2p_core.mapping.units import check_metres
 from diff2i2p_core.typing import Array, Image, Progress
 from diff2i2p_core.weights.checkpoint import installed_weights, load_model, resolve_weights, weights_id
+from diff2i2p_core.weights.device import checked_device
 from diff2i2p_core.weights.xfeat import load_xfeat
 
 BESIDE = 10.0
@@ -63,6 +64,7 @@ class Localizer:
     ) -> Localizer:
         """Open a map file. Without `weights`, the network gets the installed ones that the map was built
         with. `matcher` selects among the matchers that the map has features for; `auto` uses all."""
+        checked_device(device)
         point_map = load_map(map_path)
         kinds = [kind for kind in point_map.kinds if matcher in ("auto", kind)]
         if not kinds:

@@ -22,6 +22,7 @@ from diff2i2p_core.models.diff2i2p import Diff2I2P
 from diff2i2p_core.models.xfeat import XFeat
 from diff2i2p_core.typing import Array, Progress
 from diff2i2p_core.weights.checkpoint import load_model, resolve_weights
+from diff2i2p_core.weights.device import checked_device
 from diff2i2p_core.weights.xfeat import load_xfeat
 
 
@@ -47,6 +48,7 @@ class Features:
     ) -> Features:
         """Load what a matcher needs for a cloud with or without colours; see `kinds_for`."""
         kinds = kinds_for(matcher, colored, note)
+        checked_device(device)
         path = resolve_weights(weights, colored=colored)
         return cls(
             load_xfeat().to(device) if "views" in kinds else None,

@@ -162,4 +162,6 @@ def pretended_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         patch.setattr(torch, "autocast", on_cpu(autocast))
         patch.setattr(torch, "is_autocast_enabled", on_cpu(enabled))
         patch.setattr(torch.cuda, "synchronize", lambda device=None: None)
+        patch.setattr(torch.cuda, "is_available", lambda: True)
+        patch.setattr(torch.cuda, "device_count", lambda: 1)
         yield

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -209,7 +209,7 @@ class Robot(Node):
         return found[0]
 
 
-class _RecordingBuffer(Buffer):  # type: ignore[misc]
+class _RecordingBuffer(Buffer):
     def __init__(self, record: list[TransformStamped]) -> None:
         super().__init__()
         self._record = record
@@ -231,10 +231,17 @@ def stamp_of(message: Any) -> int:
     return int(message.header.stamp.sec) * 10**9 + int(message.header.stamp.nanosec)
 
 
-def start_node(context: Context, namespace: str = "", **parameters: Any) -> Spinning:
+def start_node(
+    context: Context, namespace: str = "", arguments: Sequence[str] = (), **parameters: Any
+) -> Spinning:
+    """`arguments` are those that follow --ros-args."""
     overrides = [Parameter(name, value=value) for name, value in parameters.items()]
     node = LocalizationNode(
-        ScriptedLocalizer, context=context, namespace=namespace, parameter_overrides=overrides
+        ScriptedLocalizer,
+        context=context,
+        namespace=namespace,
+        cli_args=["--ros-args", *arguments],
+        parameter_overrides=overrides,
     )
     return Spinning(node, context)
 

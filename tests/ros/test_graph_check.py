@@ -13,12 +13,16 @@ from typer.testing import CliRunner
 pytestmark = pytest.mark.ros
 pytest.importorskip("rclpy")
 
+from rclpy.node import Node
 from rclpy.parameter import Parameter
-from ros_harness import CAMERA_FRAME, Robot, wait_for
+from ros_harness import CAMERA_FRAME, Robot, new_context, wait_for
+from scripted_localizer import ScriptedLocalizer
+from sensor_msgs.msg import CompressedImage
 
 from diff2i2p import graph_check
 from diff2i2p.graph_check import GraphCheck
 from diff2i2p.poses import stamp_from, stamped_transform
+from diff2i2p.transforms import StaticTransformBroadcaster
 from diff2i2p_core.cli.main import app
 
 QUICK, PATIENT = 0.6, 20.0
@@ -40,7 +44,7 @@ def _static(parent: str, child: str) -> Any:
 def test_no_node(robot: Robot, look: Callable[..., Any]) -> None:
     found = look()
     assert [*found] == ["node"]
-    assert found["node"]["status"] == "missing" and "nodes here: robot" in found["node"]["found"]
+    assert found["node"]["status"] == "missing" and "nodes here: /robot" in found["node"]["found"]
 
 
 def test_two_nodes_of_one_name(
@@ -105,3 +109,50 @@ def test_the_command_shows_it(robot: Robot) -> None:
     assert result.exit_code == 2, result.output
     (row,) = json.loads(result.stdout)["checks"]
     assert row["status"] == "missing" and "no node /nobody; nodes here: " in row["found"]
+
+
+def test_a_node_in_a_namespace(
+    robot: Robot, launch_node: Callable[..., Any], map_file: str, look: Callable[..., Any]
+) -> None:
+    launch_node(namespace="red", map=map_file)
+    wait_for(lambda: "/red/image" in dict(robot.get_topic_names_and_types()), "the node")
+    row = look()["node"]
+    assert "nodes here: /red/diff2i2p, /robot" in row["found"]
+    assert row["fix"] == "in a namespace: --node /red/diff2i2p"
+    found = look("red/diff2i2p", PATIENT)
+    assert found["diagnostics"]["found"] == "active: no camera_info yet"
+    assert found["image"]["found"] == "nobody publishes /red/image"
+    assert found["image"]["fix"] == "remap /red/image; published are: /image"
+
+
+def test_stamps_losses_types_and_depth(
+    robot: Robot,
+    launch_node: Callable[..., Any],
+    map_file: str,
+    look: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ScriptedLocalizer, "needs_depth", True)
+    health = launch_node(map=map_file, use_depth=True, image_timeout=60.0).node._health
+    robot.wait_camera_matched()
+    robot.calibrate()
+    robot.send_image(1, 10**9)
+    wait_for(lambda: health.counts["images_received"], "the image")
+    health.images_lost(3)
+    stranger_context = new_context()
+    stranger = Node("stranger", context=stranger_context)
+    stranger.create_publisher(CompressedImage, "depth", 1)
+    wait_for(lambda: robot.get_publishers_info_by_topic("/depth"), "the wrong depth")
+    second = StaticTransformBroadcaster(robot)
+    second.sendTransform(_static("b", "camera"))
+    robot.static_broadcaster.sendTransform(_static("a", "camera"))
+    robot.wait_value("images_lost", "3")
+    found = look(seconds=PATIENT)
+    stranger.destroy_node()
+    stranger_context.try_shutdown()
+    assert found["image stamps"]["status"] == "note"
+    assert found["image stamps"]["found"].endswith(" years before the node's clock")
+    assert found["images"]["found"] == "3 images were lost on the way, 1 arrived"
+    assert "/depth is published as sensor_msgs/msg/CompressedImage" in found["image /depth"]["found"]
+    assert found["image /image"]["status"] == "ok"
+    assert found["TF camera"]["found"] == "'camera' has the parents a, b"

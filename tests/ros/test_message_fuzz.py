@@ -27,7 +27,7 @@ from diff2i2p.cameras import camera_from_info
 from diff2i2p.clouds import cloud_from_message
 from diff2i2p.images import depth_to_metres, image_to_rgb
 from diff2i2p.poses import checked_matrix, matrix_from_pose
-from diff2i2p.tf_standin import Buffer, TransformException
+from diff2i2p.standins.tf2_ros import Buffer, TransformException
 from diff2i2p.transform_inputs import check_transform
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.depth import rectify_depth

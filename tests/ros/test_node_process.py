@@ -77,22 +77,34 @@ def test_weights_that_do_not_fit_are_named(
 
 TERMINATED_WHILE_CONFIGURING = """
 import os, signal, sys, time
+from diagnostic_msgs.msg import DiagnosticArray
 from diff2i2p import localization_node, node
 
 def fail(self):
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(0.3)  # the signal's handler shuts ROS down under the callback
-    raise node.InputError("no map")
+    if "{}" == "a fault":
+        raise node.InputError("no map")
+    if "{}" == "a publisher":
+        self.create_publisher(DiagnosticArray, "late", 1)
 
 node.LocalizationNode._configure = fail
 sys.exit(localization_node.main())
 """
 
 
-def test_a_shutdown_during_a_callback_is_clean(node_environment: dict[str, str]) -> None:
-    command = [sys.executable, "-c", TERMINATED_WHILE_CONFIGURING]
+@pytest.mark.parametrize("then", ["a fault", "a publisher", "success"])
+def test_a_shutdown_during_a_callback_is_clean(node_environment: dict[str, str], then: str) -> None:
+    command = [sys.executable, "-c", TERMINATED_WHILE_CONFIGURING.replace("{}", then)]
     ended = subprocess.run(command, env=node_environment, capture_output=True, text=True, timeout=60)
     assert (ended.returncode, "Traceback" in ended.stderr) == (0, False), ended.stderr
+
+
+def test_a_device_that_is_not_there_is_named(
+    robot: Robot, run_node: Callable[..., subprocess.Popen[str]], map_file: str
+) -> None:
+    run_node(map=map_file, device="tpu")
+    robot.wait_status(ERROR, "device 'tpu': unknown; give cpu or cuda", timeout=60)
 
 
 def test_real_images_in_a_real_map(

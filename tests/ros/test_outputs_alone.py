@@ -18,6 +18,7 @@ from sensor_msgs.msg import Image
 
 from diff2i2p.images import image_to_rgb
 from diff2i2p.outputs import Outputs
+from diff2i2p.own_transform import OwnTransform
 from diff2i2p.parameters import Parameters
 from diff2i2p.pipeline import Job, Result
 from diff2i2p.poses import stamp_from, stamped_pose, stamped_transform
@@ -68,7 +69,7 @@ def node() -> Clockwork:
     """After an image was localized."""
     clockwork = Clockwork()
     node: Any = clockwork
-    outputs = Outputs(node, node)
+    outputs = Outputs(node, node, OwnTransform("map"))
     outputs.start_repeating(PARAMETERS)
     stamp = stamp_from(IMAGE)
     outputs.publish(
@@ -120,7 +121,8 @@ def test_the_debug_image_is_the_rectified_image() -> None:
     points = PointCloud(np.zeros((1, 3), np.float32))
     localizer: Any = SimpleNamespace(map=SimpleNamespace(cloud=points, spacing=0.05))
 
-    Outputs(node, None).publish_pictures(Result(Localization.refused("x"), image), job, localizer, "map")
+    result = Result(Localization.refused("x"), image)
+    Outputs(node, None, OwnTransform("map")).publish_pictures(result, job, localizer, "map")
 
     (message,) = node.messages["~/debug_image"]
     assert stamp_of(message) == IMAGE and message.header.frame_id == "camera"

@@ -36,10 +36,12 @@ def _literal(path: Path, name: str) -> dict[str, object]:
 
 def test_launch_arguments_are_parameters_and_documented() -> None:
     launch = REPO / "launch/localize.launch.py"
-    parameters, topics = _literal(launch, "PARAMETERS"), _literal(launch, "TOPICS")
+    parameters, topics, process = (_literal(launch, name) for name in ("PARAMETERS", "TOPICS", "PROCESS"))
     assert set(parameters) <= {row.name for row in fields(Parameters)}
     table = (REPO / "docs/ros2.md").read_text(encoding="utf-8").split("| argument |")[1].split("\n\n")[0]
-    missing = {name for name in (*parameters, *topics, "namespace") if f"`{name}`" not in table}
+    relative = [default for default, _ in topics.values()]  # type: ignore[misc, has-type]
+    assert not any(name.startswith("/") for name in relative)
+    missing = {name for name in (*parameters, *topics, *process) if f"`{name}`" not in table}
     assert not missing
 
 
@@ -47,17 +49,19 @@ def test_package_xml_names_what_is_imported() -> None:
     """But for diff2i2p_core, which comes from pip."""
     text = (PACKAGE / "package.xml").read_text(encoding="utf-8")
     named = set(re.findall(r"<exec_depend>(.*)</exec_depend>", text))
-    files = [*(PACKAGE / "diff2i2p").glob("*.py"), *(REPO / "launch").glob("*.py")]
+    files = [*(PACKAGE / "diff2i2p").rglob("*.py"), *(REPO / "launch").glob("*.py")]
     modules = {name.partition(".")[0] for file in files for name in _imports(file)}
     foreign = modules - sys.stdlib_module_names - {"diff2i2p", "diff2i2p_core"}
     assert {KEYS.get(name, name) for name in foreign} <= named
+    replaced = {path.stem for path in (PACKAGE / "diff2i2p/standins").glob("[a-z]*.py")}
+    assert {KEYS.get(name, name) for name in replaced} <= named
     assert all(
         f'"{word}"' not in file.read_text() or key in named for file in files for word, key in COMMANDS
     )
 
 
 KEYS = {"numpy": "python3-numpy", "cv2": "python3-opencv", "PIL": "python3-pil", "scipy": "python3-scipy"}
-KEYS["tf2_ros"] = "tf2_ros_py"
+KEYS |= {"tf2_ros": "tf2_ros_py", "point_cloud2": "sensor_msgs_py"}
 COMMANDS = (("bag", "ros2bag"), ("rviz2", "rviz2"))
 """Words of launch files that start another package's program."""
 
@@ -68,6 +72,17 @@ def _imports(file: Path) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield node.module
+
+
+@pytest.mark.parametrize("given", [{}, {"OMP_NUM_THREADS": "2", "OPENCV_FOR_THREADS_NUM": "2"}])
+def test_numerical_work_has_one_thread_unless_told_otherwise(
+    node_environment: dict[str, str], given: dict[str, str]
+) -> None:
+    script = "import diff2i2p, torch, cv2; print(torch.get_num_threads(), cv2.getNumThreads())"
+    kept = {name: value for name, value in node_environment.items() if not name.endswith("_NUM_THREADS")}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=kept | given, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == (["2", "2"] if given else ["1", "1"])
 
 
 @pytest.fixture(scope="module")
@@ -115,8 +130,12 @@ def test_everything_is_installed(installed: Path) -> None:
     ):
         assert (share / name).is_file(), name
     assert (installed / "share/ament_index/resource_index/packages/diff2i2p").is_file()
-    sources = {path.name for path in (PACKAGE / "diff2i2p").glob("*.py")}
-    assert sources == {path.name for path in installed.glob("lib/python*/site-packages/diff2i2p/*.py")}
+    (site,) = installed.glob("lib/python*/site-packages/diff2i2p")
+    assert _sources(PACKAGE / "diff2i2p") == _sources(site)
+
+
+def _sources(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*.py")}
 
 
 @pytest.fixture

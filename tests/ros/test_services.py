@@ -18,6 +18,7 @@ from lifecycle_msgs.msg import Transition
 from rclpy.parameter import Parameter
 from ros_harness import Robot, wait_for
 from scripted_localizer import ScriptedLocalizer, truth
+from std_srvs.srv import Empty
 
 import diff2i2p.session
 from diff2i2p.parameters import Parameters
@@ -25,6 +26,7 @@ from diff2i2p.pose_file import load_pose
 from diff2i2p_core.errors import InputError
 
 WARN = 1
+ERROR = 2
 SECOND = 10**9
 ALL = ("relocalize", "localize_once", "reload_map", "save_pose")
 
@@ -100,6 +102,20 @@ def test_relocalize_also_forgets_the_pose_of_an_image_in_work(
     assert priors[0] is None and priors[2] is None
     np.testing.assert_allclose(priors[1], truth(1))
     np.testing.assert_allclose(priors[3], truth(3))
+
+
+def test_the_service_of_behaviour_trees_forgets_the_pose(
+    robot: Robot, launch_node: Callable[..., Any], map_file: str
+) -> None:
+    node = launch_node(map=map_file, prior_timeout=100.0).node
+    client = robot.create_client(Empty, "reinitialize_global_localization")
+    assert client.wait_for_service(10)
+    robot.wait_camera_matched()
+    robot.calibrate()
+    robot.localize(1, 1 * SECOND)
+    wait_for(client.call_async(Empty.Request()).done, "the answer")
+    robot.localize(2, 2 * SECOND)
+    assert [call.prior for call in node._session.pipeline.localizer.calls] == [None, None]
 
 
 def test_reload_map_takes_the_file_that_the_parameter_names(
@@ -213,8 +229,14 @@ def test_saved_poses_that_are_not_for_this_node_are_named(tmp_path: Path) -> Non
 def test_a_pose_file_that_cannot_be_written_is_named(
     robot: Robot, launch_node: Callable[..., Any], map_file: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "file").touch()
-    launch_node(map=map_file, initial_pose_file=str(tmp_path / "file" / "pose.json"))
+    """At configure, and if it stops being possible later, when it is written."""
+    place = tmp_path / "place"
+    place.touch()
+    node = launch_node(map=map_file, initial_pose_file=str(place / "pose.json")).node
+    robot.wait_status(ERROR, "parameter initial_pose_file: ")
+    place.unlink()
+    node.start()
+    place.touch()
     robot.wait_camera_matched()
     robot.calibrate()
     robot.localize(3, SECOND)

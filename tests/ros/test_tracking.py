@@ -142,7 +142,7 @@ def test_a_carried_robot_is_found_again(robot: Robot, launch_node: Callable[...,
     found = wait_for(lambda: robot.map_transforms, "map -> odom")[-1]
     expected = truth(60) @ invert(truth(5)) @ MAP_FROM_ODOM
     np.testing.assert_allclose(matrix_from_transform(found.transform), expected, atol=1e-9)
-    robot.send_image(60, 104 * SECOND)
+    robot.send_image(60, 104 * SECOND + 1)
     robot.wait_status(WARN, "not localized: stale (taken 1.000 s before")
 
 

@@ -18,7 +18,7 @@ setup(
     license="Apache-2.0",
     maintainer="Diff2I2P maintainers",
     maintainer_email="diff2i2p@example.com",
-    packages=find_packages(include=[NAME]),
+    packages=find_packages(include=[NAME, f"{NAME}.*"]),
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),

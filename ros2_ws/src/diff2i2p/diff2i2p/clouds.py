@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Header
 
 from diff2i2p.headers import check_frame
+from diff2i2p.packages import package
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.messages import clouds
+
+point_cloud2: Any = package("sensor_msgs_py.point_cloud2")
 
 
 def check_cloud(message: PointCloud2) -> None:
@@ -45,18 +49,16 @@ def cloud_message(cloud: PointCloud, header: Header) -> PointCloud2:
     """A little-endian PointCloud2, with a field rgb if there are colours, as RViz and PCL read it."""
     points, colors = cloud.points, cloud.colors
     names = ["x", "y", "z"] if colors is None else ["x", "y", "z", "rgb"]
-    table = np.empty(len(points), dtype=[(name, "<u4" if name == "rgb" else "<f4") for name in names])
-    for axis, name in enumerate("xyz"):
-        table[name] = points[:, axis]
-    if colors is not None:
-        red, green, blue = (colors[:, channel].astype(np.uint32) for channel in range(3))
-        table["rgb"] = red << 16 | green << 8 | blue
-    message = PointCloud2(header=header, height=1, width=len(points), is_dense=True, is_bigendian=False)
-    message.fields = [
+    fields = [
         PointField(name=name, offset=4 * index, datatype=PointField.FLOAT32, count=1)
         for index, name in enumerate(names)
     ]
-    message.point_step = table.dtype.itemsize
-    message.row_step = message.point_step * len(points)
-    message.data = table.tobytes()
+    table = np.empty(len(points), dtype=[(name, "<f4") for name in names])
+    for axis, name in enumerate("xyz"):
+        table[name] = points[:, axis]
+    if colors is not None:
+        red, green, blue = (colors[:, channel].astype("<u4") for channel in range(3))
+        table["rgb"] = (red << 16 | green << 8 | blue).view("<f4")
+    message: PointCloud2 = point_cloud2.create_cloud(header, fields, table)
+    message.is_dense = True
     return message

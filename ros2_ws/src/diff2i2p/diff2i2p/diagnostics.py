@@ -23,14 +23,12 @@ class Diagnostics:
         self._node = node
         self._health = health
         self._last: tuple[bytes, str] | None = None
-        self.dropped: Callable[[], int] = lambda: 0
-        """How many images were replaced by newer ones before they were processed."""
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         name = node.get_fully_qualified_name().lstrip("/")
         self._name = f"{name}: localization"
 
     def publish(self) -> None:
-        status = self._health.status(self._name, {"images_dropped": self.dropped()})
+        status = self._health.status(self._name)
         self._last = (status.level, status.message)
         message = DiagnosticArray(status=[status])
         message.header.stamp = self._node.get_clock().now().to_msg()

@@ -23,31 +23,21 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import parameter_value_to_python
-from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
+from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo
 from tf2_msgs.msg import TFMessage
 
-from diff2i2p.qos import latched_qos, sensor_qos
+from diff2i2p.graph_topics import Check, TopicChecks, check
+from diff2i2p.qos import sensor_qos, static_transform_qos
 
-Check = dict[str, str]
-INPUTS = {
-    "sensor_msgs/msg/Image": "image",
-    "sensor_msgs/msg/CompressedImage": "compressed image",
-    "sensor_msgs/msg/CameraInfo": "camera_info",
-    "sensor_msgs/msg/PointCloud2": "map cloud",
-}
-"""The node's subscriptions by message type."""
-OPTIONAL = ("compressed image",)
 ASKED = ("map_frame", "odom_frame", "base_frame", "camera_frame", "use_sim_time")
 TF_SECONDS = 1.0
 """How long to listen for a second parent of a frame."""
 ANSWER_SECONDS = 10.0
 """Minimum time to wait for the answer of an existing node: a busy node answers late, a hanging one never."""
 LEVELS = {DiagnosticStatus.OK: "ok", DiagnosticStatus.WARN: "note"}
-
-
-def check(name: str, status: str, found: str, fix: str = "") -> Check:
-    return {"name": name, "status": status, "found": found, "fix": fix}
+MOST_SECONDS = 60.0
+"""Difference of the images' stamps from the node's clock that is not worth a note."""
 
 
 class GraphCheck:
@@ -65,8 +55,9 @@ class GraphCheck:
         self._camera_frame = ""
         self._parents: dict[str, set[str]] = defaultdict(set)
         self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        static = static_transform_qos(depth=100)
         self._node.create_subscription(TFMessage, "/tf", self._on_transforms, QoSProfile(depth=100))
-        self._node.create_subscription(TFMessage, "/tf_static", self._on_transforms, latched_qos())
+        self._node.create_subscription(TFMessage, "/tf_static", self._on_transforms, static)
 
     def run(self) -> list[Check]:
         try:
@@ -79,9 +70,12 @@ class GraphCheck:
         me = (self._name, self._namespace)
         graph = self._node.get_node_names_and_namespaces
         if not self._wait(lambda: me in graph()):
-            others = sorted({name for name, _ in graph()} - {self._node.get_name()})
+            mine = self._node.get_fully_qualified_name()
+            others = sorted({f"{space.rstrip('/')}/{name}" for name, space in graph()} - {mine})
             found = f"no node {self._target}; nodes here: {', '.join(others) or 'none'}"
             fix = "start it, name it with --node, or compare ROS_DOMAIN_ID and ROS_AUTOMATIC_DISCOVERY_RANGE"
+            if alike := [other for other in others if other.endswith(f"/{self._name}")]:
+                fix = f"in a namespace: --node {alike[0]}"
             yield check("node", "missing", found, fix)
             return
         if graph().count(me) > 1:
@@ -92,58 +86,41 @@ class GraphCheck:
             yield check("node", "missing", f"{self._target} does not answer", "is it hanging? restart it")
             return
         yield self._diagnostics()
-        yield from self._inputs()
+        yield from self._images()
+        topics = TopicChecks(self._node, self._name, self._namespace, self._wait)
+        yield from topics.checks()
+        if topics.camera_info:
+            self._listen_to_camera(topics.camera_info)
         if values["odom_frame"] or values["base_frame"]:
             yield from self._frames(values)
+        yield from self._parents_of_frames()
         yield from self._clock(bool(values["use_sim_time"]))
 
     def _diagnostics(self) -> Check:
         if not self._wait_answer(lambda: self._said is not None) or self._said is None:
             return check("diagnostics", "missing", "the node publishes nothing on /diagnostics", "restart it")
-        state = next((row.value for row in self._said.values if row.key == "state"), "")
+        state = self._value("state")
         found = f"{state}: {self._said.message}"
         if state != "active" and self._said.level == DiagnosticStatus.OK:
             return check("diagnostics", "note", found, f"ros2 lifecycle set {self._target} activate")
         status = LEVELS.get(self._said.level, "missing")
         return check("diagnostics", status, found, "" if status == "ok" else "docs/troubleshooting.md")
 
-    def _inputs(self) -> Iterator[Check]:
-        """For each topic that the node subscribes to: is there a publisher, and is its QoS compatible?"""
-        topics = self._node.get_subscriber_names_and_types_by_node(self._name, self._namespace)
-        for topic, kinds in sorted(topics):
-            what = INPUTS.get(kinds[0])
-            if what is None:
-                continue
-            self._wait(lambda topic=topic: self._node.get_publishers_info_by_topic(topic), 1.0)  # type: ignore[misc]
-            publishers = self._node.get_publishers_info_by_topic(topic)
-            if not publishers:
-                others = [name for name, types in self._node.get_topic_names_and_types() if kinds[0] in types]
-                others = [name for name in others if self._node.get_publishers_info_by_topic(name)]
-                status = "note" if what in OPTIONAL else "missing"
-                fix = (
-                    f"remap {topic}; published are: {', '.join(others)}" if others else "start its publisher"
-                )
-                yield check(what, status, f"nobody publishes {topic}", "" if status == "note" else fix)
-                continue
-            (wanted, *_) = [
-                info.qos_profile
-                for info in self._node.get_subscriptions_info_by_topic(topic)
-                if (info.node_name, info.node_namespace) == (self._name, self._namespace)
-            ]
-            faults = []
-            for info in publishers:
-                fit, reason = qos_check_compatible(info.qos_profile, wanted)
-                if fit == QoSCompatibility.ERROR:
-                    faults.append(f"{info.node_name}: {reason.strip()}")
-            if faults:
-                found = f"incompatible QoS on {topic} ({'; '.join(faults)})"
-                yield check(
-                    what, "missing", found, "change the publisher's QoS, or the node's with qos_overrides"
-                )
-            else:
-                yield check(what, "ok", f"{topic}, {len(publishers)} publisher(s)")
-            if what == "camera_info":
-                self._listen_to_camera(topic)
+    def _images(self) -> Iterator[Check]:
+        """What the node counts and measures about its images."""
+        age, lost = float(self._value("image_age_s") or 0), int(self._value("images_lost") or 0)
+        if abs(age) > MOST_SECONDS:
+            side = "before" if age > 0 else "after"
+            found = f"the stamps of the images are {_duration(abs(age))} {side} the node's clock"
+            fix = "a bag needs use_sim_time and --clock; a driver must stamp with the clock of ROS"
+            yield check("image stamps", "note", found, fix)
+        if lost:
+            found = f"{lost} images were lost on the way, {self._value('images_received')} arrived"
+            yield check("images", "note", found, "give the camera driver the DDS profile (docs/ros2.md)")
+
+    def _value(self, key: str) -> str:
+        rows = [] if self._said is None else self._said.values
+        return next((str(row.value) for row in rows if row.key == key), "")
 
     def _listen_to_camera(self, topic: str) -> None:
         subscription = self._node.create_subscription(CameraInfo, topic, self._on_camera_info, sensor_qos())
@@ -169,6 +146,8 @@ class GraphCheck:
                 absent = [f"'{frame}'" for frame in (parent, child) if frame not in known]
                 found = f"nobody publishes {' or '.join(absent)}" if absent else "in two unconnected trees"
                 yield check(name, "missing", found, fix)
+
+    def _parents_of_frames(self) -> Iterator[Check]:
         self._wait(lambda: any(len(parents) > 1 for parents in self._parents.values()), TF_SECONDS)
         for frame, parents in self._parents.items():
             if len(parents) > 1:
@@ -223,6 +202,13 @@ class GraphCheck:
         for transform in message.transforms:
             child, parent = transform.child_frame_id, transform.header.frame_id
             self._parents[child.removeprefix("/")].add(parent.removeprefix("/"))
+
+
+def _duration(seconds: float) -> str:
+    for name, length in (("years", 365.25 * 86400), ("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {name}"
+    return f"{seconds:.0f} s"
 
 
 def main() -> int:

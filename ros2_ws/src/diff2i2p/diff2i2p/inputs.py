@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
@@ -18,9 +20,23 @@ from diff2i2p.pairing import StampPairing
 from diff2i2p.parameters import Parameters
 from diff2i2p.pipeline import Job
 from diff2i2p.poses import nanoseconds
-from diff2i2p.qos import OVERRIDABLE, on_mismatch, sensor_qos
+from diff2i2p.qos import (
+    OVERRIDABLE,
+    UnsupportedEventTypeError,
+    keeps_messages,
+    latched_qos,
+    on_mismatch,
+    sensor_qos,
+)
+from diff2i2p.topic_types import TypeWatch
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
+
+REMEMBERED = 100
+"""How many stamps of images are remembered: the same image may come raw, and later compressed."""
+
+LATEST = 2_000_000_000
+"""Nanoseconds by which it may come later."""
 
 
 class CameraInputs:
@@ -41,11 +57,14 @@ class CameraInputs:
         self._take = take
         self._diagnostics = diagnostics
         self._camera: Camera | None = None
-        self._last_stamp = 0
+        self._info_stamp = 0
+        self._stamps: deque[int] = deque(maxlen=REMEMBERED)
         self._pairing = StampPairing(self._on_pair, self._on_unpaired)
-        self._subscriptions: list[Any] = []
+        self._types = TypeWatch(node, health, diagnostics)
+        self._subscriptions: list[tuple[str, Any]] = []
         transport = parameters.image_transport
         self._subscribe(CameraInfo, "camera_info", self._on_camera_info)
+        self._latched: Any = None
         if transport != "compressed":
             self._subscribe(Image, "image", self._on_image)
         if transport != "raw":
@@ -54,27 +73,57 @@ class CameraInputs:
             self._subscribe(Image, "depth", self._on_depth)
 
     def close(self) -> None:
-        for subscription in self._subscriptions:
+        for _, subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
+        if self._latched is not None:
+            self._node.destroy_subscription(self._latched)
+
+    def tick(self) -> None:
+        """Called about once a second: name topics that have messages of another type, and ask for a
+        calibration that was published once, before the node started."""
+        for name, subscription in self._subscriptions:
+            self._types.check(name, subscription)
+        if self._latched is None and keeps_messages(self._node, "camera_info"):
+            self._latched = self._node.create_subscription(
+                CameraInfo,
+                "camera_info",
+                self._diagnostics.guarded("camera_info", self._on_latched_camera_info),
+                latched_qos(),
+            )
 
     def reset(self) -> None:
         """Time jumped back: drop what waits, it belongs to another time."""
-        self._last_stamp = 0
+        self._info_stamp = 0
+        self._stamps.clear()
         self._pairing.reset()
 
     def _subscribe(self, kind: type, topic: str, callback: Callable[[Any], None]) -> None:
         name = topic.partition("/")[0]
-        subscription = self._node.create_subscription(
+        lost = self._on_lost if name == "image" else None
+        create = partial(
+            self._node.create_subscription,
             kind,
             topic,
             self._diagnostics.guarded(name, callback),
             sensor_qos(),
             qos_overriding_options=OVERRIDABLE,
-            event_callbacks=on_mismatch(name, self._diagnostics.complain),
         )
-        self._subscriptions.append(subscription)
+        try:
+            subscription = create(event_callbacks=on_mismatch(name, self._diagnostics.complain, lost))
+        except UnsupportedEventTypeError:  # not every middleware counts what it loses
+            subscription = create(event_callbacks=on_mismatch(name, self._diagnostics.complain))
+        self._subscriptions.append((name, subscription))
+
+    def _on_lost(self, event: Any) -> None:
+        self._health.images_lost(event.total_count_change)
+
+    def _on_latched_camera_info(self, message: CameraInfo) -> None:
+        """Newer ones come on the other subscription, too, perhaps earlier."""
+        if self._camera is None or nanoseconds(message.header.stamp) > self._info_stamp:
+            self._on_camera_info(message)
 
     def _on_camera_info(self, message: CameraInfo) -> None:
+        self._info_stamp = nanoseconds(message.header.stamp)
         self._camera = None
         self._camera = camera_from_info(message, rectified=self.parameters.image_is_rectified)
         self._health.saw("camera_info")
@@ -82,11 +131,16 @@ class CameraInputs:
         self._diagnostics.publish_change()
 
     def _on_image(self, message: Image | CompressedImage) -> None:
+        self._health.image_arrived()
         check_image(message)
         stamp = nanoseconds(message.header.stamp)
-        if stamp == self._last_stamp:
+        age = self._node.get_clock().now().nanoseconds - stamp
+        self._health.values["image_age_s"] = f"{age / 1e9:.3f}"
+        if self._stamps and stamp < max(self._stamps) - LATEST:
+            self._stamps.clear()  # a recording that starts again
+        if stamp in self._stamps:
             return
-        self._last_stamp = stamp
+        self._stamps.append(stamp)
         camera_frame = self.parameters.camera_frame or message.header.frame_id.removeprefix("/")
         if camera_frame in ("", self.parameters.map_frame):
             raise InputError(
@@ -100,14 +154,14 @@ class CameraInputs:
         job = Job(message, self._camera, camera_frame, time.monotonic())
         if self.parameters.use_depth and self._health.needs_depth:
             self._health.expect("pair")
-            self._pairing.first(stamp, job, self._tolerance)
+            self._pairing.first(message, job, self._tolerance)
         else:
             self._take(job)
 
     def _on_depth(self, message: Image) -> None:
         check_depth(message)
         if self._health.needs_depth:
-            self._pairing.second(nanoseconds(message.header.stamp), message, self._tolerance)
+            self._pairing.second(message, self._tolerance)
 
     def _on_pair(self, job: Job, depth: Image) -> None:
         self._health.saw("pair")

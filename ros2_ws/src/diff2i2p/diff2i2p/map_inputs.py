@@ -13,8 +13,10 @@ from diff2i2p.answers import Answers, ready
 from diff2i2p.clouds import check_cloud, content_of
 from diff2i2p.diagnostics import Diagnostics
 from diff2i2p.headers import check_map_frame
+from diff2i2p.health import Health
 from diff2i2p.parameters import Parameters
-from diff2i2p.qos import OVERRIDABLE_LATCHED, latched_qos, on_mismatch
+from diff2i2p.qos import OVERRIDABLE, latched_qos, on_mismatch
+from diff2i2p.topic_types import TypeWatch
 
 TIMEOUT = 120.0
 """Seconds after which `reload_map` answers that the map is not loaded yet."""
@@ -31,14 +33,16 @@ class MapInputs:
         self,
         node: LifecycleNode,
         parameters: Parameters,
+        health: Health,
         diagnostics: Diagnostics,
-        put: Callable[[str, Any], None],
+        put: Callable[[str, Any], object],
     ) -> None:
         self._node = node
         self._map_frame = parameters.map_frame
         self._put = put
         self._answers = Answers(node)
         self._last_cloud = 0
+        self._types = TypeWatch(node, health, diagnostics)
         self._subscription: Any = None
         if not parameters.map:
             self._subscription = node.create_subscription(
@@ -46,7 +50,7 @@ class MapInputs:
                 "map_cloud",
                 diagnostics.guarded("map_cloud", self._on_cloud),
                 latched_qos(),
-                qos_overriding_options=OVERRIDABLE_LATCHED,
+                qos_overriding_options=OVERRIDABLE,
                 event_callbacks=on_mismatch("map_cloud", diagnostics.complain),
             )
 
@@ -68,8 +72,10 @@ class MapInputs:
         self._put("map_file", name)
         return answer
 
-    def expire(self) -> None:
-        """Answer the requests that have waited too long."""
+    def tick(self) -> None:
+        """Name a topic of another type, and answer the requests that have waited too long."""
+        if self._subscription is not None and not self._last_cloud:
+            self._types.check("map_cloud", self._subscription)
         self._answers.expire(f"the map is still being loaded after {TIMEOUT:g} s")
 
     def loaded(self, words: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -9,13 +10,16 @@ from typing import Any
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.timer import Timer
 
 from diff2i2p import parameter_server
+from diff2i2p.bond import Bond
 from diff2i2p.diagnostics import Diagnostics, in_words
 from diff2i2p.health import Health
+from diff2i2p.lifecycle import ManagedNode
+from diff2i2p.packages import FAULTS
 from diff2i2p.pipeline import LocalizerClass
 from diff2i2p.services import Services
 from diff2i2p.session import Session
@@ -25,7 +29,7 @@ from diff2i2p_core.errors import InputError
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
-class LocalizationNode(LifecycleNode):
+class LocalizationNode(ManagedNode):
     """Localizes camera images in a point cloud map. Topics, services, parameters: docs/ros2.md."""
 
     def __init__(self, localizer_class: LocalizerClass | None = None, **arguments: Any) -> None:
@@ -37,6 +41,7 @@ class LocalizationNode(LifecycleNode):
         self._session: Session | None = None
         self._broadcaster: TransformBroadcaster | None = None
         self._diagnostics = Diagnostics(self, self._health)
+        self._bond = Bond(self)
         self._triggers = Services(self, lambda: self._session)
         wall = Clock(clock_type=ClockType.STEADY_TIME)  # also runs while a simulation is paused
         self._tick_timer = self.create_timer(1.0, self._tick, clock=wall)
@@ -54,8 +59,7 @@ class LocalizationNode(LifecycleNode):
     def _autostart(self) -> None:
         assert self._autostart_timer is not None
         self.destroy_timer(self._autostart_timer)
-        if self.trigger_configure() == SUCCESS:
-            self.trigger_activate()
+        self.start()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Read the parameters and open the map file, or start waiting for a map cloud."""
@@ -71,11 +75,13 @@ class LocalizationNode(LifecycleNode):
         if not self._attempt("activate", self._session.activate):
             self._session.deactivate()
             return FAILURE
+        self._bond.start()
         self._enter("active")
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Drop the camera; the map stays."""
+        self._bond.stop()
         if self._session is not None:
             self._session.deactivate()
         self._enter("inactive")
@@ -100,6 +106,8 @@ class LocalizationNode(LifecycleNode):
         return SUCCESS
 
     def _configure(self) -> None:
+        for name, fault in FAULTS.items():
+            self.get_logger().warning(f"{name} is installed, but {fault}: the node's own replacement is used")
         values = parameter_server.read(self)
         self._health.parameters = values
         localizer_class = self._localizer_class
@@ -111,8 +119,6 @@ class LocalizationNode(LifecycleNode):
             self._broadcaster = TransformBroadcaster(self)
         broadcaster = self._broadcaster if values.publish_tf else None
         self._session = Session(self, values, localizer_class, broadcaster, self._health, self._diagnostics)
-        worker = self._session.worker
-        self._diagnostics.dropped = lambda: worker.dropped("image")
 
     def _attempt(self, transition: str, action: Callable[[], None]) -> bool:
         """Run `action`. If it fails, report it in the log and /diagnostics, because rclpy would hide it."""
@@ -120,6 +126,8 @@ class LocalizationNode(LifecycleNode):
         try:
             action()
         except Exception as error:
+            if not self.context.ok():  # the program is ending: nothing can be created or published any more
+                return False
             if not isinstance(error, InputError):
                 self.get_logger().error(traceback.format_exc())
             self._health.failure = in_words(transition, error)
@@ -133,9 +141,11 @@ class LocalizationNode(LifecycleNode):
         self._diagnostics.publish()
 
     def _release(self) -> None:
+        self._bond.stop()
         if self._session is not None:
             self._session.close()
             self._session = None
+            gc.collect()  # session, worker and subscriptions refer to each other: else their map stays
         self._health.map = ""
 
     # While it runs

@@ -10,16 +10,17 @@ from nav_msgs.msg import Path
 from rclpy.lifecycle import LifecycleNode
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.timer import Timer
 from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Header
 
 from diff2i2p.clouds import cloud_message
+from diff2i2p.images import rgb_message
+from diff2i2p.own_transform import OwnTransform
 from diff2i2p.parameters import Parameters
 from diff2i2p.pipeline import Job, Result
 from diff2i2p.poses import nanoseconds, stamp_from
-from diff2i2p.qos import OVERRIDABLE, OVERRIDABLE_LATCHED, latched_qos, output_qos
+from diff2i2p.qos import OVERRIDABLE, latched_qos, output_qos
 from diff2i2p.transforms import TransformBroadcaster
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.localization.tracker import Localizing
@@ -28,9 +29,12 @@ from diff2i2p_core.localization.tracker import Localizing
 class Outputs:
     """Publishers of the results. `~/debug_image`, `~/inliers` and `path` cost nothing without subscribers."""
 
-    def __init__(self, node: LifecycleNode, broadcaster: TransformBroadcaster | None) -> None:
+    def __init__(
+        self, node: LifecycleNode, broadcaster: TransformBroadcaster | None, own: OwnTransform
+    ) -> None:
         self._node = node
         self._broadcaster = broadcaster
+        self._own = own
         self.last_pose: PoseWithCovarianceStamped | None = None
         self._path: deque[PoseStamped] = deque()
         self._held: tuple[TransformStamped, int] | None = None
@@ -40,7 +44,7 @@ class Outputs:
         self._path_topic = self._create(Path, "path", output_qos(1))
         self._debug_image = self._create(Image, "~/debug_image", output_qos(1))
         self._inliers = self._create(PointCloud2, "~/inliers", output_qos(1))
-        self._map = self._create(PointCloud2, "~/map", latched_qos(), OVERRIDABLE_LATCHED)
+        self._map = self._create(PointCloud2, "~/map", latched_qos())
 
     def close(self) -> None:
         for publisher in (self._pose, self._path_topic, self._debug_image, self._inliers, self._map):
@@ -61,7 +65,7 @@ class Outputs:
         if result.pose is None:
             return
         if result.transform is not None and self._broadcaster is not None:
-            self._broadcaster.sendTransform(result.transform)
+            self._send(self._broadcaster, result.transform)
             self._held = result.transform, nanoseconds(result.pose.header.stamp)
         self._pose.publish(result.pose)
         self.last_pose = result.pose
@@ -102,7 +106,11 @@ class Outputs:
         repeated = TransformStamped(child_frame_id=last.child_frame_id, transform=last.transform)
         repeated.header.frame_id = last.header.frame_id
         repeated.header.stamp = stamp_from(now + round(parameters.transform_tolerance * 1e9))
-        self._broadcaster.sendTransform(repeated)
+        self._send(self._broadcaster, repeated)
+
+    def _send(self, broadcaster: TransformBroadcaster, transform: TransformStamped) -> None:
+        self._own.sent(transform)
+        broadcaster.sendTransform(transform)
 
     def publish_pictures(self, result: Result, job: Job, localizer: Localizing, map_frame: str) -> None:
         """Takes tens of milliseconds if someone subscribes, so call it after everything else is published."""
@@ -116,17 +124,12 @@ class Outputs:
             image, camera = job.camera.rectify(result.image), job.camera.undistorted()
             points, spacing = localizer.map.cloud.points, localizer.map.spacing
             picture = live_picture(result.localization, image, camera, points, spacing)
-            height, width = picture.shape[:2]
-            message = Image(height=height, width=width, encoding="rgb8", step=3 * width)
-            message.header = Header(frame_id=job.camera_frame, stamp=stamp)
-            message.data = picture.tobytes()  # as bytes: assigning an array takes a hundred times as long
-            self._debug_image.publish(message)
+            header = Header(frame_id=job.camera_frame, stamp=stamp)
+            self._debug_image.publish(rgb_message(picture, header))
 
     def publish_map(self, localizer: Localizing, map_frame: str) -> None:
         header = Header(frame_id=map_frame, stamp=self._node.get_clock().now().to_msg())
         self._map.publish(cloud_message(localizer.map.cloud, header))
 
-    def _create(
-        self, kind: type, topic: str, qos: QoSProfile, options: QoSOverridingOptions = OVERRIDABLE
-    ) -> Publisher:
-        return self._node.create_publisher(kind, topic, qos, qos_overriding_options=options)
+    def _create(self, kind: type, topic: str, qos: QoSProfile) -> Publisher:
+        return self._node.create_publisher(kind, topic, qos, qos_overriding_options=OVERRIDABLE)

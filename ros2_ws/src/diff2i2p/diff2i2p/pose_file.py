@@ -12,7 +12,7 @@ from geometry_msgs.msg import Point, Pose, PoseWithCovarianceStamped, Quaternion
 from diff2i2p.parameters import Parameters
 from diff2i2p.poses import Matrix, matrix_from_pose
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.io.files import write_text
+from diff2i2p_core.io.files import check_output, write_text
 
 CAMERA = "camera"
 """The body of a pose if no base_frame is given."""
@@ -22,7 +22,12 @@ class PoseFile:
     """The file that the parameter `initial_pose_file` names."""
 
     def __init__(self, parameters: Parameters) -> None:
+        """InputError if the file could not be written later."""
         self.path = Path(parameters.initial_pose_file).expanduser()
+        try:
+            check_output(self.path, [parameters.map or None])
+        except InputError as error:
+            raise InputError(f"parameter initial_pose_file: {error}") from None
         self._parameters = parameters
         self._restored = False
         self._last: PoseWithCovarianceStamped | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -17,8 +18,11 @@ from geometry_msgs.msg import (
 )
 from numpy.typing import NDArray
 
+from diff2i2p.packages import package
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.geometry.se3 import from_quaternion, to_quaternion
+from diff2i2p_core.geometry.se3 import compose
+
+tf_transformations: Any = package("tf_transformations")
 
 Matrix = NDArray[np.float64]
 MAX_DISTANCE = 1e9
@@ -36,14 +40,15 @@ def stamp_from(total: int) -> Time:
 
 def transform_from_matrix(a_from_b: Matrix) -> Transform:
     x, y, z = (float(value) for value in a_from_b[:3, 3])
-    qx, qy, qz, qw = (float(value) for value in to_quaternion(a_from_b))
+    quaternion = np.asarray(tf_transformations.quaternion_from_matrix(a_from_b), float)
+    qx, qy, qz, qw = (quaternion if quaternion[3] >= 0 else -quaternion).tolist()
     return Transform(translation=Vector3(x=x, y=y, z=z), rotation=Quaternion(x=qx, y=qy, z=qz, w=qw))
 
 
 def matrix_from_transform(transform: Transform) -> Matrix:
     """(4, 4) of a transform message. The caller has checked its quaternion."""
     t, q = transform.translation, transform.rotation
-    return from_quaternion([t.x, t.y, t.z], [q.x, q.y, q.z, q.w])
+    return _matrix([t.x, t.y, t.z], [q.x, q.y, q.z, q.w])
 
 
 def stamped_transform(parent: str, child: str, stamp: Time, parent_from_child: Matrix) -> TransformStamped:
@@ -88,4 +93,9 @@ def _checked_matrix(p: Point | Vector3, q: Quaternion, what: str) -> Matrix:
     norm = math.hypot(*quaternion)
     if abs(norm - 1) > 0.01:
         raise InputError(f"{what}: the quaternion has norm {norm:.3g}; send a unit quaternion")
-    return from_quaternion(position, quaternion)
+    return _matrix(position, quaternion)
+
+
+def _matrix(position: list[float], quaternion: list[float]) -> Matrix:
+    rotation = np.asarray(tf_transformations.quaternion_matrix(quaternion), np.float64)
+    return compose(rotation[:3, :3], position)

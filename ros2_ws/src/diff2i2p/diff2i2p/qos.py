@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile, qos_profile_sensor_data
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from diff2i2p_core.errors import InputError
 
 try:
-    from rclpy.event_handler import SubscriptionEventCallbacks
+    from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
 except ImportError:  # Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks
+    from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
 
-OVERRIDABLE = QoSOverridingOptions.with_default_policies()
-OVERRIDABLE_LATCHED = QoSOverridingOptions([*OVERRIDABLE.policy_kinds, QoSPolicyKind.DURABILITY])
-"""History, depth and reliability, and for maps also durability."""
+__all__ = ["UnsupportedEventTypeError"]
+
+OVERRIDABLE = QoSOverridingOptions(
+    [QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY]
+)
 
 # Each function returns a new profile, because rclpy writes the overrides into the profile it is given.
 
@@ -47,8 +50,15 @@ def static_transform_qos(depth: int) -> QoSProfile:
     return QoSProfile(depth=depth, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
-def on_mismatch(topic: str, complain: Callable[[str, Exception], None]) -> SubscriptionEventCallbacks:
-    """Reports that a publisher's messages on `topic` will never arrive, which DDS does silently otherwise."""
+def on_mismatch(
+    topic: str,
+    complain: Callable[[str, Exception], None],
+    lost: Callable[[Any], None] | None = None,
+) -> SubscriptionEventCallbacks:
+    """Reports that a publisher's messages on `topic` will never arrive, which DDS does silently otherwise.
+
+    `lost` gets an event if messages were lost on the way.
+    """
 
     def incompatible(event: Any) -> None:
         policy = QoSPolicyKind(event.last_policy_kind).name.lower()
@@ -59,4 +69,13 @@ def on_mismatch(topic: str, complain: Callable[[str, Exception], None]) -> Subsc
             topic, InputError(f"{words}: change its QoS, or the node's with qos_overrides (docs/ros2.md)")
         )
 
-    return SubscriptionEventCallbacks(incompatible_qos=incompatible)
+    return SubscriptionEventCallbacks(incompatible_qos=incompatible, message_lost=lost)
+
+
+def keeps_messages(node: Node, topic: str) -> bool:
+    """Whether a publisher keeps its last message for late subscribers that ask for `latched_qos`."""
+    wanted = latched_qos()
+    offered = [info.qos_profile for info in node.get_publishers_info_by_topic(node.resolve_topic_name(topic))]
+    return any(
+        (qos.durability, qos.reliability) == (wanted.durability, wanted.reliability) for qos in offered
+    )

@@ -17,6 +17,7 @@ from diff2i2p.health import Health
 from diff2i2p.inputs import CameraInputs
 from diff2i2p.map_inputs import MapInputs
 from diff2i2p.outputs import Outputs
+from diff2i2p.own_transform import OwnTransform
 from diff2i2p.parameters import Parameters
 from diff2i2p.pipeline import Job, LocalizerClass, Pipeline
 from diff2i2p.pose_file import PoseFile
@@ -64,14 +65,16 @@ class Session:
         self.pipeline = Pipeline(localizer_class, Frames(parameters, self._buffer), health)
         if parameters.map:
             self.pipeline.open_map(parameters.map)
-        self._outputs = Outputs(node, broadcaster)
-        needs_tf = parameters.odom_frame or parameters.base_frame
-        self._transforms = TransformInputs(node, self._buffer, diagnostics.complain) if needs_tf else None
+        self._own = OwnTransform(parameters.map_frame)
+        self._outputs = Outputs(node, broadcaster, self._own)
+        self._transforms: TransformInputs | None = None
+        if parameters.odom_frame or parameters.base_frame or parameters.publish_tf:
+            self._transforms = TransformInputs(node, self._buffer, diagnostics.complain, self._own)
         self.worker = Worker(
             {"map_cloud": self._build_map, "map_file": self._open_map, "image": self._localize},
             self._on_worker_error,
         )
-        self._maps = MapInputs(node, parameters, diagnostics, self.worker.put)
+        self._maps = MapInputs(node, parameters, health, diagnostics, self.worker.put)
         if parameters.map:
             self._map_in_use()
 
@@ -139,7 +142,10 @@ class Session:
         """Called about once a second."""
         words = self._health.judge()[1]
         self._image_answers.expire(f"no result within {IMAGE_TIMEOUT:g} s: {words}")
-        self._maps.expire()
+        self._maps.tick()
+        if self._inputs is not None:
+            self._inputs.tick()
+        self._health.note("transform", self._own.conflict)
         if self._pose_file is not None and self._pose_file.is_due(self._outputs.last_pose, SAVE_PERIOD):
             self.save_pose()
 
@@ -178,7 +184,7 @@ class Session:
     def _take(self, job: Job) -> None:
         wanted = self.parameters.mode == "continuous" or self._image_answers
         if wanted and self.pipeline.localizer is not None:
-            self.worker.put("image", job)
+            self._health.count("images_dropped", int(self.worker.put("image", job)))
 
     def _on_initialpose(self, message: PoseWithCovarianceStamped) -> None:
         frame = message.header.frame_id

@@ -14,8 +14,9 @@ from rclpy.node import Node
 from tf2_msgs.msg import TFMessage
 
 from diff2i2p.headers import LAST_SECOND, check_frame
+from diff2i2p.own_transform import OwnTransform
 from diff2i2p.poses import checked_matrix, nanoseconds
-from diff2i2p.qos import static_transform_qos, transform_qos
+from diff2i2p.qos import OVERRIDABLE, static_transform_qos, transform_qos
 from diff2i2p.transforms import Buffer
 from diff2i2p_core.errors import InputError, quoted
 
@@ -28,15 +29,21 @@ Complain = Callable[[str, Exception], None]
 class TransformInputs:
     """Subscribes. `complain` gets the faults. Only `reset` may be called from another thread."""
 
-    def __init__(self, node: Node, buffer: Buffer, complain: Complain) -> None:
+    def __init__(
+        self, node: Node, buffer: Buffer, complain: Complain, own: OwnTransform | None = None
+    ) -> None:
+        """`own` is told about every good transform."""
         self._node = node
         self._buffer = buffer
         self._complain = complain
+        self._own = own
         self._newest: dict[str, int] = {}
         self._ahead: dict[str, int] = {}
         group = ReentrantCallbackGroup()  # also received while a coroutine blocks the node's own group
         self._subscriptions = [
-            node.create_subscription(TFMessage, topic, take, qos, callback_group=group)
+            node.create_subscription(
+                TFMessage, topic, take, qos, callback_group=group, qos_overriding_options=OVERRIDABLE
+            )
             for topic, take, qos in (
                 ("/tf", self._moving, transform_qos()),
                 ("/tf_static", self._static, static_transform_qos(depth=100)),
@@ -50,6 +57,8 @@ class TransformInputs:
     def reset(self) -> None:
         """Time jumped back: forget the stamps so far."""
         self._newest, self._ahead = {}, {}
+        if self._own is not None:
+            self._own.reset()
 
     def _moving(self, message: Any) -> None:
         for transform in message.transforms:
@@ -57,6 +66,8 @@ class TransformInputs:
                 check_transform(transform)
                 self._check_leap(transform)
                 self._buffer.set_transform(transform, "")
+                if self._own is not None:
+                    self._own.received(transform, static=False)
             except Exception as error:  # whatever is wrong with this message, the next one may be good
                 self._complain("transform", error)
 
@@ -65,6 +76,8 @@ class TransformInputs:
             try:
                 check_transform(transform)
                 self._buffer.set_transform_static(transform, "")
+                if self._own is not None:
+                    self._own.received(transform, static=True)
             except Exception as error:
                 self._complain("transform", error)
 

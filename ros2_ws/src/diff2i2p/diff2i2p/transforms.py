@@ -1,21 +1,23 @@
-"""TF from tf2_ros if it is installed, else from the stand-in with the same names."""
+"""The names of tf2_ros that the node uses."""
 
 from __future__ import annotations
 
-try:
-    from tf2_ros import (
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from diff2i2p.standins.tf2_ros import (
         Buffer,
         StaticTransformBroadcaster,
         TransformBroadcaster,
         TransformException,
     )
-except ImportError:
-    from diff2i2p.tf_standin import (
-        Buffer,
-        StaticTransformBroadcaster,
-        TransformBroadcaster,
-        TransformException,
-    )
+else:
+    from diff2i2p.packages import package
+
+    tf2_ros = package("tf2_ros")
+    Buffer, TransformException = tf2_ros.Buffer, tf2_ros.TransformException
+    TransformBroadcaster = tf2_ros.TransformBroadcaster
+    StaticTransformBroadcaster = tf2_ros.StaticTransformBroadcaster
 
 __all__ = [
     "Buffer",

@@ -22,7 +22,6 @@ class Worker:
         self._pending: dict[str, Any] = {}
         self._changed = threading.Condition()
         self._stopped = False
-        self._dropped = dict.fromkeys(handlers, 0)
         self._thread = threading.Thread(target=self._run, name="diff2i2p worker", daemon=True)
         self._thread.start()
 
@@ -31,15 +30,13 @@ class Worker:
         """Whether `stop` was called. A handler that is still running should then publish nothing more."""
         return self._stopped
 
-    def dropped(self, slot: str) -> int:
-        """How many items were replaced before they were taken."""
-        return self._dropped[slot]
-
-    def put(self, slot: str, item: Any) -> None:
+    def put(self, slot: str, item: Any) -> bool:
+        """Whether the item replaced one that still waited."""
         with self._changed:
-            self._dropped[slot] += slot in self._pending
+            replaced = slot in self._pending
             self._pending[slot] = item
             self._changed.notify()
+        return replaced
 
     def discard(self, slot: str) -> None:
         """Forget a waiting item."""

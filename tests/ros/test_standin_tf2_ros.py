@@ -15,7 +15,7 @@ from rclpy.duration import Duration
 from rclpy.time import Time
 
 from diff2i2p.poses import matrix_from_transform, stamp_from, stamped_transform
-from diff2i2p.tf_standin import (
+from diff2i2p.standins.tf2_ros import (
     Buffer,
     ConnectivityException,
     ExtrapolationException,

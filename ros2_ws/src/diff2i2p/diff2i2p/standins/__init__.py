@@ -1,0 +1,1 @@
+"""What the node calls of ROS packages that PyPI does not have: same names, arguments and answers."""
