@@ -53,7 +53,7 @@ def test_a_cloud_becomes_the_map_of_the_real_localizer(
     points = room_cloud.points
     corner = (points[:, 0] < 2) & (points[:, 1] < 2)  # few viewpoints, so that it takes seconds
     robot.cloud.publish(cloud_message(room_cloud.take(corner), Header(frame_id="map")))
-    run_node(weights=tiny_weights, min_inliers=10_000)
+    run_node(weights=tiny_weights, min_inliers=10_000, image_timeout=60.0)
     wait_for(lambda: robot.maps, "the map", timeout=60)
     assert 1000 < robot.maps[-1].width <= corner.sum()
     robot.wait_camera_matched()

@@ -54,7 +54,7 @@ def test_every_display_fits_a_topic_of_the_node(
         fit, reason = qos_check_compatible(offered, asked)
         assert fit != QoSCompatibility.ERROR, f"{topic}: {reason}"
     assert ours == {"/pose", "/path", "/diff2i2p/map", "/diff2i2p/inliers", "/diff2i2p/debug_image"}
-    assert f'"{CAMERA}"' in (REPO / "launch/localize.launch.py").read_text(encoding="utf-8")
+    assert f'"{CAMERA[1:]}"' in (REPO / "launch/localize.launch.py").read_text(encoding="utf-8")
 
 
 def _plain(found: QoSProfile) -> QoSProfile:
