@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -31,6 +32,7 @@ class Noting:
 
     def __init__(self) -> None:
         self.cameras: list[Camera] = []
+        self.map = SimpleNamespace(info=SimpleNamespace(origin=None))
 
     def localize(self, image: np.ndarray, camera: Camera, **options: object) -> Localization:
         self.cameras.append(camera)
@@ -43,7 +45,7 @@ def noting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Noting:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Localizer, "open", lambda *a, **k: found)
     monkeypatch.setattr(localizer, "register", lambda cloud, *a, **k: found.localize(*a))
-    monkeypatch.setattr(clouds, "read_cloud", lambda *a: None)
+    monkeypatch.setattr(clouds, "read_cloud_at", lambda *a: (None, None, None))
     cv2.imwrite("image.png", np.zeros((240, 320, 3), np.uint8))
     (tmp_path / "lens.yaml").write_text(LENS)
     (tmp_path / "p.yaml").write_text(LENS + P)
