@@ -229,6 +229,8 @@ def download(
     if source is not None and url is not None:
         raise InputError("--from and --url: both give the archive; give one")
     check_output_folder(out, [source])
+    for part in ("data", "metadata"):
+        check_output_folder(out / part, [] if source is None else [source, *source.resolve().parents])
     with download_bar(BENCHMARKS[layout].archive) as downloading, progress_bars(counts=True) as bars:
         pairs = fetch_benchmark(
             layout,

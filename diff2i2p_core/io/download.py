@@ -32,6 +32,7 @@ def download(url: str, part: Path, progress: Progress) -> None:
     try:
         answer = _open(url, start, tag)
     except HTTPError as error:
+        error.close()
         if error.code != RANGE_NOT_SATISFIABLE or not start:
             raise _refused(url, error) from None
         tag.unlink()

@@ -174,6 +174,7 @@ def test_the_command(
         (("7scenes", tmp_path / "k", "--url", site.url + "x"), "not found (404)"),
         (("7scenes", tmp_path / "k", "--url", site.url, "--from", tmp_path), "give one"),
         (("7scenes", tmp_path / "k", "--from", tmp_path / "none.zip"), "none.zip"),
+        (("7scenes", tmp_path, "--from", tmp_path / "data" / "7Scenes.zip"), "is an input"),
     ):
         status, out, err = command(*arguments)
         assert (status, out, err.count("\n")) == (2, "", 1) and words in err
