@@ -15,6 +15,7 @@ ARM64_WHEELS = frozenset(
         *("torch", "numpy", "scipy", "opencv-python-headless", "pydantic", "pyyaml", "typer", "rich"),
         *("safetensors", "pillow", "laspy"),
         *("accelerate", "diffusers", "transformers", "tensorboard", "matplotlib", "timm", "rosbags"),
+        *("trimesh", "av"),
         *("pytest", "ruff", "mypy", "hypothesis", "types-pyyaml", "sphinx", "myst-parser", "furo"),
     )
 )

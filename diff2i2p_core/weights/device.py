@@ -13,8 +13,13 @@ def checked_device(device: str) -> str:
         kind = torch.device(device)
     except RuntimeError:
         raise InputError(f"device '{device}': unknown; give cpu or cuda") from None
-    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    there = gpus()
     if kind.type not in ("cpu", "cuda") or (kind.type == "cuda" and (kind.index or 0) >= there):
         others = f" or one of cuda:0 to cuda:{there - 1}" if there else ""
         raise InputError(f"device '{device}': not available here; give cpu{others}")
     return device
+
+
+def gpus() -> int:
+    """How many GPUs torch can use."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from diff2i2p_core.weights import device as devices
+
 CUDA = torch.device("cuda", 0)
 _LABEL = "_pretended"
 _TO_NUMPY: set[Any] = {Tensor.numpy, Tensor.__array__}
@@ -161,7 +163,8 @@ def pretended_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         patch.setenv("DIFF2I2P_OPS", "torch")
         patch.setattr(torch, "autocast", on_cpu(autocast))
         patch.setattr(torch, "is_autocast_enabled", on_cpu(enabled))
-        patch.setattr(torch.cuda, "synchronize", lambda device=None: None)
-        patch.setattr(torch.cuda, "is_available", lambda: True)
-        patch.setattr(torch.cuda, "device_count", lambda: 1)
+        for call in ("synchronize", "reset_peak_memory_stats"):
+            patch.setattr(torch.cuda, call, lambda _=None: None)
+        patch.setattr(torch.cuda, "max_memory_allocated", lambda _=None: 0)
+        patch.setattr(devices, "gpus", lambda: 1)  # torch itself has none: accelerate would try to use it
         yield
