@@ -108,7 +108,8 @@ class RenderedViews:
         """The hypotheses with the most support, rendered again. The first group has the best one, and those
         with another pose and nearly as much support. Each further group has one more."""
         settings, gates = query.settings.views, query.settings.gates
-        ranked = sorted((h for h in matched if h.support), key=lambda h: -h.support)
+        likely = (h for h in matched if h.support >= settings.least_inliers)
+        ranked = sorted(likely, key=lambda h: -h.support)
         distinct: list[Hypothesis] = []
         for hypothesis in ranked:
             if not any(_same(other, hypothesis, gates) for other in distinct):
