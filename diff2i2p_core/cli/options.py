@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,7 +85,7 @@ def parse_camera(text: str, image: NDArray[np.uint8], *, rectified: bool = False
     from diff2i2p_core.io.rgbd_folder import read_matrix
 
     size = image.shape[1], image.shape[0]
-    if text.count(",") == 3 and not Path(text).exists():
+    if text.count(",") == 3 and not os.path.exists(text):  # noqa: PTH110  # which takes any length
         return Camera.from_text(text, *size)
     if Path(text).suffix == ".txt":
         matrix = read_matrix(Path(text), (3, 3), "give an existing file", "give a camera matrix")
@@ -176,7 +177,7 @@ def _in_words(result: Localization, origin: Sequence[float] | None) -> str:
         position += f" m from the origin: {there}"
     latency = ", ".join(f"{name} {value:.0f} ms" for name, value in result.latency_ms.items())
     return (
-        f"localized in submap {result.submap}\n"
+        f"localized in {'view' if result.matcher == 'views' else 'submap'} {result.submap}\n"
         f"  position     {position} m (1 sigma {np.linalg.norm(sigma[:3]) * 100:.1f} cm)\n"
         f"  quaternion   {quaternion} (x y z w; 1 sigma {np.degrees(np.linalg.norm(sigma[3:])):.2f} deg)\n"
         f"  inliers      {result.num_inliers} of {result.num_correspondences} ({result.inlier_ratio:.0%}), "

@@ -61,7 +61,15 @@ def read_calibration(path: Path | str) -> Calibration:
         return _calibration(_one_camera({_plain(key): value for key, value in content.items()}))
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror}); give a camera_info YAML") from None
-    except (yaml.YAMLError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (
+        yaml.YAMLError,
+        LookupError,
+        TypeError,
+        ValueError,
+        ArithmeticError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         what = error if isinstance(error, KeyError) else type(error).__name__
         raise InputError(
             f"not a camera_info YAML ({what}); it needs image_width, image_height, camera_matrix"

@@ -38,12 +38,18 @@ def read_e57(path: Path) -> RawCloud:
     if not scans:
         raise InputError(f"{path}: holds no scans; give a file with points")
     base = base_of(_columns(scans[0], _AXES))
+    notes = [
+        f"not all of its scans have {what}, which are left out"
+        for what, names in (("colours", _RGB), ("intensities", ("intensity",)))
+        if not _all_have(scans, names) and any(_all_have([scan], names) for scan in scans)
+    ]
     return RawCloud(
         np.concatenate([(_columns(scan, _AXES) - base).astype(np.float32) for scan in scans]),
         np.concatenate([_columns(scan, _RGB) for scan in scans]) if _all_have(scans, _RGB) else None,
         np.concatenate([scan["intensity"] for scan in scans]) if _all_have(scans, ("intensity",)) else None,
         base,
         scanners=np.array(scanners, np.float64).reshape(-1, 3),
+        notes=notes,
     )
 
 

@@ -17,6 +17,9 @@ SPACING = 0.01
 MAX_POINTS = 10_000_000
 _GREY = 128
 """The colour of a mesh without one, beside others with colours."""
+_NO_TEXTURE = (
+    "parts of it have texture coordinates but no texture, perhaps because files beside it are missing"
+)
 
 
 def read_mesh(path: Path) -> RawCloud:
@@ -49,7 +52,22 @@ def read_mesh(path: Path) -> RawCloud:
             [np.full(part.shape, _GREY, np.uint8) if some is None else some for part, some in sampled]
         )
     base = base_of(points)
-    return RawCloud((points - base).astype(np.float32), colors, base=base)
+    notes = [_NO_TEXTURE] if any(_lacks_texture(mesh.visual) for mesh in meshes) else []
+    return RawCloud((points - base).astype(np.float32), colors, base=base, notes=notes)
+
+
+def _lacks_texture(visual: Any) -> bool:
+    """Whether a mesh has texture coordinates, but no texture."""
+    if visual.kind != "texture" or visual.uv is None:
+        return False
+    image = _texture(visual.material)
+    # Without its .mtl, trimesh gives an .obj four grey pixels.
+    return image is None or (image.size == (2, 2) and image.getcolors(1) is not None)
+
+
+def _texture(material: Any) -> Any:
+    """The picture of a material; None if it has none."""
+    return getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
 
 
 def _sampled(mesh: Any, count: int, rng: np.random.Generator) -> tuple[Array, NDArray[np.uint8] | None]:
@@ -80,7 +98,7 @@ def _sampled(mesh: Any, count: int, rng: np.random.Generator) -> tuple[Array, ND
 
 def _material_colors(material: Any, uv: Array | None, count: int) -> Array | None:
     """(N, 3) colours 0-255 of a material at texture coordinates (N, 2), v up. None without any."""
-    image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
+    image = _texture(material)
     if image is None or uv is None:
         color = getattr(material, "baseColorFactor", None)
         color = getattr(material, "diffuse", None) if color is None else color

@@ -17,6 +17,7 @@ COLOR_NAMES = (
     ("diffuse_red", "diffuse_green", "diffuse_blue"),
     ("vertex_red", "vertex_green", "vertex_blue"),
     ("r", "g", "b"),
+    ("rf", "gf", "bf"),
     ("color_r", "color_g", "color_b"),
     ("colour_r", "colour_g", "colour_b"),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from diff2i2p_core.io.raw_cloud import RawCloud, from_columns
 from diff2i2p_core.typing import Array
 
 _COMMENTS = (b"#", b"//", b";", b"%")
+_DECIMAL_COMMA = re.compile(rb"[-+]?\d+(,\d+)?(e[-+]?\d+)?", re.IGNORECASE)
+"""A number with one, or a whole number."""
 _MOST = 0.97
 _COLORS = ("red", "green", "blue")
 
@@ -23,7 +26,8 @@ def read_text_cloud(path: Path) -> RawCloud:
     """Points with columns named in the first line, or else in the usual order.
 
     That is x y z, then an intensity or red green blue or both. Numbers are separated by blanks, commas or
-    semicolons; a semicolon beside commas means decimal commas. Lines of comments are passed over.
+    semicolons. Commas beside semicolons, or inside of numbers between blanks, are decimal commas. Lines of
+    comments are passed over.
     """
     names, rows = list[str](), list[list[bytes]]()
     for line in path.read_bytes().removeprefix(codecs.BOM_UTF8).splitlines():
@@ -55,9 +59,15 @@ def read_text_cloud(path: Path) -> RawCloud:
 
 
 def _words(line: bytes) -> list[bytes]:
-    if b";" in line and b"," in line:
+    if b"," in line and (b";" in line or _has_decimal_commas(line)):
         line = line.replace(b",", b".")
     return line.replace(b",", b" ").replace(b";", b" ").split()
+
+
+def _has_decimal_commas(line: bytes) -> bool:
+    """Whether blanks alone separate the numbers of a line."""
+    words = line.split()
+    return len(words) > 2 and all(map(_DECIMAL_COMMA.fullmatch, words))
 
 
 def _names(line: bytes) -> list[str]:

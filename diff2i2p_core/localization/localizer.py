@@ -163,9 +163,9 @@ class Localizer:
     ) -> Localization:
         """The pose of the camera that took `image` (H, W, 3) RGB.
 
-        `prior` is a map_from_camera; only its surroundings are searched. `depth` (H, W) in metres, registered
-        to the image pixel by pixel, is needed by weights of the mode `rgbd` and ignored by others. Image and
-        depth are rectified here if the camera has distortion.
+        `prior` is a map_from_camera; only its surroundings are searched, if the map has any there. `depth`
+        (H, W) in metres, registered to the image pixel by pixel, is needed by weights of the mode `rgbd` and
+        ignored by others. Image and depth are rectified here if the camera has distortion.
         """
         device = self.proposers[0].device
         query = Query.of(image, camera, self.settings, depth=depth, prior=prior, device=device)

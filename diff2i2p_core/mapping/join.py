@@ -12,6 +12,7 @@ import numpy as np
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import compose
+from diff2i2p_core.io.clouds import check_reach
 from diff2i2p_core.io.files import full_disk_explained
 from diff2i2p_core.mapping.map_file import MapInfo, PointMap, check_map_output, load_map, save_map
 from diff2i2p_core.mapping.packed import PackedSubmaps, pack
@@ -53,6 +54,8 @@ def join_maps(maps: Mapping[str, PointMap], apart: float | None = None) -> Point
             offset[0] = end + apart - part.cloud.points[:, 0].min()
             end = float(part.cloud.points[:, 0].max()) + offset[0]
     clouds = [part.cloud.shifted(offset) for part, offset in zip(parts, offsets, strict=True)]
+    for name, cloud in zip(names, clouds, strict=True):
+        check_reach(cloud.points, f"{name}, in the frame of {names[0]}", "join maps of one place")
     poses = [compose(np.eye(3), offset) @ part.views for part, offset in zip(parts, offsets, strict=True)]
     sources = " + ".join(part.info.source for part in parts)
     side_by_side = "" if apart is None else f" ({apart:g} m apart along x)"

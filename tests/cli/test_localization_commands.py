@@ -13,6 +13,7 @@ import pytest
 from in_process import Command
 
 from diff2i2p_core.cli import options
+from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.io.ply import write_ply
 from diff2i2p_core.io.trajectories import write_trajectory
@@ -176,6 +177,11 @@ def test_localized_is_json_and_status_0(
     words = command(*arguments)
     assert words.status == 0 and "localized in submap 1" in words.out and "100 of 200" in words.out
     assert "agreement with the map 0.93" in words.out
+
+
+def test_a_camera_that_is_neither_numbers_nor_a_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="fx,fy,cx,cy"):
+        options.parse_camera("a" * 300 + ",1,2,3", np.zeros((240, 320, 3), np.uint8))
 
 
 def test_a_camera_matrix_is_a_camera_of_the_images_size(tmp_path: Path) -> None:

@@ -114,6 +114,8 @@ def test_region_and_binning_of_a_message(read: Read) -> None:
         ("a: 1", "not a camera_info YAML ('camera_matrix'); it needs image_width"),
         (ROS.replace(K, "[525, 0]"), "not a camera_info YAML (ValueError)"),
         (ROS.replace(D, "[a]"), "not a camera_info YAML (ValueError)"),
+        (ROS.replace("640", ".inf"), "not a camera_info YAML (OverflowError)"),
+        (ROS + "roi: {width: .inf}\n", "not a camera_info YAML (OverflowError)"),
         (KALIBR + KALIBR.replace("cam0", "cam1"), "is a Kalibr camchain of cam0, cam1; keep only"),
         (KALIBR.replace("pinhole", "omni"), "camera model 'omni' is not supported; use pinhole"),
         (EUROC.replace("radial-tangential", "fov"), "the distortion model 'fov' is not supported"),

@@ -50,10 +50,10 @@ def test_every_name_of_a_field_is_in_the_table() -> None:
     words = rows["colours, first match"]
     prefixes = [word for word in words if word.endswith("_")]
     assert prefixes == ["diffuse_", "vertex_", "color_", "colour_"]
-    full, short = ("red", "green", "blue"), ("r", "g", "b")
-    assert [word for word in words if word not in prefixes] == [*full, *short]
+    full, short, floats = ("red", "green", "blue"), ("r", "g", "b"), ("rf", "gf", "bf")
+    assert [word for word in words if word not in prefixes] == [*full, *short, *floats]
     after = {
-        "": (full, short),
+        "": (full, short, floats),
         "diffuse_": (full,),
         "vertex_": (full,),
         "color_": (short,),

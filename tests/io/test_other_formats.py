@@ -26,6 +26,10 @@ TEXTS = {
     "comma.csv": rows(POINTS, COLORS, between=","),
     "semicolon.txt": rows(POINTS, COLORS, between="; "),
     "decimal_comma.csv": rows(POINTS, COLORS, between=";").replace(".", ","),
+    "decimal_comma.txt": rows(POINTS, COLORS, between="\t").replace(".", ","),
+    "decimal_comma_and_blanks.asc": rows(POINTS, COLORS).replace(".", ","),
+    "comma_and_blank.csv": rows(POINTS, COLORS, between=", "),
+    "blank_and_comma.csv": rows(POINTS, COLORS, between=" ,"),
     "comment.xyz": "# made by some tool\n\n" + rows(POINTS, COLORS) + "# end\n",
     "names.txt": "x y z nx red green blue\n" + rows(POINTS, POINTS[:, 0], COLORS),
     "cloudcompare.txt": "//X,Y,Z,R,G,B\n3\n" + rows(POINTS, COLORS, between=","),
@@ -116,6 +120,18 @@ def test_e57(tmp_path: Path) -> None:
         read_cloud(tmp_path / "b.e57")
 
 
+def test_scans_of_which_some_have_no_colours_are_said(tmp_path: Path) -> None:
+    pye57 = pytest.importorskip("pye57")
+    axes = dict(zip(("cartesianX", "cartesianY", "cartesianZ"), POINTS.T.astype(float).copy(), strict=True))
+    colors = dict(zip(("colorRed", "colorGreen", "colorBlue"), COLORS.T.copy(), strict=True))
+    with pye57.E57(str(tmp_path / "a.e57"), mode="w") as file:
+        for data in ({**axes, **colors}, axes):
+            file.write_scan_raw(data, translation=np.zeros(3))
+    notes: list[str] = []
+    assert read_cloud(tmp_path / "a.e57", notes.append).colors is None
+    assert notes == [f"{tmp_path / 'a.e57'}: not all of its scans have colours, which are left out"]
+
+
 OBJ = """mtllib a.mtl
 v 0 0 0
 v 2 0 0
@@ -159,6 +175,18 @@ def test_textured_mesh(tmp_path: Path, suffix: str) -> None:
     wanted[z > 0.5, 0] = wanted[z < 0.5, 2] = 250
     wanted[x > 1] /= 2
     np.testing.assert_allclose(cloud.colors[inner], wanted[inner], atol=2)
+
+
+def test_a_missing_texture_is_said(tmp_path: Path) -> None:
+    pytest.importorskip("trimesh")
+    notes: list[str] = []
+    (tmp_path / "a.obj").write_text(OBJ)
+    for material in ("newmtl wall\nKd 1 1 1\nmap_Kd a.png\n", "newmtl wall\nKd 1 1 1\n"):
+        (tmp_path / "a.mtl").write_text(material)
+        read_cloud(tmp_path / "a.obj", notes.append)
+    (tmp_path / "a.mtl").unlink()
+    read_cloud(tmp_path / "a.obj", notes.append)
+    assert len(notes) == 3 and all("but no texture, perhaps because files" in note for note in notes)
 
 
 def test_meshes_with_colours_of_vertices_and_without(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,10 @@ def test_joined_maps_keep_their_places(folder: Path) -> None:
         with pytest.raises(InputError, match=f"^{without}: has no origin"):
             joined(*names)
     assert joined("local", "auto", apart=5).info.origin is None
+    given = load_map(folder / "given.map")
+    away = replace(given, info=replace(given.info, origin=(UTM[0] + 60_000, UTM[1], UTM[2])))
+    with pytest.raises(InputError, match=r"^away, in the frame of given: coordinates reach 600\d\d, too far"):
+        join_maps({"given": given, "away": away})
 
 
 def test_maps_of_earlier_versions_have_no_origin(folder: Path) -> None:
