@@ -109,6 +109,8 @@ def _network(
 ) -> ModelConfig | None:
     """The configuration for weights that do not record theirs, with `model.replace` and with the neighbour
     limits of the benchmark's clouds. None for other weights."""
+    from pydantic import ValidationError
+
     from diff2i2p_core.engine.experiment import merge
     from diff2i2p_core.evaluation.cache import read_info
     from diff2i2p_core.models.config import ModelConfig
@@ -116,11 +118,16 @@ def _network(
     from diff2i2p_core.weights.checkpoint import config_of
 
     own, replaced = config_of(weights, benchmark.layout), settings.model.replace
-    config = ModelConfig.model_validate(merge(own.model_dump(), replaced))
     if weights.suffix == ".safetensors":
-        if first and config != own.model_copy(update={"name": config.name}):
+        recorded = own.model_dump(mode="json")
+        if first and merge(recorded, {**replaced, "name": own.name}) != recorded:
             options.note(f"{weights}: has its own configuration, so model.replace is not used")
         return None
+    try:
+        config = ModelConfig.model_validate(merge(own.model_dump(), replaced))
+    except ValidationError as error:
+        what = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise InputError(f"{weights}: model.replace does not fit this network ({what}); change it") from None
     if "neighbor_limits" in replaced.get("points", {}):
         return config
     known = read_info(folder)

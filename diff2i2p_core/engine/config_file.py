@@ -120,11 +120,11 @@ def _explain(error: ValidationError, root: type[BaseModel], prefix: str = "") ->
         )
     if first["type"] == "missing":
         return f"'{where}' is missing; add it"
+    message = first["msg"].removeprefix("Value error, ")
     if not where:
-        return first["msg"].removeprefix("Value error, ")
+        return message
     if first["type"] == "model_type":
         return f"'{where}': {first['input']!r} is not a section; give its settings as {{key: value, ...}}"
-    message = first["msg"]
     return f"'{where}': {message[:1].lower()}{message[1:]}; fix the value"
 
 

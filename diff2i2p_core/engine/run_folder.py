@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 
 from diff2i2p_core.engine.experiment import TrainConfig
-from diff2i2p_core.errors import InputError
+from diff2i2p_core.errors import InputError, reason
 from diff2i2p_core.io.files import atomic_path, write_text
 from diff2i2p_core.models.diff2i2p import Diff2I2P
 from diff2i2p_core.weights.checkpoint import save_model
@@ -79,9 +79,9 @@ class RunFolder:
         try:
             state: dict[str, Any] = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
         except Exception as error:
-            reason = _first_line(error)
             raise InputError(
-                f"{self.checkpoint}: broken ({reason}); start again with start_from=.../last.safetensors"
+                f"{self.checkpoint}: broken ({reason(error)}); "
+                "start again with start_from=.../last.safetensors"
             ) from None
         return state
 
@@ -93,12 +93,8 @@ class RunFolder:
         except (OSError, RuntimeError, SafetensorError) as error:
             # torch and safetensors wrap the system's error.
             system = error if isinstance(error, OSError) else error.__context__
-            reason = getattr(system, "strerror", None) or _first_line(error)
+            what = getattr(system, "strerror", None) or reason(error)
             raise InputError(
-                f"{self.path}: cannot be written ({reason}); what was saved is intact: free some space, "
+                f"{self.path}: cannot be written ({what}); what was saved is intact: free some space, "
                 "then resume the run"
             ) from None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0][:120] or type(error).__name__

@@ -71,7 +71,8 @@ def registration_files(folder: Path) -> list[Path]:
     files = sorted(path for path in folder.glob("*/*.npz") if not path.name.startswith("."))
     if not files:
         what = "holds no SCENE/PAIR.npz" if folder.is_dir() else "no such folder"
-        raise InputError(f"{folder}: {what}; give the folder that `diff2i2p test` wrote")
+        caches = ", ".join(sorted(str(path.parent) for path in folder.glob(f"*/{INFO}")))
+        raise InputError(f"{folder}: {what}; give {caches or 'the folder that `diff2i2p test` wrote'}")
     return files
 
 

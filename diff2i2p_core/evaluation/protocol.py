@@ -39,8 +39,8 @@ class Protocol(Section):
     solver: Solver = "paper"
     """`paper`: the released solver, OpenCV's P3P RANSAC with equal weights; `poselib`: ours, which tries high
     scores first (with OpenCV's USAC if poselib is not installed)."""
-    iterations: int = Field(default=50_000, gt=0)
-    """RANSAC iterations of the solver `paper`. Our solver stops by itself."""
+    iterations: int = Field(default=50_000, gt=0, le=2**31 - 1)
+    """RANSAC iterations of the solver `paper`, which counts them in 32 bits. Our solver stops by itself."""
     reprojection_px: float = Field(default=8.0, gt=0)
     depth_only: bool = False
     """Leave matches of pixels without depth out of the inlier ratio. The released code measures them from the

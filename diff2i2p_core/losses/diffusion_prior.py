@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diff2i2p_core.errors import InputError
+from diff2i2p_core.errors import InputError, reason
 
 DEFAULT_BASE = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 """The hub's copy of runwayml/stable-diffusion-v1-5, which has been removed."""
@@ -144,9 +144,7 @@ class DiffusionPrior:
             try:
                 return load(folder, local_files_only=True, **options)
             except (OSError, ValueError) as error:
-                raise InputError(
-                    f"{folder}: cannot be loaded ({str(error).splitlines()[0][:120]}); download it again"
-                ) from None
+                raise InputError(f"{folder}: cannot be loaded ({reason(error)}); download it again") from None
 
         safe = {"use_safetensors": True, "torch_dtype": dtype}
         unet = part(UNet2DConditionModel.from_pretrained, base_folder / "unet", **safe)

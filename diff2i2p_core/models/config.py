@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from diff2i2p_core.settings import Section
 
 Mode = Literal["mono", "rgbd"]
 PointFeatures = Literal["geometry", "rgb", "intensity"]
+Count = Annotated[int, Field(ge=1)]
+"""A number of layers, channels, pixels, ..."""
 
 
 class ImageConfig(Section):
@@ -22,45 +24,63 @@ class ImageConfig(Section):
     frozen: bool = False
     """For `timm`: keep the backbone's weights fixed in training, and train only what follows it."""
     color: Literal["gray", "rgb"] = "gray"
-    height: int | None = None
+    height: Count | None = None
     """Images are resampled to this height before the network. None keeps their size."""
-    channels: tuple[int, ...] = (128, 256, 512)
+    channels: tuple[Count, ...] = (128, 256, 512)
     """For `resnet_fpn`: channels of the stages, at strides 2, 4, 8, ..."""
-    blocks: tuple[int, ...] = (2, 2, 2)
+    blocks: tuple[Count, ...] = (2, 2, 2)
     """For `resnet_fpn`: number of residual blocks per stage."""
-    dilation: int = Field(default=1, ge=1)
+    dilation: Count = 1
     """For `resnet_fpn`: of the residual blocks' convolutions. (In the released code only 1 runs.)"""
-    fine_stride: int = 1
+    fine_stride: Count = 1
     """Stride of the fine feature map. For `resnet_fpn`: 1 (full resolution) or the stride of a stage."""
-    node_stride: int = 20
+    node_stride: Count = 20
     """Side of the finest image nodes. Each of the two coarser levels doubles it."""
-    patch_step: int = 2
+    patch_step: Count = 2
     """Fine matching uses every n-th row and column of fine features."""
+
+    @model_validator(mode="after")
+    def _each_stage_has_both(self) -> ImageConfig:
+        if self.kind == "resnet_fpn" and len(self.channels) != len(self.blocks):
+            raise ValueError(f"{len(self.channels)} channels, but {len(self.blocks)} blocks")
+        return self
 
 
 class PointConfig(Section):
     """The point branch (KPConv FPN). Level i has voxels of `voxel * 2^i`, a radius of 2.5 and an influence of
     2 voxels."""
 
-    voxel: float = 0.025
+    voxel: float = Field(default=0.025, gt=0)
     """Metres between the points of the input clouds (level 0)."""
-    levels: int = 4
-    width: int = 64
+    levels: Count = 4
+    width: Count = 64
     """Channels of the first convolution. Level i has `width * 2^(i+1)`."""
     blocks: int = 2
     """Number of residual blocks per level, in addition to the strided one (level 0: one)."""
-    neighbor_limits: tuple[int, ...] = (51, 42, 41, 40)
+    neighbor_limits: tuple[Count, ...] = (51, 42, 41, 40)
     normalization: Literal["neighbors", "positive_sum"] = "neighbors"
     """KPConv divides by the number of real neighbours, or as released (docs/method.md R9)."""
+
+    @model_validator(mode="after")
+    def _each_level_has_a_limit(self) -> PointConfig:
+        if len(self.neighbor_limits) < self.levels:
+            raise ValueError(f"{len(self.neighbor_limits)} neighbor_limits, but {self.levels} levels")
+        return self
 
 
 class FusionConfig(Section):
     """Cross-modal transformer: pairs of self- and cross-attention layers shared by both modalities."""
 
-    dim: int = 256
-    heads: int = 4
+    dim: Count = 256
+    heads: Count = 4
     layers: int = 6
     octaves: int = 10
+
+    @model_validator(mode="after")
+    def _heads_share_dim(self) -> FusionConfig:
+        if self.dim % self.heads:
+            raise ValueError(f"dim {self.dim} is no multiple of heads {self.heads}")
+        return self
 
 
 class MatchingConfig(Section):
@@ -89,7 +109,7 @@ class ModelConfig(Section):
     """In `rgbd` mode: coordinates of pixels and points are inputs of both branches and of tuning. False, as
     in 2D3D-MATR: depth only tells which image nodes are valid, and the unit of tuning's offsets."""
     point_features: PointFeatures = "geometry"
-    fine_dim: int = 128
+    fine_dim: Count = 128
     tuning: bool = True
     """Deformable Correspondence Tuning of the matched points."""
     image: ImageConfig = ImageConfig()

@@ -169,6 +169,7 @@ def test_the_script_over_epochs(experiment: Path, tmp_path: Path) -> None:
         (("eval", "CACHE", "--protocol", "kitti"), "kitti"),
         (("eval", "CACHE", "--solver", "magic"), "magic"),
         (("eval", "CACHE", "--test-epoch", "5"), "epoch-5"),
+        (("eval", "CACHE", "--iterations", "3000000000"), "less than or equal to 2147483647"),
         (("eval", "CACHE", "--rmse", "0"), "--rmse 0: input should be greater than 0"),
         (("eval", "CACHE", "--inlier-ratio", "30"), "--inlier-ratio 30"),
         (("eval", "CACHE", "--solver", "poselib", "--iterations", "9"), "only for --solver paper"),
@@ -181,6 +182,14 @@ def test_bad_input_is_one_line_and_status_2(
     status, printed, error = command(*(names.get(a, a) for a in arguments))
     assert (status, printed) == (2, "")
     assert words in error and error.count("\n") == 1
+
+
+def test_the_caches_in_a_folder_are_named(command: Command, tmp_path: Path) -> None:
+    for name in ("epoch-1", "best"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "cache.json").write_text("{}")
+    _, _, error = command("eval", tmp_path)
+    assert f"holds no SCENE/PAIR.npz; give {tmp_path / 'best'}, {tmp_path / 'epoch-1'}\n" in error
 
 
 def test_a_broken_pair_is_named_also_from_a_worker(

@@ -93,6 +93,11 @@ def test_a_released_checkpoint_gets_the_neighbour_limits_of_the_tested_data(
     assert f"neighbour limits {limits}, from the subset 'test'" in error and answer["query_depth"] is True
     (tmp_path / "a" / f"{NAMES[0]}.npz").unlink()
     assert "from the test so far" in command(*arguments, "--out", tmp_path / "a")[2]
+    three = ("model.preset=lite", "model.replace.points.neighbor_limits=[9, 8, 7]")
+    assert (
+        "does not fit this network (3 neighbor_limits, but 4 levels)"
+        in command(*arguments[:2], *three, *arguments[2:], "--out", tmp_path / "c")[2]
+    )
     # Other settings of the network are another test.
     replaced = ("model.replace.points.neighbor_limits=[9, 8, 7, 6]", "model.replace.matching.coarse_top_k=1")
     assert (
@@ -119,11 +124,19 @@ def test_limits_are_those_of_the_training_subset_where_there_is_one(experiment: 
     assert limits == calibrate_neighbor_limits(training, 0.025)
 
 
-def test_weights_with_a_configuration_keep_it(command: Command, experiment: Path, tmp_path: Path) -> None:
-    replaced = "model.replace.matching.coarse_top_k=1"
-    status, printed, error = command(
-        "test", experiment, replaced, "--test-epoch", 1, "--out", tmp_path, "--json"
-    )
+@pytest.mark.parametrize(
+    "replaced",
+    [
+        ["model.replace.matching.coarse_top_k=1"],
+        # The weights have three levels.
+        ["model.replace.points.levels=2", "model.replace.points.neighbor_limits=[9, 8]"],
+    ],
+)
+def test_weights_with_a_configuration_keep_it(
+    command: Command, experiment: Path, tmp_path: Path, replaced: list[str]
+) -> None:
+    arguments = ("test", experiment, *replaced, "--test-epoch", 1, "--out", tmp_path, "--json")
+    status, printed, error = command(*arguments)
     assert status == 0 and json.loads(printed)["config"] is None
     assert "has its own configuration, so model.replace is not used" in error
 

@@ -93,6 +93,17 @@ def test_a_typo_names_the_nearest_key(experiment: Path, override: str, message: 
         (["losses.fine.kind=triplet"], r"losses\.fine\.kind 'triplet' is unknown; use one of circle, contr"),
         (["model.replace.image.kind=resnet"], r"image\.kind 'resnet' is unknown; use one of resnet_fpn"),
         (["keep_last=2"], "keep_last has no epochs to keep; set save_epochs"),
+        (["optimizer.lr=1e999"], "'optimizer.lr': input should be a finite number"),
+        (
+            ["model.replace.points.voxel=0"],
+            r"'model\.replace\.points\.voxel': input should be greater than 0",
+        ),
+        (
+            ["model.replace.points.neighbor_limits=[8]"],
+            r"'model\.replace\.points': 1 neighbor_limits, but \d",
+        ),
+        (["model.replace.image.blocks=[]"], r"'model\.replace\.image': \d channels, but 0 blocks; fix"),
+        (["model.replace.fusion.heads=5"], r"'model\.replace\.fusion': dim \d+ is no multiple of heads 5"),
         (["model.replace.image.dilation=0"], r"'model\.replace\.image\.dilation'"),
         (["optimizer.momentum=1"], r"'optimizer\.momentum'"),
         (["benchmark={root: x, matching: nearest}"], r"'benchmark\.matching'"),
