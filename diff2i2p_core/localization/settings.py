@@ -39,7 +39,7 @@ class GateSettings:
 class ViewSettings:
     """Settings for matching with views rendered from the map."""
 
-    glances: int = 48
+    glances: int = 128
     """Number of views, the most similar by signature, whose strongest features are compared."""
     glance_features: int = 400
     candidates: int = 10

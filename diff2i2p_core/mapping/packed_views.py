@@ -114,12 +114,12 @@ class PackedViews:
 
     @staticmethod
     def joined(parts: Sequence[PackedViews]) -> PackedViews:
-        """The views of several maps, with new words. Images are resampled for the coarsest: measured, that
-        finds the places of the finer ones, too, but not the other way round."""
+        """The views of several maps, with new words. Images are resampled for the largest of them: views that
+        were rendered at another scale are found less often."""
         descriptors = torch.cat([part.descriptors for part in parts])
         counts = [count for part in parts for count in part.counts]
         return PackedViews.of(
-            min((part.settings for part in parts), key=lambda settings: settings.focal),
+            max(parts, key=len).settings,
             np.concatenate([part.poses for part in parts]),
             counts,
             torch.cat([part.points for part in parts]),

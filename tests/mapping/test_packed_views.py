@@ -99,7 +99,7 @@ def test_joined_maps_have_the_views_of_all(point_map: PointMap) -> None:
     coarse = replace(other.rendered, views=replace(other.rendered.views, settings=RenderSettings(focal=210)))
     for pair in ((point_map, replace(other, rendered=coarse)), (replace(other, rendered=coarse), point_map)):
         mixed = join_maps(dict(zip(("a.map", "b.map"), pair, strict=True)), apart=5.0).rendered
-        assert mixed is not None and mixed.views.settings.focal == 210
+        assert mixed is not None and mixed.views.settings.focal == 420, "that of the map with more views"
     without = replace(other, rendered=None)
     assert join_maps({"a.map": point_map, "b.map": without}).rendered is None
 
