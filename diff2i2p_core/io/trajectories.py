@@ -81,9 +81,10 @@ def _values(words: Sequence[str], where: str) -> list[float]:
 
 
 def _check_names(words: Sequence[str], where: str) -> None:
-    """Refuse a header that names qw before qx, as that of EuRoC's ground truth."""
-    names = [word.lower() for word in words if re.fullmatch(r"q(.*_)?[xyzw]", word.lower())]
-    if names and names[0].endswith("w"):
+    """Refuse a header that names w before x, as that of EuRoC's ground truth."""
+    names = [word.lower() for word in words if word.strip("#")]
+    quaternion = [name for name in names if re.fullmatch(r"q(.*_)?[xyzw]", name)] or names[4:8]
+    if len(quaternion) == 4 and re.fullmatch(r"(.*_)?q?w", quaternion[0]):
         raise InputError(
             f"{where}: the quaternion is in another order (qw first); write the poses as "
             "`stamp tx ty tz qx qy qz qw`"

@@ -94,3 +94,18 @@ def test_lost_poses_are_left_out_and_counted(tmp_path: Path) -> None:
     assert read_trajectory(tmp_path / "t.tum", notes.append)[0] == [1.5, 2.5]
     (note,) = notes
     assert note.endswith("t.tum: 4 of 6 poses left out, because they are NaN or without rotation")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "time,x,y,z,w,i,j,k",
+        "# stamp tx ty tz qw qx qy qz",
+        "#stamp [ns],p_RS_R_x [m],p_RS_R_y [m],p_RS_R_z [m],q_RS_w [],q_RS_x [],q_RS_y [],q_RS_z []",
+    ],
+)
+def test_another_order_of_the_quaternion_is_refused(tmp_path: Path, header: str) -> None:
+    path = tmp_path / "path.csv"
+    path.write_text(f"{header}\n1.0,0,0,0,1,0,0,0\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"path\.csv, line 1: the quaternion is in another order"):
+        read_trajectory(path)
