@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from diff2i2p_core.errors import InputError, reason
-from diff2i2p_core.io.point_attributes import ALL_BLACK
+from diff2i2p_core.io.point_attributes import ONE_COLOR, is_one_color
 from diff2i2p_core.io.raw_cloud import RawCloud, base_of
 
 _CHUNK = 1_000_000
@@ -44,9 +44,9 @@ def read_las(path: Path) -> RawCloud:
         raise
     except Exception as error:  # laspy and its decompressors raise many kinds on broken files
         raise InputError(f"{path}: not a complete LAS/LAZ file ({reason(error)}); copy it again") from None
-    if colors is None or colors.any():
+    if colors is None or not is_one_color(colors):
         return RawCloud(points, colors, intensity, base)
-    return RawCloud(points, None, intensity, base, notes=[ALL_BLACK])
+    return RawCloud(points, None, intensity, base, notes=[ONE_COLOR])
 
 
 def _check_header(path: Path) -> None:

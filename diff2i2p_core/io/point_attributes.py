@@ -39,7 +39,7 @@ INTENSITY_NAMES = (
     "i",
 )
 """Names used by lidar drivers and writers; the first match is taken, whatever its case."""
-ALL_BLACK = "its colours are all black and are left out"
+ONE_COLOR = "its colours are all the same and are left out"
 _SPLAT_SCALE = 0.28209479177387814
 _INTENSITY_PERCENTILES = (1, 99)
 """Percentiles that become 0 and 255, because a few points on reflectors are far brighter than all others."""
@@ -86,9 +86,14 @@ def colors_of(columns: Columns) -> tuple[NDArray[np.uint8] | None, str]:
         colors = np.rint(np.clip(known, 0, 1) * 255).astype(np.uint8)
     if colors is None:
         return None, _not_understood(columns, _LOOKS_LIKE_COLOR, "colours")
-    if len(colors) and not colors.any():
-        return None, ALL_BLACK
+    if is_one_color(colors):
+        return None, ONE_COLOR
     return colors, words
+
+
+def is_one_color(colors: NDArray[np.uint8]) -> bool:
+    """Whether the colours (N, 3) of several points are all the same, as in a CAD model, and show nothing."""
+    return len(colors) > 1 and bool((colors == colors[0]).all())
 
 
 def intensity_of(columns: Columns) -> tuple[NDArray[Any] | None, str]:

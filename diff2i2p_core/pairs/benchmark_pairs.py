@@ -57,7 +57,7 @@ class BenchmarkSettings(Section):
     as released, 6."""
     augmentation: Literal["corrected", "released", "none"] = "corrected"
     """Random motion and noise of training clouds."""
-    scale_augmentation: float = Field(default=1.0, ge=1)
+    scale_augmentation: float = Field(default=1.0, ge=1, le=4)
     """Half of the training images are enlarged by up to this factor about their centre. 1: none, as in the
     released training, whose code has 1.2 as an option."""
     matching: Matching = "mutual_nearest"

@@ -128,7 +128,7 @@ def test_las(tmp_path: Path, suffix: str) -> None:
     las.red[:], las.green[:], las.blue[:] = 0, 0, 0
     las.write(str(tmp_path / f"a{suffix}"))
     assert read_cloud(tmp_path / f"a{suffix}", notes.append).colors is None
-    assert notes == [f"{tmp_path / f'a{suffix}'}: its colours are all black and are left out"]
+    assert notes == [f"{tmp_path / f'a{suffix}'}: its colours are all the same and are left out"]
 
 
 def test_numpy(tmp_path: Path) -> None:

@@ -109,12 +109,11 @@ def test_fields_that_look_like_colours_are_named(names: tuple[str, ...]) -> None
     )
 
 
-def test_black_is_no_colour_and_other_fields_need_no_words() -> None:
+def test_one_colour_is_none_and_other_fields_need_no_words() -> None:
     names = ("red", "green", "blue")
-    assert colors_of(columns(np.zeros((5, 3), np.uint8), names)) == (
-        None,
-        "its colours are all black and are left out",
-    )
+    for shade in (0, 128, 255):
+        same = columns(np.full((5, 3), shade, np.uint8), names)
+        assert colors_of(same) == (None, "its colours are all the same and are left out")
     assert colors_of({"x": np.zeros(5), "curvature": np.zeros(5), "ring": np.zeros(5)}) == (None, "")
 
 

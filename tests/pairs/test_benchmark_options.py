@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from benchmark_folder import SMALL, write_benchmark
+from pydantic import ValidationError
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
@@ -78,6 +79,8 @@ def test_half_of_the_training_images_are_enlarged(wall: Path) -> None:
     assert 8 < sum(zoom == 1 for zoom in zooms) < 22
     assert 1.15 < max(zooms) <= 1.2
     assert BenchmarkPairs(settings, SMALL, "test")[1].camera == plain[0].camera
+    with pytest.raises(ValidationError):  # nothing of the scene would be left
+        BenchmarkSettings(root=wall, scale_augmentation=100)
 
 
 def test_enlarged_images_show_each_ray_at_its_new_pixel() -> None:
