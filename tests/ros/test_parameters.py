@@ -53,7 +53,8 @@ def test_changes_at_run_time_are_atomic_and_reach_the_localizer(
 
     assert change(min_inliers=11, prior_timeout=7.5, mode="on_request") == (True, "")
     session = node._session
-    assert session.pipeline.localizer.settings.gates.min_inliers == 11
+    settings = session.pipeline.localizer.settings
+    assert settings.gates.min_inliers == 11 and settings.views.min_inliers == 11
     assert (session.parameters.prior_timeout, session.parameters.mode) == (7.5, "on_request")
     for bad, words in (
         ({"mode": "sometimes"}, "'sometimes' is not one of continuous, on_request"),

@@ -110,7 +110,7 @@ class Parameters:
     )
     min_inlier_ratio: float = parameter(
         LOCALIZER.gates.min_inlier_ratio,
-        "Minimum fraction of inliers for a pose to be published",
+        "Minimum fraction of inliers for a pose of the network to be published",
         at_most=1,
         takes_effect="at once",
     )
@@ -260,6 +260,7 @@ class Parameters:
             prior_distance=self.prior_distance,
             prior_angle_deg=self.prior_angle_deg,
             gates=gates,
+            views=replace(LOCALIZER.views, min_inliers=self.min_inliers),
         )
 
     def tracker_settings(self) -> TrackerSettings:
