@@ -14,7 +14,7 @@ from diff2i2p_core.datasets.sources import Source
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.depth import z_buffer
-from diff2i2p_core.geometry.se3 import compose, is_rigid, transform_points
+from diff2i2p_core.geometry.se3 import compose, invert, is_rigid, transform_points
 from diff2i2p_core.io.image_files import read_image
 from diff2i2p_core.io.rgbd_folder import Frame
 from diff2i2p_core.typing import Array
@@ -59,7 +59,7 @@ class KittiRecording:
 
     def world_from_camera(self, index: int) -> Array:
         left = _poses(self.pose_file)[self.numbers[index]]
-        return left @ np.linalg.inv(_calibration(self.folder).camera_from_left)
+        return left @ invert(_calibration(self.folder).camera_from_left)
 
     def scan(self, index: int) -> Array:
         """The lidar scan (N, 3) of a frame in the camera's frame, on all sides."""
@@ -120,7 +120,7 @@ def _calibration(folder: Path) -> Calibration:
         camera_from_left = compose(np.eye(3), np.linalg.solve(matrix, projection[:, 3]))
     except (OSError, ValueError, KeyError, np.linalg.LinAlgError):
         raise InputError(f"{path}: has no lines P2 and Tr of twelve numbers; get the file again") from None
-    left_from_lidar = np.vstack([lidar, [0, 0, 0, 1]])
+    left_from_lidar = compose(lidar[:, :3], lidar[:, 3])
     if not is_rigid(left_from_lidar, 1e-3):
         raise InputError(f"{path}: Tr is not a rigid transform; get the file again")
     return Calibration(matrix, camera_from_left, camera_from_left @ left_from_lidar)
@@ -135,7 +135,7 @@ def _poses(path: Path) -> list[Array]:
         rows = np.empty((0, 0))
     if rows.shape[1:] != (12,) or not np.isfinite(rows).all():
         raise InputError(f"{path}: not lines of twelve numbers; get the file again")
-    return [np.vstack([row.reshape(3, 4), [0, 0, 0, 1]]) for row in rows]
+    return [compose(row[:, :3], row[:, 3]) for row in rows.reshape(-1, 3, 4)]
 
 
 SOURCE = Source(

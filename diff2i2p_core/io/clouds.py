@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.point_cloud import PointCloud
+from diff2i2p_core.io.chunks import chunks
 from diff2i2p_core.io.e57 import read_e57
 from diff2i2p_core.io.las import read_las
 from diff2i2p_core.io.meshes import read_mesh
@@ -29,7 +30,6 @@ the points, is no measurement."""
 _COARSE = 0.005
 _TOO_COARSE = 0.05
 """Metres. Coordinates that are stored more coarsely than this are mentioned, or refused."""
-_CHUNK = 1_000_000
 _SAMPLES = 100_000
 
 Origin = Array | Literal["auto"] | None
@@ -90,23 +90,22 @@ def _placed(raw: RawCloud, origin: Origin, name: str, note: Note) -> PlacedCloud
     shift = raw.base if subtracted is None else raw.base - subtracted
     if shift.any():
         points = np.empty_like(raw.points)
-        for first in range(0, len(points), _CHUNK):
-            rows = slice(first, first + _CHUNK)
+        for rows in chunks(len(points)):
             points[rows] = raw.points[rows] + shift
     colors = None if raw.colors is None else to_uint8(raw.colors)
     intensity = None if raw.intensity is None else scaled_intensity(raw.intensity)
-    mend = "subtract an origin (`origin`, such as auto)"
-    cloud = usable(PointCloud(points, colors, intensity), name, note, mend)
+    fix = "subtract an origin (`origin`, such as auto)"
+    cloud = usable(PointCloud(points, colors, intensity), name, note, fix)
     return PlacedCloud(cloud, subtracted, raw.scanners if subtracted is None else raw.scanners - subtracted)
 
 
 def usable(
-    cloud: PointCloud, name: str, note: Note = lambda line: None, mend: str = "subtract an origin"
+    cloud: PointCloud, name: str, note: Note = lambda line: None, fix: str = "subtract an origin"
 ) -> PointCloud:
     """The cloud without points that are not finite, and without a few that are absurdly far from the others.
 
     `name` is its name in messages; `note` gets a line about points that are left out. InputError if no point
-    is left, or if the points are too far from the frame's origin; `mend` says how to bring them nearer.
+    is left, or if the points are too far from the frame's origin; `fix` says how to bring them nearer.
     """
     if len(cloud) == 0:
         raise InputError(f"{name}: holds no points; give a cloud with points")
@@ -124,7 +123,7 @@ def usable(
     if stray.any():
         note(f"{name}: {_left_out(int(stray.sum()), f'over {limit:.0f} m away from the others')}")
         cloud = cloud.take(~stray)
-    check_reach(cloud.points, name, mend)
+    check_reach(cloud.points, name, fix)
     return cloud
 
 
@@ -134,15 +133,15 @@ def _left_out(count: int, what: str) -> str:
     return f"{subject} {verb} {what} and {verb} left out"
 
 
-def check_reach(points: NDArray[Any], name: str, mend: str = "subtract an origin") -> None:
-    """InputError if points (N, 3) are too far from the frame's origin; `mend` is what to do about it."""
+def check_reach(points: NDArray[Any], name: str, fix: str = "subtract an origin") -> None:
+    """InputError if points (N, 3) are too far from the frame's origin; `fix` is what to do about it."""
     low = np.array([points[:, axis].min() for axis in range(3)])
     high = np.array([points[:, axis].max() for axis in range(3)])
     if (size := float((high - low).max())) > MAX_COORDINATE:
         raise InputError(f"{name}: is {size:.0f} m wide, too much for a map in metres; scale it to metres")
     if (reach := float(max(high.max(), -low.min()))) > MAX_COORDINATE:
         raise InputError(
-            f"{name}: coordinates reach {reach:.0f}, too far for a map in metres; {mend}, and check that the "
+            f"{name}: coordinates reach {reach:.0f}, too far for a map in metres; {fix}, and check that the "
             "unit is metres"
         )
 

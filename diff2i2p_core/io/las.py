@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from diff2i2p_core.errors import InputError, reason
+from diff2i2p_core.io.chunks import CHUNK
 from diff2i2p_core.io.point_attributes import ONE_COLOR, is_one_color
 from diff2i2p_core.io.raw_cloud import RawCloud, base_of
 
-_CHUNK = 1_000_000
 _RGB = ("red", "green", "blue")
 
 
@@ -27,7 +27,7 @@ def read_las(path: Path) -> RawCloud:
             points = np.empty((count, 3), np.float32)
             colors = np.empty((count, 3), np.uint16) if has_color else None
             intensity = np.empty(count, np.uint16)
-            for part in reader.chunk_iterator(_CHUNK):
+            for part in reader.chunk_iterator(CHUNK):
                 rows = slice(at, at + len(part))
                 xyz = np.stack([np.asarray(getattr(part, axis), np.float64) for axis in "xyz"], axis=1)
                 if at == 0:

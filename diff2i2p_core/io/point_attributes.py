@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from diff2i2p_core.io.chunks import chunks
+
 Columns = Mapping[str, NDArray[Any]]
 """Values (N,) or (N, k) of points by the names in a file or message."""
 
@@ -47,7 +49,6 @@ _SCALE_PERCENTILE = 90
 """The percentile of the values above 0 that tells in which scale colours are."""
 _LOOKS_LIKE_COLOR = re.compile(r"rgb|bgr|colou?r|^(.*_)?(red|green|blue)$|^f_dc_\d$")
 _LOOKS_LIKE_INTENSITY = re.compile(r"intens|reflect|remission|amplitude")
-_CHUNK = 1_000_000
 
 
 def plain_name(name: str) -> str:
@@ -113,8 +114,7 @@ def to_uint8(colors: NDArray[Any]) -> NDArray[np.uint8]:
         return np.ascontiguousarray(colors)
     scale = _scale(colors)
     result = np.empty(colors.shape, np.uint8)
-    for first in range(0, len(colors), _CHUNK):
-        rows = slice(first, first + _CHUNK)
+    for rows in chunks(len(colors)):
         known = np.nan_to_num(colors[rows].astype(np.float64), posinf=0, neginf=0)
         result[rows] = np.rint(np.clip(known * scale, 0, 255))
     return result

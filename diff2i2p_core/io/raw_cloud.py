@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.io.chunks import chunks
 from diff2i2p_core.io.point_attributes import Columns, by_plain_name, colors_of, intensity_of
 from diff2i2p_core.typing import Array
 
 FAR = 1000.0
 """Metres. Doubles beyond this are stored relative to a base nearby, because float32 would be too coarse."""
-_CHUNK = 1_000_000
 _SAMPLES = 100_000
 
 
@@ -60,8 +60,7 @@ def relative(xyz: Sequence[NDArray[Any]]) -> tuple[NDArray[np.float32], Array]:
     points = np.empty((count, 3), np.float32)
     with np.errstate(over="ignore", invalid="ignore"):  # too large for float32: infinite, and left out later
         for axis, column in enumerate(xyz):
-            for first in range(0, count, _CHUNK):
-                rows = slice(first, first + _CHUNK)
+            for rows in chunks(count):
                 points[rows, axis] = column[rows] - base[axis] if base.any() else column[rows]
     return points, base
 

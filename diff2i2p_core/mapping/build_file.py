@@ -17,6 +17,7 @@ from diff2i2p_core.io.clouds import Origin
 from diff2i2p_core.io.files import full_disk_explained, write_text
 from diff2i2p_core.mapping.blocks import BlockCloud, open_arrays, save_arrays
 from diff2i2p_core.mapping.build import map_info, sees_nothing, thinned
+from diff2i2p_core.mapping.describe import rendering_of
 from diff2i2p_core.mapping.map_file import (
     MapInfo,
     PointMap,
@@ -127,8 +128,7 @@ def _save_plan(
         fine = BlockCloud.of(source.cloud.thinned(RENDER_SPACING))
         fine.save(unfinished / "views")
         np.save(unfinished / "views" / "views.npy", source.render_views)
-        spacing = fine.spacing()
-        settings = RenderSettings.for_cloud(spacing, fine.noise(spacing))
+        spacing, settings = rendering_of(fine)
         rendering = {"spacing": spacing, "views": asdict(settings)}
         write_text(unfinished / "views" / "rendering.json", json.dumps(rendering))
     # in the order in which the localizer needs them

@@ -17,6 +17,12 @@ from diff2i2p_core.ops.render_view import render_view
 from diff2i2p_core.typing import Array
 
 
+def rendering_of(cloud: BlockCloud) -> tuple[float, RenderSettings]:
+    """The distance in metres between a cloud's points, and the settings to render it with."""
+    spacing = cloud.spacing()
+    return spacing, RenderSettings.for_cloud(spacing, cloud.noise(spacing))
+
+
 def describe_view(
     cloud: BlockCloud,
     spacing: float,

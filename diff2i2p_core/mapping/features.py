@@ -12,10 +12,10 @@ from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.mapping.blocks import BlockCloud
 from diff2i2p_core.mapping.build import map_from_views, map_info, sees_nothing, thinned
-from diff2i2p_core.mapping.describe import describe_views, pack_features
+from diff2i2p_core.mapping.describe import describe_views, pack_features, rendering_of
 from diff2i2p_core.mapping.map_file import PointMap
 from diff2i2p_core.mapping.matchers import Matcher, kinds_for
-from diff2i2p_core.mapping.packed_views import PackedViews, RenderSettings
+from diff2i2p_core.mapping.packed_views import PackedViews
 from diff2i2p_core.mapping.source import RENDER_SPACING, MapSource
 from diff2i2p_core.mapping.view_map import ViewMap
 from diff2i2p_core.models.diff2i2p import Diff2I2P
@@ -80,8 +80,7 @@ def view_map_of(
 ) -> ViewMap | None:
     """Render views (V, 4, 4) of a coloured cloud and compute their features. None if no view sees enough."""
     blocks = BlockCloud.of(cloud.thinned(RENDER_SPACING))
-    spacing = blocks.spacing()
-    settings = RenderSettings.for_cloud(spacing, blocks.noise(spacing))
+    spacing, settings = rendering_of(blocks)
     views, numbers = [], []
     for number, view in enumerate(describe_views(blocks, spacing, poses, settings, model)):
         if view is not None:

@@ -8,12 +8,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
+import cv2
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
+from numpy.typing import NDArray
 from rcl_interfaces.srv import DescribeParameters, SetParametersAtomically
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
@@ -224,6 +226,16 @@ def image_message(number: int, stamp_ns: int) -> Image:
     message = Image(height=HEIGHT, width=WIDTH, encoding="rgb8", step=3 * WIDTH, data=pixels.tobytes())
     message.header.frame_id = CAMERA_FRAME
     message.header.stamp = stamp_from(stamp_ns)
+    return message
+
+
+def compressed_message(
+    pixels: NDArray[np.uint8], stamp_ns: int, frame: str = CAMERA_FRAME
+) -> CompressedImage:
+    """`pixels` (H, W, 3) RGB as a PNG."""
+    data = cv2.imencode(".png", np.ascontiguousarray(pixels[..., ::-1]))[1].tobytes()
+    message = CompressedImage(format="png", data=data)
+    message.header.frame_id, message.header.stamp = frame, stamp_from(stamp_ns)
     return message
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from subprocess import Popen
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 
@@ -15,12 +14,11 @@ pytest.importorskip("rclpy")
 
 from geometry_msgs.msg import PointStamped
 from rclpy.node import Node
-from ros_harness import CAMERA_FRAME, Robot, new_context, stamp_of, wait_for
+from ros_harness import Robot, compressed_message, new_context, stamp_of, wait_for
 from scripted_localizer import HEIGHT, WIDTH
 from sensor_msgs.msg import CameraInfo, CompressedImage, PointCloud2
 
 from diff2i2p.health import Health
-from diff2i2p.poses import stamp_from
 from diff2i2p.qos import latched_qos
 
 OK, WARN, ERROR = 0, 1, 2
@@ -67,12 +65,10 @@ def test_an_image_that_comes_raw_and_later_compressed_is_used_once(
     robot.wait_camera_matched()
     wait_for(robot.compressed.get_subscription_count, "the compressed subscription")
     robot.calibrate()
-    data = cv2.imencode(".png", np.full((HEIGHT, WIDTH, 3), 9, np.uint8))[1].tobytes()
+    pixels = np.full((HEIGHT, WIDTH, 3), 9, np.uint8)
     for number in range(1, 5):
         robot.localize(number, number * SECOND)
-        late = CompressedImage(format="png", data=data)
-        late.header.frame_id, late.header.stamp = CAMERA_FRAME, stamp_from((number - 1) * SECOND or SECOND)
-        robot.compressed.publish(late)
+        robot.compressed.publish(compressed_message(pixels, (number - 1) * SECOND or SECOND))
     arrived = node._health.image_loss._events
     wait_for(lambda: sum(event[1] for event in arrived) >= 8, "all images")
     assert [stamp_of(pose) // SECOND for pose in robot.poses] == [1, 2, 3, 4]

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 
@@ -16,9 +15,9 @@ pytestmark = pytest.mark.ros
 pytest.importorskip("rclpy")
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
-from ros_harness import CAMERA_FRAME, Robot, stamp_of, wait_for
+from ros_harness import CAMERA_FRAME, Robot, compressed_message, stamp_of, wait_for
 from scripted_localizer import HEIGHT, WIDTH, ScriptedLocalizer, truth
-from sensor_msgs.msg import CameraInfo, CompressedImage
+from sensor_msgs.msg import CameraInfo
 
 from diff2i2p.poses import matrix_from_pose, matrix_from_transform, stamp_from, stamped_transform
 from diff2i2p_core.geometry.se3 import exp, invert
@@ -161,10 +160,7 @@ def test_compressed_images_and_one_stamp_once(
     robot.wait_camera_matched()
     wait_for(robot.compressed.get_subscription_count, "the compressed subscription")
     robot.calibrate()
-    data = cv2.imencode(".png", np.full((HEIGHT, WIDTH, 3), 9, np.uint8))[1].tobytes()
-    message = CompressedImage(format="png", data=data)
-    message.header.frame_id, message.header.stamp = CAMERA_FRAME, stamp_from(8 * SECOND)
-    robot.compressed.publish(message)
+    robot.compressed.publish(compressed_message(np.full((HEIGHT, WIDTH, 3), 9, np.uint8), 8 * SECOND))
     wait_for(lambda: robot.poses, "the pose")
     robot.send_image(9, 8 * SECOND)
     robot.localize(2, 9 * SECOND)

@@ -7,15 +7,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 pytest.importorskip("rclpy")
 
-from ros_harness import Robot, stamp_of, wait_for
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from ros_harness import Robot, compressed_message, stamp_of, wait_for
+from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from diff2i2p.clouds import cloud_message
@@ -131,10 +130,7 @@ def test_real_images_in_a_real_map(
         if count % 2:
             robot.image.publish(_image(frame.image, count * SECOND))
         else:
-            data = cv2.imencode(".png", frame.image[..., ::-1])[1].tobytes()
-            message = CompressedImage(format="png", data=data)
-            message.header.frame_id, message.header.stamp = "camera", stamp_from(count * SECOND)
-            robot.compressed.publish(message)
+            robot.compressed.publish(compressed_message(frame.image, count * SECOND, "camera"))
         _wait_answers(robot, count)
     near = false = 0
     for transform in robot.transforms:

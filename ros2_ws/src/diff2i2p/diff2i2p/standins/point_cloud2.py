@@ -11,23 +11,14 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Header
 
-KINDS = {
-    PointField.INT8: "i1",
-    PointField.UINT8: "u1",
-    PointField.INT16: "i2",
-    PointField.UINT16: "u2",
-    PointField.INT32: "i4",
-    PointField.UINT32: "u4",
-    PointField.FLOAT32: "f4",
-    PointField.FLOAT64: "f8",
-}
+from diff2i2p_core.messages.clouds import NUMBERS
 
 
 def dtype_from_fields(fields: Sequence[PointField], point_step: int | None = None) -> np.dtype[Any]:
     """The structured type of a point. Fields have one value each."""
     layout: Any = {
         "names": [field.name for field in fields],
-        "formats": [KINDS[field.datatype] for field in fields],
+        "formats": [NUMBERS[field.datatype] for field in fields],
         "offsets": [field.offset for field in fields],
     }
     if point_step is not None:
