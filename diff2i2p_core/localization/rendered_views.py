@@ -21,6 +21,7 @@ from diff2i2p_core.localization.hypothesis import Hypothesis
 from diff2i2p_core.localization.query import Query
 from diff2i2p_core.localization.retrieval import near_prior
 from diff2i2p_core.localization.settings import GateSettings
+from diff2i2p_core.localization.view_ranking import ranked_views
 from diff2i2p_core.mapping.describe import describe_view
 from diff2i2p_core.mapping.packed_views import ViewFeatures
 from diff2i2p_core.mapping.view_map import ViewMap
@@ -59,25 +60,13 @@ class RenderedViews:
             if near:
                 yield from self._refined(query, features, self._matched(query, features, near), near=True)
                 return
-        ranked = self._ranked(query, features)[: settings.candidates]
+        ranked = ranked_views(self.views, features.descriptors, settings)[: settings.candidates]
         query.clock.spent("retrieve")
         matched = self._matched(query, features, ranked, until=settings.clear_inliers)
         yield from self._refined(query, features, matched)
         others = ranked[len(matched) :]
         if others:
             yield from self._refined(query, features, self._matched(query, features, others))
-
-    def _ranked(self, query: Query, features: Keypoints) -> list[int]:
-        """The views that look like the image, best first: among the most similar by signature, those with the
-        most matches of their strongest features."""
-        settings = query.settings.views
-        alike = self.views.ranked(features.descriptors)[: settings.glances]
-        strongest = features.descriptors[: settings.glance_features]
-        counts = []
-        for view in alike:
-            view_rows = self.views.descriptors_of(view, settings.glance_features).to(strongest.device)
-            counts.append(len(mutual_nearest(strongest, view_rows, settings.min_likeness)[0]))
-        return [alike[i] for i in np.argsort(-np.array(counts), kind="stable")]
 
     def features(self, query: Query) -> Keypoints:
         """The features of the query's image, with pixels in it."""

@@ -39,11 +39,18 @@ class GateSettings:
 class ViewSettings:
     """Settings for matching with views rendered from the map."""
 
-    glances: int = 128
-    """Number of views, the most similar by signature, whose strongest features are compared."""
-    glance_features: int = 400
+    glances: int = 256
+    """Number of views, the most similar by signature, whose strongest features are searched for in the
+    image."""
+    glance_features: int = 300
+    """Number of the image's strongest features for this, and of each view's below."""
+    glance_view_features: int = 150
+    compared: int = 48
+    """Number of views, those with the most features in common, whose strongest features are matched."""
+    compared_features: int = 400
     candidates: int = 10
-    """Maximum number of views to match: those with the most matches of these, or the nearest to a prior."""
+    """Maximum number of views to match fully: those with the most matches of these, or the nearest to a
+    prior."""
     clear_inliers: int = 80
     """A view with this many inliers is rendered again at once. The others are matched only if that fails."""
     least_inliers: int = 8

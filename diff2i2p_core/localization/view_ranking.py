@@ -1,0 +1,54 @@
+"""Finds the views of a map that an image may show, in three steps, each more thorough and for fewer views."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diff2i2p_core.localization.settings import ViewSettings
+from diff2i2p_core.mapping.packed_views import PackedViews
+from diff2i2p_core.ops.mutual import mutual_nearest
+
+_AT_ONCE = 8
+"""Number of views compared with the image in one product, so that the similarities fit into the cache."""
+
+
+def ranked_views(views: PackedViews, descriptors: Tensor, settings: ViewSettings) -> list[int]:
+    """Indices of the views that look like an image with descriptors (N, D), strongest first; best view first.
+
+    Among the views with the most similar signatures, those that have the most features in common with the
+    image; among these, those with the most matches.
+    """
+    likely = views.ranked(descriptors)[: settings.glances]
+    if len(likely) > settings.compared:
+        likely = _by_count(likely, _in_common(views, likely, descriptors, settings))[: settings.compared]
+    strongest = descriptors[: settings.compared_features]
+    counts = []
+    for view in likely:
+        theirs = views.descriptors_of(view, settings.compared_features).to(strongest.device)
+        counts.append(len(mutual_nearest(strongest, theirs, settings.min_likeness)[0]))
+    return _by_count(likely, counts)
+
+
+def _in_common(
+    views: PackedViews, likely: Sequence[int], descriptors: Tensor, settings: ViewSettings
+) -> list[int]:
+    """For each of the `likely` views, how many of its strongest features are like one of the image."""
+    strongest = descriptors[: settings.glance_features]
+    if not len(strongest):
+        return [0] * len(likely)
+    counts = list[int]()
+    for first in range(0, len(likely), _AT_ONCE):
+        some = likely[first : first + _AT_ONCE]
+        parts = [views.descriptors_of(view, settings.glance_view_features) for view in some]
+        like = (strongest @ torch.cat(parts).to(strongest.device).T).amax(dim=0) > settings.min_likeness
+        counts += [int(part.sum()) for part in like.split([len(part) for part in parts])]
+    return counts
+
+
+def _by_count(views: Sequence[int], counts: Sequence[int]) -> list[int]:
+    """The views, largest count first."""
+    return [views[i] for i in np.argsort(-np.array(counts), kind="stable")]
