@@ -67,7 +67,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def prepared(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("set")
-    dataset = prepare("kitti", lambda _: kitti(raw), out, SETTINGS)
+    dataset = prepare("kitti", lambda _: kitti(raw), out, SETTINGS, layout="kitti")
     assert set(dataset.scenes) == {"kitti-00", "kitti-09"}
     assert all(counts["pairs"] > 0 for counts in dataset.subsets.values())
     assert dataset.scenes["kitti-09"]["test_pairs"] == dataset.subsets["test"]["pairs"]
@@ -125,9 +125,9 @@ def test_clouds_are_turned_and_moved_on_the_ground(prepared: Path) -> None:
     angles = [np.arctan2(pose[0, 2], pose[2, 2]) for pose in training]
     assert np.ptp(angles) > 1.5
     # The cloud has moved with its pose: the same pixels see it.
-    assert first.targets.overlap == pytest.approx(still.targets.overlap, abs=0.05)
-    for _ in range(20):
-        shift = ground_motion(np.random.default_rng(_))[:3, 3]
+    assert first.targets.overlap == pytest.approx(still.targets.overlap, abs=0.1)
+    for seed in range(20):
+        shift = ground_motion(np.random.default_rng(seed))[:3, 3]
         assert shift[1] == 0 and np.abs(shift).max() <= GROUND_SHIFT
 
 

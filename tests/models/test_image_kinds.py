@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from backbones import batch_for, changed
 from timm_extra import timm_or_skip
 from torch import Tensor, nn
 
@@ -21,7 +21,6 @@ from diff2i2p_core.models.config import ImageConfig, Mode, ModelConfig, lite_con
 from diff2i2p_core.models.diff2i2p import Diff2I2P
 from diff2i2p_core.models.image_branch import ImageBranch, image_grid
 from diff2i2p_core.models.image_kinds import IMAGE_KINDS
-from diff2i2p_core.models.inputs import image_tensor
 from diff2i2p_core.pairs.pair import Batch
 from diff2i2p_core.weights.checkpoint import load_model, save_model
 
@@ -52,10 +51,6 @@ class Patchwork(ImageBranch):
         return self.project(F.relu(self.fine(image)))[..., ::step, ::step], self.coarse(image)
 
 
-def changed(config: ModelConfig, image: dict[str, Any], mode: Mode = "mono") -> ModelConfig:
-    return config.model_copy(update={"mode": mode, "image": config.image.model_copy(update=image)})
-
-
 @pytest.fixture
 def timm() -> Any:
     return timm_or_skip()
@@ -70,12 +65,6 @@ def config(
         return changed(load_model(tiny_weights).config, {"kind": "patchwork"})
     timm_or_skip()
     return changed(load_model(tiny_weights).config, TIMM[request.param])
-
-
-def batch_for(config: ModelConfig, batch: Batch) -> Batch:
-    """The pairs with their images as the branch takes them."""
-    images = [image_tensor(p.rgb.permute(1, 2, 0).numpy(), p.camera, config) for p in batch.pairs]
-    return replace(batch, images=torch.cat(images))
 
 
 @pytest.mark.parametrize("mode", ["mono", "rgbd"])
@@ -190,56 +179,6 @@ def test_what_training_changes_of_a_backbone(
     assert bool(moved) == (not frozen)
     assert not any("running" in name or "tracked" in name for name in moved)
     assert body.training != frozen
-
-
-def vit(tiny_weights: Path, **image: Any) -> ModelConfig:
-    return changed(load_model(tiny_weights).config, {"kind": "timm", "backbone": "test_vit", **image})
-
-
-def test_only_the_last_blocks_are_trained(timm: Any, tiny_weights: Path, room_batch: Batch) -> None:
-    config = vit(tiny_weights, trained_blocks=2)
-    network = Diff2I2P(config)
-    before = {name: tensor.clone() for name, tensor in network.image_backbone.state_dict().items()}
-    optimizer = torch.optim.SGD(network.parameters(), lr=1e-3)
-    Objective(network, LossSettings(), seed=0).train()(batch_for(config, room_batch), 1)["loss"].backward()
-    optimizer.step()
-    after = network.image_backbone.state_dict()
-    moved = {name for name in before if not torch.equal(before[name], after[name])}
-    blocks = {name.split(".")[3] for name in moved if name.startswith("body.model.blocks.")}
-    assert blocks == {"4", "5"}  # of six
-    assert not any(name.startswith("body.") and ".blocks." not in name for name in moved)
-    assert any(name.startswith("details.") for name in moved)
-
-
-@pytest.mark.parametrize(
-    ("image", "message"),
-    [
-        ({"trained_blocks": 7}, "test_vit has 6 blocks"),
-        ({"trained_blocks": 2, "frozen": True}, "because it is frozen"),
-        ({"trained_blocks": 2, "backbone": "test_resnet"}, "test_resnet is not a transformer"),
-    ],
-)
-def test_blocks_that_cannot_be_chosen(
-    timm: Any, tiny_weights: Path, image: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(InputError, match=rf"image\.trained_blocks \d: .*{message}"):
-        Diff2I2P(vit(tiny_weights, **image))
-
-
-def test_fine_features_of_a_transformer_are_finer_than_its_patches(timm: Any, tiny_weights: Path) -> None:
-    network = Diff2I2P(vit(tiny_weights)).eval()
-    branch = network.image_backbone
-    image = torch.randn(1, branch.inputs, 64, 96)
-    changed_image = image.clone()
-    changed_image[..., 33, 49] += 3  # in the first corner of a patch of 16 pixels
-    with torch.inference_mode():
-        fine, other = branch(image)[0], branch(changed_image)[0]
-    change = (fine - other)[0].norm(dim=0)
-    row, column = divmod(int(change.argmax()), change.shape[1])
-    stride = branch.fine_stride
-    assert abs(row * stride - 33) <= 4 and abs(column * stride - 49) <= 4
-    far = change[40 // stride : 46 // stride, 56 // stride : 62 // stride]  # in the same patch
-    assert far.max() < 0.3 * change.max()
 
 
 Weights = Callable[[str], Path]
