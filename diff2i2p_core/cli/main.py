@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from diff2i2p_core.cli import config, evaluate, prepare, weights
+from diff2i2p_core.cli import config, evaluate, prepare, prior, weights
 from diff2i2p_core.cli import map as map_command
 from diff2i2p_core.cli.ablate import ablate
 from diff2i2p_core.cli.bench import bench
@@ -38,6 +38,7 @@ app.command("replay")(replay)
 app.add_typer(prepare.app, name="prepare")
 app.command("train")(train)
 app.command("ablate")(ablate)
+app.add_typer(prior.app, name="prior")
 app.command("test")(test)
 app.command("eval")(eval_)
 app.command("bench")(bench)

@@ -223,9 +223,10 @@ def download(
     from diff2i2p_core.datasets.check import published_counts
     from diff2i2p_core.pairs.benchmarks import BENCHMARKS
 
-    layout = next((known for known in BENCHMARKS if known == name), None)
+    published = [known for known, facts in BENCHMARKS.items() if facts.pairs]
+    layout = next((known for known in published if known == name), None)
     if layout is None:
-        raise InputError(f"'{name}': unknown benchmark; use one of {', '.join(BENCHMARKS)}")
+        raise InputError(f"'{name}': no published pairs; use one of {', '.join(published)}")
     if source is not None and url is not None:
         raise InputError("--from and --url: both give the archive; give one")
     check_output_folder(out, [source])

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from diff2i2p_core.evaluation.cache import CacheInfo
     from diff2i2p_core.evaluation.resources import Used
     from diff2i2p_core.models.config import ModelConfig
+    from diff2i2p_core.models.released import ReleasedDataset
     from diff2i2p_core.pairs.benchmark_pairs import BenchmarkSettings
 
 
@@ -79,7 +80,7 @@ def test(
     processes, own_device = started_processes(_device(settings, device))
     first = processes.index == 0
     network = _network(weights, settings, benchmark, folder, first)
-    model = load_model(weights, own_device, benchmark.layout, network)
+    model = load_model(weights, own_device, _released(benchmark), network)
     pairs = BenchmarkPairs(benchmark, model.config, "test")
     info = CacheInfo(
         weights=str(weights),
@@ -104,6 +105,11 @@ def test(
         _report(folder, info, used, as_json)
 
 
+def _released(benchmark: BenchmarkSettings) -> ReleasedDataset | None:
+    """The benchmark, if there are published checkpoints for it."""
+    return None if benchmark.layout == "kitti" else benchmark.layout
+
+
 def _network(
     weights: Path, settings: TrainConfig, benchmark: BenchmarkSettings, folder: Path, first: bool
 ) -> ModelConfig | None:
@@ -117,7 +123,7 @@ def _network(
     from diff2i2p_core.pairs.neighbor_limits import measured_limits
     from diff2i2p_core.weights.checkpoint import config_of
 
-    own, replaced = config_of(weights, benchmark.layout), settings.model.replace
+    own, replaced = config_of(weights, _released(benchmark)), settings.model.replace
     if weights.suffix == ".safetensors":
         recorded = own.model_dump(mode="json")
         if first and merge(recorded, {**replaced, "name": own.name}) != recorded:

@@ -144,4 +144,5 @@ SOURCE = Source(
     recordings=lambda path, work, options: kitti(path),
     settings=PreparationSettings(window=10, voxel=0.3, max_depth=60, min_overlap=0.5, gap=50, val=0.1),
     splits=("gap", "val"),
+    layout="kitti",
 )

@@ -22,6 +22,7 @@ SOURCES = {
     "7scenes": "diff2i2p_core.datasets.seven_scenes",
     "rgbd-scenes-v2": "diff2i2p_core.datasets.rgbd_scenes_v2",
     "kitti": "diff2i2p_core.datasets.kitti",
+    "scannet": "diff2i2p_core.datasets.scannet",
     "tum": "diff2i2p_core.datasets.tum",
     "frames": "diff2i2p_core.datasets.recording_frames",
     "rosbag": "diff2i2p_core.datasets.rosbag",

@@ -58,6 +58,13 @@ RULES = {
         _tuned,
         released=False,
     ),
+    "confidence": Rule(
+        f"scores by similarity alone; not a released rule, so it is not in `{RELEASED}`",
+        {"model": {"replace": {"confidence": False}}},
+        "model.replace.confidence=true",
+        lambda config: config.model.build().confidence,
+        released=False,
+    ),
     "depthless": Rule(
         "include pixels and nodes without depth",
         {"losses": {"tuning": {"depthless_pixels": True}, "coarse": {"unknown_nodes": "negative"}}},

@@ -11,6 +11,8 @@ from diff2i2p_core.losses.settings import LossSettings
 from diff2i2p_core.models.config import ModelConfig, PointFeatures, lite_config
 from diff2i2p_core.models.released import released_config
 from diff2i2p_core.pairs.benchmark_pairs import BenchmarkSettings
+from diff2i2p_core.pairs.joint_pairs import JointBenchmark
+from diff2i2p_core.pairs.metadata import Layout
 from diff2i2p_core.pairs.scene_pairs import PairSettings
 from diff2i2p_core.settings import Section
 
@@ -60,6 +62,8 @@ class OptimizerConfig(Section):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     """Of sgd."""
     lr: float = Field(default=6e-4, gt=0)
+    backbone_lr: float = Field(default=1.0, gt=0)
+    """Learning rate of a `timm` backbone, relative to that of all other layers."""
     scale_lr: bool = False
     """Multiply `lr`, then the rate for one pair, by the number of pairs per step."""
     schedule: Literal["cosine", "linear", "step", "exponential", "constant"] = "cosine"
@@ -86,7 +90,7 @@ class ValidationSettings(Section):
     """Number of pairs, evenly spread over the benchmark's subset; null: all."""
     every: int | None = Field(default=None, gt=0)
     """Steps between validations; null: at the end of each epoch."""
-    protocol: Literal["7scenes", "rgbd_scenes_v2"] = "7scenes"
+    protocol: Layout = "7scenes"
     """The benchmark whose thresholds are used."""
     released: bool = False
     """Include the oddities of the released evaluation (docs/method.md R16, R20, R27)."""
@@ -117,7 +121,8 @@ class TrainConfig(Section):
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: run the network (not the losses) under autocast."""
     start_from: str | None = None
-    """Weights to fine-tune: a file, or a shipped or fetched name. Only tuning may be missing in them."""
+    """Weights to fine-tune: a file, or a shipped or fetched name. Only tuning and confidence may be missing
+    in them."""
     image_weights: str | None = None
     """Pre-trained weights of a `timm` image backbone: a file, or `hub` to let timm download them."""
     model: ModelChoice = ModelChoice()
@@ -126,6 +131,8 @@ class TrainConfig(Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     scenes: tuple[SceneConfig, ...] = ()
     benchmark: BenchmarkSettings | None = None
+    joint: tuple[JointBenchmark, ...] = ()
+    """More benchmarks to train on. Validation and tests are on `benchmark` alone."""
     test_on: BenchmarkSettings | None = None
     """The benchmark for `diff2i2p test`; null: that of the training."""
     validation: ValidationSettings = ValidationSettings()
@@ -155,6 +162,8 @@ class TrainConfig(Section):
             if len(names) != 1:
                 present = "both" if names else "neither"
                 raise ValueError(f"give either {' or '.join(group)}; this has {present}")
+        if self.joint and self.benchmark is None:
+            raise ValueError("joint adds benchmarks to `benchmark`, which is missing; give it, too")
         if self.keep_last is not None and self.save_epochs is None:
             raise ValueError("keep_last has no epochs to keep; set save_epochs, too")
         if self.start_from is not None and self.image_weights is not None:

@@ -12,12 +12,27 @@ from diff2i2p_core.engine.experiment import OptimizerConfig, TrainConfig
 from diff2i2p_core.errors import InputError
 
 
-def make_optimizer(parameters: Iterable[nn.Parameter], settings: OptimizerConfig) -> torch.optim.Optimizer:
+def make_optimizer(
+    parameters: Iterable[nn.Parameter], settings: OptimizerConfig, backbone: Iterable[nn.Parameter] = ()
+) -> torch.optim.Optimizer:
+    """An optimizer of all parameters. Those of the `backbone` are a group of their own if they have another
+    learning rate."""
     lr, decay = settings.lr, settings.weight_decay
+    slow = {id(parameter) for parameter in backbone} if settings.backbone_lr != 1 else set()
+    every = list(parameters)
+    groups = [{"params": [p for p in every if id(p) not in slow], "factor": 1.0}]
+    if slow:
+        groups.append({"params": [p for p in every if id(p) in slow], "factor": settings.backbone_lr})
     if settings.kind == "sgd":
-        return torch.optim.SGD(parameters, lr=lr, momentum=settings.momentum, weight_decay=decay)
+        return torch.optim.SGD(groups, lr=lr, momentum=settings.momentum, weight_decay=decay)
     kind = torch.optim.Adam if settings.kind == "adam" else torch.optim.AdamW
-    return kind(parameters, lr=lr, weight_decay=decay)
+    return kind(groups, lr=lr, weight_decay=decay)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Of all groups; that of the backbone is `backbone_lr` times this."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group.get("factor", 1.0)  # older checkpoints have no factor
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import torch
 from diff2i2p_core.engine.experiment import TrainConfig
 from diff2i2p_core.engine.inspection import inspect_training_pair, matches_picture
 from diff2i2p_core.engine.objective import Objective
-from diff2i2p_core.engine.optimization import make_optimizer, numerics
+from diff2i2p_core.engine.optimization import make_optimizer, numerics, set_learning_rate
 from diff2i2p_core.engine.records import Means, Records
 from diff2i2p_core.engine.run_folder import RunFolder
 from diff2i2p_core.engine.schedule import Schedule
@@ -68,7 +68,9 @@ class Trainer:
         if config.image_weights is not None:
             self.model.image_backbone.load_pretrained(config.image_weights)
         self.model.to(self.device)
-        self.optimizer = make_optimizer(self.model.parameters(), config.optimizer)
+        self.optimizer = make_optimizer(
+            self.model.parameters(), config.optimizer, self.model.image_backbone.pretrained_parameters()
+        )
         self.step = 0
         self.validated = 0
         """Last step that was validated."""
@@ -140,8 +142,7 @@ class Trainer:
         """
         config, accelerator = self.config, self.accelerator
         lr = self.schedule.learning_rate(self.step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        set_learning_rate(self.optimizer, lr)
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         seen: list[tuple[list[str], dict[str, float]]] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
 
 from diff2i2p_core.engine.experiment import SceneConfig, TrainConfig
 from diff2i2p_core.engine.schedule import Schedule
@@ -10,6 +11,7 @@ from diff2i2p_core.engine.signals import ignore_stop_signals
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.models.config import ModelConfig
 from diff2i2p_core.pairs.benchmark_pairs import BenchmarkPairs
+from diff2i2p_core.pairs.joint_pairs import JointPairs
 from diff2i2p_core.pairs.loading import load_batches
 from diff2i2p_core.pairs.pair import Batch, Pair, PairSource, collate
 from diff2i2p_core.pairs.scene_pairs import ScenePairs
@@ -21,7 +23,13 @@ VALIDATION_SEED = 1_000_003
 
 def training_pairs(config: TrainConfig, model: ModelConfig) -> PairSource:
     if config.benchmark is not None:
-        return BenchmarkPairs(config.benchmark, model, "train", seed=config.seed)
+        first, *others = (
+            BenchmarkPairs(settings, model, "train", seed=config.seed)
+            for settings in (config.benchmark, *config.joint)
+        )
+        if others:
+            return JointPairs([first, *others], [1, *(s.repeat for s in config.joint)], config.seed)
+        return first
     return _scene_pairs(config, config.scenes, model, config.seed, augment=True)
 
 
@@ -44,9 +52,19 @@ def validation_pairs(config: TrainConfig, model: ModelConfig) -> tuple[PairSourc
 def _scene_pairs(
     config: TrainConfig, scenes: Sequence[SceneConfig], model: ModelConfig, seed: int, augment: bool
 ) -> ScenePairs:
+    loaded, weights = load_scenes(scenes, model.image.height or 480, config.cache)
+    return ScenePairs(
+        loaded, weights, model, config.pairs, seed=seed, epoch_length=config.epoch_pairs, augment=augment
+    )
+
+
+def load_scenes(
+    scenes: Sequence[SceneConfig], height: int, cache: Path | None
+) -> tuple[list[Scene], list[float]]:
+    """Scenes with images of `height` rows, and the weights to draw from them."""
     loaded: list[Scene] = []
     weights: list[float] = []
-    cache = None if config.cache is None else config.cache.expanduser()
+    cache = None if cache is None else cache.expanduser()
     for scene in scenes:
         folders = [scene.folder]
         if scene.folder.is_dir() and not any(scene.folder.glob("frame-*.pose.txt")):
@@ -54,13 +72,11 @@ def _scene_pairs(
         if not folders:
             raise InputError(f"{scene.folder}: neither a posed RGB-D folder nor a folder of them")
         for folder in folders:
-            loaded.append(load_scene(folder, model.image.height or 480, scene.frames, cache))
+            loaded.append(load_scene(folder, height, scene.frames, cache))
             weights.append(scene.weight / len(folders))
     if not sum(weights):
         raise InputError("scenes: all weights are 0; give one a weight above 0")
-    return ScenePairs(
-        loaded, weights, model, config.pairs, seed=seed, epoch_length=config.epoch_pairs, augment=augment
-    )
+    return loaded, weights
 
 
 def batches(

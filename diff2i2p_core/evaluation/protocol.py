@@ -88,8 +88,12 @@ PROTOCOLS = {
 
 
 def at_all_thresholds(protocol: Protocol) -> list[Protocol]:
-    """The protocol, and the same with each other benchmark's released thresholds."""
-    others = [known for known in PROTOCOLS.values() if known.thresholds != protocol.thresholds]
+    """The protocol, and the same with the released thresholds of the other indoor benchmark. KITTI's stand
+    alone."""
+    if protocol.name == "kitti":
+        return [protocol]
+    indoor = [known for known in PROTOCOLS.values() if known.name != "kitti"]
+    others = [known for known in indoor if known.thresholds != protocol.thresholds]
     return [protocol, *(protocol.changed(**asdict(known.thresholds)) for known in others)]
 
 

@@ -1,8 +1,10 @@
-"""The frozen depth-conditioned diffusion model whose score CSD distils (Stable Diffusion 1.x or 2.x class).
+"""The frozen depth-conditioned diffusion model whose score CSD distils: Stable Diffusion 1.x or 2.x, or a
+small one in pixel space from `engine.prior_trainer`.
 
-It is loaded with diffusers and transformers from a local folder or the hub's cache. It is not trained and not
-part of any checkpoint. Only what training needs is kept: the VAE's decoder is dropped, the text encoder stays
-on the CPU (each prompt is encoded once), and the VAE's posteriors of training images are cached.
+It is loaded with diffusers and transformers from a local folder or the hub's cache. It is not trained with
+the network and not part of any checkpoint. Only what CSD needs is kept: the VAE's decoder is dropped, the
+text encoder stays on the CPU (each prompt is encoded once), and the VAE's posteriors of training images are
+cached.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diff2i2p_core.errors import InputError, reason
+from diff2i2p_core.losses.pixel_space import PixelBlocks
 
 DEFAULT_BASE = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 """The hub's copy of runwayml/stable-diffusion-v1-5, which has been removed."""
@@ -39,6 +42,8 @@ BASE_FILES = (
 )
 """The files that are used; the repositories hold many copies in other formats."""
 CONTROLNET_FILES = ("config.json", "diffusion_pytorch_model.safetensors")
+_SPACE = ("vae", "text_encoder", "tokenizer")
+"""Parts that a model in pixel space lacks, all of them."""
 
 
 def find_models(base: str = DEFAULT_BASE, controlnet: str = DEFAULT_CONTROLNET) -> tuple[Path, Path]:
@@ -49,10 +54,17 @@ def find_models(base: str = DEFAULT_BASE, controlnet: str = DEFAULT_CONTROLNET) 
     for package in ("diffusers", "transformers"):
         if importlib.util.find_spec(package) is None:
             raise InputError(f"the diffusion prior needs {package}; pip install 'diff2i2p_core[train]'")
+    files = BASE_FILES
+    if _in_pixel_space(Path(base).expanduser()):
+        files = tuple(file for file in files if file.split("/")[0] not in _SPACE)
     return (
-        _find_model(base, BASE_FILES, "base", DEFAULT_BASE),
+        _find_model(base, files, "base", DEFAULT_BASE),
         _find_model(controlnet, CONTROLNET_FILES, "controlnet", DEFAULT_CONTROLNET),
     )
+
+
+def _in_pixel_space(folder: Path) -> bool:
+    return (folder / "unet").is_dir() and not any((folder / part).exists() for part in _SPACE)
 
 
 def _find_model(source: str, files: Sequence[str], argument: str, default: str) -> Path:
@@ -71,7 +83,8 @@ def _find_model(source: str, files: Sequence[str], argument: str, default: str) 
         reason = f"{missing[0]} is missing"
     raise InputError(
         f"diffusion prior {argument}='{source}': {reason}; with internet access, run `hf download {wanted} "
-        f"{' '.join(files)} --local-dir FOLDER`, copy FOLDER to this machine and set {argument} to its path"
+        f"{' '.join(files)} --local-dir FOLDER`, copy FOLDER to this machine and set {argument} to its path; "
+        "`diff2i2p prior train` makes a small model without the internet"
     )
 
 
@@ -90,17 +103,18 @@ class DiffusionPrior:
         controlnet: nn.Module,
         vae: nn.Module,
         scheduler: Any,
-        text_encoder: nn.Module,
+        text_encoder: nn.Module | None,
         tokenizer: Any,
         *,
         image_size: int = 512,
         checkpointing: bool = True,
         cached_images: int = 4096,
     ) -> None:
-        """`scheduler` gives alphas_cumprod and the prediction type. `image_size`: side of the square images
-        that the model was trained on. `checkpointing` recomputes activations in the backward pass, so that
-        `control` needs a quarter of the memory and a third more time. `cached_images`: size of the latent
-        cache, with 128 kB of CPU memory per image at 512 x 512."""
+        """`scheduler` gives alphas_cumprod and the prediction type. `text_encoder`: None for a model without
+        text. `image_size`: side of the square images that the model was trained on. `checkpointing`
+        recomputes activations in the backward pass, so that `control` needs a quarter of the memory and a
+        third more time. `cached_images`: size of the latent cache, with 128 kB of CPU memory per image at
+        512 x 512."""
         if getattr(unet.config, "addition_embed_type", None) is not None:
             raise InputError(
                 "diffusion prior: SDXL-class models are not supported (two text encoders); "
@@ -116,7 +130,8 @@ class DiffusionPrior:
                 f"diffusion prior: prediction type '{self.prediction_type}' is not supported; use epsilon"
             )
         for module in (unet, controlnet, vae, text_encoder):
-            module.requires_grad_(False).eval()
+            if module is not None:
+                module.requires_grad_(False).eval()
         if checkpointing:
             unet.enable_gradient_checkpointing()  # type: ignore[operator]
             controlnet.enable_gradient_checkpointing()  # type: ignore[operator]
@@ -148,16 +163,31 @@ class DiffusionPrior:
 
         safe = {"use_safetensors": True, "torch_dtype": dtype}
         unet = part(UNet2DConditionModel.from_pretrained, base_folder / "unet", **safe)
-        vae = part(AutoencoderKL.from_pretrained, base_folder / "vae", **safe)
-        vae.decoder = None
+        controlnet = part(ControlNetModel.from_pretrained, controlnet_folder, **safe)
+        # The first of these convolutions keeps the size of the control image, each other one halves it.
+        factor = 2 ** (len(controlnet.config.conditioning_embedding_out_channels) - 1)
+        vae: Any
+        if _in_pixel_space(base_folder):
+            vae, text_encoder, tokenizer = PixelBlocks(factor), None, None
+            if unet.config.in_channels != vae.channels:
+                raise InputError(
+                    f"{base_folder}: has no vae and no text_encoder, but its unet is not in pixel space; "
+                    "download it again"
+                )
+        else:
+            vae = part(AutoencoderKL.from_pretrained, base_folder / "vae", **safe)
+            vae.decoder = None
+            text = base_folder / "text_encoder"
+            text_encoder = part(CLIPTextModel.from_pretrained, text, use_safetensors=True)
+            tokenizer = part(CLIPTokenizer.from_pretrained, base_folder / "tokenizer")
         prior = cls(
             unet,
-            part(ControlNetModel.from_pretrained, controlnet_folder, **safe),
+            controlnet,
             vae,
             part(DDIMScheduler.from_pretrained, base_folder / "scheduler"),
-            part(CLIPTextModel.from_pretrained, base_folder / "text_encoder", use_safetensors=True),
-            part(CLIPTokenizer.from_pretrained, base_folder / "tokenizer"),
-            image_size=8 * int(unet.config.sample_size),
+            text_encoder,
+            tokenizer,
+            image_size=factor * int(unet.config.sample_size),
             checkpointing=checkpointing,
             cached_images=cached_images,
         )
@@ -180,7 +210,10 @@ class DiffusionPrior:
 
     @torch.no_grad()
     def text(self, prompt: str) -> Tensor:
-        """The prompt's last hidden state (1, L, C), encoded once."""
+        """The prompt's last hidden state (1, L, C), encoded once. Zeros for a model without text."""
+        if self.text_encoder is None:
+            width: int = self.unet.config.cross_attention_dim  # type: ignore[assignment, union-attr]
+            return torch.zeros(1, 1, width, device=self.device, dtype=self.dtype)
         if prompt not in self._texts:
             tokens = self.tokenizer(
                 prompt, padding="max_length", max_length=self.tokenizer.model_max_length, truncation=True,
@@ -194,7 +227,7 @@ class DiffusionPrior:
     def latents(
         self, images: Tensor, keys: Sequence[str] | None = None, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Samples (B, 4, S, S), scaled, of the VAE's posterior for images (B, 3, H, W), RGB in [0, 1].
+        """Samples (B, C, S, S), scaled, of the VAE's posterior for images (B, 3, H, W), RGB in [0, 1].
 
         Images are stretched to the model's square. With `keys` that identify the images, each is encoded once
         and its posterior is cached; a new sample is drawn each time.

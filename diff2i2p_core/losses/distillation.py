@@ -33,7 +33,7 @@ class Distillation:
 
     def __init__(self, settings: CsdSettings, seed: int) -> None:
         """InputError if the models are not on this machine, so that it fails now and not at `start_epoch`."""
-        find_models(settings.base, settings.controlnet)
+        find_models(*settings.sources)
         self.settings = settings
         self.seed = seed
         self._prior: DiffusionPrior | None = None
@@ -43,8 +43,7 @@ class Distillation:
         settings = self.settings
         if self._prior is None:
             self._prior = DiffusionPrior.load(
-                settings.base,
-                settings.controlnet,
+                *settings.sources,
                 device=device,
                 dtype=DTYPES[settings.dtype],
                 checkpointing=settings.checkpointing,

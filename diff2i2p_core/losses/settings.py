@@ -3,6 +3,7 @@ on; they are cited by their numbers in docs/method.md, R16 to R25."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator
@@ -82,8 +83,13 @@ class PoseSettings(Section):
     gradient: Literal["exact", "released"] = "exact"
     """`released`: errors weighted by depth, so that it is not the derivative of what was minimised (R21)."""
 
+    @property
+    def weighted(self) -> bool:
+        """Whether the loss has a weight above 0."""
+        return self.rotation_weight + self.translation_weight > 0
+
     def used(self, epoch: int) -> bool:
-        return epoch >= self.start_epoch and self.rotation_weight + self.translation_weight > 0
+        return epoch >= self.start_epoch and self.weighted
 
 
 class CsdSettings(Section):
@@ -97,6 +103,9 @@ class CsdSettings(Section):
     base: str = DEFAULT_BASE
     """Stable Diffusion 1.x or 2.x: a local folder, or a hub id fetched with `hf download`."""
     controlnet: str = DEFAULT_CONTROLNET
+    model: str | None = None
+    """A folder with both, as `diff2i2p prior train` and diffusers' ControlNet pipelines write it: the base
+    model, and the ControlNet in `controlnet`. It replaces `base` and `controlnet`."""
     dtype: Literal["bf16", "fp16", "fp32"] = "bf16"
     checkpointing: bool = True
     """Recompute the models' activations in the backward pass: 2.8 instead of 4 GB, a third more time."""
@@ -120,6 +129,13 @@ class CsdSettings(Section):
         if not 0 <= steps[0] <= steps[1] < 1000:
             raise ValueError(f"needs two steps in ascending order between 0 and 999, not {steps}")
         return steps
+
+    @property
+    def sources(self) -> tuple[str, str]:
+        """Where base model and ControlNet are: folders or hub ids."""
+        if self.model is None:
+            return self.base, self.controlnet
+        return self.model, str(Path(self.model) / "controlnet")
 
     def used(self, epoch: int) -> bool:
         return epoch >= self.start_epoch and self.weight > 0

@@ -23,6 +23,8 @@ class ImageConfig(Section):
     """For `timm`: name of the model (tf_efficientnet_lite0, vit_small_patch14_reg4_dinov2.lvd142m, ...)"""
     frozen: bool = False
     """For `timm`: keep the backbone's weights fixed in training, and train only what follows it."""
+    trained_blocks: Count | None = None
+    """For transformers of `timm`: train only so many of the last blocks of the backbone. None: all."""
     color: Literal["gray", "rgb"] = "gray"
     height: Count | None = None
     """Images are resampled to this height before the network. None keeps their size."""
@@ -112,6 +114,9 @@ class ModelConfig(Section):
     fine_dim: Count = 128
     tuning: bool = True
     """Deformable Correspondence Tuning of the matched points."""
+    confidence: bool = False
+    """The scores of matches come from a network that the pose loss trains, not from similarity alone. Not in
+    the paper."""
     image: ImageConfig = ImageConfig()
     points: PointConfig = PointConfig()
     fusion: FusionConfig = FusionConfig()

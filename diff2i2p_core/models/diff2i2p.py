@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from diff2i2p_core.models.confidence import MatchConfidence
 from diff2i2p_core.models.config import ModelConfig
 from diff2i2p_core.models.features import Correspondences, FusedNodes, ImageFeatures, SubmapFeatures
 from diff2i2p_core.models.fusion import FusionTransformer
@@ -41,6 +42,7 @@ class Diff2I2P(nn.Module):
         )
         self.node_pyramid = NodePyramid(dim)
         self.tuning = CorrespondenceTuning(config.fine_dim, config.tuning_points) if config.tuning else None
+        self.confidence = MatchConfidence(config.fine_dim) if config.confidence else None
 
     @property
     def device(self) -> torch.device:
@@ -225,10 +227,11 @@ class Diff2I2P(nn.Module):
             pixel_points = None if image.points is None else image.points[pixel_indices]
             offsets = self.tuning(image_fine, point_fine, points, pixel_points)
             points = points + offsets * self.offset_scale(image)
+        similarity = (image_fine * point_fine).sum(1)
         return Correspondences(
             pixels=image.pixels[pixel_indices],
             points=points,
-            scores=(image_fine * point_fine).sum(1),
+            scores=similarity if self.confidence is None else self.confidence(image_fine, point_fine),
             pixel_indices=pixel_indices,
             point_indices=point_indices,
             image_nodes=image_nodes,

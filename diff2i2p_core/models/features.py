@@ -88,7 +88,7 @@ class Correspondences(_Tensors):
     points: Tensor
     """(C, 3) metres in the submap frame, after correspondence tuning if the model has it."""
     scores: Tensor
-    """(C,) cosine similarity of the fine features."""
+    """(C,) cosine similarity of the fine features or, if the model has it, the confidence."""
     pixel_indices: Tensor
     """(C,) rows of the image's fine features."""
     point_indices: Tensor

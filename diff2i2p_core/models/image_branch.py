@@ -108,6 +108,11 @@ class ImageBranch(nn.Module, ABC):
             (B, coarse_dim, H / node_stride, W / node_stride).
         """
 
+    def pretrained_parameters(self) -> list[nn.Parameter]:
+        """The trained ones of a backbone that can start from pre-trained weights. `optimizer.backbone_lr`
+        applies to them. None by default."""
+        return []
+
     def load_pretrained(self, weights: str) -> None:
         """Load pre-trained weights before training. InputError if the kind has none."""
         raise InputError(

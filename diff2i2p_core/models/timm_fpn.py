@@ -24,7 +24,8 @@ class TimmFPN(ImageBranch):
     """A timm backbone and a feature pyramid over its maps, from the fine stride to the node stride.
 
     Convolutional networks give one map per stage. Plain vision transformers give several maps with the same
-    stride, the patch size. Batch norms keep their statistics, because batches of a few images give none.
+    stride, the patch size; two convolutions of the image add what is finer than a patch. Batch norms keep
+    their statistics, because batches of a few images give none.
     """
 
     def __init__(self, config: ImageConfig, inputs: int, fine_dim: int) -> None:
@@ -34,10 +35,15 @@ class TimmFPN(ImageBranch):
         self.stride = maps[-1].stride
         self.numbers = [used.number for used in maps]
         self.body = _create(config, inputs, out_indices=self.numbers)
-        self.body.requires_grad_(not config.frozen)
+        self._choose_trained()
         self.coarse_dim = 2 * fine_dim
         self.top = ConvBlock(maps[-1].channels, self.coarse_dim, 1)
         self.laterals = nn.ModuleList(ConvBlock(used.channels, fine_dim, 1, activate=False) for used in maps)
+        self.details: nn.Module | None = None
+        if maps[0].stride == maps[-1].stride > config.fine_stride:  # no pyramid
+            wide = 2 * config.fine_stride + 1
+            strided = ConvBlock(inputs, fine_dim, wide, config.fine_stride)
+            self.details = nn.Sequential(strided, ConvBlock(fine_dim, fine_dim, 3, activate=False))
         self.smooth = Head(fine_dim, fine_dim)
         self.project = nn.Conv2d(fine_dim, fine_dim, 1)
 
@@ -49,6 +55,28 @@ class TimmFPN(ImageBranch):
         if config.color == "gray":
             return (gray_values(colors) - mean.mean()) / deviation.mean()
         return (colors - mean) / deviation
+
+    def _choose_trained(self) -> None:
+        """Fix the weights that training shall not change. InputError if the backbone has no blocks."""
+        count, config = self.config.trained_blocks, self.config
+        self.body.requires_grad_(not config.frozen)
+        if count is None:
+            return
+        blocks = getattr(getattr(self.body, "model", None), "blocks", None)
+        if not isinstance(blocks, nn.Sequential) or config.frozen:
+            why = "it is frozen" if config.frozen else f"{config.backbone} is not a transformer"
+            raise InputError(f"image.trained_blocks {count}: has no effect, because {why}; leave it out")
+        if count > len(blocks):
+            raise InputError(
+                f"image.trained_blocks {count}: {config.backbone} has {len(blocks)} blocks that are used; "
+                "give fewer"
+            )
+        self.body.requires_grad_(False)
+        for block in blocks[-count:]:
+            block.requires_grad_(True)
+
+    def pretrained_parameters(self) -> list[nn.Parameter]:
+        return [parameter for parameter in self.body.parameters() if parameter.requires_grad]
 
     def train(self, mode: bool = True) -> TimmFPN:
         super().train(mode)
@@ -67,7 +95,10 @@ class TimmFPN(ImageBranch):
         joined = self.laterals[-1](maps[-1])
         for lateral, finer in zip(reversed(self.laterals[:-1]), reversed(maps[:-1]), strict=True):
             joined = lateral(finer) + _resampled(joined, finer.shape[-2:])
-        fine = self.smooth(_resampled(joined, grid.fine), self.project, step)
+        joined = _resampled(joined, grid.fine)
+        if self.details is not None:
+            joined = joined + self.details(image)
+        fine = self.smooth(joined, self.project, step)
         return fine, _resampled(self.top(maps[-1]), grid.nodes)
 
     def load_pretrained(self, weights: str) -> None:

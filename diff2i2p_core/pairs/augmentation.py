@@ -17,6 +17,8 @@ MAX_ANGLE = 0.1 * np.pi / np.sqrt(3)
 """Radians, 10.4 degrees."""
 TRANSLATION = 0.1 / np.sqrt(3)
 """Maximum metres per coordinate."""
+GROUND_SHIFT = 10.0
+"""Metres, as in tests on KITTI since DeepI2P (CVPR 2021)."""
 NOISE = 0.005
 """Metres; the width of the uniform noise of each coordinate."""
 Motion = Callable[[np.random.Generator], Array]
@@ -52,6 +54,14 @@ def enlarge(
 def random_motion(rng: np.random.Generator) -> Array:
     """(4, 4)."""
     return compose(random_rotation(rng), random_translation(rng))
+
+
+def ground_motion(rng: np.random.Generator) -> Array:
+    """(4, 4) turn by any angle about the vertical y axis, and a shift on the ground of up to `GROUND_SHIFT`
+    along both axes."""
+    turn = Rotation.from_rotvec([0, rng.uniform(-np.pi, np.pi), 0]).as_matrix()
+    x, z = rng.uniform(-GROUND_SHIFT, GROUND_SHIFT, 2)
+    return compose(turn, np.array([x, 0, z]))
 
 
 def random_rotation(rng: np.random.Generator) -> Array:

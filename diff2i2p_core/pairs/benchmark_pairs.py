@@ -1,4 +1,4 @@
-"""Pairs of the papers' benchmarks, 7-Scenes and RGB-D Scenes V2, in the layout of 2D3D-MATR."""
+"""Pairs of benchmarks, 7-Scenes, RGB-D Scenes V2 and KITTI, in the layout of 2D3D-MATR."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from diff2i2p_core.io.image_files import read_depth, read_image
 from diff2i2p_core.io.rgbd_folder import read_matrix
 from diff2i2p_core.models.config import ModelConfig
 from diff2i2p_core.pairs import released
-from diff2i2p_core.pairs.augmentation import Motion, enlarge, move_cloud, random_motion
+from diff2i2p_core.pairs.augmentation import Motion, enlarge, ground_motion, move_cloud, random_motion
 from diff2i2p_core.pairs.benchmarks import BENCHMARKS, depth_limit
 from diff2i2p_core.pairs.metadata import Entry, Layout, check_files, read_metadata
 from diff2i2p_core.pairs.pair import Pair, make_pair
@@ -27,7 +27,11 @@ from diff2i2p_core.settings import Section
 
 SPACING = 0.025
 """Metres: voxel of the benchmarks' clouds."""
-_MOTIONS: dict[str, Motion] = {"corrected": random_motion, "released": released.random_motion}
+_MOTIONS: dict[str, Motion] = {
+    "corrected": random_motion,
+    "released": released.random_motion,
+    "ground": ground_motion,
+}
 
 Role = Literal["train", "validation", "test"]
 
@@ -55,8 +59,10 @@ class BenchmarkSettings(Section):
     max_depth: float | None = Field(default=None, gt=0, le=65)
     """Depth beyond this many metres counts as unknown. null: that of `prepare` for a set that it made, else
     as released, 6."""
-    augmentation: Literal["corrected", "released", "none"] = "corrected"
-    """Random motion and noise of training clouds."""
+    augmentation: Literal["corrected", "released", "ground", "none"] = "corrected"
+    """Random motion and noise of training clouds. `ground`, as in the literature on KITTI: turned by any
+    angle and moved by up to 10 m on the ground, for clouds whose y axis is vertical; also in validation and
+    tests, where a pair has the same motion in every run."""
     scale_augmentation: float = Field(default=1.0, ge=1, le=4)
     """Half of the training images are enlarged by up to this factor about their centre. 1: none, as in the
     released training, whose code has 1.2 as an option."""
@@ -126,7 +132,8 @@ class BenchmarkPairs:
         limit = settings.max_points if training else test_points
         if limit is not None and len(cloud) > limit:
             cloud = cloud[rng.permutation(len(cloud))[:limit]]
-        motion = _MOTIONS.get(settings.augmentation) if training else None
+        moved = training or settings.augmentation == "ground"
+        motion = _MOTIONS.get(settings.augmentation) if moved else None
         if motion is not None:
             cloud, camera_from_cloud = move_cloud(cloud, camera_from_cloud, motion, rng)
         if self.config.points.voxel > SPACING:

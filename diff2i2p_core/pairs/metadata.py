@@ -20,7 +20,8 @@ from diff2i2p_core.geometry.se3 import is_rigid
 from diff2i2p_core.io.files import write_text
 from diff2i2p_core.io.safe_pickle import load_records
 
-Layout = Literal["7scenes", "rgbd_scenes_v2"]
+Layout = Literal["7scenes", "rgbd_scenes_v2", "kitti"]
+"""The benchmarks. The files of `kitti` have the same names as those of 7-Scenes."""
 SAME_VOXELS = 1.5
 """Distance in voxels within which a pixel and a point are the same, for overlaps and for training."""
 _FILES = ("image_file", "depth_file", "cloud_file")
@@ -102,7 +103,7 @@ def check_files(root: Path | str, entries: Sequence[Entry]) -> None:
 
 
 def _stem(layout: Layout, subset: str) -> str:
-    return f"{subset}-full" if layout == "7scenes" else subset
+    return subset if layout == "rgbd_scenes_v2" else f"{subset}-full"
 
 
 def _metadata_file(root: Path, layout: Layout, subset: str) -> Path:
@@ -180,7 +181,7 @@ def file_id(name: str, layout: Layout, where: str = "file") -> str:
     """
     path = PurePosixPath(name)
     fields = path.name.split(".")[0].split("_")
-    if layout == "7scenes":
+    if layout != "rgbd_scenes_v2":
         sequence = path.parts[1].rpartition("-")[2] if len(path.parts) == 3 else ""
         short = f"{sequence}-{fields[-1]}" if sequence and fields[-1] and "_" not in sequence else ""
         shape = "scene/seq-NN/name_NNN.ext"

@@ -25,7 +25,7 @@ FORMAT = "diff2i2p-weights-1"
 DEFAULT_WEIGHTS = "lite-rgb"
 COLORLESS_WEIGHTS = "lite-geometry"
 """The default for clouds without colours."""
-TUNING = "tuning."
+TUNING, CONFIDENCE = "tuning.", "confidence."
 SHIPPED = Path(__file__).parents[1] / "assets" / "weights"
 
 
@@ -129,17 +129,15 @@ def load_model(
 def start_from(model: Diff2I2P, weights: Path | str) -> None:
     """Load weights of the same architecture into a network before training.
 
-    Only one of the two may have correspondence tuning. A new tuning network keeps its initial weights, which
-    move nothing.
+    Only one of the two may have correspondence tuning, or confidence. A new one keeps its initial weights,
+    which change nothing.
     """
-    initial = model.state_dict()
-    loaded = load_model(weights).state_dict()
-    if (model.tuning is None) != any(name.startswith(TUNING) for name in loaded):
-        load_state(model, loaded, weights)
-        return
-    common = {name: tensor for name, tensor in loaded.items() if not name.startswith(TUNING)}
-    tuning = {name: tensor for name, tensor in initial.items() if name.startswith(TUNING)}
-    load_state(model, common | tuning, weights)
+    initial, state = model.state_dict(), load_model(weights).state_dict()
+    for part in (TUNING, CONFIDENCE):
+        own = {name: tensor for name, tensor in initial.items() if name.startswith(part)}
+        if bool(own) != any(name.startswith(part) for name in state):
+            state = {name: tensor for name, tensor in state.items() if not name.startswith(part)} | own
+    load_state(model, state, weights)
 
 
 def load_state(model: Diff2I2P, state: Mapping[str, Tensor], path: Path | str) -> None:

@@ -13,11 +13,13 @@ from diff2i2p_core.datasets.check import check_set
 from diff2i2p_core.datasets.kitti import SOURCE, kitti
 from diff2i2p_core.datasets.prepare import prepare
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.evaluation.protocol import at_all_thresholds, find_protocol
 from diff2i2p_core.geometry.depth import back_project
 from diff2i2p_core.geometry.se3 import compose, invert, transform_points
-from diff2i2p_core.models.config import lite_config
+from diff2i2p_core.models.config import ModelConfig, lite_config
+from diff2i2p_core.pairs.augmentation import GROUND_SHIFT, ground_motion
 from diff2i2p_core.pairs.benchmark_pairs import BenchmarkPairs, BenchmarkSettings
-from diff2i2p_core.pairs.benchmarks import depth_limit
+from diff2i2p_core.pairs.benchmarks import BENCHMARKS, depth_limit
 
 SCALE = 5
 """The hall is enlarged to a street: depth from 8 to 20 m."""
@@ -65,7 +67,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def prepared(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("set")
-    dataset = prepare("kitti", lambda _: kitti(raw), out, SETTINGS)
+    dataset = prepare("kitti", lambda _: kitti(raw), out, SETTINGS, layout="kitti")
     assert set(dataset.scenes) == {"kitti-00", "kitti-09"}
     assert all(counts["pairs"] > 0 for counts in dataset.subsets.values())
     assert dataset.scenes["kitti-09"]["test_pairs"] == dataset.subsets["test"]["pairs"]
@@ -89,14 +91,8 @@ def test_a_frame_has_the_scans_depth_where_the_camera_sees_it(raw: Path) -> None
 
 def test_the_set_is_valid_and_its_depth_counts_beyond_six_metres(prepared: Path) -> None:
     assert check_set(prepared, sample=5).problems == []
-    assert depth_limit(prepared, "7scenes") == 60
-    config = lite_config("geometry")
-    config = config.model_copy(
-        update={
-            "image": config.image.model_copy(update={"height": CAMERA.height}),
-            "points": config.points.model_copy(update={"voxel": 0.25}),
-        }
-    )
+    assert depth_limit(prepared, "kitti") == 60
+    config = kitti_config()
     pairs = BenchmarkPairs(BenchmarkSettings(root=prepared), config, "test")
     pair = pairs[0]
     assert pair.targets.pixel_points[:, 2].max() > 8 and pair.targets.overlap > 0.5
@@ -104,6 +100,43 @@ def test_the_set_is_valid_and_its_depth_counts_beyond_six_metres(prepared: Path)
     assert in_camera[:, 2].min() < -4  # a scan is also of what is behind the camera
     near = BenchmarkPairs(BenchmarkSettings(root=prepared, max_depth=6), config, "test")[0]
     assert not near.targets.known.any()
+
+
+def kitti_config() -> ModelConfig:
+    config = lite_config("geometry")
+    return config.model_copy(
+        update={
+            "image": config.image.model_copy(update={"height": CAMERA.height}),
+            "points": config.points.model_copy(update={"voxel": 0.25}),
+        }
+    )
+
+
+def test_clouds_are_turned_and_moved_on_the_ground(prepared: Path) -> None:
+    plain = BenchmarkSettings(root=prepared, layout="kitti")
+    moved = plain.model_copy(update={"augmentation": "ground"})
+    still, first, again = (
+        BenchmarkPairs(settings, kitti_config(), "test")[0] for settings in (plain, moved, moved)
+    )
+    np.testing.assert_array_equal(first.camera_from_cloud, again.camera_from_cloud)
+    apart = invert(still.camera_from_cloud) @ first.camera_from_cloud
+    np.testing.assert_allclose(apart[:3, :3] @ [0, 1, 0], [0, 1, 0], atol=1e-9)
+    training = [BenchmarkPairs(moved, kitti_config(), "train")[n].camera_from_cloud for n in range(8)]
+    angles = [np.arctan2(pose[0, 2], pose[2, 2]) for pose in training]
+    assert np.ptp(angles) > 1.5
+    # The cloud has moved with its pose: the same pixels see it.
+    assert first.targets.overlap == pytest.approx(still.targets.overlap, abs=0.1)
+    for seed in range(20):
+        shift = ground_motion(np.random.default_rng(seed))[:3, 3]
+        assert shift[1] == 0 and np.abs(shift).max() <= GROUND_SHIFT
+
+
+def test_its_protocol_is_that_of_poses() -> None:
+    protocol = find_protocol("kitti")
+    assert at_all_thresholds(protocol) == [protocol]
+    assert (protocol.rre_deg, protocol.rte_m) == (5, 2)
+    assert [p.name for p in at_all_thresholds(find_protocol("7scenes"))] == ["7scenes", "rgbd_scenes_v2"]
+    assert BENCHMARKS["kitti"].max_depth == 60 and not BENCHMARKS["kitti"].pairs
 
 
 def test_broken_downloads_are_one_line(raw: Path, tmp_path: Path) -> None:

@@ -6,14 +6,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from timm_extra import timm_or_skip
 
-from diff2i2p_core.engine.config_file import load_config
+from diff2i2p_core.engine.config_file import load_config, read_settings
 from diff2i2p_core.engine.experiment import TrainConfig
+from diff2i2p_core.engine.prior_config import PriorConfig
 from diff2i2p_core.models.diff2i2p import Diff2I2P
 from diff2i2p_core.models.released import released_config
 
+PRIOR = "prior"
+"""No experiment: a diffusion model."""
 FOLDER = Path(__file__).parents[2] / "training" / "configs"
-NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != PRIOR)
 BENCHMARKS = ("7scenes", "rgbd_scenes_v2")
 
 
@@ -43,9 +47,19 @@ def test_data_is_in_the_named_folder_or_made_here(name: str) -> None:
 def test_every_experiment_has_its_name_and_builds_its_network(name: str) -> None:
     config = experiment(name)
     assert config.name == name
+    if config.model.build().image.kind == "timm":
+        timm_or_skip()
     with torch.device("meta"):
         model = Diff2I2P(config.model.build())
     assert {p.device.type for p in model.parameters()} == {"meta"}
+
+
+def test_the_priors_frames_are_apart() -> None:
+    config = read_settings(FOLDER / f"{PRIOR}.yaml", (), PriorConfig)
+    (unseen,) = config.unseen
+    assert unseen.folder == config.scenes[0].folder and str(unseen.folder).startswith("/data/")
+    assert unseen.frames is not None and config.scenes[0].frames is not None
+    assert unseen.frames[0] > config.scenes[0].frames[1]
 
 
 @pytest.mark.parametrize("dataset", BENCHMARKS)

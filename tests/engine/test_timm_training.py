@@ -24,6 +24,44 @@ SMALL = {
 }
 
 
+def test_a_backbone_has_a_learning_rate_of_its_own(tmp_path: Path) -> None:
+    timm_or_skip()
+    write_four_views(tmp_path / "room")
+    image = {**IMAGE, "backbone": "test_vit", "trained_blocks": 1}
+    config = TrainConfig.model_validate(
+        {
+            "steps": 2,
+            "workers": 0,
+            "cache": None,
+            "output": tmp_path,
+            "model": {"preset": "lite", "replace": {**SMALL, "image": image}},
+            "pairs": UNCHANGED,
+            # Of the sign of the gradient alone, so that the first step shows the rates.
+            "optimizer": {"kind": "adam", "lr": 1e-3, "backbone_lr": 0.1, "warmup": 0, "weight_decay": 0},
+            "scenes": [{"folder": tmp_path / "room"}],
+        }
+    )
+    trainer = Trainer(config)
+    before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+
+    class First(Exception):
+        pass
+
+    def stop(*_: object) -> None:
+        raise First
+
+    trainer._save = stop  # type: ignore[method-assign, assignment]
+    trainer.config = config.model_copy(update={"save_every": 1})
+    with pytest.raises(First):
+        trainer.run()
+    after = trainer.model.state_dict()
+    steps = {name: float((after[name] - before[name]).abs().max()) for name in before}
+    backbone = [step for name, step in steps.items() if name.startswith("image_backbone.body.") and step]
+    others = [step for name, step in steps.items() if not name.startswith("image_backbone.body.") and step]
+    assert max(backbone) == pytest.approx(1e-4, rel=0.01)
+    assert max(others) == pytest.approx(1e-3, rel=0.01)
+
+
 @pytest.mark.slow
 def test_learned_by_heart_it_localizes(tmp_path: Path) -> None:
     timm = timm_or_skip()

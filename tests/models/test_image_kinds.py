@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from backbones import batch_for, changed
 from timm_extra import timm_or_skip
 from torch import Tensor, nn
 
@@ -21,7 +21,6 @@ from diff2i2p_core.models.config import ImageConfig, Mode, ModelConfig, lite_con
 from diff2i2p_core.models.diff2i2p import Diff2I2P
 from diff2i2p_core.models.image_branch import ImageBranch, image_grid
 from diff2i2p_core.models.image_kinds import IMAGE_KINDS
-from diff2i2p_core.models.inputs import image_tensor
 from diff2i2p_core.pairs.pair import Batch
 from diff2i2p_core.weights.checkpoint import load_model, save_model
 
@@ -52,10 +51,6 @@ class Patchwork(ImageBranch):
         return self.project(F.relu(self.fine(image)))[..., ::step, ::step], self.coarse(image)
 
 
-def changed(config: ModelConfig, image: dict[str, Any], mode: Mode = "mono") -> ModelConfig:
-    return config.model_copy(update={"mode": mode, "image": config.image.model_copy(update=image)})
-
-
 @pytest.fixture
 def timm() -> Any:
     return timm_or_skip()
@@ -70,12 +65,6 @@ def config(
         return changed(load_model(tiny_weights).config, {"kind": "patchwork"})
     timm_or_skip()
     return changed(load_model(tiny_weights).config, TIMM[request.param])
-
-
-def batch_for(config: ModelConfig, batch: Batch) -> Batch:
-    """The pairs with their images as the branch takes them."""
-    images = [image_tensor(p.rgb.permute(1, 2, 0).numpy(), p.camera, config) for p in batch.pairs]
-    return replace(batch, images=torch.cat(images))
 
 
 @pytest.mark.parametrize("mode", ["mono", "rgbd"])
