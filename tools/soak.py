@@ -51,9 +51,8 @@ def drawn_path(view_map: ViewMap, camera: Camera) -> list[tuple[np.ndarray, np.n
     start = views.poses[int(np.argmax(views.counts))]
     path = []
     for angle in np.linspace(0, 2 * np.pi, DRAWN, endpoint=False):
-        pose = start @ exp(
-            [0.1 * np.sin(angle), 0.03 * np.sin(2 * angle), 0.05 * np.cos(angle), 0, 0.05 * np.sin(angle), 0]
-        )
+        sine, cosine = np.sin(angle), np.cos(angle)
+        pose = start @ exp([0, 0.05 * sine, 0, 0.1 * sine, 0.03 * np.sin(2 * angle), 0.05 * cosine])
         cloud = view_map.cloud.seen(invert(pose), camera, (0.1, views.settings.max_depth))
         path.append((pose, render_view(cloud, invert(pose), camera, view_map.spacing).image))
     return path
