@@ -144,8 +144,9 @@ def test_prepare_writes_the_same_set(fragile: Cluster, tmp_path: Path) -> None:
         if what == "fusing clouds" and done == 2:
             fragile.workers[0].kill()
 
-    for out, options in (("one", {}), ("two", {"cluster": fragile.address, "progress": kill})):
-        prepare("frames", lambda work: folders(source), tmp_path / out, settings, **options)
+    prepare("frames", lambda work: folders(source), tmp_path / "one", settings)
+    options: dict[str, Any] = {"cluster": fragile.address, "progress": kill}
+    prepare("frames", lambda work: folders(source), tmp_path / "two", settings, **options)
     assert fragile.workers[0].poll() is not None
     checksums = [(tmp_path / out / "checksums.sha256").read_text() for out in ("one", "two")]
     assert checksums[0] == checksums[1] and checksums[0].count("\n") > 20

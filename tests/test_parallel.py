@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def test_results_come_with_the_index_of_their_task(jobs: int) -> None:
 def test_the_first_error_is_raised_and_later_tasks_are_not_started(tmp_path: Path) -> None:
     taken = []
 
-    def tasks() -> object:
+    def tasks() -> Iterator[int]:
         for number in (2, -1, *range(2, 1000)):
             taken.append(number)
             yield number

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import importlib.util
 from functools import partial
+from typing import cast
 
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from diff2i2p_core.benchmarks.measure import Case
 from diff2i2p_core.benchmarks.network import Work, pose
@@ -80,7 +81,8 @@ def _description(device: str) -> Work:
     cloud = BlockCloud.of(PointCloud(points, wall_colors(points)))
     torch.manual_seed(0)
     model = XFeat().for_inference().to(device)
-    model.keypoint_head[-1].weight.mul_(100)  # an untrained network is too unsure to find keypoints
+    last = cast(nn.Conv2d, model.keypoint_head[-1])
+    last.weight.mul_(100)  # an untrained network is too unsure to find keypoints
     return lambda: describe_view(cloud, SPACING, np.eye(4), settings.camera(), settings, model)
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from diff2i2p_core.geometry.camera import Camera
@@ -18,28 +16,17 @@ from diff2i2p_core.localization.settings import LocalizerSettings
 from diff2i2p_core.typing import Array
 
 
-@dataclass
 class Recorded:
-    """A proposer that remembers what `proposer` proposed."""
+    """A proposer that remembers the hypotheses of `proposer` for the last query."""
 
-    proposer: Proposer
-    hypotheses: list[Hypothesis] = field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        return self.proposer.name
-
-    @property
-    def needs_depth(self) -> bool:
-        return self.proposer.needs_depth
-
-    @property
-    def device(self) -> torch.device:
-        return self.proposer.device
+    def __init__(self, proposer: Proposer) -> None:
+        self._proposer = proposer
+        self.name, self.needs_depth, self.device = proposer.name, proposer.needs_depth, proposer.device
+        self.hypotheses: list[Hypothesis] = []
 
     def propose(self, query: Query) -> Iterator[Sequence[Hypothesis]]:
         self.hypotheses.clear()
-        for group in self.proposer.propose(query):
+        for group in self._proposer.propose(query):
             self.hypotheses += group
             yield group
 

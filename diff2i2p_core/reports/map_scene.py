@@ -41,10 +41,9 @@ def show_map(server: ViserServer, point_map: PointMap) -> None:
     for number in _some(len(views), MOST_VIEWS).tolist():
         show_camera(server, f"/views/{number}", views[number], camera, scale=VIEW_SCALE, color=VIEW)
     low, high = points.min(axis=0), points.max(axis=0)
-    server.initial_camera.look_at = tuple((low + high) / 2)
-    server.initial_camera.position = tuple(
-        (low + high) / 2 + np.array([0.6, -0.9, 0.9]) * np.ptp(points[:, :2])
-    )
+    middle = (low + high) / 2
+    server.initial_camera.look_at = middle
+    server.initial_camera.position = middle + np.array([0.6, -0.9, 0.9]) * float(np.ptp(points[:, :2]))
     server.initial_camera.up = (0.0, 0.0, 1.0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -56,12 +57,10 @@ def test_trouble_of_every_kind_for_some_seconds(room_cloud: PointCloud, tmp_path
 def run(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A run of ten images that went well: sent one by one, answered after 100 ms."""
     monkeypatch.syspath_prepend(TOOLS)
-    from soak import Soak
-
     stamps = range(1, 11)
     poses = [(stamp, stamp * 10**9 + 10**8, np.eye(4)) for stamp in stamps]
     robot = SimpleNamespace(malformed=lambda: iter([print]), poses=poses, values={})
-    soak = Soak(robot, None, [], 10.0)  # type: ignore[arg-type]
+    soak = importlib.import_module("soak").Soak(robot, None, [], 10.0)
     soak.sent = {stamp: (np.eye(4), stamp * 10**9) for stamp in stamps}
     soak.samples = [{"own_mb": 500.0, "threads": 20, "handles": 50} for _ in stamps]
     return soak
