@@ -36,6 +36,7 @@ LAYERS = [
     "io",
     "ops",
     "geometry",
+    "parallel",
     "settings",
     "typing",
     "errors",

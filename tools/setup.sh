@@ -152,7 +152,7 @@ fetch_features() {
 }
 
 set_up() {
-  local ros python version extras=train,viz,bags,e57,meshes,dev
+  local ros python version extras=train,viz,bags,e57,meshes,cluster,dev
   unset _ROS_WHEELS_BOOTSTRAP_COMPLETE # may be set by a parent process from another environment
   choose_python
   check_machine

@@ -1,23 +1,46 @@
-"""Benchmarks of localization by rendered views: a view, an image's features, the pose from matches."""
+"""Benchmarks of localization by rendered views: render, describe, retrieve, match, pose, verify.
+
+The map of the retrieval is synthetic: random signatures and descriptors, because their values do not affect
+the time.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 from functools import partial
+from typing import cast
 
 import cv2
 import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from diff2i2p_core.benchmarks.measure import Case
 from diff2i2p_core.benchmarks.network import Work, pose
-from diff2i2p_core.benchmarks.pairs import CAMERA, wall_cloud, wall_colors, wall_picture
+from diff2i2p_core.benchmarks.pairs import CAMERA, wall_cloud, wall_colors, wall_depth, wall_picture
+from diff2i2p_core.geometry.pnp import solve_pnp
 from diff2i2p_core.geometry.point_cloud import PointCloud
-from diff2i2p_core.models.xfeat import XFeat, dense_features, detect
+from diff2i2p_core.localization.hypothesis import Hypothesis
+from diff2i2p_core.localization.query import Query
+from diff2i2p_core.localization.rendered_views import RenderedViews
+from diff2i2p_core.localization.settings import LocalizerSettings
+from diff2i2p_core.localization.verify import verify
+from diff2i2p_core.mapping.blocks import BlockCloud
+from diff2i2p_core.mapping.describe import describe_view
+from diff2i2p_core.mapping.packed_views import PackedViews, RenderSettings
+from diff2i2p_core.mapping.view_map import ViewMap
+from diff2i2p_core.models.xfeat import DIMENSION, Keypoints, XFeat, dense_features, detect
+from diff2i2p_core.ops.mutual import mutual_nearest
 from diff2i2p_core.ops.render_view import render_view
+from diff2i2p_core.ops.vlad import WORDS
 
 POINTS, SPACING = 60_000, 0.02
 """Number of points in the cloud: about what a camera sees of a room."""
 SIZES = (320, 240), (480, 360), (640, 480)
+VIEWS = 10, 100, 1000, 100_000
+"""Sizes of maps. The last is a city block; see docs/scaling.md."""
+INLIERS = 500
 
 
 def cases() -> list[Case]:
@@ -25,7 +48,14 @@ def cases() -> list[Case]:
     return [
         *(Case(f"view of {POINTS // 1000}k points, {w}x{h}", partial(_view, w, h)) for w, h in SIZES),
         *(Case(f"XFeat, {w}x{h}", partial(_features, w, h)) for w, h in SIZES),
+        Case("describe a stored view", _description),
+        *(
+            Case(f"retrieve among {views:,} views", partial(_retrieval, views), apart=True, most_runs=10)
+            for views in VIEWS
+        ),
+        Case("match with a view", _match),
         *(Case(f"PnP by {name}", partial(pose, solver=name)) for name in solvers),
+        Case(f"verify a pose with {INLIERS} inliers", _verification),
     ]
 
 
@@ -43,3 +73,68 @@ def _features(width: int, height: int, device: str) -> Work:
     model = XFeat().for_inference().to(device)
     image = np.asarray(cv2.resize(wall_picture()[0], (width, height)), np.uint8)
     return lambda: detect(dense_features(model, image), min_heat=0)
+
+
+def _description(device: str) -> Work:
+    """A view of the map: rendered, described, with the points of its features."""
+    points, settings = wall_cloud(POINTS, SPACING), RenderSettings.for_cloud(SPACING)
+    cloud = BlockCloud.of(PointCloud(points, wall_colors(points)))
+    torch.manual_seed(0)
+    model = XFeat().for_inference().to(device)
+    last = cast(nn.Conv2d, model.keypoint_head[-1])
+    last.weight.mul_(100)  # an untrained network is too unsure to find keypoints
+    return lambda: describe_view(cloud, SPACING, np.eye(4), settings.camera(), settings, model)
+
+
+def _retrieval(num_views: int, device: str) -> Work:
+    """The order of a map's views for an image: by signatures, then by matches of the strongest features."""
+    proposer = RenderedViews(XFeat().to(device), ViewMap(_views(num_views), BlockCloud.of(_CORNER), SPACING))
+    image = np.zeros((CAMERA.height, CAMERA.width, 3), np.uint8)
+    query = Query.of(image, CAMERA, LocalizerSettings(), device=device)
+    count = proposer.views.settings.keypoints
+    features = Keypoints(torch.zeros(count, 2), torch.ones(count), _unit(count).to(device))
+    return torch.inference_mode()(lambda: proposer._ranked(query, features))
+
+
+_CORNER = PointCloud(np.zeros((1, 3), np.float32), np.zeros((1, 3), np.uint8))
+
+
+def _views(count: int) -> PackedViews:
+    """Views with as many features as retrieval reads. Their descriptors overlap in memory."""
+    rows = count * LocalizerSettings().views.glance_features
+    values = torch.randn(rows + DIMENSION, generator=torch.Generator().manual_seed(0)).half()
+    return PackedViews(
+        RenderSettings(),
+        np.broadcast_to(np.eye(4), (count, 4, 4)),
+        [rows // count] * count,
+        torch.zeros(1, 3).half().expand(rows, 3),
+        values.as_strided((rows, DIMENSION), (1, 1)),
+        _unit(WORDS),
+        torch.randn(min(1000, count), WORDS * DIMENSION).half().repeat(-(-count // 1000), 1)[:count],
+    )
+
+
+def _unit(count: int) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return F.normalize(torch.randn(count, DIMENSION, generator=generator), dim=1)
+
+
+def _match(device: str) -> Work:
+    """All features of an image with all of a view."""
+    settings = LocalizerSettings().views
+    count = RenderSettings().keypoints
+    image, view = _unit(count).to(device), _unit(count)[torch.randperm(count)].to(device)
+    return lambda: mutual_nearest(image, view, settings.min_likeness)
+
+
+def _verification(device: str) -> Work:
+    """The gates, rivals and covariance of an answer. Always on the CPU."""
+    del device
+    pixels = np.random.default_rng(0).uniform((0, 0), (CAMERA.width, CAMERA.height), (INLIERS, 2))
+    rays = np.column_stack([(pixels - (CAMERA.cx, CAMERA.cy)) / (CAMERA.fx, CAMERA.fy), np.ones(INLIERS)])
+    points = rays * wall_depth(*pixels.T)[:, None]
+    estimate = solve_pnp(pixels, points, CAMERA)
+    hypothesis = Hypothesis("views", "view 0", pixels, points, estimate, settled=True)
+    image = np.zeros((CAMERA.height, CAMERA.width, 3), np.uint8)
+    query = Query.of(image, CAMERA, LocalizerSettings())
+    return lambda: verify(query, [hypothesis])

@@ -65,6 +65,7 @@ def eval_(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Number of pairs at once; by default all cores.")
     ] = None,
+    cluster: options.Cluster = None,
     out: Annotated[Path | None, typer.Option(help="Folder for eval.json, eval.md and report.html.")] = None,
     as_json: options.AsJson = False,
 ) -> None:
@@ -98,10 +99,10 @@ def eval_(
     selected = _changed(selected.corrected() if corrected else selected, values).model_copy(
         update={"solver": solver, "num_corr": num_corr}
     )
-    with progress_bars(counts=True) as progress:
+    with progress_bars(counts=True) as progress, options.named(cluster="--cluster"):
         tell = partial(progress, "evaluating")
         tell(0, None)
-        results = evaluate_folder(cache, selected, threads or os.cpu_count() or 1, tell)
+        results = evaluate_folder(cache, selected, threads or os.cpu_count() or 1, tell, cluster)
     metrics = results[0].metrics
     content = benchmark.as_json(cache, info, results)
     if info is not None and len(metrics) != info.pairs:

@@ -20,6 +20,7 @@ from diff2i2p_core.cli.register import register
 from diff2i2p_core.cli.replay import replay
 from diff2i2p_core.cli.test import test
 from diff2i2p_core.cli.train import train
+from diff2i2p_core.cli.view import view
 from diff2i2p_core.errors import InputError
 
 app = typer.Typer(
@@ -35,6 +36,7 @@ app.add_typer(evaluate.app, name="evaluate")
 app.command("localize")(localize)
 app.command("register")(register)
 app.command("replay")(replay)
+app.command("view")(view)
 app.add_typer(prepare.app, name="prepare")
 app.command("train")(train)
 app.command("ablate")(ablate)

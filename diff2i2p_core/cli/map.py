@@ -47,6 +47,7 @@ def build(
         int | None,
         typer.Option(min=1, help="Worker processes on the CPU.", show_default="as many as speed it up"),
     ] = None,
+    cluster: options.Cluster = None,
 ) -> None:
     """Build a map file with the features for matching images, from a cloud or a posed RGB-D folder.
 
@@ -58,7 +59,7 @@ def build(
 
     if up not in (*AXES, "auto"):
         raise InputError(f"--up '{up}': give one of {', '.join(AXES)}, or auto")
-    with progress_bars() as progress, options.named(origin="--origin"):
+    with progress_bars() as progress, options.named(origin="--origin", cluster="--cluster"):
         point_map = build_map(
             source,
             out,
@@ -69,6 +70,7 @@ def build(
             origin=options.parse_origin(origin),
             device=options.check_device(device),
             jobs=jobs,
+            cluster=cluster,
             progress=progress,
             note=options.note,
         )

@@ -35,6 +35,14 @@ MatcherName = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        metavar="tcp://HOST:8786",
+        help="Use the workers of this Dask scheduler; they share the files.",
+        show_default=False,
+    ),
+]
 Precision = Annotated[
     str,
     typer.Option(

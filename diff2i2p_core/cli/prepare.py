@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from diff2i2p_core.cli.options import note
+from diff2i2p_core.cli.options import Cluster, named, note
 from diff2i2p_core.cli.progress import progress_bars
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.io.files import check_output, check_output_folder, full_disk_explained
@@ -84,7 +84,7 @@ def _command(name: str) -> Any:
         if key in source.splits or key not in SPLITS:
             default = getattr(source.settings, key)
             parameters[key] = (annotation, str(default) if key in ("val", "test") else default)
-    parameters["processes"] = (Processes, None)
+    parameters |= {"processes": (Processes, None), "cluster": (Cluster, None)}
 
     def command(**values: Any) -> None:
         _prepare(name, source, **values)
@@ -117,6 +117,7 @@ def _prepare(
     path: Path,
     out: Path,
     processes: int | None,
+    cluster: str | None,
     frames_only: bool = False,
     **values: Any,
 ) -> None:
@@ -131,6 +132,8 @@ def _prepare(
                 note(line)
         return found
 
+    if cluster is not None:
+        path, out = path.absolute(), out.absolute()
     check_output_folder(out, [path])
     for part in PARTS:
         check_output_folder(out / part, [path, *path.resolve().parents])
@@ -143,7 +146,7 @@ def _prepare(
         if frames_only:
             return
     values |= {key: _fraction(values[key], f"--{key}") for key in ("val", "test") if key in values}
-    with progress_bars(counts=True, transient=False) as progress:
+    with progress_bars(counts=True, transient=False) as progress, named(cluster="--cluster"):
         dataset = prepare(
             name,
             recordings,
@@ -151,6 +154,7 @@ def _prepare(
             PreparationSettings(**source.settings.model_dump() | values),
             layout=source.layout,
             processes=processes or os.cpu_count() or 1,
+            cluster=cluster,
             progress=progress,
         )
     pairs = ", ".join(f"{counts['pairs']} {subset}" for subset, counts in dataset.subsets.items())

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +27,7 @@ from diff2i2p_core.errors import InputError
 from diff2i2p_core.io.files import full_disk_explained
 from diff2i2p_core.io.rgbd_folder import write_matrix
 from diff2i2p_core.pairs.metadata import SAME_VOXELS, Entry, Layout, write_metadata
+from diff2i2p_core.parallel import Run, WorkerLost, workers
 from diff2i2p_core.typing import Progress
 
 _Result = TypeVar("_Result")
@@ -43,6 +42,7 @@ def prepare(
     *,
     layout: Layout = "7scenes",
     processes: int = 1,
+    cluster: str | None = None,
     progress: Progress | None = None,
 ) -> DatasetFile:
     """Write a set from the recordings that `find` returns. An interrupted run resumes; a finished set is
@@ -51,7 +51,10 @@ def prepare(
     Args:
         kind: name of the source, for `dataset.json`.
         find: called with a folder for files that are needed until the set is finished.
+        cluster: address of a Dask scheduler whose workers take the place of `processes`. They must see the
+            recordings and `out` under the same absolute paths.
     """
+    out = out if cluster is None else out.absolute()
     work = out / "work"
     with full_disk_explained(out):
         recordings = find(work)
@@ -60,11 +63,13 @@ def prepare(
             shutil.rmtree(work, ignore_errors=True)
             return read_dataset(out)
         tell = progress or (lambda what, done, total: None)
-        with _Pool(processes, tell) as pool:
+        with workers(processes, cluster, shared=out) as run:
             names = [Names.of(recordings[window.recording], window, layout) for window in windows]
             _write_cameras(out, recordings)
-            points = pool.run(
+            points = _all(
+                run,
                 "fusing clouds",
+                tell,
                 write_window,
                 [
                     (recordings[window.recording], window, settings, name, out / "data")
@@ -74,8 +79,10 @@ def prepare(
             groups = _groups(recordings, windows, names, layout, settings.max_depth)
             radius = SAME_VOXELS * settings.voxel
             parts = [(key, part) for key, group in groups.items() for part in chunks(group)]
-            pairs = pool.run(
+            pairs = _all(
+                run,
                 "measuring overlaps",
+                tell,
                 pairs_of,
                 [(groups[key], part, out / "data", radius, settings.min_overlap) for key, part in parts],
             )
@@ -103,40 +110,22 @@ def prepare(
         return dataset
 
 
-class _Pool:
-    """Runs calls in this process or in several, and reports progress."""
+def _all(
+    run: Run, what: str, tell: Progress, function: Callable[..., _Result], calls: Sequence[_Call]
+) -> list[_Result]:
+    """The results in the order of the calls. The first error is raised."""
+    results: dict[int, _Result] = {}
+    try:
+        for number, result in run(partial(_call, function), calls):
+            results[number] = result
+            tell(what, len(results), len(calls))
+    except WorkerLost as error:
+        raise InputError(f"prepare: {error}; run the same again in one process to resume") from None
+    return [results[number] for number in range(len(calls))]
 
-    def __init__(self, processes: int, tell: Progress) -> None:
-        # A forked process with threads may hang.
-        context = multiprocessing.get_context("spawn")
-        self._executor = ProcessPoolExecutor(processes, context) if processes > 1 else None
-        self._tell = tell
 
-    def __enter__(self) -> _Pool:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._executor is not None:
-            self._executor.shutdown(cancel_futures=True)
-
-    def run(self, what: str, function: Callable[..., _Result], calls: Sequence[_Call]) -> list[_Result]:
-        """The results in the order of the calls. The first error is raised."""
-        results = []
-        if self._executor is None:
-            for done, call in enumerate(calls, start=1):
-                results.append(function(*call))
-                self._tell(what, done, len(calls))
-            return results
-        try:
-            futures: list[Future[_Result]] = [self._executor.submit(function, *call) for call in calls]
-            for done, future in enumerate(as_completed(futures), start=1):
-                future.result()
-                self._tell(what, done, len(calls))
-        except BrokenProcessPool:
-            raise InputError(
-                "prepare: a process was killed (out of memory?); run the same again in one process"
-            ) from None
-        return [future.result() for future in futures]
+def _call(function: Callable[..., _Result], arguments: _Call) -> _Result:
+    return function(*arguments)
 
 
 def _source(kind: str, recordings: Sequence[Recording], settings: PreparationSettings) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
 
 from diff2i2p_core.geometry.pnp import solve_pnp
 from diff2i2p_core.geometry.se3 import is_near
@@ -76,7 +75,8 @@ class RenderedViews:
         camera = self.views.settings.resampled(query.camera)
         image = resized(query.image, camera)
         keypoints = detect(dense_features(self.model, image), self.views.settings.keypoints)
-        scale = torch.tensor([query.camera.width / camera.width, query.camera.height / camera.height])
+        factors = query.camera.width / camera.width, query.camera.height / camera.height
+        scale = keypoints.pixels.new_tensor(factors)
         query.clock.spent("image")
         return replace(keypoints, pixels=(keypoints.pixels + 0.5) * scale - 0.5)
 
@@ -152,7 +152,8 @@ class RenderedViews:
         self, query: Query, image: Keypoints, view: ViewFeatures, source: str, number: int
     ) -> Hypothesis:
         settings = query.settings.views
-        rows, view_rows, likeness = mutual_nearest(image.descriptors, view.descriptors, settings.min_likeness)
+        of_view = view.descriptors.to(image.descriptors.device)  # those of the map are in main memory
+        rows, view_rows, likeness = mutual_nearest(image.descriptors, of_view, settings.min_likeness)
         query.clock.spent("match")
         pixels = image.pixels[rows].cpu().numpy().astype(np.float64)
         points = view.points[view_rows.cpu().numpy()]

@@ -33,10 +33,10 @@ from diff2i2p_core.mapping.packed_views import PackedViews, RenderSettings
 from diff2i2p_core.mapping.parts import Encoding, encode_parts, submap_encoder, view_encoder
 from diff2i2p_core.mapping.source import RENDER_SPACING, MapSource, read_source
 from diff2i2p_core.mapping.view_map import ViewMap
-from diff2i2p_core.mapping.workers import WorkerLost
 from diff2i2p_core.mapping.workplace import fingerprint, workplace
+from diff2i2p_core.parallel import ClusterError, WorkerLost, check_cluster
 from diff2i2p_core.typing import Progress
-from diff2i2p_core.weights.checkpoint import resolve_weights, weights_id
+from diff2i2p_core.weights.checkpoint import SHIPPED, resolve_weights, weights_id
 
 BUILD = 8
 """Increase this when the same input gives different features, so that old unfinished builds are discarded."""
@@ -53,6 +53,7 @@ def build_map(
     origin: Origin = None,
     device: str = "cpu",
     jobs: int | None = 1,
+    cluster: str | None = None,
     progress: Progress | None = None,
     note: Callable[[str], None] = lambda line: None,
 ) -> PointMap:
@@ -60,11 +61,12 @@ def build_map(
 
     `matcher` selects the features: `views` rendered from a coloured cloud, submaps of the `network` with
     these `weights`, or `auto`, all that the cloud allows. `jobs` worker processes compute the features (None:
-    as many as speed it up; on a GPU only this one). An interrupted build resumes; `note` gets lines about
-    that. It needs memory for the cloud, and for a few views per job. InputError, before any work, if `out` is
-    an input or cannot be written.
+    as many as speed it up; on a GPU only this one), or the workers of a Dask `cluster`, which must see the
+    folder of `out`. An interrupted build resumes; `note` gets lines about that. It needs memory for the
+    cloud, and for a few views per job. InputError, before any work, if `out` is an input or cannot be
+    written.
     """
-    out = Path(out)
+    out = Path(out) if cluster is None else Path(out).absolute()
     networks = [resolve_weights(weights, colored=colored) for colored in (True, False)]
     check_map_output(out, [source, trajectory, *networks])
     inputs = {
@@ -74,6 +76,7 @@ def build_map(
         "settings": repr((BUILD, up, matcher, np.asarray(origin).tolist())),
     }
     with full_disk_explained(out), workplace(out, inputs, note) as folder:
+        check_cluster(cluster, folder)
         try:
             plan = folder / "plan"
             if not plan.is_dir():
@@ -94,16 +97,18 @@ def build_map(
                 _save_plan(plan, content, info, matcher, note)
                 del content
             info = MapInfo.from_json((plan / "info.json").read_text(encoding="utf-8"), str(plan))
-            point_map = _encoded(plan, info, weights, device, jobs, progress)
+            encode = partial(
+                encode_parts, folder, device=device, jobs=jobs, cluster=cluster, progress=progress
+            )
+            point_map = _encoded(plan, info, weights, device, encode)
             save_map(point_map, folder / "whole.map")
+        except ClusterError:
+            raise
         except InputError:
             shutil.rmtree(folder)  # it would fail again
             raise
-        except WorkerLost:
-            raise InputError(
-                f"{out}: a worker process was killed, perhaps for lack of memory; run the same again with "
-                "fewer jobs to resume"
-            ) from None
+        except WorkerLost as error:
+            raise InputError(f"{out}: {error}; run the same again with fewer jobs to resume") from None
         (folder / "whole.map").replace(out)
     return load_map(out)
 
@@ -142,18 +147,19 @@ def _encoded(
     info: MapInfo,
     weights: Path | str | None,
     device: str,
-    jobs: int | None,
-    progress: Progress | None,
+    encode: Callable[[Encoding], list[Path]],
 ) -> PointMap:
     """The map. Large features stay in the files of the parts."""
     cloud = open_arrays(plan / "shown")
     submaps, views, rendered = PackedSubmaps([]), np.empty((0, 4, 4)), None
     if (plan / "network").is_dir():
-        network = resolve_weights(weights, colored=cloud.colors is not None)
+        path = resolve_weights(weights, colored=cloud.colors is not None)
+        # A worker of a cluster finds shipped weights in its own installation.
+        network = path.stem if path.parent == SHIPPED else path.absolute()
         poses = np.load(plan / "network" / "views.npy")
         prepare = partial(submap_encoder, plan / "network", network, info.settings, device)
         encoding = Encoding("part", "encoding submaps", poses, prepare)
-        submaps, kept = _packed_submaps(encode_parts(plan.parent, encoding, device, jobs, progress))
+        submaps, kept = _packed_submaps(encode(encoding))
         if not kept and not (plan / "views").is_dir():
             raise sees_nothing(info, len(poses))
         views = poses[kept]
@@ -163,7 +169,7 @@ def _encoded(
         spacing, settings = rendering["spacing"], RenderSettings(**rendering["views"])
         prepare = partial(view_encoder, plan / "views", spacing, settings, device)
         encoding = Encoding("views", "rendering views", poses, prepare)
-        packed = _packed_views(encode_parts(plan.parent, encoding, device, jobs, progress), settings, poses)
+        packed = _packed_views(encode(encoding), settings, poses)
         if packed is None and not len(submaps):
             raise sees_nothing(info, len(poses))
         if packed is not None:

@@ -147,8 +147,8 @@ class PackedViews:
 
     def ranked(self, descriptors: Tensor) -> list[int]:
         """Indices of all views, the most similar to an image with `descriptors` (N, D) first."""
-        signature = vlad(descriptors, self.words)
-        likeness = self.signatures.to(signature.dtype) @ signature
+        signature = vlad(descriptors, self.words.to(descriptors.device))
+        likeness = self.signatures.to(signature) @ signature
         return likeness.argsort(descending=True, stable=True).tolist()
 
     def tensors(self) -> dict[str, Tensor | np.ndarray[Any, Any]]:

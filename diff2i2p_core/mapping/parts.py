@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from diff2i2p_core.geometry.submaps import SubmapSettings
 from diff2i2p_core.io.files import atomic_path
@@ -20,7 +19,7 @@ from diff2i2p_core.mapping.encode import encode_views
 from diff2i2p_core.mapping.map_file import submap_tensors
 from diff2i2p_core.mapping.packed import pack
 from diff2i2p_core.mapping.packed_views import RenderSettings
-from diff2i2p_core.mapping.workers import work
+from diff2i2p_core.parallel import once_per_process, workers
 from diff2i2p_core.typing import Array, Progress
 from diff2i2p_core.weights.checkpoint import load_model
 from diff2i2p_core.weights.xfeat import load_xfeat
@@ -49,11 +48,17 @@ class Encoding:
 
 
 def encode_parts(
-    folder: Path, encoding: Encoding, device: str, jobs: int | None, progress: Progress | None
+    folder: Path,
+    encoding: Encoding,
+    device: str,
+    jobs: int | None,
+    cluster: str | None,
+    progress: Progress | None,
 ) -> list[Path]:
     """Do the remaining parts. Returns the files with the features, in the order of their views.
 
-    `jobs` processes (None: as many as speed it up; on a GPU only this one).
+    `jobs` processes (None: as many as speed it up; on a GPU only this one), or the workers of a Dask
+    `cluster`.
     """
     total = len(encoding.poses)
     parts = {
@@ -65,30 +70,25 @@ def encode_parts(
     elif jobs is None:
         jobs = min(os.cpu_count() or 1, -(-len(missing) // PARTS_WORTH_A_PROCESS))
     done = min(PART_VIEWS * (len(parts) - len(missing)), total)
-    for first in work(partial(_part_maker, folder, encoding, jobs), missing, max(jobs, 1)):
-        done = min(done + len(range(total)[first : first + PART_VIEWS]), total)
-        if progress is not None:
-            progress(encoding.what, done, total)
+    tasks = ((first, encoding.poses[first : first + PART_VIEWS], parts[first]) for first in missing)
+    with workers(max(jobs, 1), cluster, shared=folder) as run:
+        for _, views in run(partial(_write_part, encoding.prepare), tasks):
+            done += views
+            if progress is not None:
+                progress(encoding.what, done, total)
     return list(parts.values())
 
 
-def _part_maker(folder: Path, encoding: Encoding, jobs: int) -> Callable[[int], int]:
-    """The function that writes the part file whose first view has the given index."""
-    if jobs > 1:
-        torch.set_num_threads(1)
-    encode = encoding.prepare()
-
-    def make(first: int) -> int:
-        numbers = range(len(encoding.poses))[first : first + PART_VIEWS]
-        tensors = encode(encoding.poses[numbers.start : numbers.stop], numbers)
-        with atomic_path(folder / f"{encoding.name}-{first:06d}.safetensors") as path:
-            write_tensors(path, tensors)
-        return first
-
-    return make
+def _write_part(prepare: Callable[[], Encode], task: tuple[int, Array, Path]) -> int:
+    """Write the part whose first view has the given index. Returns its number of views."""
+    first, poses, out = task
+    tensors = once_per_process(prepare)(poses, range(first, first + len(poses)))
+    with atomic_path(out) as path:
+        write_tensors(path, tensors)
+    return len(poses)
 
 
-def submap_encoder(cloud: Path, weights: Path, settings: SubmapSettings, device: str) -> Encode:
+def submap_encoder(cloud: Path, weights: Path | str, settings: SubmapSettings, device: str) -> Encode:
     """Computes the network's features of submaps cut from the `BlockCloud` in a folder."""
     model, blocks = load_model(weights, device), BlockCloud.open(cloud)
 

@@ -27,7 +27,7 @@ p{margin:4px 0 12px;color:var(--soft)}
 .tile,.card{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:12px 14px}
 .tile b{display:block;font-size:23px;line-height:1.25}.tile span{color:var(--soft);font-size:13px}
 .stack{display:grid;gap:10px;margin-bottom:10px}
-.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(320px,1fr));gap:10px}
+.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(320px,100%),1fr));gap:10px}
 svg{width:100%;height:auto;max-height:600px;display:block}
 svg text{fill:var(--ink);font-size:11px}svg .title{font-size:13px;font-weight:600}svg .tick{fill:var(--soft)}
 .grid{stroke:var(--line)}.mark{stroke:var(--soft);stroke-dasharray:3 3}
@@ -47,6 +47,8 @@ figure{margin:0 0 16px}figure img{width:100%;border-radius:8px;display:block}
 .key i{display:inline-block;width:10px;height:10px;border-radius:50%;margin:0 5px 0 14px}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:2px 18px;margin:0}dt{color:var(--soft)}
 dd{margin:0;overflow-wrap:anywhere}
+@media(max-width:480px){main{padding:16px 10px 40px}h1{font-size:21px;overflow-wrap:anywhere}
+dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:6px}th,td{padding:4px 6px}.card.scroll{overflow-x:auto}}
 """
 
 

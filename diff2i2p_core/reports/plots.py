@@ -19,6 +19,8 @@ GRADES = (
     ("poor", "worse", np.inf, np.inf),
 )
 """CSS class, words, metres, degrees."""
+LETTER, LINE = 6.2, 13.0
+"""Size of a letter of a label in the plots' units."""
 
 
 def grade(result: QueryResult) -> str:
@@ -69,6 +71,7 @@ def cumulative_curve(
         parts.append(
             f'<text x="{px:.1f}" y="{py + 16:.1f}" class="tick" text-anchor="{anchor}">{label}</text>'
         )
+    labels: list[tuple[float, float, float]] = []
     for mark in marks:
         px, top = at(mark, 1)
         fraction = sum(e is not None and e <= mark for e in errors) / max(len(errors), 1)
@@ -76,11 +79,22 @@ def cumulative_curve(
         _, y = at(mark, fraction)
         parts.append(f'<circle cx="{px:.1f}" cy="{y:.1f}" r="3.5" class="curve-dot"/>')
         if fraction > 0:
-            label_y = y + 13 if fraction > 0.1 else y - 6
             label = f"{fraction:.0%} ≤ {mark:g} {unit}"
-            parts.append(f'<text x="{px + 5:.1f}" y="{label_y:.1f}" class="tick">{label}</text>')
+            label_x = min(px + 5, width - LETTER * len(label))
+            step = LINE if fraction > 0.5 else -LINE  # away from the plot's edge
+            label_y = _free_line(labels, label_x, y + 13 if fraction > 0.1 else y - 6, label, step)
+            parts.append(f'<text x="{label_x:.1f}" y="{label_y:.1f}" class="tick">{label}</text>')
     parts.append(f'<polyline points="{path}" class="curve"/></svg>')
     return "".join(parts)
+
+
+def _free_line(labels: list[tuple[float, float, float]], x: float, y: float, text: str, step: float) -> float:
+    """The height nearest to `y`, in steps, at which `text` covers none of `labels` (left, right, height)."""
+    right = x + LETTER * len(text)
+    while any(x < r and left < right and abs(y - height) < LINE for left, r, height in labels):
+        y += step
+    labels.append((x, right, y))
+    return y
 
 
 def histogram(

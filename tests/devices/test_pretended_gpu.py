@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +22,20 @@ from diff2i2p_core.cli.options import check_device
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.point_cloud import PointCloud
+from diff2i2p_core.geometry.se3 import invert
 from diff2i2p_core.localization import retrieval
 from diff2i2p_core.localization.localizer import Localizer
 from diff2i2p_core.localization.query import Query
+from diff2i2p_core.localization.rendered_views import RenderedViews
 from diff2i2p_core.localization.settings import LocalizerSettings, Precision
 from diff2i2p_core.mapping.map_file import save_map
 from diff2i2p_core.mapping.viewpoints import looking
+from diff2i2p_core.models import xfeat
 from diff2i2p_core.models.diff2i2p import Diff2I2P
+from diff2i2p_core.models.xfeat import XFeat
 from diff2i2p_core.ops import backend, grid
 from diff2i2p_core.ops.pyramid import build_pyramid
+from diff2i2p_core.ops.render_view import render_view
 from diff2i2p_core.pairs.pair import Batch
 from diff2i2p_core.weights.checkpoint import load_model, save_model
 
@@ -152,6 +157,43 @@ def test_localizer(
     assert all(len(found.pixels) for found in network._match(query, features, [0, 1], near=False))
     localizer.localize(IMAGE, CAMERA)
     localizer.localize(IMAGE, CAMERA, prior=VIEWS[0])
+
+
+def test_rendered_views(
+    monkeypatch: pytest.MonkeyPatch, xfeat_network: XFeat, room_cloud: PointCloud, tmp_path: Path
+) -> None:
+    """Map, retrieval, matching and renders give the same pose on both devices."""
+    rng = np.random.default_rng(0)
+    speckled = replace(room_cloud, colors=rng.integers(0, 255, (len(room_cloud), 3)).astype(np.uint8))
+    built = Localizer.from_cloud(speckled, matcher="views", views=VIEWS)
+    save_map(built.map, tmp_path / "room.map")
+    pose = looking(np.array([2.1, 1.1, 1.2]), 0.05, 0.1)
+    image = render_view(speckled, invert(pose), CAMERA, 0.02).image
+    here = Localizer.open(tmp_path / "room.map", matcher="views").localize(image, CAMERA)
+    assert here.map_from_camera is not None and here.num_inliers > 100
+    with pretended_gpu(monkeypatch):
+        localizer = Localizer.open(tmp_path / "room.map", matcher="views", device="cuda")
+        (proposer,) = localizer.proposers
+        assert isinstance(proposer, RenderedViews) and proposer.device == CUDA
+        features = proposer.features(Query.of(image, CAMERA, localizer.settings, device="cuda"))
+        assert all_on_gpu(features)
+        there = localizer.localize(image, CAMERA)
+        with_prior = localizer.localize(image, CAMERA, prior=pose)
+        again = Localizer.from_cloud(speckled, matcher="views", views=VIEWS, device="cuda").map.rendered
+    assert there.map_from_camera is not None and with_prior.localized
+    np.testing.assert_allclose(there.map_from_camera, here.map_from_camera, atol=1e-6)
+    assert there.num_inliers == here.num_inliers
+    assert again is not None and built.map.rendered is not None
+    assert torch.equal(again.views.descriptors, built.map.rendered.views.descriptors)
+
+
+def test_keypoints_are_the_same_maxima(monkeypatch: pytest.MonkeyPatch) -> None:
+    heatmap = torch.rand(48, 64, generator=torch.Generator().manual_seed(0))
+    heatmap[5:8, 5:8] = 2  # equal neighbours are all maxima
+    here = xfeat._peaks(heatmap)
+    with pretended_gpu(monkeypatch):
+        there = xfeat._peaks(heatmap.to("cuda")).cpu()
+    assert torch.equal(here, there) and here[5:8, 5:8].all() and 20 < here.sum() < 400
 
 
 def test_depth_and_tuning_from_a_map_file(

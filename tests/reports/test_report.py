@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 from html_page import Balance
 
 from diff2i2p_core.evaluation.summary import summarize
@@ -45,6 +46,24 @@ def test_the_curve_ends_at_the_fraction_within_its_limit() -> None:
     bottom, top = ys[0], 26.0
     assert np.isclose((bottom - ys[-1]) / (bottom - top), 0.75, atol=0.01)
     assert "50% ≤ 2 cm" in svg
+
+
+LABEL = r'<text x="([\d.]+)" y="([\d.]+)" class="tick">(\d+% ≤ [^<]+)</text>'
+
+
+@pytest.mark.parametrize("error", [1.0, 30.0])
+@pytest.mark.parametrize(("marks", "limit"), [((5, 10, 25), 50), ((5, 10), 25), ((8, 9, 9.5), 10)])
+def test_the_labels_of_a_curve_do_not_cover_each_other(
+    error: float, marks: tuple[float, ...], limit: float
+) -> None:
+    svg = cumulative_curve([1.0] + [error] * 9, limit, "cm", "Position error", marks)
+    boxes = [(float(x), float(y), 6.0 * len(text)) for x, y, text in re.findall(LABEL, svg)]
+    assert len(boxes) == len(marks)
+    for number, (x, y, width) in enumerate(boxes):
+        assert x >= 0 and x + width <= 360 and 10 < y < 200
+        for other_x, other_y, other_width in boxes[:number]:
+            apart = abs(y - other_y) >= 12 or x >= other_x + other_width or other_x >= x + width
+            assert apart, svg
 
 
 def test_report_is_one_well_formed_file_without_outside_resources(tmp_path: Path) -> None:
