@@ -23,14 +23,13 @@ from diff2i2p_core.geometry.pnp import solve_pnp
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.localization.hypothesis import Hypothesis
 from diff2i2p_core.localization.query import Query
-from diff2i2p_core.localization.rendered_views import RenderedViews
 from diff2i2p_core.localization.settings import LocalizerSettings
 from diff2i2p_core.localization.verify import verify
+from diff2i2p_core.localization.view_ranking import ranked_views
 from diff2i2p_core.mapping.blocks import BlockCloud
 from diff2i2p_core.mapping.describe import describe_view
 from diff2i2p_core.mapping.packed_views import PackedViews, RenderSettings
-from diff2i2p_core.mapping.view_map import ViewMap
-from diff2i2p_core.models.xfeat import DIMENSION, Keypoints, XFeat, dense_features, detect
+from diff2i2p_core.models.xfeat import DIMENSION, XFeat, dense_features, detect
 from diff2i2p_core.ops.mutual import mutual_nearest
 from diff2i2p_core.ops.render_view import render_view
 from diff2i2p_core.ops.vlad import WORDS
@@ -88,20 +87,14 @@ def _description(device: str) -> Work:
 
 def _retrieval(num_views: int, device: str) -> Work:
     """The order of a map's views for an image: by signatures, then by matches of the strongest features."""
-    proposer = RenderedViews(XFeat().to(device), ViewMap(_views(num_views), BlockCloud.of(_CORNER), SPACING))
-    image = np.zeros((CAMERA.height, CAMERA.width, 3), np.uint8)
-    query = Query.of(image, CAMERA, LocalizerSettings(), device=device)
-    count = proposer.views.settings.keypoints
-    features = Keypoints(torch.zeros(count, 2), torch.ones(count), _unit(count).to(device))
-    return torch.inference_mode()(lambda: proposer._ranked(query, features))
-
-
-_CORNER = PointCloud(np.zeros((1, 3), np.float32), np.zeros((1, 3), np.uint8))
+    views, settings = _views(num_views), LocalizerSettings().views
+    descriptors = _unit(views.settings.keypoints).to(device)
+    return torch.inference_mode()(lambda: ranked_views(views, descriptors, settings))
 
 
 def _views(count: int) -> PackedViews:
     """Views with as many features as retrieval reads. Their descriptors overlap in memory."""
-    rows = count * LocalizerSettings().views.glance_features
+    rows = count * LocalizerSettings().views.compared_features
     values = torch.randn(rows + DIMENSION, generator=torch.Generator().manual_seed(0)).half()
     return PackedViews(
         RenderSettings(),
