@@ -93,9 +93,10 @@ def _retrieval(num_views: int, device: str) -> Work:
 
 
 def _views(count: int) -> PackedViews:
-    """Views with as many features as retrieval reads. Their descriptors overlap in memory."""
+    """Views with as many features as retrieval reads. Their descriptors, of about unit length, overlap in
+    memory."""
     rows = count * LocalizerSettings().views.compared_features
-    values = torch.randn(rows + DIMENSION, generator=torch.Generator().manual_seed(0)).half()
+    values = torch.randn(rows + DIMENSION, generator=torch.Generator().manual_seed(0)).half() / DIMENSION**0.5
     return PackedViews(
         RenderSettings(),
         np.broadcast_to(np.eye(4), (count, 4, 4)),
