@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ RENDERED_ROWS = 60
 SMALLEST_CROP = 0.7
 _SUBMAPS = SubmapSettings(spacing=0.05)
 _SEEN = np.eye(4)
+Value = TypeVar("Value", bound=np.generic)
 
 
 class Example(NamedTuple):
@@ -58,7 +59,7 @@ class PriorFrames:
         image = scene.images[frame]
         fraction = rng.uniform(SMALLEST_CROP, 1)
         top, left = rng.uniform(0, 1 - fraction, 2)
-        image, depth = (_crop(array, top, left, fraction) for array in (image, depth))
+        image, depth = _crop(image, top, left, fraction), _crop(depth, top, left, fraction)
         if rng.random() < 0.5:
             image, depth = image[:, ::-1], depth[:, ::-1]
         return Example(square(image, self.size), condition(depth, depth, self.size))
@@ -93,11 +94,11 @@ def square(image: NDArray[np.uint8], size: int) -> Tensor:
 
 def condition(depth: NDArray[np.float32], truth: NDArray[np.float32], size: int) -> Tensor:
     """The control image (3, size, size) of a depth map, in the range of the true one."""
-    depths = (torch.from_numpy(np.ascontiguousarray(d))[None] for d in (depth, truth))
-    return control_image(*depths, size)[0]
+    own, true = (torch.from_numpy(np.ascontiguousarray(values))[None] for values in (depth, truth))
+    return control_image(own, true, size)[0]
 
 
-def _crop(array: NDArray[np.generic], top: float, left: float, fraction: float) -> NDArray[np.generic]:
+def _crop(array: NDArray[Value], top: float, left: float, fraction: float) -> NDArray[Value]:
     """The same part of an image and of a depth map of another size."""
     rows, columns = array.shape[:2]
     height, width = round(fraction * rows), round(fraction * columns)

@@ -16,6 +16,7 @@ from diff2i2p_core.geometry.se3 import compose
 from diff2i2p_core.losses.csd_step import POSITIVE_PROMPT
 from diff2i2p_core.losses.diffusion_prior import DiffusionPrior
 from diff2i2p_core.pairs.scenes import Scene
+from diff2i2p_core.typing import Array
 
 TIMESTEPS = (100, 300, 500, 700, 900)
 MOVES = ((0.05, 1.0), (0.15, 3.0), (0.45, 9.0))
@@ -80,7 +81,7 @@ def _controls(
         yield square(scene.images[index], size), controls
 
 
-def _move(metres: float, degrees: float, rng: np.random.Generator) -> np.ndarray:
+def _move(metres: float, degrees: float, rng: np.random.Generator) -> Array:
     axis, direction = (vector / np.linalg.norm(vector) for vector in rng.normal(size=(2, 3)))
     return compose(Rotation.from_rotvec(np.radians(degrees) * axis).as_matrix(), metres * direction)
 

@@ -89,7 +89,7 @@ class PriorTrainer:
         self.networks.train()
         self.optimizer.zero_grad(set_to_none=True)
         loss = self.loss(batch)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         limit = config.optimizer.clip or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.networks.parameters(), limit).item()
         if not (math.isfinite(norm) and math.isfinite(loss.item())):

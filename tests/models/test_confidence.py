@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from diff2i2p_core.engine.ablation import variants
 from diff2i2p_core.engine.config_file import load_config
@@ -73,7 +73,7 @@ def test_the_pose_teaches_which_matches_to_trust() -> None:
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
     for step in range(40):
         optimizer.zero_grad()
-        pose_loss(network, range(4 * step, 4 * step + 4)).backward()  # type: ignore[no-untyped-call]
+        pose_loss(network, range(4 * step, 4 * step + 4)).backward()
         optimizer.step()
     _, matches, bad = matches_of(network, 1000)  # never seen
     scores = matches.scores.detach()
@@ -86,6 +86,13 @@ def confident(tiny_weights: Path, **changes: Any) -> Diff2I2P:
     return Diff2I2P(config)
 
 
+def last_layer(network: Diff2I2P) -> nn.Linear:
+    assert network.confidence is not None
+    layer = network.confidence.net[-1]
+    assert isinstance(layer, nn.Linear)
+    return layer
+
+
 def test_weights_without_it_can_be_continued(tiny_weights: Path, tmp_path: Path, room_batch: Batch) -> None:
     plain, network = load_model(tiny_weights), confident(tiny_weights)
     start_from(network, tiny_weights)
@@ -95,8 +102,7 @@ def test_weights_without_it_can_be_continued(tiny_weights: Path, tmp_path: Path,
     assert torch.equal(found.pixel_indices, expected.pixel_indices)
     torch.testing.assert_close(found.scores, expected.scores)
     with torch.no_grad():
-        assert network.confidence is not None
-        network.confidence.net[-1].bias.fill_(0.25)  # type: ignore[operator, union-attr]
+        last_layer(network).bias.fill_(0.25)
         (found, *_) = network(*inputs)
     torch.testing.assert_close(found.scores, expected.scores + 0.25)
     save_model(network, tmp_path / "own.safetensors")
@@ -114,9 +120,8 @@ def test_only_the_pose_loss_trains_it(tiny_weights: Path, room_batch: Batch) -> 
         pose = {"rotation_weight": weight, "translation_weight": weight, "gate_deg": None, "gate_m": None}
         objective = Objective(network, LossSettings.model_validate({"pose": pose}), seed=0).train()
         objective(room_batch, 1)["loss"].backward()
-        assert network.confidence is not None
-        gradient = network.confidence.net[-1].bias.grad, network.confidence.net[-1].weight.grad
-        moved = any(g is not None and bool(g.abs().max() > 0) for g in gradient)  # type: ignore[union-attr]
+        gradient = last_layer(network).weight.grad
+        moved = gradient is not None and bool(gradient.abs().max() > 0)
         assert moved == (weight > 0)
 
 
