@@ -81,7 +81,7 @@ def test_a_second_run_does_nothing(checkout: Checkout) -> None:
     assert checkout.installs() == [
         "pip setuptools",
         "torch",
-        "--no-build-isolation --editable .[train,viz,bags,e57,meshes,dev,ros]",
+        "--no-build-isolation --editable .[train,viz,bags,e57,meshes,cluster,dev,ros]",
         "--no-build-isolation --no-deps --editable ros2_ws/src/diff2i2p",
     ]
     assert sum(call.startswith("cmake --install") for call in checkout.calls()) == 1
@@ -143,7 +143,7 @@ def test_a_sourced_ros_is_used(checkout: Checkout) -> None:
     assert result.returncode == 0, result.stderr
     assert "jazzy, sourced" in result.stdout
     assert any("--system-site-packages" in call for call in checkout.calls())
-    assert "--no-build-isolation --editable .[train,viz,bags,e57,meshes,dev]" in checkout.installs()
+    assert "--no-build-isolation --editable .[train,viz,bags,e57,meshes,cluster,dev]" in checkout.installs()
     assert not any(call.startswith("cmake") for call in checkout.calls())
 
 

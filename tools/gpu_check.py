@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import os
 import re
 import subprocess
 import sys
@@ -52,9 +54,9 @@ class Check:
         self.dry = dry
         self.device = "cpu" if dry else "cuda"
         self.runs = 2 if dry else 30
-        self.frames = 4 if dry else 40
+        self.frames = 6 if dry else 40
         self.camera = (
-            Camera(160, 120, 131, 131, 79.5, 59.5) if dry else Camera(640, 480, 525, 525, 319.5, 239.5)
+            Camera(320, 240, 262, 262, 159.5, 119.5) if dry else Camera(640, 480, 525, 525, 319.5, 239.5)
         )
 
     def parts(self) -> dict[str, Callable[[], Rows]]:
@@ -70,7 +72,12 @@ class Check:
         where = ["tests/ops/kernels/test_splat_kernel.py"] if self.dry else []
         command = [sys.executable, "-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider", *where]
         done = subprocess.run(
-            command, cwd=REPO, capture_output=True, text=True, timeout=SECONDS["tests"], check=False
+            command,
+            cwd=REPO,
+            capture_output=True,
+            text=True,
+            timeout=None if self.dry else SECONDS["tests"],
+            check=False,
         )
         counted = re.findall(r"(\d+) (passed|failed|skipped|error)", done.stdout)
         counts = {what: int(number) for number, what in counted}
@@ -81,7 +88,7 @@ class Check:
         """A row for each case; a kernel stands beside its torch reference of the same run."""
         before: list[Timing] = []
         on_cpu = [case for case in cases if case.kernel_of is None and not case.needs_gpu]
-        for case in on_cpu[:1] if self.dry else cases:
+        for case in on_cpu[-1:] if self.dry else cases:
             timing = compared(measure(case, self.device, self.runs, warm_up=2), case, before)
             before.append(timing)
             keys = ("median_ms", "lower_quartile_ms", "upper_quartile_ms", "gpu_peak_mb", "times_faster")
@@ -119,6 +126,7 @@ class Check:
                 yield {"case": f"{name}, 1 candidate, untrained", "images_per_s": self._per_second(work)}
 
     def training(self) -> Rows:
+        os.environ.setdefault("DIFF2I2P_DATA", "data")  # named in the configuration, not needed here
         configs = {
             "7scenes-corrected-mono": (
                 load_config(REPO / "training/configs/7scenes-corrected-mono.yaml").model.build(),
@@ -214,7 +222,7 @@ def main() -> int:
     content: dict[str, Any] = {"machine": machine(check.device), "dry_run": check.dry, "parts": {}}
     for name, rows in check.parts().items():
         print(f"gpu_check: {name}", file=sys.stderr)
-        content["parts"][name] = run_part(rows, SECONDS[name])
+        content["parts"][name] = run_part(rows, math.inf if check.dry else SECONDS[name])
         write_text(options.out / names[0], json.dumps(content, indent=1) + "\n")
         write_text(options.out / names[1], as_markdown(content))
     failed = [name for name, part in content["parts"].items() if part["error"] or _tests_failed(part)]
