@@ -87,7 +87,7 @@ def test_training_with_an_own_part(
     (tmp_path / "small.yaml").write_text(SMALL)
     with monkeypatch.context() as patch:
         for table in (IMAGE_KINDS, FINE_LOSSES):
-            patch.setitem(table, name, None)  # type: ignore[attr-defined]  # so that it is removed again
+            patch.setitem(table, name, None)  # so that it is removed again
         if name == "patchwork":
             example("An image backbone")
         else:

@@ -54,7 +54,7 @@ def find_models(base: str = DEFAULT_BASE, controlnet: str = DEFAULT_CONTROLNET) 
     for package in ("diffusers", "transformers"):
         if importlib.util.find_spec(package) is None:
             raise InputError(f"the diffusion prior needs {package}; pip install 'diff2i2p_core[train]'")
-    files = BASE_FILES
+    files: tuple[str, ...] = BASE_FILES
     if _in_pixel_space(Path(base).expanduser()):
         files = tuple(file for file in files if file.split("/")[0] not in _SPACE)
     return (
@@ -162,10 +162,10 @@ class DiffusionPrior:
                 raise InputError(f"{folder}: cannot be loaded ({reason(error)}); download it again") from None
 
         safe = {"use_safetensors": True, "torch_dtype": dtype}
-        unet = part(UNet2DConditionModel.from_pretrained, base_folder / "unet", **safe)
-        controlnet = part(ControlNetModel.from_pretrained, controlnet_folder, **safe)
+        unet: Any = part(UNet2DConditionModel.from_pretrained, base_folder / "unet", **safe)
+        control: Any = part(ControlNetModel.from_pretrained, controlnet_folder, **safe)
         # The first of these convolutions keeps the size of the control image, each other one halves it.
-        factor = 2 ** (len(controlnet.config.conditioning_embedding_out_channels) - 1)
+        factor = 2 ** (len(control.config.conditioning_embedding_out_channels) - 1)
         vae: Any
         if _in_pixel_space(base_folder):
             vae, text_encoder, tokenizer = PixelBlocks(factor), None, None
@@ -182,7 +182,7 @@ class DiffusionPrior:
             tokenizer = part(CLIPTokenizer.from_pretrained, base_folder / "tokenizer")
         prior = cls(
             unet,
-            controlnet,
+            control,
             vae,
             part(DDIMScheduler.from_pretrained, base_folder / "scheduler"),
             text_encoder,

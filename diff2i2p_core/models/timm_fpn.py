@@ -72,7 +72,7 @@ class TimmFPN(ImageBranch):
                 "give fewer"
             )
         self.body.requires_grad_(False)
-        for block in blocks[-count:]:
+        for block in list(blocks)[-count:]:
             block.requires_grad_(True)
 
     def pretrained_parameters(self) -> list[nn.Parameter]:

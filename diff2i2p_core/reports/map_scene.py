@@ -31,7 +31,7 @@ def show_map(server: ViserServer, point_map: PointMap) -> None:
     cloud = point_map.cloud
     rows = _some(len(cloud), MOST_POINTS)
     points = cloud.points[rows]
-    colors = _heights(points) if cloud.colors is None else cloud.colors[rows]
+    colors = _heights(points.astype(np.float64)) if cloud.colors is None else cloud.colors[rows]
     server.scene.add_point_cloud(
         "/map", points, colors, point_size=point_map.spacing / 2, precision="float32", point_shape="circle"
     )

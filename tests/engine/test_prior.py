@@ -179,7 +179,8 @@ def test_errors_show_which_depth_the_networks_expect(
         alpha = prior.alphas_cumprod[timestep].float()
         latents = prior.latents(seen[-1][None])
         noise = (noisy - alpha.sqrt() * latents) / (1 - alpha).sqrt()
-        return noise + (1.0 if residuals is None else residuals[0])
+        offset: torch.Tensor | float = 1.0 if residuals is None else residuals[0]
+        return torch.as_tensor(noise + offset)
 
     original = prior.latents
 

@@ -12,7 +12,7 @@ from diff2i2p_core.engine.config_file import load_config, read_settings
 from diff2i2p_core.engine.experiment import TrainConfig
 from diff2i2p_core.engine.prior_config import PriorConfig
 from diff2i2p_core.models.diff2i2p import Diff2I2P
-from diff2i2p_core.models.released import released_config
+from diff2i2p_core.models.released import ReleasedDataset, released_config
 
 PRIOR = "prior"
 """No experiment: a diffusion model."""
@@ -73,7 +73,7 @@ def test_released_experiments_train_the_published_networks(dataset: str) -> None
 
 @pytest.mark.parametrize("dataset", BENCHMARKS)
 @pytest.mark.parametrize("kind", ["released", "corrected", "corrected-mono"])
-def test_benchmarks_have_their_layout_and_protocol(dataset: str, kind: str) -> None:
+def test_benchmarks_have_their_layout_and_protocol(dataset: ReleasedDataset, kind: str) -> None:
     config = experiment(f"{dataset}-{kind}")
     assert config.benchmark is not None
     assert config.benchmark.layout == config.validation.protocol == dataset
@@ -100,7 +100,7 @@ def test_cross_dataset_experiment_tests_on_the_other_benchmark() -> None:
 
 
 @pytest.mark.parametrize("dataset", BENCHMARKS)
-def test_the_baseline_is_the_published_network_without_diff2i2ps_additions(dataset: str) -> None:
+def test_the_baseline_is_the_published_network_without_diff2i2ps_additions(dataset: ReleasedDataset) -> None:
     config = experiment(f"{dataset}-2d3dmatr")
     assert config.benchmark is not None
     assert config.benchmark.layout == config.validation.protocol == dataset

@@ -50,7 +50,7 @@ def test_a_backbone_has_a_learning_rate_of_its_own(tmp_path: Path) -> None:
     def stop(*_: object) -> None:
         raise First
 
-    trainer._save = stop  # type: ignore[method-assign, assignment]
+    trainer._save = stop  # type: ignore[method-assign]
     trainer.config = config.model_copy(update={"save_every": 1})
     with pytest.raises(First):
         trainer.run()
