@@ -15,6 +15,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
+from nav_msgs.srv import LoadMap, SetMap
 from numpy.typing import NDArray
 from rcl_interfaces.srv import DescribeParameters, SetParametersAtomically
 from rclpy.context import Context
@@ -35,7 +36,9 @@ from diff2i2p.transform_inputs import TransformInputs
 from diff2i2p.transforms import Buffer, StaticTransformBroadcaster, TransformBroadcaster
 from diff2i2p_core.geometry.point_cloud import PointCloud
 
-SERVICES = {kind.Request: kind for kind in (ChangeState, SetParametersAtomically, DescribeParameters)}
+SERVICES = {
+    kind.Request: kind for kind in (ChangeState, SetParametersAtomically, DescribeParameters, LoadMap, SetMap)
+}
 CAMERA_FRAME = "camera_optical"
 
 

@@ -201,6 +201,7 @@ COUNTERS = (
     "map_file_faults",
     "initialpose_faults",
     "transform_faults",
+    "odom_faults",
     "tf_faults",
     "pose_file_faults",
 )

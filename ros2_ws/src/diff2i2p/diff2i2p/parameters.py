@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, cast
+from dataclasses import dataclass, replace
+from typing import cast
 
+from diff2i2p.parameter_row import parameter
 from diff2i2p_core.localization.settings import PRECISIONS, LocalizerSettings, Precision, TrackerSettings
 
 LOCALIZER, TRACKER = LocalizerSettings(), TrackerSettings()
 """The node takes its defaults from these."""
 
-TakesEffect = Literal["at once", "at configure", "at reload_map", "at start"]
-
-
-def parameter(
-    default: Any,
-    description: str,
-    *,
-    takes_effect: TakesEffect = "at configure",
-    at_least: float = 0,
-    at_most: float | None = None,
-    choices: tuple[str, ...] = (),
-) -> Any:
-    """One row of the table. Numbers run from `at_least` to `at_most`; strings can be limited to `choices`."""
-    metadata = {
-        "description": description,
-        "takes_effect": takes_effect,
-        "at_least": at_least,
-        "at_most": at_most,
-        "choices": choices,
-    }
-    return field(default=default, metadata=metadata)
+AHEAD = 0.1
+"""Seconds. Consumers such as Nav2 then find map -> odom at the time of their newest odometry."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +38,12 @@ class Parameters:
     device: str = parameter("cpu", "Where the network runs: `cpu`, `cuda` or `cuda:N`")
     map_frame: str = parameter("map", "Frame of the map; parent of the published transform")
     odom_frame: str = parameter("", "If set, publish `map_frame` -> `odom_frame`, using odometry from TF")
+    odometry_source: str = parameter(
+        "tf",
+        "With `odom_frame`: where odometry comes from. `topic`: nav_msgs/Odometry on `odom`, with "
+        "the frames `odom_frame` and `base_frame`",
+        choices=("tf", "topic"),
+    )
     base_frame: str = parameter(
         "", "If set, publish the pose of this frame; TF gives its offset from the camera"
     )
@@ -205,8 +193,9 @@ class Parameters:
         takes_effect="at once",
     )
     transform_tolerance: float = parameter(
-        0.0,
-        "Seconds added to the stamp of the published transform",
+        -1.0,
+        "Seconds added to the stamp of the published transform. -1: 0.1 with `odom_frame`, 0 without",
+        at_least=-1,
         at_most=10,
         takes_effect="at once",
     )
@@ -237,12 +226,24 @@ class Parameters:
     path_length: int = parameter(
         1000, "Maximum number of poses in `path`", at_least=1, at_most=100_000, takes_effect="at once"
     )
+    initial_pose: str = parameter(
+        "",
+        "If set, the first prior: pose of `base_frame`, or of the camera, in the map as `x,y,z,yaw` or "
+        "`x,y,z,qx,qy,qz,qw` (metres, radians). A pose in `initial_pose_file` comes before it",
+    )
     initial_pose_file: str = parameter(
         "", "If set, the last pose is saved to this file (JSON) and is the first prior after a restart"
     )
     autostart: bool = parameter(
         True, "Configure and activate at start, without a lifecycle manager", takes_effect="at start"
     )
+
+    @property
+    def tolerance(self) -> float:
+        """`transform_tolerance` with its default."""
+        if self.transform_tolerance >= 0:
+            return self.transform_tolerance
+        return AHEAD if self.odom_frame else 0.0
 
     def localizer_settings(self) -> LocalizerSettings:
         gates = replace(

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 
 from diff2i2p.clouds import cloud_from_message
-from diff2i2p.frames import Frames, Matrix
+from diff2i2p.frames import Frames
 from diff2i2p.health import Health
 from diff2i2p.images import depth_to_metres, image_to_rgb
+from diff2i2p.initial_pose import InitialPose
 from diff2i2p.parameters import Parameters
 from diff2i2p.poses import nanoseconds
 from diff2i2p.transforms import TransformException
@@ -81,6 +82,8 @@ class Result:
     pose: PoseWithCovarianceStamped | None = None
     transform: TransformStamped | None = None
     tf_fault: str = ""
+    body: str = ""
+    """The frame of `pose`."""
 
 
 class Pipeline:
@@ -106,10 +109,11 @@ class Pipeline:
         if self._tracker is not None:
             self._tracker.reset()
 
-    def set_initial(self, map_from_body: Matrix) -> None:
-        """Give the pose that holds at the next image."""
+    def set_initial(self, pose: InitialPose) -> bool:
+        """Give the pose that holds at the next image. Whether there is a map for it."""
         if self._tracker is not None:
-            self._tracker.set_pose(map_from_body)
+            self._tracker.set_pose(pose.map_from_body, pose.within)
+        return self._tracker is not None
 
     def apply(self, parameters: Parameters) -> None:
         """Use new values of the parameters that take effect at once, from the next image on."""
@@ -162,7 +166,8 @@ class Pipeline:
         self._report(answer, tracker, job)
         if answer.map_from_camera is None or answer.covariance is None:
             return Result(answer, image)
-        return Result(answer, image, *self._messages(answer.map_from_camera, answer.covariance, job))
+        messages = self._messages(answer.map_from_camera, answer.covariance, job)
+        return Result(answer, image, *messages, self.parameters.base_frame or job.camera_frame)
 
     def _localize(
         self, tracker: Tracker, job: Job, image: NDArray[np.uint8], now: int | None
@@ -199,7 +204,7 @@ class Pipeline:
         except TransformException as error:
             reason = str(error).strip() or type(error).__name__
             return pose, None, f"localized, but the transform cannot be published: {reason}"
-        return pose, transform if self.parameters.publish_tf else None, ""
+        return pose, transform, ""
 
     def _report(self, answer: Localization, tracker: Tracker, job: Job) -> None:
         values = {
