@@ -19,6 +19,7 @@ from nav_msgs.srv import LoadMap, SetMap
 from numpy.typing import NDArray
 from rcl_interfaces.srv import DescribeParameters, SetParametersAtomically
 from rclpy.context import Context
+from rclpy.exceptions import InvalidHandle
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -53,9 +54,13 @@ class Spinning:
         # Not spin and shutdown: shutdown may take the executor's guard away just before the thread waits for
         # it, which then waits for ever and takes the process down, or keeps it from ending, at the exit.
         name = f"{node.get_fully_qualified_name()} spinning"
-        spin = self._executor.spin_until_future_complete
-        self._thread = threading.Thread(target=spin, args=(self._end,), name=name, daemon=True)
+        self._thread = threading.Thread(target=self._spin, name=name, daemon=True)
         self._thread.start()
+
+    def _spin(self) -> None:
+        while not self._end.done():
+            with suppress(InvalidHandle):  # the test has just destroyed a publisher or a subscription
+                self._executor.spin_until_future_complete(self._end)
 
     def close(self) -> None:
         """End the thread, then the node; a second call does nothing."""
@@ -89,6 +94,7 @@ class Robot(Node):
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.poses: list[PoseWithCovarianceStamped] = []
         self.diagnostics: list[Any] = []
+        self.topic_statuses: list[Any] = []
         self._waited = 0
         self.maps: list[PointCloud2] = []
         self.transforms: list[TransformStamped] = []
@@ -117,7 +123,9 @@ class Robot(Node):
         self._waited = 0
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        self.diagnostics.extend(message.status)
+        for status in message.status:
+            topic = status.name.endswith(" topic status")
+            (self.topic_statuses if topic else self.diagnostics).append(status)
 
     @property
     def status(self) -> tuple[int, str, dict[str, str]]:

@@ -12,6 +12,7 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from diff2i2p.loss import RecentLoss
 from diff2i2p.parameters import Parameters
+from diff2i2p.topic_status import TopicStatus
 
 LOG_PERIOD = 5.0
 """Minimum seconds between two log lines about the same kind of fault."""
@@ -54,6 +55,8 @@ class Health:
     """When the last good message of each topic arrived."""
     refused: dict[str, float] = field(default_factory=dict)
     """When the last fault of each topic was noticed."""
+    images: TopicStatus = field(default_factory=lambda: TopicStatus("image"))
+    poses: TopicStatus = field(default_factory=lambda: TopicStatus("pose"))
     counts: Counter[str] = field(default_factory=Counter)
     values: dict[str, str] = field(default_factory=dict)
     _logged: dict[str, float] = field(default_factory=dict)
@@ -69,6 +72,8 @@ class Health:
             self.notes.clear()
             self.image_loss = RecentLoss()
             self.outcome = NOTHING_YET
+            self.images.restart()
+            self.poses.restart()
 
     def saw(self, topic: str) -> None:
         with self._lock:
@@ -175,6 +180,16 @@ class Health:
         return [
             f"{share:.0%} of the images are lost on the way: give the camera driver the DDS profile, too "
             "(docs/ros2.md)"
+        ]
+
+    def topics(self, node: str) -> list[DiagnosticStatus]:
+        """The status of the topics of images and poses; empty while the node does not work."""
+        p = self.parameters
+        if self.state != "active" or p is None:
+            return []
+        return [
+            self.images.status(node, p.min_image_rate, required=True),
+            self.poses.status(node, p.min_pose_rate, required=p.min_pose_rate > 0),
         ]
 
     def status(self, name: str) -> DiagnosticStatus:

@@ -134,8 +134,8 @@ class CameraInputs:
         self._health.image_arrived()
         check_image(message)
         stamp = nanoseconds(message.header.stamp)
-        age = self._node.get_clock().now().nanoseconds - stamp
-        self._health.values["image_age_s"] = f"{age / 1e9:.3f}"
+        now = self._node.get_clock().now().nanoseconds
+        self._health.values["image_age_s"] = f"{(now - stamp) / 1e9:.3f}"
         if self._stamps and stamp < max(self._stamps) - LATEST:
             self._stamps.clear()  # a recording that starts again
         if stamp in self._stamps:
@@ -148,6 +148,7 @@ class CameraInputs:
                 "there, or in the parameter camera_frame"
             )
         self._health.count("images_received")
+        self._health.images.tick(stamp, now)
         self._health.saw("image")
         if self._camera is None:
             return

@@ -153,7 +153,7 @@ class LocalizationNode(ManagedNode):
     def _tick(self) -> None:
         if self._session is not None:
             self._session.tick()
-        self._diagnostics.publish()
+        self._diagnostics.publish_all()
 
     def _on_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         """Accept all changes or none. No other callback checks our parameters, so they are applied here."""

@@ -223,6 +223,19 @@ class Parameters:
         at_most=3600,
         takes_effect="at once",
     )
+    min_image_rate: float = parameter(
+        0.0,
+        "Images per second; if fewer arrive, the status of the image topic is WARN. 0: any rate",
+        at_most=1000,
+        takes_effect="at once",
+    )
+    min_pose_rate: float = parameter(
+        0.0,
+        "Poses per second; if fewer are published, the status of the pose topic is WARN, without any ERROR. "
+        "0: any rate",
+        at_most=1000,
+        takes_effect="at once",
+    )
     path_length: int = parameter(
         1000, "Maximum number of poses in `path`", at_least=1, at_most=100_000, takes_effect="at once"
     )

@@ -23,6 +23,7 @@ from diff2i2p.outputs import Outputs
 from diff2i2p.own_transform import OwnTransform
 from diff2i2p.parameters import Parameters
 from diff2i2p.pipeline import Job, LocalizerClass, Pipeline
+from diff2i2p.poses import nanoseconds
 from diff2i2p.transform_inputs import TransformInputs
 from diff2i2p.transforms import Buffer, TransformBroadcaster
 from diff2i2p.worker import Worker
@@ -244,6 +245,9 @@ class Session:
         if self.worker.stopped or self._health.state != "active" or self._jumps != jumps:
             return
         self._outputs.publish(result, self.parameters)
+        if result.pose is not None:
+            now = self._node.get_clock().now().nanoseconds
+            self._health.poses.tick(nanoseconds(result.pose.header.stamp), now)
         if result.tf_fault:
             self._diagnostics.complain("tf", InputError(result.tf_fault))
         self._diagnostics.publish()
