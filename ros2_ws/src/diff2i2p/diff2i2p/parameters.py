@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import cast
+from dataclasses import dataclass
 
 from diff2i2p.parameter_row import parameter
-from diff2i2p_core.localization.settings import PRECISIONS, LocalizerSettings, Precision, TrackerSettings
+from diff2i2p_core.localization.settings import PRECISIONS, LocalizerSettings, TrackerSettings
 
 LOCALIZER, TRACKER = LocalizerSettings(), TrackerSettings()
 """The node takes its defaults from these."""
@@ -37,6 +36,11 @@ class Parameters:
     )
     device: str = parameter("cpu", "Where the network runs: `cpu`, `cuda` or `cuda:N`")
     map_frame: str = parameter("map", "Frame of the map; parent of the published transform")
+    origin_frame: str = parameter(
+        "utm",
+        "For a map with an origin (`map build --origin`): frame of the coordinates that its cloud had; the "
+        "parent of `map_frame` on /tf_static. Empty: not published",
+    )
     odom_frame: str = parameter("", "If set, publish `map_frame` -> `odom_frame`, using odometry from TF")
     odometry_source: str = parameter(
         "tf",
@@ -257,36 +261,3 @@ class Parameters:
         if self.transform_tolerance >= 0:
             return self.transform_tolerance
         return AHEAD if self.odom_frame else 0.0
-
-    def localizer_settings(self) -> LocalizerSettings:
-        gates = replace(
-            LOCALIZER.gates,
-            min_inliers=self.min_inliers,
-            min_inlier_ratio=self.min_inlier_ratio,
-            max_reprojection_error_px=self.max_reprojection_error_px,
-            min_agreement=self.min_agreement,
-        )
-        return replace(
-            LOCALIZER,
-            candidates=self.candidates,
-            align=self.align,
-            precision=cast(Precision, self.precision),
-            prior_distance=self.prior_distance,
-            prior_angle_deg=self.prior_angle_deg,
-            gates=gates,
-            views=replace(LOCALIZER.views, min_inliers=self.min_inliers),
-        )
-
-    def tracker_settings(self) -> TrackerSettings:
-        return replace(
-            TRACKER,
-            use_prior=self.use_prior,
-            timeout_s=self.prior_timeout,
-            jump_distance=self.jump_distance,
-            jump_angle_deg=self.jump_angle_deg,
-            max_speed=self.max_speed,
-            max_turn_rate_deg=self.max_turn_rate_deg,
-            odometry_drift=self.odometry_drift,
-            map_margin=self.map_margin,
-            max_age_s=self.max_image_age,
-        )

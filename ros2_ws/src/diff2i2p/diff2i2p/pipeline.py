@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 
 from diff2i2p.clouds import cloud_from_message
+from diff2i2p.core_settings import localizer_settings, tracker_settings
 from diff2i2p.frames import Frames
 from diff2i2p.health import Health
 from diff2i2p.images import depth_to_metres, image_to_rgb
@@ -119,8 +120,8 @@ class Pipeline:
         """Use new values of the parameters that take effect at once, from the next image on."""
         self.parameters = self._frames.parameters = parameters
         if self._tracker is not None:
-            self._tracker.localizer.settings = parameters.localizer_settings()
-            self._tracker.settings = parameters.tracker_settings()
+            self._tracker.localizer.settings = localizer_settings(parameters)
+            self._tracker.settings = tracker_settings(parameters)
 
     def open_map(self, name: str) -> None:
         """Open a map file. InputError if it or the weights cannot be used; the previous map then stays."""
@@ -131,7 +132,7 @@ class Pipeline:
             p.weights or None,
             matcher=checked_matcher(p.matcher),
             device=p.device,
-            settings=p.localizer_settings(),
+            settings=localizer_settings(p),
         )
         self.use(localizer, str(path))
 
@@ -148,7 +149,7 @@ class Pipeline:
             matcher=checked_matcher(p.matcher),
             device=p.device,
             up=p.map_up,
-            settings=p.localizer_settings(),
+            settings=localizer_settings(p),
             note=note,
         )
         self.use(localizer, f"cloud of {len(cloud)} points")
@@ -234,10 +235,12 @@ class Pipeline:
     def use(self, localizer: Localizing, source: str) -> None:
         """Switch to another map. `source` says where it came from."""
         p = self.parameters  # they may have changed in the meantime
-        localizer.settings = p.localizer_settings()
+        localizer.settings = localizer_settings(p)
         localizer.warm_up()
-        self._tracker = Tracker(localizer, p.tracker_settings())
+        self._tracker = Tracker(localizer, tracker_settings(p))
         self._health.map = source
         self._health.recovered("map_cloud", "map_file")
         self._health.values["map_points"] = str(len(localizer.map.cloud))
+        origin = localizer.map.origin or ()
+        self._health.values["map_origin"] = ", ".join(f"{value:.10g}" for value in origin) or "none"
         self._health.needs_depth = localizer.needs_depth

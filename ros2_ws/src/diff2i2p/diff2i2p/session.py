@@ -18,6 +18,7 @@ from diff2i2p.initial_poses import InitialPoses
 from diff2i2p.inputs import CameraInputs
 from diff2i2p.map_inputs import MapInputs
 from diff2i2p.map_odometry import MapOdometry
+from diff2i2p.map_origin import MapOrigin
 from diff2i2p.odometry_input import OdometryInput
 from diff2i2p.outputs import Outputs
 from diff2i2p.own_transform import OwnTransform
@@ -48,12 +49,14 @@ class Session:
         parameters: Parameters,
         localizer_class: LocalizerClass,
         broadcaster: TransformBroadcaster | None,
+        origin: MapOrigin,
         health: Health,
         diagnostics: Diagnostics,
     ) -> None:
         """Opens the map file, or starts waiting for a map cloud. InputError if map or weights are invalid."""
         self._node = node
         self.parameters = parameters
+        self._origin = origin
         self._health = health
         self._diagnostics = diagnostics
         self._inputs: CameraInputs | None = None
@@ -213,6 +216,7 @@ class Session:
         assert self.pipeline.localizer is not None
         self._outputs.forget()
         self._outputs.publish_map(self.pipeline.localizer, self.parameters.map_frame)
+        self._origin.publish(self.pipeline.localizer.map.origin, self.parameters)
         self._initial.restore(self._health.map)
         self._announce()
         self._diagnostics.publish_change()
