@@ -153,4 +153,4 @@ class _Cells:
 
     def _places(self, points: Array) -> NDArray[np.int64]:
         """Column and row (..., 2) of positions (..., 2)."""
-        return np.floor(points / self._resolution).astype(np.int64) - self._first
+        return np.asarray(np.floor(points / self._resolution).astype(np.int64) - self._first)

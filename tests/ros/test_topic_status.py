@@ -16,7 +16,6 @@ pytest.importorskip("rclpy")
 
 from ros_harness import Robot, wait_for
 
-from diff2i2p import topic_status
 from diff2i2p.topic_status import TopicStatus
 
 OK, WARN, ERROR = 0, 1, 2
@@ -35,7 +34,7 @@ def judged(
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The monotonic clock of the status; its one value can be changed."""
     now = [100.0]
-    monkeypatch.setattr(topic_status.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("diff2i2p.topic_status.time.monotonic", lambda: now[0])
     return now
 
 

@@ -50,6 +50,8 @@ class Health:
     image_loss: RecentLoss = field(default_factory=RecentLoss)
     outcome: tuple[bytes, str] = NOTHING_YET
     """Level and message for the last processed image."""
+    decided: float = 0.0
+    """When that was known."""
     since: float = field(default_factory=time.monotonic)
     seen: dict[str, float] = field(default_factory=dict)
     """When the last good message of each topic arrived."""
@@ -89,6 +91,12 @@ class Health:
         with self._lock:
             for topic in topics:
                 self.troubles.pop(topic, None)
+
+    def decide(self, level: bytes, words: str) -> None:
+        """What the last image has come to."""
+        with self._lock:
+            self.outcome = level, words
+            self.decided = time.monotonic()
 
     def count(self, name: str, by: int = 1) -> None:
         with self._lock:
@@ -148,7 +156,7 @@ class Health:
         timeout = parameters.image_timeout
         if "camera_info" in self.troubles:
             return DiagnosticStatus.ERROR, self.troubles["camera_info"]
-        if self._silent_for("image") > timeout:
+        if min(self._silent_for("image"), time.monotonic() - self.decided) > timeout:
             words = f"; before that: {faults[0]}" if faults else ""
             return DiagnosticStatus.WARN, f"no image for {timeout:g} s{words}"
         if faults:

@@ -63,7 +63,7 @@ class LocalizerClass(Protocol):
 
 @dataclass(frozen=True)
 class Job:
-    """An image to localize, with the calibration that was valid when it arrived."""
+    """An image to localize, with the calibration in force at it."""
 
     message: Image | CompressedImage
     camera: Camera
@@ -224,13 +224,15 @@ class Pipeline:
         }
         values |= {f"latency_{name}_ms": f"{ms:.0f}" for name, ms in answer.latency_ms.items()}
         values["latency_total_ms"] = f"{1000 * (time.monotonic() - job.received):.0f}"
+        values["warnings"] = "; ".join(answer.warnings) or "none"
+        self._health.note("camera", answer.warnings[0] if answer.warnings else "")
         self._health.values |= values
         self._health.recovered("image", "depth", "tf")
         self._health.count("images_localized" if answer.localized else "images_not_localized")
         if answer.localized:
-            self._health.outcome = (DiagnosticStatus.OK, "localized")
+            self._health.decide(DiagnosticStatus.OK, "localized")
         else:
-            self._health.outcome = (DiagnosticStatus.WARN, f"not localized: {answer.reason}")
+            self._health.decide(DiagnosticStatus.WARN, f"not localized: {answer.reason}")
 
     def use(self, localizer: Localizing, source: str) -> None:
         """Switch to another map. `source` says where it came from."""
