@@ -51,7 +51,7 @@ def write_grid(grid: OccupancyGrid, out: Path | str) -> None:
     pixels = np.empty(grid.cells.shape, np.uint8)
     for value, shade in SHADES.items():
         pixels[grid.cells == value] = shade
-    rows, columns = pixels.shape
+    rows, columns = grid.cells.shape
     with atomic_path(picture) as temporary:
         temporary.write_bytes(f"P5\n{columns} {rows}\n255\n".encode() + pixels[::-1].tobytes())
     x, y = grid.origin
