@@ -111,24 +111,6 @@ def test_map_info(command: Command, room_map: Path) -> None:
     )
 
 
-def test_map_grid(command: Command, room_map: Path, workplace: Path) -> None:
-    done = command("map", "grid", "room.map", "-o", "plans/room")
-    assert done.status == 0, done.err
-    assert done.out.startswith("plans/room.yaml: 83 x 103 cells of 5 cm, floor at z = 0.0")
-    assert (workplace / "plans/room.pgm").read_bytes().startswith(b"P5\n83 103\n255\n")
-    refused = {
-        ("--band", "2,1"): "--band '2,1': expected LOW,HIGH in metres",
-        (
-            "--floor",
-            "9",
-        ): "room.map: the map has no points 0.1 to 1.5 m above a floor at z = 9.00; give ",
-    }
-    for option, words in refused.items():
-        done = command("map", "grid", "room.map", "-o", "plans/other", *option)
-        assert done.status == 2 and words in done.err
-    assert len([*(workplace / "plans").iterdir()]) == 2
-
-
 def test_map_join(command: Command, room_map: Path, workplace: Path) -> None:
     (workplace / "again.map").write_bytes(room_map.read_bytes())
     done = command("map", "join", "both.map", "room.map", "again.map", "--apart", "3")
