@@ -43,7 +43,7 @@ class TransformInputs:
         self._complain = complain
         self._own = own
         self._moved = moved or (lambda: None)
-        self._odometry_frame = ""
+        self._odometry_frame: str | None = None
         self._newest: dict[str, int] = {}
         self._ahead: dict[str, int] = {}
         group = ReentrantCallbackGroup()  # also received while a coroutine blocks the node's own group
