@@ -141,7 +141,8 @@ def _in_turn(clouds: list[Any]) -> list[Any]:
 
 
 def test_transforms(robot: Robot, launch_node: Callable[..., Any], map_file: str) -> None:
-    node = launch_node(map=map_file, odom_frame="odom", transform_timeout=0.05).node
+    frames = {"odom_frame": "odom", "transform_tolerance": 0.0}
+    node = launch_node(map=map_file, transform_timeout=0.05, **frames).node
     robot.wait_camera_matched()
     robot.calibrate()
     bad = []

@@ -99,7 +99,7 @@ def test_the_node_is_there_first(robot: Robot, launch_node: Callable[..., Any]) 
     """Then map, camera and frames come one by one: each time, the node says what is still missing."""
     robot.destroy_publisher(robot.image)
     robot.destroy_publisher(robot.camera_info)
-    launch_node(odom_frame="odom", base_frame="base_link", transform_timeout=0.05)
+    launch_node(odom_frame="odom", base_frame="base_link", transform_timeout=0.05, transform_tolerance=0.0)
     robot.wait_status(WARN, "waiting for the map")
     robot.send_cloud(np.ones((5, 3), np.float32))
     robot.wait_status(WARN, "no camera_info yet")

@@ -86,7 +86,7 @@ def quiet(robot: Robot) -> bool:
 
 def test_in_simulated_time(robot: Robot, launch_node: Callable[..., Any], map_file: str) -> None:
     clock = robot.create_publisher(Clock, "/clock", 10)
-    node = launch_node(map=map_file, use_sim_time=True, odom_frame="odom").node
+    node = launch_node(map=map_file, use_sim_time=True, odom_frame="odom", transform_tolerance=0.0).node
     robot.wait_camera_matched()
     wait_for(clock.get_subscription_count, "the clock's subscription")
 

@@ -32,6 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C arrives twice under a launch file
+        executor.shutdown()  # not left to the garbage collector, which may free its parts before it
         node.destroy_node()
         rclpy.try_shutdown()
     return 0
