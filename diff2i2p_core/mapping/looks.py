@@ -11,6 +11,7 @@ from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.models.xfeat import XFeat
+from diff2i2p_core.ops.render_scan import render_scan
 from diff2i2p_core.ops.render_view import RenderedView, render_view
 from diff2i2p_core.typing import Array
 from diff2i2p_core.weights.xfeat import load_xfeat, xfeat_weights
@@ -44,6 +45,9 @@ class Look:
     """The file with the weights of the network that describes renders, fetched at first use."""
     load: Callable[[], XFeat]
     """That network, for inference. Images are always described by `load_xfeat()`."""
+    unlike_photos: bool = False
+    """Whether renders look so different from images that they are, near a prior, described everywhere and
+    matched near the prediction (`localization.near_matches`)."""
 
 
 LOOKS = {
@@ -61,9 +65,10 @@ LOOKS = {
             "intensity",
             "intensity",
             lambda cloud: cloud.intensity is not None,
-            render_view,
+            render_scan,
             xfeat_weights,
             load_xfeat,
+            unlike_photos=True,
         ),
     )
 }
