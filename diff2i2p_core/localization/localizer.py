@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.point_cloud import PointCloud
+from diff2i2p_core.geometry.se3 import is_rigid
 from diff2i2p_core.io.clouds import usable
 from diff2i2p_core.localization.aligner import Aligner
 from diff2i2p_core.localization.hypothesis import Hypothesis, Proposer
@@ -25,6 +26,7 @@ from diff2i2p_core.localization.verify import verify
 from diff2i2p_core.mapping.build import map_of_one_cloud, model_for_map
 from diff2i2p_core.mapping.features import Features
 from diff2i2p_core.mapping.join import join_maps
+from diff2i2p_core.mapping.looks import LOOKS, ViewNetworks, look_of
 from diff2i2p_core.mapping.map_file import MapInfo, PointMap, load_map
 from diff2i2p_core.mapping.matchers import Matcher
 from diff2i2p_core.mapping.source import MapSource, read_frames
@@ -32,7 +34,6 @@ from diff2i2p_core.mapping.units import check_metres
 from diff2i2p_core.typing import Array, Image, Progress
 from diff2i2p_core.weights.checkpoint import installed_weights, load_model, resolve_weights, weights_id
 from diff2i2p_core.weights.device import checked_device
-from diff2i2p_core.weights.xfeat import load_xfeat
 
 BESIDE = 10.0
 """Metres between maps that are put beside each other."""
@@ -75,8 +76,10 @@ class Localizer:
         network = None
         if "network" in kinds:
             network = load_model(_weights_of(point_map.info, weights, str(map_path)), device)
-        xfeat = load_xfeat().to(device) if "views" in kinds else None
-        return cls(point_map, proposers_of(point_map, Features(xfeat, network)), settings)
+        views = None
+        if point_map.rendered is not None and "views" in kinds:
+            views = ViewNetworks.load(point_map.rendered.look, device)
+        return cls(point_map, proposers_of(point_map, Features(views, network)), settings)
 
     @classmethod
     def from_cloud(
@@ -100,7 +103,7 @@ class Localizer:
         """
         cloud = usable(cloud, "the map cloud", note)
         check_metres(cloud.points, "the map cloud")
-        features = Features.load(matcher, weights, device, colored=cloud.colors is not None, note=note)
+        features = Features.load(matcher, weights, device, look=look_of(cloud), note=note)
         source = MapSource.unseen(cloud, up, note) if views is None else MapSource(cloud, views, views)
         point_map = features.of(source, "the map cloud")
         return cls(point_map, proposers_of(point_map, features), settings)
@@ -129,7 +132,7 @@ class Localizer:
             source = read_frames(place, numbers, matcher=matcher, progress=progress, note=note)
             return features.of(source, str(place), progress)
 
-        features = Features.load(matcher, weights, device, colored=True)
+        features = Features.load(matcher, weights, device, look=LOOKS["colors"])
         point_map = built(folder, numbers)
         if beside:
             others = {f"{place}, beside it": built(place) for place in beside}
@@ -151,6 +154,25 @@ class Localizer:
         model, info = model_for_map(weights, name, device, colored=cloud.colors is not None)
         point_map = map_of_one_cloud(cloud, model, info)
         return cls(point_map, [Diff2I2PNetwork(model, point_map)], settings)
+
+    @classmethod
+    def around(
+        cls,
+        cloud: PointCloud,
+        prior: Array,
+        *,
+        device: str = "cpu",
+        name: str = "the cloud",
+        settings: LocalizerSettings | None = None,
+    ) -> Localizer:
+        """For images taken near one pose (map_from_camera) in a cloud with colours or intensity, such as a
+        lidar scan: it is rendered from there."""
+        check_metres(cloud.points, name)
+        if not is_rigid(prior):
+            raise InputError("prior: not a finite rigid transform; give x,y,z,qx,qy,qz,qw")
+        features = Features.load("views", device=device, look=look_of(cloud))
+        point_map = features.of(MapSource(cloud, prior[None], prior[None]), name)
+        return cls(point_map, proposers_of(point_map, features), settings)
 
     @torch.inference_mode()
     def localize(
@@ -194,8 +216,8 @@ class Localizer:
 def proposers_of(point_map: PointMap, features: Features) -> list[Proposer]:
     """The proposers that the map has features for and whose networks are given, in order of use."""
     proposers: list[Proposer] = []
-    if point_map.rendered is not None and features.xfeat is not None:
-        proposers.append(RenderedViews(features.xfeat, point_map.rendered))
+    if point_map.rendered is not None and features.views is not None:
+        proposers.append(RenderedViews(features.views, point_map.rendered))
     if len(point_map.submaps) and features.network is not None:
         proposers.append(Diff2I2PNetwork(features.network, point_map))
     return proposers
@@ -218,14 +240,20 @@ def register(
     camera: Camera,
     *,
     depth: NDArray[np.float32] | None = None,
+    prior: Array | None = None,
     weights: str | Path | None = None,
     device: str = "cpu",
     name: str = "the cloud",
+    settings: LocalizerSettings | None = None,
 ) -> Localization:
     """The pose of the camera that took `image` (H, W, 3) RGB in one small cloud, as in the papers.
 
-    The "map" of the answer is the cloud's frame. `depth` (H, W) is for weights of the mode `rgbd`. `name` is
-    the cloud's name in error messages.
+    The "map" of the answer is the cloud's frame. `depth` (H, W) is for weights of the mode `rgbd`. With
+    `prior`, an approximate map_from_camera, the cloud can be a lidar scan of any size, with colours or
+    intensity: it is rendered from there. `name` is the cloud's name in error messages.
     """
-    localizer = Localizer.for_single_cloud(cloud, weights, device=device, name=name)
+    if prior is not None:
+        localizer = Localizer.around(cloud, prior, device=device, name=name, settings=settings)
+        return localizer.localize(image, camera, prior=prior, depth=depth)
+    localizer = Localizer.for_single_cloud(cloud, weights, device=device, name=name, settings=settings)
     return localizer.localize(image, camera, depth=depth)

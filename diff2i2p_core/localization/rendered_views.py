@@ -12,20 +12,25 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from diff2i2p_core.geometry.pnp import solve_pnp
-from diff2i2p_core.geometry.se3 import is_near
+from diff2i2p_core.geometry.se3 import invert, is_near
 from diff2i2p_core.localization.gates import is_same_pose
 from diff2i2p_core.localization.hypothesis import Hypothesis
+from diff2i2p_core.localization.intensity_alignment import IntensityAlignment, align_intensity
+from diff2i2p_core.localization.near_matches import search_near
 from diff2i2p_core.localization.query import Query
 from diff2i2p_core.localization.retrieval import near_prior
 from diff2i2p_core.localization.settings import GateSettings
 from diff2i2p_core.localization.view_ranking import ranked_views
-from diff2i2p_core.mapping.describe import describe_view
+from diff2i2p_core.mapping.describe import GridFeatures, describe_grid, describe_view
+from diff2i2p_core.mapping.looks import ViewNetworks
 from diff2i2p_core.mapping.packed_views import ViewFeatures
 from diff2i2p_core.mapping.view_map import ViewMap
 from diff2i2p_core.models.inputs import resized
-from diff2i2p_core.models.xfeat import Keypoints, XFeat, dense_features, detect
+from diff2i2p_core.models.xfeat import DenseFeatures, Keypoints, dense_features, detect
 from diff2i2p_core.ops.mutual import mutual_nearest
 from diff2i2p_core.typing import Array
 
@@ -41,10 +46,10 @@ class RenderedViews:
     name = "views"
     needs_depth = False
 
-    def __init__(self, model: XFeat, view_map: ViewMap) -> None:
-        self.model = model
-        self.device = next(model.parameters()).device
-        self.views = view_map.views
+    def __init__(self, networks: ViewNetworks, view_map: ViewMap) -> None:
+        self.networks = networks
+        self.device = next(networks.image.parameters()).device
+        self.views, self._look = view_map.views, view_map.look
         self._cloud, self._spacing = view_map.cloud, view_map.spacing
 
     def propose(self, query: Query) -> Iterator[list[Hypothesis]]:
@@ -53,9 +58,15 @@ class RenderedViews:
         settings = query.settings.views
         features = self.features(query)
         if query.prior is not None:
-            yield [self._rendered(query, features, query.prior, "the prior", near=True)]
+            guided = self._look.unlike_photos
+            if guided:
+                yield [self._guided(query, query.prior)]
+            else:
+                yield [self._rendered(query, features, query.prior, "the prior", near=True)]
             limits = query.settings.prior_distance, query.settings.prior_angle_deg
             near = near_prior(self.views.poses, query.prior, *limits)[: settings.candidates]
+            if near and guided:
+                return
             if near:
                 yield from self._refined(query, features, self._matched(query, features, near), near=True)
                 return
@@ -72,13 +83,55 @@ class RenderedViews:
         return query.computed("xfeat", lambda: self._described(query))
 
     def _described(self, query: Query) -> Keypoints:
-        camera = self.views.settings.resampled(query.camera)
-        image = resized(query.image, camera)
-        keypoints = detect(dense_features(self.model, image), self.views.settings.keypoints)
-        factors = query.camera.width / camera.width, query.camera.height / camera.height
-        scale = keypoints.pixels.new_tensor(factors)
-        query.clock.spent("image")
-        return replace(keypoints, pixels=(keypoints.pixels + 0.5) * scale - 0.5)
+        dense = self._dense(query)
+        keypoints = detect(dense, self.views.settings.keypoints)
+        return replace(keypoints, pixels=_in_image(keypoints.pixels, dense, query))
+
+    def _dense(self, query: Query) -> DenseFeatures:
+        """The features of the query's image at the focal length of the views."""
+
+        def compute() -> DenseFeatures:
+            camera = self.views.settings.resampled(query.camera)
+            dense = dense_features(self.networks.image, resized(query.image, camera))
+            query.clock.spent("image")
+            return dense
+
+        return query.computed("xfeat map", compute)
+
+    def _guided(self, query: Query, prior: Array) -> Hypothesis:
+        """The pose near the prior, from matches around the predicted pixels."""
+        settings, dense = self.views.settings, self._dense(query)
+        camera = settings.resampled(query.camera)
+        keypoints = detect(dense, query.settings.near.keypoints)
+        depths = settings.min_depth, settings.max_depth
+
+        def describe(pose: Array) -> GridFeatures:
+            view = describe_grid(self._cloud, self._spacing, pose, camera, settings, self.networks.render)
+            query.clock.spent("render")
+            return view
+
+        def align(pose: Array) -> IntensityAlignment | None:
+            cloud = self._cloud.seen(invert(pose), camera, depths)
+            image = resized(query.image, camera)
+            aligned = align_intensity(image, camera, cloud, pose, depths)
+            query.clock.spent("align")
+            return aligned
+
+        shows_intensity = self._cloud.cloud.intensity is not None and query.settings.align
+        near = query.settings.near
+        matches = search_near(keypoints, camera, prior, near, describe, align if shows_intensity else None)
+        query.clock.spent("match")
+        pixels = _in_image(torch.from_numpy(matches.pixels), dense, query).numpy()
+        return Hypothesis(
+            self.name,
+            "the prior",
+            pixels,
+            matches.points,
+            matches.estimate,
+            near_prior=True,
+            guided=True,
+            agreement=matches.agreement,
+        )
 
     def _matched(
         self, query: Query, features: Keypoints, views: Sequence[int], until: int | None = None
@@ -131,7 +184,9 @@ class RenderedViews:
         """Render from `pose` (map_from_camera) with the query's camera, match, solve, and repeat."""
         camera = self.views.settings.resampled(query.camera)
         for _ in range(query.settings.views.renders):
-            seen = describe_view(self._cloud, self._spacing, pose, camera, self.views.settings, self.model)
+            seen = describe_view(
+                self._cloud, self._spacing, pose, camera, self.views.settings, self.networks.render
+            )
             query.clock.spent("render")
             hypothesis = self._solved(query, features, seen, source, view)
             hypothesis = replace(hypothesis, settled=True, near_prior=near)
@@ -152,8 +207,7 @@ class RenderedViews:
         self, query: Query, image: Keypoints, view: ViewFeatures, source: str, number: int
     ) -> Hypothesis:
         settings = query.settings.views
-        of_view = view.descriptors.to(image.descriptors.device)  # those of the map are in main memory
-        rows, view_rows, likeness = mutual_nearest(image.descriptors, of_view, settings.min_likeness)
+        rows, view_rows, likeness = mutual_nearest(image.descriptors, view.descriptors, settings.min_likeness)
         query.clock.spent("match")
         pixels = image.pixels[rows].cpu().numpy().astype(np.float64)
         points = view.points[view_rows.cpu().numpy()]
@@ -162,6 +216,14 @@ class RenderedViews:
         estimate = solve_pnp(pixels, points, query.camera, likeness.cpu().numpy().astype(np.float64), pnp)
         query.clock.spent("pose")
         return Hypothesis(self.name, source, pixels, points, estimate, submap=number)
+
+
+def _in_image(pixels: Tensor, dense: DenseFeatures, query: Query) -> Tensor:
+    """Pixels (N, 2) of a resampled image in the query's image."""
+    height, width = dense.size
+    return (pixels + 0.5) * pixels.new_tensor(
+        [query.camera.width / width, query.camera.height / height]
+    ) - 0.5
 
 
 def _same(a: Hypothesis, b: Hypothesis, gates: GateSettings) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,16 +12,50 @@ from torch import Tensor
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import invert, transform_points
 from diff2i2p_core.mapping.blocks import BlockCloud
+from diff2i2p_core.mapping.looks import Look, look_named
 from diff2i2p_core.mapping.packed_views import MIN_FEATURES, RenderSettings, ViewFeatures
-from diff2i2p_core.models.xfeat import DIMENSION, XFeat, dense_features, detect
-from diff2i2p_core.ops.render_view import render_view
+from diff2i2p_core.models.xfeat import DIMENSION, XFeat, dense_features, descriptors_at, detect
+from diff2i2p_core.ops.render_view import RenderedView
 from diff2i2p_core.typing import Array
 
 
-def rendering_of(cloud: BlockCloud) -> tuple[float, RenderSettings]:
+def rendering_of(cloud: BlockCloud, look: Look) -> tuple[float, RenderSettings]:
     """The distance in metres between a cloud's points, and the settings to render it with."""
     spacing = cloud.spacing()
-    return spacing, RenderSettings.for_cloud(spacing, cloud.noise(spacing))
+    return spacing, RenderSettings.for_cloud(spacing, cloud.noise(spacing), look.name)
+
+
+GRID = 4
+"""Pixels between the descriptions of a render that is described everywhere."""
+
+
+@dataclass(frozen=True)
+class GridFeatures:
+    """Local features at all pixels of a grid where a render shows a surface."""
+
+    pixels: Tensor
+    """(N, 2) float32, (u, v)."""
+    points: Array
+    """(N, 3) map frame."""
+    descriptors: Tensor
+    """(N, D) float32, unit length."""
+
+
+def describe_grid(
+    cloud: BlockCloud,
+    spacing: float,
+    map_from_view: Array,
+    camera: Camera,
+    settings: RenderSettings,
+    model: XFeat,
+) -> GridFeatures:
+    """The features of a render as of `describe_view`, but at pixels of a grid instead of keypoints."""
+    view = _render(cloud, spacing, map_from_view, camera, settings)
+    v, u = np.nonzero(view.depth[GRID // 2 :: GRID, GRID // 2 :: GRID])
+    pixels = np.stack([u, v], axis=1).astype(np.float32) * GRID + GRID // 2
+    points, _ = view.points_at(pixels)
+    dense = dense_features(model, view.image)
+    return GridFeatures(torch.from_numpy(pixels), points, descriptors_at(dense, torch.from_numpy(pixels)))
 
 
 def describe_view(
@@ -31,14 +66,24 @@ def describe_view(
     settings: RenderSettings,
     model: XFeat,
 ) -> ViewFeatures:
-    """Local features of the coloured cloud, rendered for `camera` (without distortion) at a pose.
+    """Local features of a cloud, rendered for `camera` (without distortion) at a pose.
 
-    `spacing` is the distance in metres between the cloud's points. The points of the features are in the
-    map's frame.
+    The settings say in which look; `model` is that look's network. `spacing` is the distance in metres
+    between the cloud's points. The points of the features are in the map's frame.
     """
+    view = _render(cloud, spacing, map_from_view, camera, settings)
+    keypoints = detect(dense_features(model, view.image), settings.keypoints)
+    points, known = view.points_at(keypoints.pixels.cpu().numpy())
+    rows = torch.from_numpy(np.flatnonzero(known)).to(keypoints.descriptors.device)
+    return ViewFeatures(points[known], keypoints.descriptors[rows])
+
+
+def _render(
+    cloud: BlockCloud, spacing: float, map_from_view: Array, camera: Camera, settings: RenderSettings
+) -> RenderedView:
     view_from_map = invert(map_from_view)
     in_view = cloud.seen(view_from_map, camera, (settings.min_depth, settings.max_depth))
-    view = render_view(
+    return look_named(settings.look).render(
         in_view,
         view_from_map,
         camera,
@@ -46,10 +91,6 @@ def describe_view(
         min_depth=settings.min_depth,
         max_depth=settings.max_depth,
     )
-    keypoints = detect(dense_features(model, view.image), settings.keypoints)
-    points, known = view.points_at(keypoints.pixels.cpu().numpy())
-    rows = torch.from_numpy(np.flatnonzero(known)).to(keypoints.descriptors.device)
-    return ViewFeatures(points[known], keypoints.descriptors[rows])
 
 
 def describe_views(
