@@ -15,9 +15,11 @@ from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.io.clouds import usable
 from diff2i2p_core.localization.aligner import Aligner
+from diff2i2p_core.localization.depth_registration import DepthRegistration
 from diff2i2p_core.localization.hypothesis import Hypothesis, Proposer
 from diff2i2p_core.localization.network import Diff2I2PNetwork
 from diff2i2p_core.localization.query import Query
+from diff2i2p_core.localization.registered_depth import RegisteredDepth
 from diff2i2p_core.localization.rendered_views import RenderedViews
 from diff2i2p_core.localization.result import Localization
 from diff2i2p_core.localization.settings import LocalizerSettings
@@ -63,7 +65,8 @@ class Localizer:
         settings: LocalizerSettings | None = None,
     ) -> Localizer:
         """Open a map file. Without `weights`, the network gets the installed ones that the map was built
-        with. `matcher` selects among the matchers that the map has features for; `auto` uses all."""
+        with. `matcher` selects among the matchers that the map has features for; `auto` uses all. `depth`
+        needs no features, and the depth of each query."""
         checked_device(device)
         point_map = load_map(map_path)
         kinds = [kind for kind in point_map.kinds if matcher in ("auto", kind)]
@@ -76,7 +79,7 @@ class Localizer:
         if "network" in kinds:
             network = load_model(_weights_of(point_map.info, weights, str(map_path)), device)
         xfeat = load_xfeat().to(device) if "views" in kinds else None
-        return cls(point_map, proposers_of(point_map, Features(xfeat, network)), settings)
+        return cls(point_map, proposers_of(point_map, Features(xfeat, network), matcher), settings)
 
     @classmethod
     def from_cloud(
@@ -103,7 +106,7 @@ class Localizer:
         features = Features.load(matcher, weights, device, colored=cloud.colors is not None, note=note)
         source = MapSource.unseen(cloud, up, note) if views is None else MapSource(cloud, views, views)
         point_map = features.of(source, "the map cloud")
-        return cls(point_map, proposers_of(point_map, features), settings)
+        return cls(point_map, proposers_of(point_map, features, matcher), settings)
 
     @classmethod
     def from_frames(
@@ -134,7 +137,7 @@ class Localizer:
         if beside:
             others = {f"{place}, beside it": built(place) for place in beside}
             point_map = join_maps({str(folder): point_map, **others}, apart=BESIDE)
-        return cls(point_map, proposers_of(point_map, features), settings)
+        return cls(point_map, proposers_of(point_map, features, matcher), settings)
 
     @classmethod
     def for_single_cloud(
@@ -164,8 +167,9 @@ class Localizer:
         """The pose of the camera that took `image` (H, W, 3) RGB.
 
         `prior` is a map_from_camera; only its surroundings are searched, if the map has any there. `depth`
-        (H, W) in metres, registered to the image pixel by pixel, is needed by weights of the mode `rgbd` and
-        ignored by others. Image and depth are rectified here if the camera has distortion.
+        (H, W) in metres, registered to the image pixel by pixel, refines and confirms poses in maps of all
+        kinds, and finds poses without an image's features. The matcher `depth` and weights of the mode
+        `rgbd` need it. Image and depth are rectified here if the camera has distortion.
         """
         device = self.proposers[0].device
         query = Query.of(image, camera, self.settings, depth=depth, prior=prior, device=device)
@@ -173,29 +177,39 @@ class Localizer:
 
     def _answer(self, query: Query) -> Localization:
         align = self._aligner.to(query) if self._aligner and query.settings.align else None
+        registration = DepthRegistration.of(query, self.map.surface)
+        fit = None if registration is None else registration.fit
         answer = Localization.refused("nothing proposes a pose")
-        for proposer in self.proposers:
+        for proposer in self._in_order(query):
             hypotheses: list[Hypothesis] = []
             for group in proposer.propose(query):
                 hypotheses += group
-                answer = verify(query, hypotheses, align)
+                answer = verify(query, hypotheses, align, fit)
                 if answer.localized:
                     return answer
         return answer
 
-    def warm_up(self) -> None:
-        """Localize a synthetic image, because the first image takes longer."""
+    def _in_order(self, query: Query) -> Sequence[Proposer]:
+        """The proposers for a query. Near a prior, depth is the fastest."""
+        if query.depth is None or query.prior is None:
+            return self.proposers
+        return sorted(self.proposers, key=lambda proposer: proposer.name != RegisteredDepth.name)
+
+    def warm_up(self, *, depth: bool = False) -> None:
+        """Localize a synthetic image, because the first image takes longer; with `depth`, the first depth."""
         noise = np.random.default_rng(0)
         image = noise.integers(0, 256, (480, 640, 3), np.uint8)
-        depth = noise.uniform(1, 3, (480, 640)).astype(np.float32)
-        self.localize(image, Camera(640, 480, 550, 550, 320, 240), depth=depth)
+        plane = np.full((480, 640), 2, np.float32) if depth or self.needs_depth else None
+        self.localize(image, Camera(640, 480, 550, 550, 320, 240), depth=plane)
 
 
-def proposers_of(point_map: PointMap, features: Features) -> list[Proposer]:
-    """The proposers that the map has features for and whose networks are given, in order of use."""
+def proposers_of(point_map: PointMap, features: Features, matcher: Matcher = "auto") -> list[Proposer]:
+    """The matcher's proposers that the map has features for and whose networks are given, in order of use."""
     proposers: list[Proposer] = []
     if point_map.rendered is not None and features.xfeat is not None:
         proposers.append(RenderedViews(features.xfeat, point_map.rendered))
+    if matcher in ("auto", "depth"):
+        proposers.append(RegisteredDepth(point_map.surface, needs_depth=matcher == "depth"))
     if len(point_map.submaps) and features.network is not None:
         proposers.append(Diff2I2PNetwork(features.network, point_map))
     return proposers

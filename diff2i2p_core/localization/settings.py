@@ -73,6 +73,32 @@ class ViewSettings:
 
 
 @dataclass(frozen=True)
+class DepthSettings:
+    """Settings for registering the query's depth to the map's surface."""
+
+    starts: int = 40
+    """Number of poses, the best by a distance field, that are registered with few points."""
+    refined: int = 6
+    """Number of these, the best, that are registered with all points."""
+    min_agreement: float = 0.8
+    """Minimum fraction of the depth that agrees with the map's, of that which agrees or contradicts."""
+    min_known: float = 0.4
+    """Minimum fraction of the depth that agrees or contradicts: with map at the pose."""
+    min_closeness: float = 0.45
+    """Minimum mean closeness of the depth's points to the surface: 1 on it, 0.6 at one standard deviation."""
+    min_weakest: float = 0.02
+    """Minimum of the smallest eigenvalue of the registration, which is about 0.3 if all directions are fixed
+    equally well. Noise of the normals alone gives about 0.01."""
+    max_rival_quality: float = 0.85
+    rival_agreement: float = 0.7
+    """A pose is ambiguous if one elsewhere has more than this fraction of its quality, and this agreement."""
+    contradiction: float = 0.3
+    """A pose of an image's matches is refused if less than this fraction of the depth agrees there."""
+    sigma_scale: float = 12.0
+    """Factor on the standard deviations: errors of neighbouring depths, and of the map, are alike."""
+
+
+@dataclass(frozen=True)
 class LocalizerSettings:
     candidates: int = 3
     """Number of submaps that are fully matched: the best by retrieval, or the nearest to a prior."""
@@ -106,6 +132,7 @@ class LocalizerSettings:
     gates: GateSettings = field(default_factory=GateSettings)
     """For the network's poses. `max_rival_support` and the limits of the same pose are for all."""
     views: ViewSettings = field(default_factory=ViewSettings)
+    depth: DepthSettings = field(default_factory=DepthSettings)
 
     def inlier_px(self, camera: Camera) -> float:
         """`max_error_px` in pixels of the camera's image."""

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from diff2i2p_core.io import clouds
 from diff2i2p_core.io.files import atomic_path, check_name, check_output
 from diff2i2p_core.io.tensor_file import StreamedTensor, write_tensors
 from diff2i2p_core.mapping.packed import BY_POINT, BY_SUPERPOINT, HALF, Block, PackedSubmaps, pack
+from diff2i2p_core.mapping.surface import Surface
 from diff2i2p_core.mapping.view_map import ViewMap
 from diff2i2p_core.models.features import SubmapFeatures
 
@@ -83,10 +84,11 @@ class PointMap:
     cloud: PointCloud
     """In the map frame, for alignment and display. The submaps have their own points."""
     views: NDArray[np.float64]
-    """(V, 4, 4) map_from_view, optical frames: the view of each submap."""
+    """(V, 4, 4) map_from_view, optical frames: the view of each submap. Without submaps, where the map can be
+    viewed from."""
     submaps: Sequence[SubmapFeatures]
-    """One per view: a list in memory, or `PackedSubmaps` of a file, which are read when used. A map with only
-    rendered views has none."""
+    """One per view: a list in memory, or `PackedSubmaps` of a file, which are read when used. A map that is
+    not for the network has none."""
     rendered: ViewMap | None = None
     """The views rendered from the map, if it has any."""
 
@@ -94,6 +96,11 @@ class PointMap:
     def spacing(self) -> float:
         """Metres between the points of `cloud`."""
         return self.info.spacing or self.info.settings.spacing
+
+    @cached_property
+    def surface(self) -> Surface:
+        """What the depth of images is registered to."""
+        return Surface(self.cloud, self.spacing, self.viewpoints)
 
     @property
     def viewpoints(self) -> NDArray[np.float64]:
@@ -110,8 +117,12 @@ class PointMap:
 
     @property
     def kinds(self) -> list[str]:
-        """The matchers that it has features for, in order of use."""
-        return [*(["views"] if self.rendered else []), *(["network"] if len(self.submaps) else [])]
+        """The matchers that it can be used with, in order of use. `depth` needs no features."""
+        return [
+            *(["views"] if self.rendered else []),
+            "depth",
+            *(["network"] if len(self.submaps) else []),
+        ]
 
 
 def check_map_output(path: Path | str, inputs: Iterable[Path | str | None]) -> None:
@@ -211,7 +222,7 @@ def load_map(path: Path | str) -> PointMap:
     tensors = read_tensors(path)
     if missing := {"points", "map_from_submap"} - tensors.keys():
         raise InputError(f"{path}: damaged (it lacks {min(missing)}); build the map again")
-    blocks = [block_of(path, tensors)] if len(tensors["map_from_submap"]) else []
+    blocks = [block_of(path, tensors)] if {"num_points", "submaps.points"} & tensors.keys() else []
     if blocks and len(tensors["map_from_submap"]) != len(blocks[0].num_points):
         raise InputError(f"{path}: damaged (map_from_submap is inconsistent); build the map again")
     rendered = None

@@ -8,9 +8,10 @@ from typing import Literal, get_args
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.weights.xfeat import xfeat_weights
 
-Matcher = Literal["auto", "views", "network"]
+Matcher = Literal["auto", "views", "network", "depth"]
 MATCHERS: tuple[Matcher, ...] = get_args(Matcher)
-"""What images are matched with: rendered views of the map, the network's submaps, or all that is possible."""
+"""What images are matched with: rendered views of the map, the network's submaps, the map's surface, to which
+the depth of each image is registered, or all that is possible."""
 
 
 def checked_matcher(name: str) -> Matcher:
@@ -24,9 +25,11 @@ def checked_matcher(name: str) -> Matcher:
 def kinds_for(matcher: Matcher, colored: bool, note: Callable[[str], None] = lambda line: None) -> list[str]:
     """The kinds of features, "views" and "network", for a map of a cloud with or without colours.
 
-    `note` gets a line if views would be possible, but their weights are not available. InputError if the
-    matcher cannot be used.
+    The matcher `depth` needs none. `note` gets a line if views would be possible, but their weights are not
+    available. InputError if the matcher cannot be used.
     """
+    if matcher == "depth":
+        return []
     if matcher == "network" or (matcher == "auto" and not colored):
         return ["network"]
     if not colored:

@@ -152,7 +152,7 @@ class CameraInputs:
         if self._camera is None:
             return
         job = Job(message, self._camera, camera_frame, time.monotonic())
-        if self.parameters.use_depth and self._health.needs_depth:
+        if self.parameters.use_depth:
             self._health.expect("pair")
             self._pairing.first(message, job, self._tolerance)
         else:
@@ -160,8 +160,7 @@ class CameraInputs:
 
     def _on_depth(self, message: Image) -> None:
         check_depth(message)
-        if self._health.needs_depth:
-            self._pairing.second(message, self._tolerance)
+        self._pairing.second(message, self._tolerance)
 
     def _on_pair(self, job: Job, depth: Image) -> None:
         self._health.saw("pair")
