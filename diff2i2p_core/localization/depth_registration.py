@@ -15,7 +15,8 @@ from diff2i2p_core.localization.query import Query
 from diff2i2p_core.mapping.surface import Surface
 from diff2i2p_core.typing import Array
 
-_ROUGH = ((0.6, 8), (0.25, 8))
+_FAR = ((0.6, 8), (0.25, 8))
+_ROUGH = ((0.3, 8),)
 _EXACT = ((0.15, 10), (0.08, 6), (0.04, 8))
 """Maximum distances of matched points in metres, and iterations."""
 _MATCHED = 0.08
@@ -80,10 +81,11 @@ class DepthRegistration:
         return query.computed("depth", made)
 
     def rough(self, start: Array) -> tuple[float, Array]:
-        """The pose that few points give from a start, and their closeness to the surface there."""
+        """The pose that few points give from a start that is off by at most 0.3 m, and the fraction of
+        them that have a match there."""
         view = self.view
         pose = self.surface.coarse.pull(view.few_cloud, start, _ROUGH)
-        return float(self._close(pose, view.few)[0].mean()), pose
+        return float(self._close(pose, view.few)[3].mean()), pose
 
     def fit(self, start: Array) -> DepthFit:
         """The pose near a start that all points give."""
@@ -91,7 +93,7 @@ class DepthRegistration:
 
     def from_afar(self, start: Array) -> DepthFit:
         """The same from a start that may be off by half a metre."""
-        return self.fit(self.rough(start)[1])
+        return self.fit(self.surface.coarse.pull(self.view.few_cloud, start, _FAR))
 
     def judged(self, pose: Array) -> DepthFit:
         """How the depth fits at a pose."""

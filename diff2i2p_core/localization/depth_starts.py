@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from diff2i2p_core.geometry.se3 import compose, is_near
+from diff2i2p_core.geometry.se3 import compose
 from diff2i2p_core.localization.depth_view import DepthView
 from diff2i2p_core.mapping.keyframes import select_keyframes
 from diff2i2p_core.mapping.surface import FAR, Surface
@@ -33,11 +33,15 @@ _SHARE = 0.04
 """Minimum fraction of the normals that makes a main direction."""
 _UPRIGHT = 0.5
 """Minimum cosine of the angle between the image's upward direction and that of the map's views."""
-_SAMPLES, _GLANCE = 100, 25
+_SAMPLES, _GLANCE = 200, 40
 """Points that poses are ranked by, and by how many first."""
-_BEST = 2500
-"""Poses that are ranked by all of these points."""
-_IN_SURFACE, _WEIGHT = 0.15, 0.5
+_BEST = 400
+"""Poses that are moved and ranked by all of these points."""
+_NEARBY: Array = 0.15 * np.array(list(product((-1, 0, 1), repeat=3)))
+"""Metres (27, 3) by which they are moved."""
+_CLOSE = 0.25
+"""Metres. Larger distances are alike then."""
+_IN_SURFACE, _WEIGHT = 0.15, 0.25
 """Metres from the surface at which free space is not free, and the weight of that."""
 
 
@@ -48,30 +52,32 @@ class DepthStarts:
         self._surface = surface
 
     def likely(self, view: DepthView, count: int) -> list[Array]:
-        """The `count` best starts for a depth image, none near another, the likeliest first."""
-        poses = np.concatenate([self._around_views, self._parallel(view)])
-        cost = self._cost(poses, view, _GLANCE)
-        poses = poses[np.argsort(cost)[:_BEST]]
-        order = np.argsort(self._cost(poses, view, _SAMPLES))
-        starts = list[Array]()
-        for pose in poses[order[: 15 * count]]:
-            if not any(is_near(pose, other, 0.25, 12) for other in starts):
-                starts.append(pose)
-            if len(starts) == count:
-                break
-        return starts
+        """The `count` best starts for a depth image, none near another, the likeliest first.
 
-    def _cost(self, poses: Array, view: DepthView, samples: int) -> NDArray[np.float32]:
-        """Mean distance (P,) of the depth's points from the surface, more if the rays to them cross it."""
+        All are ranked by few points; the best are moved to the best position nearby, and ranked by more.
+        """
+        poses = np.concatenate([self._around_views, self._parallel(view)])
+        poses = poses[np.argsort(self._cost(poses, view, _GLANCE, FAR))[:_BEST]]
+        moved = np.repeat(poses[:, None], len(_NEARBY), axis=1)
+        moved[:, :, :3, 3] += _NEARBY
+        costs = self._cost(moved.reshape(-1, 4, 4), view, _GLANCE, _CLOSE).reshape(len(poses), -1)
+        poses = moved[np.arange(len(poses)), costs.argmin(axis=1)]
+        order = np.argsort(self._cost(poses, view, _SAMPLES, _CLOSE))
+        return _apart(poses[order], count)
+
+    def _cost(self, poses: Array, view: DepthView, samples: int, far: float) -> NDArray[np.float32]:
+        """Mean distance (P,) of the depth's points from the surface, each at most `far` metres, and more if
+        the rays to them cross it."""
         points = view.points[view.few[:samples]].astype(np.float32)
         costs = [np.empty(0, np.float32)]
         for some in np.array_split(poses.astype(np.float32), len(poses) // 2000 + 1):
             turned = points @ some[:, :3, :3].swapaxes(1, 2)
             position = some[:, None, :3, 3]
-            cost = self._surface.field.at(turned + position).mean(axis=1)
+            distance = self._surface.field.at(turned + position)
+            cost = np.minimum(distance, np.float32(far)).mean(axis=1)
             for fraction in (0.5, 0.8):
                 on_ray = self._surface.field.at(np.float32(fraction) * turned + position)
-                cost += (on_ray < _IN_SURFACE).mean(axis=1) * np.float32(0.5 * _WEIGHT * FAR)
+                cost += (on_ray < _IN_SURFACE).mean(axis=1) * np.float32(_WEIGHT * far)
             costs.append(cost)
         return np.concatenate(costs)
 
@@ -122,7 +128,7 @@ def main_directions(normals: Array, *, signed: bool, most: int = 4) -> Array:
     """The unit directions (D, 3) of the largest parts of unit normals (N, 3), at least 25 degrees apart.
     If not `signed`, opposite normals are alike."""
     rng = np.random.default_rng(0)
-    some = normals[rng.permutation(len(normals))[:3000]]
+    some = normals[rng.permutation(len(normals))[:1500]]
     cosines = some @ _SPHERE.T
     density = ((cosines if signed else np.abs(cosines)) > _CONE).mean(axis=0)
     directions = list[Array]()
@@ -159,6 +165,17 @@ def parallel_rotations(seen: Array, mapped: Array) -> list[Array]:
     return rotations
 
 
+def _apart(poses: Array, count: int) -> list[Array]:
+    """The first `count` poses (P, 4, 4) of which none is near another."""
+    left, apart = poses, list[Array]()
+    while len(left) and len(apart) < count:
+        apart.append(left[0])
+        traces = np.einsum("pij,ij->p", left[:, :3, :3], left[0, :3, :3])
+        distances = np.linalg.norm(left[:, :3, 3] - left[0, :3, 3], axis=1)
+        left = left[(distances > 0.25) | (traces < 1 + 2 * _CONE)]
+    return apart
+
+
 def _fibonacci(count: int) -> Array:
     """(count, 3) unit vectors, evenly spread."""
     index = np.arange(count) + 0.5
@@ -166,4 +183,4 @@ def _fibonacci(count: int) -> Array:
     return np.stack([np.cos(around) * np.sin(polar), np.sin(around) * np.sin(polar), np.cos(polar)], axis=1)
 
 
-_SPHERE = _fibonacci(600)
+_SPHERE = _fibonacci(400)

@@ -35,8 +35,8 @@ class RegisteredDepth:
         self._starts = DepthStarts(surface)
 
     def propose(self, query: Query) -> Iterator[list[Hypothesis]]:
-        """With a prior, only the registration from it. Else the best registrations, all in one group, because
-        each may be the rival of another."""
+        """With a prior, only the registration from it. Else first those that match about as well as the best
+        one, because each may be the rival of another; then the less likely ones."""
         if query.depth is None and self.needs_depth:
             raise InputError("the matcher 'depth' needs the query's depth; give a depth image")
         registration = DepthRegistration.of(query, self._surface)
@@ -50,10 +50,13 @@ class RegisteredDepth:
         settings = query.settings.depth
         starts = self._starts.likely(registration.view, settings.starts)
         rough = sorted((registration.rough(start) for start in starts), key=lambda found: -found[0])
-        fits = [registration.fit(pose) for pose in _distinct([pose for _, pose in rough], settings.refined)]
-        query.clock.spent("depth")
-        if fits:
-            yield [self._hypothesis(query, fit, "the depth") for fit in fits]
+        poses = _distinct(rough, settings.refined)
+        likely = [pose for matched, pose in poses if matched > settings.rough_rival * poses[0][0]]
+        for group in (likely, [pose for _, pose in poses[len(likely) :]]):
+            fits = [registration.fit(pose) for pose in group]
+            query.clock.spent("depth")
+            if fits:
+                yield [self._hypothesis(query, fit, "the depth") for fit in fits]
 
     def _hypothesis(self, query: Query, fit: DepthFit, source: str, near: bool = False) -> Hypothesis:
         pixels = query.camera.project(fit.points)[0]
@@ -70,10 +73,10 @@ class RegisteredDepth:
         return Hypothesis(self.name, source, pixels, fit.feet, estimate, near_prior=near, fit=fit)
 
 
-def _distinct(poses: Sequence[Array], count: int) -> list[Array]:
-    """The first `count` poses of which none is nearly the same as another."""
-    distinct = list[Array]()
-    for pose in poses:
-        if len(distinct) < count and not any(is_near(pose, other, 0.1, 4) for other in distinct):
-            distinct.append(pose)
+def _distinct(rough: Sequence[tuple[float, Array]], count: int) -> list[tuple[float, Array]]:
+    """The first `count` registrations of which none has nearly the same pose as another."""
+    distinct = list[tuple[float, Array]]()
+    for matched, pose in rough:
+        if len(distinct) < count and not any(is_near(pose, other, 0.1, 4) for _, other in distinct):
+            distinct.append((matched, pose))
     return distinct
