@@ -90,12 +90,14 @@ def evaluate_frames(
     )
     info = localizer.map.info
     searched = "tracked" if track else "without prior"
+    with_depth = depth or localizer.needs_depth
+    names = [proposer.name for proposer in localizer.proposers]
     about = {
         "map": f"{map_frames}, {len(selected)} frames, {localizer.map.sizes}",
-        "matcher": " then ".join(proposer.name for proposer in localizer.proposers),
+        "matcher": " then ".join(name for name in names if with_depth or name != "depth"),
         **({"beside it": ", ".join(map(str, beside))} if beside else {}),
         "queries": f"{query_frames}, {len(numbers)} images, {searched}"
-        + (", with depth" if depth or localizer.needs_depth else "")
+        + (", with depth" if with_depth else "")
         + ("" if align else ", not aligned to colours"),
         "weights": f"{info.weights_name} ({info.weights_id[:12]})",
     }

@@ -171,7 +171,8 @@ class Localizer:
         kinds, and finds poses without an image's features. The matcher `depth` and weights of the mode
         `rgbd` need it. Image and depth are rectified here if the camera has distortion.
         """
-        device = self.proposers[0].device
+        devices = (proposer.device for proposer in self.proposers)
+        device = next((device for device in devices if device.type != "cpu"), torch.device("cpu"))
         query = Query.of(image, camera, self.settings, depth=depth, prior=prior, device=device)
         return replace(self._answer(query), warnings=tuple(camera.doubts))
 

@@ -97,7 +97,7 @@ class DepthSettings:
     """A pose is ambiguous if one elsewhere has more than this fraction of its quality, and this agreement."""
     contradiction: float = 0.3
     """A pose of an image's matches is refused if less than this fraction of the depth agrees there."""
-    sigma_scale: float = 12.0
+    sigma_scale: float = 18.0
     """Factor on the standard deviations: errors of neighbouring depths, and of the map, are alike."""
 
 

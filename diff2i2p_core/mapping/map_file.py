@@ -113,7 +113,8 @@ class PointMap:
     def sizes(self) -> str:
         """The numbers of views and submaps, in words."""
         views = [] if self.rendered is None else [f"{len(self.rendered.views)} views"]
-        return ", ".join([*views, *([f"{len(self.submaps)} submaps"] if len(self.submaps) else [])])
+        sizes = [*views, *([f"{len(self.submaps)} submaps"] if len(self.submaps) else [])]
+        return ", ".join(sizes) or "no features"
 
     @property
     def kinds(self) -> list[str]:
