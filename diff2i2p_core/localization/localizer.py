@@ -30,6 +30,7 @@ from diff2i2p_core.mapping.join import join_maps
 from diff2i2p_core.mapping.map_file import MapInfo, PointMap, load_map
 from diff2i2p_core.mapping.matchers import Matcher
 from diff2i2p_core.mapping.source import MapSource, read_frames
+from diff2i2p_core.mapping.surface import Surface
 from diff2i2p_core.mapping.units import check_metres
 from diff2i2p_core.typing import Array, Image, Progress
 from diff2i2p_core.weights.checkpoint import installed_weights, load_model, resolve_weights, weights_id
@@ -52,6 +53,9 @@ class Localizer:
         self.settings = settings or LocalizerSettings()
         """Can be replaced at any time."""
         self.needs_depth = any(proposer.needs_depth for proposer in self.proposers)
+        shared = (proposer.surface for proposer in self.proposers if isinstance(proposer, RegisteredDepth))
+        self.surface = next(shared, None) or _surface_of(point_map)
+        """What the depth of images is registered to."""
         self._aligner = None if point_map.cloud.colors is None else Aligner(point_map)
 
     @classmethod
@@ -178,7 +182,7 @@ class Localizer:
 
     def _answer(self, query: Query) -> Localization:
         align = self._aligner.to(query) if self._aligner and query.settings.align else None
-        registration = DepthRegistration.of(query, self.map.surface)
+        registration = DepthRegistration.of(query, self.surface)
         fit = None if registration is None else registration.fit
         answer = Localization.refused("nothing proposes a pose")
         for proposer in self._in_order(query):
@@ -210,10 +214,14 @@ def proposers_of(point_map: PointMap, features: Features, matcher: Matcher = "au
     if point_map.rendered is not None and features.xfeat is not None:
         proposers.append(RenderedViews(features.xfeat, point_map.rendered))
     if matcher in ("auto", "depth"):
-        proposers.append(RegisteredDepth(point_map.surface, needs_depth=matcher == "depth"))
+        proposers.append(RegisteredDepth(_surface_of(point_map), needs_depth=matcher == "depth"))
     if len(point_map.submaps) and features.network is not None:
         proposers.append(Diff2I2PNetwork(features.network, point_map))
     return proposers
+
+
+def _surface_of(point_map: PointMap) -> Surface:
+    return Surface(point_map.cloud, point_map.spacing, point_map.viewpoints)
 
 
 def _weights_of(info: MapInfo, weights: str | Path | None, map_name: str) -> Path:

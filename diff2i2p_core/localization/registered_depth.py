@@ -31,7 +31,7 @@ class RegisteredDepth:
 
     def __init__(self, surface: Surface, *, needs_depth: bool = False) -> None:
         self.needs_depth = needs_depth
-        self._surface = surface
+        self.surface = surface
         self._starts = DepthStarts(surface)
 
     def propose(self, query: Query) -> Iterator[list[Hypothesis]]:
@@ -39,7 +39,7 @@ class RegisteredDepth:
         one, because each may be the rival of another; then the less likely ones."""
         if query.depth is None and self.needs_depth:
             raise InputError("the matcher 'depth' needs the query's depth; give a depth image")
-        registration = DepthRegistration.of(query, self._surface)
+        registration = DepthRegistration.of(query, self.surface)
         if registration is None:
             return
         if query.prior is not None:

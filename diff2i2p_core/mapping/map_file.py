@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from diff2i2p_core.io import clouds
 from diff2i2p_core.io.files import atomic_path, check_name, check_output
 from diff2i2p_core.io.tensor_file import StreamedTensor, write_tensors
 from diff2i2p_core.mapping.packed import BY_POINT, BY_SUPERPOINT, HALF, Block, PackedSubmaps, pack
-from diff2i2p_core.mapping.surface import Surface
 from diff2i2p_core.mapping.view_map import ViewMap
 from diff2i2p_core.models.features import SubmapFeatures
 
@@ -96,11 +95,6 @@ class PointMap:
     def spacing(self) -> float:
         """Metres between the points of `cloud`."""
         return self.info.spacing or self.info.settings.spacing
-
-    @cached_property
-    def surface(self) -> Surface:
-        """What the depth of images is registered to."""
-        return Surface(self.cloud, self.spacing, self.viewpoints)
 
     @property
     def viewpoints(self) -> NDArray[np.float64]:

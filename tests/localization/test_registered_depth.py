@@ -27,6 +27,7 @@ from diff2i2p_core.localization.settings import LocalizerSettings
 from diff2i2p_core.localization.verify import verify
 from diff2i2p_core.mapping.build_file import build_map
 from diff2i2p_core.mapping.map_file import MapInfo, PointMap
+from diff2i2p_core.mapping.surface import Surface
 from diff2i2p_core.rooms.room import Room, camera_path, make_room, write_frames
 from diff2i2p_core.rooms.sensors import kinect_noise
 from diff2i2p_core.typing import Array
@@ -39,7 +40,8 @@ SPACING = 0.03
 def localizer_of(cloud: PointCloud, views: Array, *, needs_depth: bool = True) -> Localizer:
     info = cast(MapInfo, SimpleNamespace(spacing=SPACING))
     point_map = PointMap(info, cloud, views, [])
-    return Localizer(point_map, [RegisteredDepth(point_map.surface, needs_depth=needs_depth)])
+    surface = Surface(cloud, SPACING, views)
+    return Localizer(point_map, [RegisteredDepth(surface, needs_depth=needs_depth)])
 
 
 def measured(room: Room, pose: Array, seed: int = 0) -> NDArray[np.float32]:
@@ -155,7 +157,7 @@ def test_depth_refines_and_confirms_the_poses_of_images(
     localizer: Localizer, room: Room, path: Array, inliers: int
 ) -> None:
     query = Query.of(BLACK, CAMERA, LocalizerSettings(), depth=measured(room, path[21]))
-    registration = DepthRegistration.of(query, localizer.map.surface)
+    registration = DepthRegistration.of(query, localizer.surface)
     assert registration is not None
     near = perturb(path[21], np.array([0.06, 0.04, -0.05, 0.01, 0.02, 0]))
     hypothesis = proposed(near, inliers)
@@ -168,7 +170,7 @@ def test_depth_refines_and_confirms_the_poses_of_images(
 
 def test_depth_refuses_a_pose_that_it_contradicts(localizer: Localizer, room: Room, path: Array) -> None:
     query = Query.of(BLACK, CAMERA, LocalizerSettings(), depth=measured(room, path[21]))
-    registration = DepthRegistration.of(query, localizer.map.surface)
+    registration = DepthRegistration.of(query, localizer.surface)
     assert registration is not None
     inside_wall = perturb(path[21], np.array([0, 0, 0, 0, 0, np.pi]))
     found = verify(query, [proposed(inside_wall, 150)], fit=registration.fit)
