@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from diff2i2p_core.geometry.se3 import transform_points
+from diff2i2p_core.geometry.se3 import compose, exp, invert, rigid, transform_points
 from diff2i2p_core.localization.depth_cells import Comparison, DepthCells
 from diff2i2p_core.localization.depth_view import DepthView
 from diff2i2p_core.localization.query import Query
@@ -41,6 +41,9 @@ class DepthFit:
     weakest: float
     """How well the depth fixes the pose in the direction in which it does so least: the smallest eigenvalue
     of the mean normal equations, with rotations in units of the points' distance. 0: it slides freely."""
+    sliding: tuple[Array, Array]
+    """The motion in that direction: a twist (6,) of rotation and translation per metre, and the point (3,)
+    in the map that it turns about."""
     covariance: Array
     """(6, 6) of independent errors, ROS order."""
     matched: NDArray[np.bool_]
@@ -54,6 +57,12 @@ class DepthFit:
     def quality(self) -> float:
         """0 to 1. Ranks poses of one image."""
         return self.closeness * self.comparison.agreement
+
+    def slid(self, metres: float) -> Array:
+        """The pose moved in the direction that the depth fixes least."""
+        twist, middle = self.sliding
+        to_middle = compose(np.eye(3), middle)
+        return rigid(to_middle @ exp(metres * twist) @ invert(to_middle) @ self.map_from_camera)
 
 
 Fit = Callable[[Array], DepthFit]
@@ -100,12 +109,15 @@ class DepthRegistration:
         rows = self.view.many
         close, offset, normals, matched = self._close(pose, rows)
         points = transform_points(pose, self.view.points[rows])
-        weakest, covariance = _precision(points[matched] - pose[:3, 3], normals[matched], offset[matched])
+        weakest, sliding, covariance = _precision(
+            points[matched] - pose[:3, 3], normals[matched], offset[matched]
+        )
         return DepthFit(
             pose,
             self._cells.compare(self.surface, pose),
             float(close.mean()),
             weakest,
+            (sliding, points[matched].mean(axis=0) if matched.any() else pose[:3, 3]),
             covariance,
             matched,
             self.view.points[rows],
@@ -126,17 +138,21 @@ class DepthRegistration:
         return matched * np.exp(-0.5 * np.square(offset / sigma)), offset, normals, matched
 
 
-def _precision(arms: Array, normals: Array, offsets: Array) -> tuple[float, Array]:
-    """`weakest` and `covariance` of a `DepthFit` from its matched points relative to the camera (M, 3), their
-    normals in the map (M, 3) and distances to the surface (M,)."""
+def _precision(arms: Array, normals: Array, offsets: Array) -> tuple[float, Array, Array]:
+    """`weakest`, the twist of `sliding` and `covariance` of a `DepthFit`.
+
+    From its matched points relative to the camera (M, 3), their normals in the map (M, 3) and distances to
+    the surface (M,).
+    """
     if len(arms) < 6:
-        return 0.0, np.eye(6)
+        return 0.0, np.zeros(6), np.eye(6)
     jacobian = np.concatenate([normals, np.cross(arms, normals)], axis=1)
     # rotations about the points' middle, in units of their spread, are comparable with translations
     middle = arms.mean(axis=0)
-    reach = float(np.sqrt(np.square(arms - middle).sum(axis=1).mean()))
-    centered = np.concatenate([normals, np.cross(arms - middle, normals) / max(reach, 1e-3)], axis=1)
-    weakest = float(np.linalg.eigvalsh(centered.T @ centered / len(arms))[0])
+    reach = max(1e-3, float(np.sqrt(np.square(arms - middle).sum(axis=1).mean())))
+    centered = np.concatenate([np.cross(arms - middle, normals) / reach, normals], axis=1)
+    values, vectors = np.linalg.eigh(centered.T @ centered / len(arms))
+    sliding = vectors[:, 0] / np.repeat([reach, 1.0], 3)
     sigma = max(_LEAST_SIGMA, float(np.sqrt(np.square(offsets).mean())))
     normal_equations = jacobian.T @ jacobian + 1e-3 * np.eye(6)  # so that a free direction stays finite
-    return weakest, sigma**2 * np.linalg.inv(normal_equations)
+    return float(values[0]), sliding, sigma**2 * np.linalg.inv(normal_equations)

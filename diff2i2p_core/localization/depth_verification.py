@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from diff2i2p_core.geometry.se3 import is_near
 from diff2i2p_core.localization.depth_registration import DepthFit, Fit
 from diff2i2p_core.localization.gates import is_same_pose
 from diff2i2p_core.localization.hypothesis import Hypothesis
@@ -41,6 +42,8 @@ def answer_by_fit(hypotheses: Sequence[Hypothesis], query: Query) -> Localizatio
     best = max(hypotheses, key=lambda hypothesis: fits[id(hypothesis)].quality)
     fit, count = fits[id(best)], best.support
     reason = misfit(fit, settings.depth)
+    if not reason:
+        reason = _unclear(fit, list(fits.values()), settings.depth)
     if not reason and not best.near_prior:
         reason = _rival(fit, list(fits.values()), settings)
     accepted = Localization(
@@ -92,6 +95,17 @@ def _with(answer: Localization, fit: DepthFit, settings: LocalizerSettings) -> L
         covariance=_calibrated(fit, settings),
         depth_agreement=fit.comparison.agreement,
     )
+
+
+def _unclear(best: DepthFit, fits: Sequence[DepthFit], settings: DepthSettings) -> str:
+    """Why a pose is ambiguous: one nearby fits as well; else ""."""
+    limits = settings.unclear_distance, settings.unclear_angle_deg
+    for other in fits:
+        if other.quality > settings.unclear_quality * best.quality and not is_near(
+            other.map_from_camera, best.map_from_camera, *limits
+        ):
+            return "ambiguous (the depth can slide along the map)"
+    return ""
 
 
 def _rival(best: DepthFit, fits: Sequence[DepthFit], settings: LocalizerSettings) -> str:

@@ -19,6 +19,7 @@ from diff2i2p_core.localization.depth_registration import DepthFit, DepthRegistr
 from diff2i2p_core.localization.depth_starts import DepthStarts
 from diff2i2p_core.localization.hypothesis import Hypothesis
 from diff2i2p_core.localization.query import Query
+from diff2i2p_core.localization.settings import DepthSettings
 from diff2i2p_core.mapping.surface import Surface
 from diff2i2p_core.typing import Array
 
@@ -43,9 +44,9 @@ class RegisteredDepth:
         if registration is None:
             return
         if query.prior is not None:
-            fit = registration.from_afar(query.prior)
+            fits = _with_slid(registration, [registration.from_afar(query.prior)], query.settings.depth)
             query.clock.spent("depth")
-            yield [self._hypothesis(query, fit, "the prior", near=True)]
+            yield [self._hypothesis(query, fit, "the prior", near=True) for fit in fits]
             return
         settings = query.settings.depth
         starts = self._starts.likely(registration.view, settings.starts)
@@ -53,7 +54,7 @@ class RegisteredDepth:
         poses = _distinct(rough, settings.refined)
         likely = [pose for matched, pose in poses if matched > settings.rough_rival * poses[0][0]]
         for group in (likely, [pose for _, pose in poses[len(likely) :]]):
-            fits = [registration.fit(pose) for pose in group]
+            fits = _with_slid(registration, [registration.fit(pose) for pose in group], settings)
             query.clock.spent("depth")
             if fits:
                 yield [self._hypothesis(query, fit, "the depth") for fit in fits]
@@ -71,6 +72,17 @@ class RegisteredDepth:
             fit.covariance,
         )
         return Hypothesis(self.name, source, pixels, fit.feet, estimate, near_prior=near, fit=fit)
+
+
+def _with_slid(
+    registration: DepthRegistration, fits: list[DepthFit], settings: DepthSettings
+) -> list[DepthFit]:
+    """The fits, and where the best one is fixed weakly in one direction, those from starts in this direction.
+    One of these may be better, or show that the depth does not tell them apart."""
+    best = max(fits, key=lambda fit: fit.quality, default=None)
+    if best is None or not settings.min_weakest < best.weakest < settings.firm:
+        return fits
+    return fits + [registration.fit(best.slid(metres)) for metres in settings.slides]
 
 
 def _distinct(rough: Sequence[tuple[float, Array]], count: int) -> list[tuple[float, Array]]:

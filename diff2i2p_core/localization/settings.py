@@ -89,12 +89,20 @@ class DepthSettings:
     """Minimum fraction of the depth that agrees or contradicts: with map at the pose."""
     min_closeness: float = 0.3
     """Minimum mean closeness of the depth's points to the surface: 1 on it, 0.6 at one standard deviation."""
-    min_weakest: float = 0.015
+    min_weakest: float = 0.025
     """Minimum of the smallest eigenvalue of the registration, which is about 0.3 if all directions are fixed
     equally well. Noise of the normals alone gives about 0.01."""
+    firm: float = 0.06
+    """Below this, other poses in that direction are tried: `slides`, in metres."""
+    slides: tuple[float, ...] = (-0.6, -0.3, 0.3, 0.6)
     max_rival_quality: float = 0.82
     rival_agreement: float = 0.7
     """A pose is ambiguous if one elsewhere has more than this fraction of its quality, and this agreement."""
+    unclear_quality: float = 0.95
+    unclear_distance: float = 0.2
+    unclear_angle_deg: float = 8.0
+    """A pose is ambiguous, too, if one farther away than this (metres, degrees) has this fraction of its
+    quality."""
     contradiction: float = 0.3
     """A pose of an image's matches is refused if less than this fraction of the depth agrees there."""
     sigma_scale: float = 18.0
