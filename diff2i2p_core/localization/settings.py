@@ -89,7 +89,7 @@ class DepthSettings:
     """Minimum fraction of the depth that agrees or contradicts: with map at the pose."""
     min_closeness: float = 0.3
     """Minimum mean closeness of the depth's points to the surface: 1 on it, 0.6 at one standard deviation."""
-    min_weakest: float = 0.025
+    min_weakest: float = 0.02
     """Minimum of the smallest eigenvalue of the registration, which is about 0.3 if all directions are fixed
     equally well. Noise of the normals alone gives about 0.01."""
     firm: float = 0.06
