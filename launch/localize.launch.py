@@ -36,7 +36,7 @@ PARAMETERS = {
 TOPICS = {
     "image": ("camera/image_raw", "image topic; <image>/compressed is read as well"),
     "camera_info": ("", "calibration topic; empty: camera_info beside the image topic"),
-    "depth": ("", "depth topic, registered to the image; weights of the mode rgbd need it; empty: none"),
+    "depth": ("", "depth topic, registered to the image, for maps of all kinds; empty: none"),
     "odom": ("odom", "odometry topic, used with odometry_source:=topic"),
     "map_cloud": (
         "map_cloud",

@@ -41,6 +41,7 @@ def localization(
         bool,
         typer.Option(help="Align poses to the map's colours; without, only the network is measured."),
     ] = True,
+    depth: Annotated[bool, typer.Option("--depth", help="Use the depth of the images, too.")] = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder for report, trajectory, summary and overlay.")
     ] = None,
@@ -66,6 +67,7 @@ def localization(
             beside=beside or (),
             track=track,
             align=align,
+            depth=depth,
             device=options.check_device(device),
             progress=progress,
             note=options.note,

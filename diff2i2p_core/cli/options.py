@@ -30,8 +30,9 @@ MatcherName = Annotated[
     str,
     typer.Option(
         "--matcher",
-        metavar="auto|views|network",
-        help="Match images with views rendered from the map, with the network, or with all that it allows.",
+        metavar="auto|views|network|depth",
+        help="Match images with views rendered from the map, with the network, by their depth alone, "
+        "or with all that it allows.",
     ),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
@@ -61,7 +62,8 @@ Rectified = Annotated[
     bool, typer.Option("--rectified", help="The image is already rectified: use P of the calibration.")
 ]
 Depth = Annotated[
-    Path | None, typer.Option(help="Depth registered to the image, 16-bit PNG in mm; for rgbd weights.")
+    Path | None,
+    typer.Option(help="Depth registered to the image, 16-bit PNG in mm: finds, refines and confirms poses."),
 ]
 OriginText = Annotated[
     str | None,
@@ -209,18 +211,26 @@ def _in_words(result: Localization, origin: Sequence[float] | None) -> str:
     position = ", ".join(f"{value:.3f}" for value in result.map_from_camera[:3, 3])
     quaternion = ", ".join(f"{value:.4f}" for value in to_quaternion(result.map_from_camera))
     agreement = f"\n  colours      agreement with the map {result.agreement:.2f}" if result.agreement else ""
+    if result.depth_agreement:
+        agreement += f"\n  depth        {result.depth_agreement:.0%} agrees with the map"
     if origin is not None:
         there = ", ".join(f"{value:.3f}" for value in np.add(result.map_from_camera[:3, 3], origin))
         position += f" m from the origin: {there}"
     latency = ", ".join(f"{name} {value:.0f} ms" for name, value in result.latency_ms.items())
     return (
-        f"localized in {'view' if result.matcher == 'views' else 'submap'} {result.submap}\n"
+        f"localized {_where(result)}\n"
         f"  position     {position} m (1 sigma {np.linalg.norm(sigma[:3]) * 100:.1f} cm)\n"
         f"  quaternion   {quaternion} (x y z w; 1 sigma {np.degrees(np.linalg.norm(sigma[3:])):.2f} deg)\n"
         f"  inliers      {result.num_inliers} of {result.num_correspondences} ({result.inlier_ratio:.0%}), "
         f"reprojection error {result.reprojection_error_px:.1f} px{agreement}\n"
         f"  latency      {latency}"
     )
+
+
+def _where(result: Localization) -> str:
+    if result.matcher == "depth":
+        return "by depth"
+    return f"in {'view' if result.matcher == 'views' else 'submap'} {result.submap}"
 
 
 def note(line: str) -> None:

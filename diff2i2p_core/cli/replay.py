@@ -47,7 +47,8 @@ def replay(
         str | None, typer.Option(help="Calibration topic; default: beside the image.")
     ] = None,
     depth: Annotated[
-        str | None, typer.Option(help="Depth topic, registered to the image; for rgbd weights.")
+        str | None,
+        typer.Option(help="Depth topic, registered to the image: finds, refines and confirms poses."),
     ] = None,
     odom: Annotated[str | None, typer.Option(help="Odometry frame in TF (the node's odom_frame).")] = None,
     base: Annotated[

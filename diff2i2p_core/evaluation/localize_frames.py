@@ -48,6 +48,7 @@ def evaluate_frames(
     beside: Sequence[Path | str] = (),
     track: bool = False,
     align: bool = True,
+    depth: bool = False,
     device: str = "cpu",
     progress: Progress | None = None,
     note: Callable[[str], None] = lambda line: None,
@@ -61,6 +62,7 @@ def evaluate_frames(
         beside: folders whose maps are added, see `Localizer.from_frames`.
         track: track the camera from image to image; else each image is searched in the whole map.
         align: align poses to the map's colours; without this, the network alone is judged.
+        depth: give the localizer the depth of the images, too.
         note: gets a line about frames of a folder that are left out.
     """
     tell = progress or (lambda what, done, total: None)
@@ -84,14 +86,18 @@ def evaluate_frames(
         numbers,
         lambda done: tell("localizing", done, len(numbers)),
         track=track,
+        depth=depth,
     )
     info = localizer.map.info
     searched = "tracked" if track else "without prior"
+    with_depth = depth or localizer.needs_depth
+    names = [proposer.name for proposer in localizer.proposers]
     about = {
         "map": f"{map_frames}, {len(selected)} frames, {localizer.map.sizes}",
-        "matcher": " then ".join(proposer.name for proposer in localizer.proposers),
+        "matcher": " then ".join(name for name in names if with_depth or name != "depth"),
         **({"beside it": ", ".join(map(str, beside))} if beside else {}),
         "queries": f"{query_frames}, {len(numbers)} images, {searched}"
+        + (", with depth" if with_depth else "")
         + ("" if align else ", not aligned to colours"),
         "weights": f"{info.weights_name} ({info.weights_id[:12]})",
     }
@@ -145,18 +151,19 @@ def localize_frames(
     progress: Callable[[int], None] | None = None,
     *,
     track: bool = False,
+    depth: bool = False,
 ) -> list[QueryResult]:
     """Localize the images `numbers`, each without a prior, or tracked from image to image with `track`.
 
-    `progress` gets the number of images done.
+    `depth` gives the localizer the depth of the images, too. `progress` gets the number of images done.
     """
     tracker = Tracker(localizer, TrackerSettings(use_prior=track))
     index_of = {number: index for index, number in enumerate(frames.numbers)}
     results = []
     for done, number in enumerate(numbers, start=1):
         frame = frames[index_of[number]]
-        depth = frames.registered_depth(frame) if localizer.needs_depth else None
-        answer = tracker.localize(frame.image, frames.camera, round(1e9 * number / RATE), depth=depth)
+        metres = frames.registered_depth(frame) if depth or localizer.needs_depth else None
+        answer = tracker.localize(frame.image, frames.camera, round(1e9 * number / RATE), depth=metres)
         results.append(
             QueryResult(
                 number=number,

@@ -30,7 +30,7 @@ def open_replay(bag: Path | str, map_path: Path | str, settings: ReplaySettings)
         image=settings.image_topic,
         camera_info=settings.camera_info_topic,
         depth=settings.depth_topic,
-        with_depth=info.mode == "rgbd",
+        with_depth=info.mode == "rgbd" or settings.uses_depth,
         frame=settings.camera_frame,
         rectified=settings.rectified,
         pose_topic=settings.truth.topic,

@@ -21,7 +21,7 @@ class ReplaySettings:
     camera_info_topic: str | None = None
     """None: the one beside the images."""
     depth_topic: str | None = None
-    """Depth registered to the images, for weights of the rgbd mode."""
+    """Depth registered to the images, for maps of all kinds. None: only if matcher or weights need it."""
     camera_frame: str | None = None
     """The camera's optical frame; None: the images' frame_id."""
     odom_frame: str | None = None
@@ -67,6 +67,11 @@ class ReplaySettings:
                 raise InputError(
                     f"`requirement` '{requirement.text}': is judged in the map's frame; leave `align` out"
                 )
+
+    @property
+    def uses_depth(self) -> bool:
+        """Whether depth is used with any weights."""
+        return self.depth_topic is not None or self.matcher == "depth"
 
     @property
     def limits(self) -> list[Requirement]:

@@ -10,6 +10,7 @@ import torch
 
 from diff2i2p_core.geometry.pnp import NoPose, PoseEstimate
 from diff2i2p_core.geometry.se3 import invert
+from diff2i2p_core.localization.depth_registration import DepthFit
 from diff2i2p_core.localization.query import Query
 from diff2i2p_core.typing import Array
 
@@ -37,6 +38,8 @@ class Hypothesis:
     """Of the image with the map's intensity (`intensity_alignment`), if they were compared."""
     settled: bool = False
     """Whether the matches were made from about this pose. Then many inliers are enough to accept it."""
+    fit: DepthFit | None = None
+    """For a pose of the depth alone: how it fits. It decides instead of the inliers."""
 
     @property
     def support(self) -> int:

@@ -16,9 +16,11 @@ from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import is_rigid
 from diff2i2p_core.io.clouds import usable
 from diff2i2p_core.localization.aligner import Aligner
+from diff2i2p_core.localization.depth_registration import DepthRegistration
 from diff2i2p_core.localization.hypothesis import Hypothesis, Proposer
 from diff2i2p_core.localization.network import Diff2I2PNetwork
 from diff2i2p_core.localization.query import Query
+from diff2i2p_core.localization.registered_depth import RegisteredDepth
 from diff2i2p_core.localization.rendered_views import RenderedViews
 from diff2i2p_core.localization.result import Localization
 from diff2i2p_core.localization.settings import LocalizerSettings
@@ -30,6 +32,7 @@ from diff2i2p_core.mapping.looks import LOOKS, ViewNetworks, look_of
 from diff2i2p_core.mapping.map_file import MapInfo, PointMap, load_map
 from diff2i2p_core.mapping.matchers import Matcher
 from diff2i2p_core.mapping.source import MapSource, read_frames
+from diff2i2p_core.mapping.surface import Surface
 from diff2i2p_core.mapping.units import check_metres
 from diff2i2p_core.typing import Array, Image, Progress
 from diff2i2p_core.weights.checkpoint import installed_weights, load_model, resolve_weights, weights_id
@@ -51,6 +54,9 @@ class Localizer:
         self.settings = settings or LocalizerSettings()
         """Can be replaced at any time."""
         self.needs_depth = any(proposer.needs_depth for proposer in self.proposers)
+        shared = (proposer.surface for proposer in self.proposers if isinstance(proposer, RegisteredDepth))
+        self.surface = next(shared, None) or _surface_of(point_map)
+        """What the depth of images is registered to."""
         self._aligner = None if point_map.cloud.colors is None else Aligner(point_map)
 
     @classmethod
@@ -64,7 +70,8 @@ class Localizer:
         settings: LocalizerSettings | None = None,
     ) -> Localizer:
         """Open a map file. Without `weights`, the network gets the installed ones that the map was built
-        with. `matcher` selects among the matchers that the map has features for; `auto` uses all."""
+        with. `matcher` selects among the matchers that the map has features for; `auto` uses all. `depth`
+        needs no features, and the depth of each query."""
         checked_device(device)
         point_map = load_map(map_path)
         kinds = [kind for kind in point_map.kinds if matcher in ("auto", kind)]
@@ -79,7 +86,7 @@ class Localizer:
         views = None
         if point_map.rendered is not None and "views" in kinds:
             views = ViewNetworks.load(point_map.rendered.look, device)
-        return cls(point_map, proposers_of(point_map, Features(views, network)), settings)
+        return cls(point_map, proposers_of(point_map, Features(views, network), matcher), settings)
 
     @classmethod
     def from_cloud(
@@ -106,7 +113,7 @@ class Localizer:
         features = Features.load(matcher, weights, device, look=look_of(cloud), note=note)
         source = MapSource.unseen(cloud, up, note) if views is None else MapSource(cloud, views, views)
         point_map = features.of(source, "the map cloud")
-        return cls(point_map, proposers_of(point_map, features), settings)
+        return cls(point_map, proposers_of(point_map, features, matcher), settings)
 
     @classmethod
     def from_frames(
@@ -137,7 +144,7 @@ class Localizer:
         if beside:
             others = {f"{place}, beside it": built(place) for place in beside}
             point_map = join_maps({str(folder): point_map, **others}, apart=BESIDE)
-        return cls(point_map, proposers_of(point_map, features), settings)
+        return cls(point_map, proposers_of(point_map, features, matcher), settings)
 
     @classmethod
     def for_single_cloud(
@@ -186,41 +193,57 @@ class Localizer:
         """The pose of the camera that took `image` (H, W, 3) RGB.
 
         `prior` is a map_from_camera; only its surroundings are searched, if the map has any there. `depth`
-        (H, W) in metres, registered to the image pixel by pixel, is needed by weights of the mode `rgbd` and
-        ignored by others. Image and depth are rectified here if the camera has distortion.
+        (H, W) in metres, registered to the image pixel by pixel, refines and confirms poses in maps of all
+        kinds, and finds poses without an image's features. The matcher `depth` and weights of the mode
+        `rgbd` need it. Image and depth are rectified here if the camera has distortion.
         """
-        device = self.proposers[0].device
+        devices = (proposer.device for proposer in self.proposers)
+        device = next((device for device in devices if device.type != "cpu"), torch.device("cpu"))
         query = Query.of(image, camera, self.settings, depth=depth, prior=prior, device=device)
         return replace(self._answer(query), warnings=tuple(camera.doubts))
 
     def _answer(self, query: Query) -> Localization:
         align = self._aligner.to(query) if self._aligner and query.settings.align else None
+        registration = DepthRegistration.of(query, self.surface)
+        fit = None if registration is None else registration.fit
         answer = Localization.refused("nothing proposes a pose")
-        for proposer in self.proposers:
+        for proposer in self._in_order(query):
             hypotheses: list[Hypothesis] = []
             for group in proposer.propose(query):
                 hypotheses += group
-                answer = verify(query, hypotheses, align)
+                answer = verify(query, hypotheses, align, fit)
                 if answer.localized:
                     return answer
         return answer
 
-    def warm_up(self) -> None:
-        """Localize a synthetic image, because the first image takes longer."""
+    def _in_order(self, query: Query) -> Sequence[Proposer]:
+        """The proposers for a query. Near a prior, depth is the fastest."""
+        if query.depth is None or query.prior is None:
+            return self.proposers
+        return sorted(self.proposers, key=lambda proposer: proposer.name != RegisteredDepth.name)
+
+    def warm_up(self, *, depth: bool = False) -> None:
+        """Localize a synthetic image, because the first image takes longer; with `depth`, the first depth."""
         noise = np.random.default_rng(0)
         image = noise.integers(0, 256, (480, 640, 3), np.uint8)
-        depth = noise.uniform(1, 3, (480, 640)).astype(np.float32)
-        self.localize(image, Camera(640, 480, 550, 550, 320, 240), depth=depth)
+        plane = np.full((480, 640), 2, np.float32) if depth or self.needs_depth else None
+        self.localize(image, Camera(640, 480, 550, 550, 320, 240), depth=plane)
 
 
-def proposers_of(point_map: PointMap, features: Features) -> list[Proposer]:
-    """The proposers that the map has features for and whose networks are given, in order of use."""
+def proposers_of(point_map: PointMap, features: Features, matcher: Matcher = "auto") -> list[Proposer]:
+    """The matcher's proposers that the map has features for and whose networks are given, in order of use."""
     proposers: list[Proposer] = []
     if point_map.rendered is not None and features.views is not None:
         proposers.append(RenderedViews(features.views, point_map.rendered))
+    if matcher in ("auto", "depth"):
+        proposers.append(RegisteredDepth(_surface_of(point_map), needs_depth=matcher == "depth"))
     if len(point_map.submaps) and features.network is not None:
         proposers.append(Diff2I2PNetwork(features.network, point_map))
     return proposers
+
+
+def _surface_of(point_map: PointMap) -> Surface:
+    return Surface(point_map.cloud, point_map.spacing, point_map.viewpoints)
 
 
 def _weights_of(info: MapInfo, weights: str | Path | None, map_name: str) -> Path:

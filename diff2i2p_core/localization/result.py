@@ -33,6 +33,9 @@ class Localization:
     agreement: float = 0.0
     """Correlation of the coloured map, drawn from the pose, with the image. 0 if they were not compared, or
     do not agree enough to confirm the pose."""
+    depth_agreement: float = 0.0
+    """The fraction of the query's depth that agrees with the map at the pose, of that with map. 0 without
+    depth, or if it does not confirm the pose."""
     matcher: str = ""
     """The proposer that the pose, or the reason, comes from; "" if the image was not processed."""
     latency_ms: dict[str, float] = field(default_factory=dict)
@@ -61,6 +64,7 @@ class Localization:
             "inlier_ratio": round(self.inlier_ratio, 4),
             "reprojection_error_px": round(self.reprojection_error_px, 3),
             "agreement": round(self.agreement, 3),
+            "depth_agreement": round(self.depth_agreement, 3),
             "matcher": self.matcher,
             "submap": self.submap,
             "latency_ms": {name: round(value, 1) for name, value in self.latency_ms.items()},

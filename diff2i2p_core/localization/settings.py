@@ -102,6 +102,43 @@ class NearSettings:
 
 
 @dataclass(frozen=True)
+class DepthSettings:
+    """Settings for registering the query's depth to the map's surface."""
+
+    starts: int = 40
+    """Number of poses, the best by a distance field, that are registered with few points."""
+    refined: int = 6
+    """Number of these, the best, that are registered with all points."""
+    rough_rival: float = 0.75
+    """Poses at which few points match less than this fraction of those at the best one are tried only if the
+    others fail."""
+    min_agreement: float = 0.8
+    """Minimum fraction of the depth that agrees with the map's, of that which agrees or contradicts."""
+    min_known: float = 0.4
+    """Minimum fraction of the depth that agrees or contradicts: with map at the pose."""
+    min_closeness: float = 0.3
+    """Minimum mean closeness of the depth's points to the surface: 1 on it, 0.6 at one standard deviation."""
+    min_weakest: float = 0.02
+    """Minimum of the smallest eigenvalue of the registration, which is about 0.3 if all directions are fixed
+    equally well. Noise of the normals alone gives about 0.01."""
+    firm: float = 0.06
+    """Below this, other poses in that direction are tried: `slides`, in metres."""
+    slides: tuple[float, ...] = (-0.6, -0.3, 0.3, 0.6)
+    max_rival_quality: float = 0.82
+    rival_agreement: float = 0.7
+    """A pose is ambiguous if one elsewhere has more than this fraction of its quality, and this agreement."""
+    unclear_quality: float = 0.95
+    unclear_distance: float = 0.2
+    unclear_angle_deg: float = 8.0
+    """A pose is ambiguous, too, if one farther away than this (metres, degrees) has this fraction of its
+    quality."""
+    contradiction: float = 0.3
+    """A pose of an image's matches is refused if less than this fraction of the depth agrees there."""
+    sigma_scale: float = 18.0
+    """Factor on the standard deviations: errors of neighbouring depths, and of the map, are alike."""
+
+
+@dataclass(frozen=True)
 class LocalizerSettings:
     candidates: int = 3
     """Number of submaps that are fully matched: the best by retrieval, or the nearest to a prior."""
@@ -136,6 +173,7 @@ class LocalizerSettings:
     """For the network's poses. `max_rival_support` and the limits of the same pose are for all."""
     views: ViewSettings = field(default_factory=ViewSettings)
     near: NearSettings = field(default_factory=NearSettings)
+    depth: DepthSettings = field(default_factory=DepthSettings)
 
     def inlier_px(self, camera: Camera) -> float:
         """`max_error_px` in pixels of the camera's image."""

@@ -11,6 +11,8 @@ from diff2i2p_core.geometry.pnp import NoPose, PoseEstimate, inliers_at
 from diff2i2p_core.geometry.se3 import invert
 from diff2i2p_core.localization.aligner import Align
 from diff2i2p_core.localization.alignment import Alignment
+from diff2i2p_core.localization.depth_registration import Fit
+from diff2i2p_core.localization.depth_verification import answer_by_fit, refined
 from diff2i2p_core.localization.gates import coverage, is_same_pose, rejection
 from diff2i2p_core.localization.hypothesis import Hypothesis
 from diff2i2p_core.localization.query import Query
@@ -19,13 +21,18 @@ from diff2i2p_core.localization.settings import GateSettings, LocalizerSettings
 from diff2i2p_core.typing import Array
 
 
-def verify(query: Query, hypotheses: Sequence[Hypothesis], align: Align | None = None) -> Localization:
+def verify(
+    query: Query, hypotheses: Sequence[Hypothesis], align: Align | None = None, fit: Fit | None = None
+) -> Localization:
     """The settled pose that passes the gates, else the pose that the map's colours confirm, else the one with
     the most inliers if it passes the gates.
 
     Hypotheses near a prior have no rivals, and a pose that agrees with the prior needs no spread of inliers.
-    There must be at least one hypothesis.
+    There must be at least one hypothesis. If the query has depth, `fit` registers it: that refines and
+    confirms poses in maps of all kinds, and alone decides on poses that come from depth.
     """
+    if all(hypothesis.fit is not None for hypothesis in hypotheses):
+        return replace(answer_by_fit(hypotheses, query), latency_ms=dict(query.clock.ms))
     ranked = sorted(hypotheses, key=lambda hypothesis: -hypothesis.support)
     prior = query.prior if all(hypothesis.near_prior for hypothesis in hypotheses) else None
     answer = _by_inliers(ranked, query, prior)
@@ -36,6 +43,9 @@ def verify(query: Query, hypotheses: Sequence[Hypothesis], align: Align | None =
             reason = "" if prior is not None else _second_place(confirmed, ranked, query.settings, align)
             answer = _aligned(confirmed, reason, ranked[0], query)
         query.clock.spent("align")
+    if fit is not None:
+        answer = refined(answer, ranked, query, fit)
+        query.clock.spent("depth")
     return replace(answer, latency_ms=dict(query.clock.ms))
 
 

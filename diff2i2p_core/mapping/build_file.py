@@ -61,11 +61,11 @@ def build_map(
     """Build a map file from a cloud file or a posed RGB-D folder; see `read_source` for views and `origin`.
 
     `matcher` selects the features: `views` rendered from a cloud with colours or intensity, submaps of the
-    `network` with these `weights`, or `auto`, all that the cloud allows. `jobs` worker processes compute the
-    features (None: as many as speed it up; on a GPU only this one), or the workers of a Dask `cluster`, which
-    must see the folder of `out`. An interrupted build resumes; `note` gets lines about that. It needs memory
-    for the cloud, and for a few views per job. InputError, before any work, if `out` is an input or cannot be
-    written.
+    `network` with these `weights`, none for `depth`, or `auto`, all that the cloud allows. `jobs` worker
+    processes compute the features (None: as many as speed it up; on a GPU only this one), or the workers of a
+    Dask `cluster`, which must see the folder of `out`. An interrupted build resumes; `note` gets lines about
+    that. It needs memory for the cloud, and for a few views per job. InputError, before any work, if `out` is
+    an input or cannot be written.
     """
     out = Path(out) if cluster is None else Path(out).absolute()
     networks = [resolve_weights(weights, colored=colored) for colored in (True, False)]
@@ -138,6 +138,8 @@ def _save_plan(
         spacing, settings = rendering_of(fine, look)
         rendering = {"spacing": spacing, "views": asdict(settings)}
         write_text(unfinished / "views" / "rendering.json", json.dumps(rendering))
+    if not kinds:
+        np.save(unfinished / "shown" / "views.npy", source.submap_views)
     # in the order in which the localizer needs them
     save_arrays(unfinished / "shown", BlockCloud.of(sparse.thinned(info.spacing)).cloud)
     write_text(unfinished / "info.json", json.dumps(info.as_dict()))
@@ -154,6 +156,8 @@ def _encoded(
     """The map. Large features stay in the files of the parts."""
     cloud = open_arrays(plan / "shown")
     submaps, views, rendered = PackedSubmaps([]), np.empty((0, 4, 4)), None
+    if (plan / "shown" / "views.npy").is_file():
+        views = np.load(plan / "shown" / "views.npy")
     if (plan / "network").is_dir():
         path = resolve_weights(weights, colored=cloud.colors is not None)
         # A worker of a cluster finds shipped weights in its own installation.

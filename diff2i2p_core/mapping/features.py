@@ -68,10 +68,11 @@ class Features:
             except InputError:
                 if rendered is None:
                     raise
-        if rendered is None:
+        if rendered is None and self.views is not None:
             raise sees_nothing(info, len(source.render_views))
         shown = thinned(source.cloud, info.settings).thinned(info.spacing)
-        return PointMap(info, shown, np.empty((0, 4, 4)), [], rendered)
+        views = np.empty((0, 4, 4)) if rendered is not None else source.submap_views
+        return PointMap(info, shown, views, [], rendered)
 
 
 def view_map_of(

@@ -56,7 +56,12 @@ def join_maps(maps: Mapping[str, PointMap], apart: float | None = None) -> Point
     clouds = [part.cloud.shifted(offset) for part, offset in zip(parts, offsets, strict=True)]
     for name, cloud in zip(names, clouds, strict=True):
         check_reach(cloud.points, f"{name}, in the frame of {names[0]}", "join maps of one place")
-    poses = [compose(np.eye(3), offset) @ part.views for part, offset in zip(parts, offsets, strict=True)]
+    submaps = any(len(part.submaps) for part in parts)
+    poses = [
+        compose(np.eye(3), offset) @ part.views
+        for part, offset in zip(parts, offsets, strict=True)
+        if len(part.submaps) or not submaps  # else its views belong to no submap
+    ]
     sources = " + ".join(part.info.source for part in parts)
     side_by_side = "" if apart is None else f" ({apart:g} m apart along x)"
     return PointMap(

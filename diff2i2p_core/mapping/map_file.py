@@ -83,10 +83,11 @@ class PointMap:
     cloud: PointCloud
     """In the map frame, for alignment and display. The submaps have their own points."""
     views: NDArray[np.float64]
-    """(V, 4, 4) map_from_view, optical frames: the view of each submap."""
+    """(V, 4, 4) map_from_view, optical frames: the view of each submap. Without submaps, where the map can be
+    viewed from."""
     submaps: Sequence[SubmapFeatures]
-    """One per view: a list in memory, or `PackedSubmaps` of a file, which are read when used. A map with only
-    rendered views has none."""
+    """One per view: a list in memory, or `PackedSubmaps` of a file, which are read when used. A map that is
+    not for the network has none."""
     rendered: ViewMap | None = None
     """The views rendered from the map, if it has any."""
 
@@ -111,12 +112,17 @@ class PointMap:
     def sizes(self) -> str:
         """The numbers of views and submaps, in words."""
         views = [] if self.rendered is None else [f"{len(self.rendered.views)} views"]
-        return ", ".join([*views, *([f"{len(self.submaps)} submaps"] if len(self.submaps) else [])])
+        sizes = [*views, *([f"{len(self.submaps)} submaps"] if len(self.submaps) else [])]
+        return ", ".join(sizes) or "no features"
 
     @property
     def kinds(self) -> list[str]:
-        """The matchers that it has features for, in order of use."""
-        return [*(["views"] if self.rendered else []), *(["network"] if len(self.submaps) else [])]
+        """The matchers that it can be used with, in order of use. `depth` needs no features."""
+        return [
+            *(["views"] if self.rendered else []),
+            "depth",
+            *(["network"] if len(self.submaps) else []),
+        ]
 
 
 def check_map_output(path: Path | str, inputs: Iterable[Path | str | None]) -> None:
@@ -216,7 +222,7 @@ def load_map(path: Path | str) -> PointMap:
     tensors = read_tensors(path)
     if missing := {"points", "map_from_submap"} - tensors.keys():
         raise InputError(f"{path}: damaged (it lacks {min(missing)}); build the map again")
-    blocks = [block_of(path, tensors)] if len(tensors["map_from_submap"]) else []
+    blocks = [block_of(path, tensors)] if {"num_points", "submaps.points"} & tensors.keys() else []
     if blocks and len(tensors["map_from_submap"]) != len(blocks[0].num_points):
         raise InputError(f"{path}: damaged (map_from_submap is inconsistent); build the map again")
     rendered = None

@@ -10,9 +10,10 @@ from diff2i2p_core.errors import InputError
 if TYPE_CHECKING:
     from diff2i2p_core.mapping.looks import Look
 
-Matcher = Literal["auto", "views", "network"]
+Matcher = Literal["auto", "views", "network", "depth"]
 MATCHERS: tuple[Matcher, ...] = get_args(Matcher)
-"""What images are matched with: rendered views of the map, the network's submaps, or all that is possible."""
+"""What images are matched with: rendered views of the map, the network's submaps, the map's surface, to which
+the depth of each image is registered, or all that is possible."""
 
 
 def checked_matcher(name: str) -> Matcher:
@@ -28,9 +29,11 @@ def kinds_for(
 ) -> list[str]:
     """The kinds of features, "views" and "network", for a map of a cloud whose views have this look, if any.
 
-    `note` gets a line if views would be possible, but their weights are not available. InputError if the
-    matcher cannot be used.
+    The matcher `depth` needs none. `note` gets a line if views would be possible, but their weights are not
+    available. InputError if the matcher cannot be used.
     """
+    if matcher == "depth":
+        return []
     if matcher == "network" or (matcher == "auto" and look is None):
         return ["network"]
     from diff2i2p_core.mapping.looks import LOOKS  # imports torch: seconds

@@ -32,6 +32,7 @@ KEYS = {
     "inlier_ratio": float,
     "reprojection_error_px": float,
     "agreement": float,
+    "depth_agreement": float,
     "matcher": str,
     "submap": int,
     "latency_ms": dict,

@@ -77,7 +77,7 @@ class KnowingLocalizer:
         )
         self.asked: list[SimpleNamespace] = []
 
-    def warm_up(self) -> None:
+    def warm_up(self, *, depth: bool = False) -> None:
         pass
 
     def localize(

@@ -49,7 +49,7 @@ class Scripted:
             return replace(empty, reason=answer)
         return replace(empty, localized=True, map_from_camera=answer, covariance=np.eye(6), submap=3)
 
-    def warm_up(self) -> None:
+    def warm_up(self, *, depth: bool = False) -> None:
         pass
 
 

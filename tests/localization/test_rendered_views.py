@@ -87,7 +87,9 @@ def test_a_map_file_gives_the_same_poses_whatever_the_jobs(
 ) -> None:
     one = build_map(frames.folder, tmp_path / "one.map", matcher="views")
     two = build_map(frames.folder, tmp_path / "two.map", matcher="views", jobs=2)
-    assert one.kinds == two.kinds == ["views"] and one.rendered is not None and two.rendered is not None
+    assert (
+        one.kinds == two.kinds == ["views", "depth"] and one.rendered is not None and two.rendered is not None
+    )
     assert torch.equal(one.rendered.views.descriptors, two.rendered.views.descriptors)
     assert torch.equal(one.rendered.views.signatures, two.rendered.views.signatures)
     query = frame(frames, QUERIES[1])
@@ -106,7 +108,7 @@ def test_auto_makes_both_and_asks_the_views_first(
     frames: PosedFrames, tiny_weights: Path, xfeat_network: XFeat, tmp_path: Path
 ) -> None:
     build_map(frames.folder, tmp_path / "both.map", weights=tiny_weights)
-    assert load_map(tmp_path / "both.map").kinds == ["views", "network"]
+    assert load_map(tmp_path / "both.map").kinds == ["views", "depth", "network"]
     localizer = Localizer.open(tmp_path / "both.map", tiny_weights)
     assert [proposer.name for proposer in localizer.proposers] == ["views", "network"]
     query = frame(frames, QUERIES[0])

@@ -61,7 +61,7 @@ def test_the_view_that_an_image_shows_comes_first() -> None:
 def test_what_is_saved_is_loaded(point_map: PointMap, tmp_path: Path) -> None:
     save_map(point_map, tmp_path / "room.map")
     loaded = load_map(tmp_path / "room.map")
-    assert loaded.kinds == point_map.kinds == ["views"] and loaded.sizes == "3 views"
+    assert loaded.kinds == point_map.kinds == ["views", "depth"] and loaded.sizes == "3 views"
     assert loaded.rendered is not None and point_map.rendered is not None
     for name in ("points", "descriptors", "words", "signatures"):
         assert torch.equal(getattr(loaded.rendered.views, name), getattr(point_map.rendered.views, name))

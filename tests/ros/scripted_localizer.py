@@ -106,5 +106,5 @@ class ScriptedLocalizer:
             inlier_points=np.ones((2, 3)),
         )
 
-    def warm_up(self) -> None:
+    def warm_up(self, *, depth: bool = False) -> None:
         pass

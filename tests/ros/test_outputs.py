@@ -102,7 +102,7 @@ def test_weights_that_need_depth_say_so(
 ) -> None:
     monkeypatch.setattr(ScriptedLocalizer, "needs_depth", True)
     launch_node(map=map_file)
-    robot.wait_status(ERROR, "the weights need depth images: set use_depth")
+    robot.wait_status(ERROR, "the matcher or the weights need depth images: set use_depth")
 
 
 def test_qos_can_be_overridden_and_a_mismatch_is_named(

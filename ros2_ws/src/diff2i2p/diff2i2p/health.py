@@ -18,8 +18,8 @@ LOG_PERIOD = 5.0
 """Minimum seconds between two log lines about the same kind of fault."""
 
 DEPTH_MISSING = (
-    "the weights need depth images: set use_depth and remap depth (depth:=TOPIC in the launch file), "
-    "or use weights of the mode mono"
+    "the matcher or the weights need depth images: set use_depth and remap depth (depth:=TOPIC in the launch "
+    "file), or use another matcher, and weights of the mode mono"
 )
 
 OF_IMAGES = ("image", "depth", "tf")
@@ -42,7 +42,7 @@ class Health:
     map: str = ""
     """Where the map came from; empty while there is no map."""
     needs_depth: bool = False
-    """Whether the map's weights need depth images."""
+    """Whether the matcher or the map's weights need depth images."""
     troubles: dict[str, str] = field(default_factory=dict)
     """The last fault of each topic, until a good message arrives."""
     notes: dict[str, str] = field(default_factory=dict)

@@ -175,7 +175,7 @@ class CameraInputs:
             return
         self._health.recovered("camera_info")
         job = Job(message, camera, camera_frame, received)
-        if self.parameters.use_depth and self._health.needs_depth:
+        if self.parameters.use_depth:
             self._health.expect("pair")
             self._pairing.first(message, job, self._tolerance)
         else:
@@ -183,8 +183,7 @@ class CameraInputs:
 
     def _on_depth(self, message: Image) -> None:
         check_depth(message)
-        if self._health.needs_depth:
-            self._pairing.second(message, self._tolerance)
+        self._pairing.second(message, self._tolerance)
 
     def _on_pair(self, job: Job, depth: Image) -> None:
         self._health.saw("pair")

@@ -26,8 +26,9 @@ class Parameters:
     matcher: str = parameter(
         "auto",
         "What images are matched with. `views`: views rendered from a map with colours or intensity; "
-        "`network`: submaps of the network; `auto`: all that the map has, views first",
-        choices=("auto", "views", "network"),
+        "`network`: submaps of the network; `depth`: the map's surface, for cameras with depth; `auto`: all "
+        "that the map has, views first",
+        choices=("auto", "views", "network", "depth"),
     )
     weights: str = parameter(
         "",
@@ -62,7 +63,9 @@ class Parameters:
         False, "The images are already rectified: use P of camera_info, not K and D"
     )
     use_depth: bool = parameter(
-        False, "Subscribe to `depth`, registered to the image. Weights of the mode `rgbd` need it"
+        False,
+        "Subscribe to `depth`, registered to the image: it finds, refines and confirms poses in maps of all "
+        "kinds. The matcher `depth` and weights of the mode `rgbd` need it",
     )
     depth_tolerance: float = parameter(
         0.02,

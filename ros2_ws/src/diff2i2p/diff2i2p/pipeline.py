@@ -215,6 +215,7 @@ class Pipeline:
             "inlier_ratio": f"{answer.inlier_ratio:.3f}",
             "reprojection_error_px": f"{answer.reprojection_error_px:.2f}",
             "agreement": f"{answer.agreement:.3f}",
+            "depth_agreement": f"{answer.depth_agreement:.3f}",
             "matcher": answer.matcher or "none",
             "submap": str(answer.submap),
             "tracking": tracker.state,
@@ -238,7 +239,7 @@ class Pipeline:
         """Switch to another map. `source` says where it came from."""
         p = self.parameters  # they may have changed in the meantime
         localizer.settings = localizer_settings(p)
-        localizer.warm_up()
+        localizer.warm_up(depth=p.use_depth)
         self._tracker = Tracker(localizer, tracker_settings(p))
         self._health.map = source
         self._health.recovered("map_cloud", "map_file")

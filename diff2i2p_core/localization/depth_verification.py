@@ -1,0 +1,125 @@
+"""Verification by depth: decides on poses that were registered to the map, and refines those of images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from diff2i2p_core.geometry.se3 import is_near
+from diff2i2p_core.localization.depth_registration import DepthFit, Fit
+from diff2i2p_core.localization.gates import is_same_pose
+from diff2i2p_core.localization.hypothesis import Hypothesis
+from diff2i2p_core.localization.query import Query
+from diff2i2p_core.localization.result import Localization
+from diff2i2p_core.localization.settings import DepthSettings, LocalizerSettings
+from diff2i2p_core.typing import Array
+
+_PROPOSED = 3
+"""Poses of the image's matches that depth may confirm."""
+
+
+def misfit(fit: DepthFit, settings: DepthSettings) -> str:
+    """Why a registered pose is not accepted, or ""."""
+    comparison = fit.comparison
+    if comparison.known < settings.min_known:
+        return f"little map behind the depth ({comparison.known:.2f} of it, need {settings.min_known:.2f})"
+    if comparison.agreement < settings.min_agreement:
+        return (
+            f"the depth contradicts the map (agreement {comparison.agreement:.2f}, "
+            f"need {settings.min_agreement:.2f})"
+        )
+    if fit.closeness < settings.min_closeness:
+        return f"the depth is not close to the map ({fit.closeness:.2f}, need {settings.min_closeness:.2f})"
+    if fit.weakest < settings.min_weakest:
+        return "ambiguous (the depth can slide along the map, as in a corridor)"
+    return ""
+
+
+def answer_by_fit(hypotheses: Sequence[Hypothesis], query: Query) -> Localization:
+    """The best registered pose, if it fits and no other place fits nearly as well."""
+    settings = query.settings
+    fits = {id(h): h.fit for h in hypotheses if h.fit is not None}
+    best = max(hypotheses, key=lambda hypothesis: fits[id(hypothesis)].quality)
+    fit, count = fits[id(best)], best.support
+    reason = misfit(fit, settings.depth)
+    if not reason:
+        reason = _unclear(fit, list(fits.values()), settings.depth)
+    if not reason and not best.near_prior:
+        reason = _rival(fit, list(fits.values()), settings)
+    accepted = Localization(
+        localized=True,
+        reason="",
+        map_from_camera=fit.map_from_camera,
+        covariance=_calibrated(fit, settings),
+        num_correspondences=len(best.pixels),
+        num_inliers=count,
+        inlier_ratio=count / max(len(best.pixels), 1),
+        reprojection_error_px=getattr(best.estimate, "reprojection_error_px", 0.0),
+        depth_agreement=fit.comparison.agreement,
+        matcher=best.matcher,
+        submap=-1,
+        inlier_pixels=best.pixels[fit.matched],
+        inlier_points=best.points[fit.matched],
+    )
+    return accepted.without_pose(reason) if reason else accepted
+
+
+def refined(answer: Localization, ranked: Sequence[Hypothesis], query: Query, fit: Fit) -> Localization:
+    """The answer from an image's matches, with its pose registered to the depth where that fits.
+
+    A pose that the depth clearly contradicts is refused. Poses without enough matches are accepted if the
+    depth confirms one of them alone.
+    """
+    settings = query.settings
+    if answer.map_from_camera is not None:
+        found = fit(answer.map_from_camera)
+        seen = found.comparison
+        if not misfit(found, settings.depth) and is_same_pose(
+            found.map_from_camera, answer.map_from_camera, settings.gates
+        ):
+            return _with(answer, found, settings)
+        if seen.known > settings.depth.min_known and seen.agreement < settings.depth.contradiction:
+            return answer.without_pose(f"the depth contradicts the map (agreement {seen.agreement:.2f})")
+        return answer
+    starts = [h.map_from_camera for h in ranked if h.map_from_camera is not None]
+    fits = sorted((fit(start) for start in starts[:_PROPOSED]), key=lambda found: -found.quality)
+    if not fits or misfit(fits[0], settings.depth) or _rival(fits[0], fits, settings):
+        return answer
+    return _with(replace(answer, localized=True, reason=""), fits[0], settings)
+
+
+def _with(answer: Localization, fit: DepthFit, settings: LocalizerSettings) -> Localization:
+    return replace(
+        answer,
+        map_from_camera=fit.map_from_camera,
+        covariance=_calibrated(fit, settings),
+        depth_agreement=fit.comparison.agreement,
+    )
+
+
+def _unclear(best: DepthFit, fits: Sequence[DepthFit], settings: DepthSettings) -> str:
+    """Why a pose is ambiguous: one nearby fits as well; else ""."""
+    limits = settings.unclear_distance, settings.unclear_angle_deg
+    for other in fits:
+        if other.quality > settings.unclear_quality * best.quality and not is_near(
+            other.map_from_camera, best.map_from_camera, *limits
+        ):
+            return "ambiguous (the depth can slide along the map)"
+    return ""
+
+
+def _rival(best: DepthFit, fits: Sequence[DepthFit], settings: LocalizerSettings) -> str:
+    """Why a pose is ambiguous: another one fits nearly as well; else ""."""
+    for other in fits:
+        if (
+            not is_same_pose(other.map_from_camera, best.map_from_camera, settings.gates)
+            and other.quality > settings.depth.max_rival_quality * best.quality
+            and other.comparison.agreement > settings.depth.rival_agreement
+        ):
+            return f"ambiguous (the depth fits another place as well, {other.comparison.agreement:.2f})"
+    return ""
+
+
+def _calibrated(fit: DepthFit, settings: LocalizerSettings) -> Array:
+    covariance: Array = fit.covariance * settings.depth.sigma_scale**2
+    return covariance

@@ -1,0 +1,94 @@
+"""Proposes poses by registering the query's depth to the map's surface. Needs no colours and no features.
+
+Starts are compared by a distance field, the best ones are registered roughly with few points, and the best of
+these exactly. Verification compares depth and map both ways (`localization.depth_verification`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.geometry.covariance import reprojection
+from diff2i2p_core.geometry.pnp import PoseEstimate
+from diff2i2p_core.geometry.se3 import invert, is_near
+from diff2i2p_core.localization.depth_registration import DepthFit, DepthRegistration
+from diff2i2p_core.localization.depth_starts import DepthStarts
+from diff2i2p_core.localization.hypothesis import Hypothesis
+from diff2i2p_core.localization.query import Query
+from diff2i2p_core.localization.settings import DepthSettings
+from diff2i2p_core.mapping.surface import Surface
+from diff2i2p_core.typing import Array
+
+
+class RegisteredDepth:
+    """Proposes poses of queries that have depth; none for others, unless it is the only matcher."""
+
+    name = "depth"
+    device = torch.device("cpu")
+
+    def __init__(self, surface: Surface, *, needs_depth: bool = False) -> None:
+        self.needs_depth = needs_depth
+        self.surface = surface
+        self._starts = DepthStarts(surface)
+
+    def propose(self, query: Query) -> Iterator[list[Hypothesis]]:
+        """With a prior, only the registration from it. Else first those that match about as well as the best
+        one, because each may be the rival of another; then the less likely ones."""
+        if query.depth is None and self.needs_depth:
+            raise InputError("the matcher 'depth' needs the query's depth; give a depth image")
+        registration = DepthRegistration.of(query, self.surface)
+        if registration is None:
+            return
+        if query.prior is not None:
+            fits = _with_slid(registration, [registration.from_afar(query.prior)], query.settings.depth)
+            query.clock.spent("depth")
+            yield [self._hypothesis(query, fit, "the prior", near=True) for fit in fits]
+            return
+        settings = query.settings.depth
+        starts = self._starts.likely(registration.view, settings.starts)
+        rough = sorted((registration.rough(start) for start in starts), key=lambda found: -found[0])
+        poses = _distinct(rough, settings.refined)
+        likely = [pose for matched, pose in poses if matched > settings.rough_rival * poses[0][0]]
+        for group in (likely, [pose for _, pose in poses[len(likely) :]]):
+            fits = _with_slid(registration, [registration.fit(pose) for pose in group], settings)
+            query.clock.spent("depth")
+            if fits:
+                yield [self._hypothesis(query, fit, "the depth") for fit in fits]
+
+    def _hypothesis(self, query: Query, fit: DepthFit, source: str, near: bool = False) -> Hypothesis:
+        pixels = query.camera.project(fit.points)[0]
+        matched = fit.matched
+        error = reprojection(fit.map_from_camera, fit.feet[matched], query.camera)[0] - pixels[matched]
+        squared = np.square(error).sum(axis=1)
+        estimate = PoseEstimate(
+            invert(fit.map_from_camera),
+            matched,
+            int(matched.sum()),
+            float(np.sqrt(squared.mean())) if len(squared) else 0.0,
+            fit.covariance,
+        )
+        return Hypothesis(self.name, source, pixels, fit.feet, estimate, near_prior=near, fit=fit)
+
+
+def _with_slid(
+    registration: DepthRegistration, fits: list[DepthFit], settings: DepthSettings
+) -> list[DepthFit]:
+    """The fits, and where the best one is fixed weakly in one direction, those from starts in this direction.
+    One of these may be better, or show that the depth does not tell them apart."""
+    best = max(fits, key=lambda fit: fit.quality, default=None)
+    if best is None or not settings.min_weakest < best.weakest < settings.firm:
+        return fits
+    return fits + [registration.fit(best.slid(metres)) for metres in settings.slides]
+
+
+def _distinct(rough: Sequence[tuple[float, Array]], count: int) -> list[tuple[float, Array]]:
+    """The first `count` registrations of which none has nearly the same pose as another."""
+    distinct = list[tuple[float, Array]]()
+    for matched, pose in rough:
+        if len(distinct) < count and not any(is_near(pose, other, 0.1, 4) for _, other in distinct):
+            distinct.append((matched, pose))
+    return distinct
