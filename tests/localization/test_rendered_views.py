@@ -110,7 +110,7 @@ def test_auto_makes_both_and_asks_the_views_first(
     build_map(frames.folder, tmp_path / "both.map", weights=tiny_weights)
     assert load_map(tmp_path / "both.map").kinds == ["views", "depth", "network"]
     localizer = Localizer.open(tmp_path / "both.map", tiny_weights)
-    assert [proposer.name for proposer in localizer.proposers] == ["views", "network"]
+    assert [proposer.name for proposer in localizer.proposers] == ["views", "depth", "network"]
     query = frame(frames, QUERIES[0])
     assert localizer.localize(query.image, frames.camera).matcher == "views"
     strict = replace(localizer.settings.views, min_inliers=10**6)
