@@ -23,7 +23,7 @@ from diff2i2p.poses import nanoseconds, stamp_from
 from diff2i2p.qos import OVERRIDABLE, latched_qos, output_qos
 from diff2i2p.transforms import TransformBroadcaster
 from diff2i2p_core.geometry.point_cloud import PointCloud
-from diff2i2p_core.localization.tracker import Localizing
+from diff2i2p_core.localization.localizing import Localizing
 
 
 class Outputs:

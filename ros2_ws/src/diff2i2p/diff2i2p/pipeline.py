@@ -24,7 +24,8 @@ from diff2i2p.transforms import TransformException
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import invert
-from diff2i2p_core.localization.tracker import Localizing, Tracker
+from diff2i2p_core.localization.localizing import Localizing
+from diff2i2p_core.localization.tracker import Tracker
 from diff2i2p_core.mapping.matchers import checked_matcher
 
 if TYPE_CHECKING:
