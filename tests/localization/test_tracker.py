@@ -295,3 +295,10 @@ def test_a_rig_is_tracked_as_one_body() -> None:
     assert stale.reason.startswith("stale") and not stale.cameras
     with pytest.raises(InputError, match="there is none"):
         rig.tracker.localize_rig([], [], rig.stamp)
+
+
+def test_a_position_just_below_a_cells_edge_is_near_the_cell() -> None:
+    """-1e-17 + 5 is 5: the cell from 0 to 5 must not be passed over."""
+    points = np.random.default_rng(0).uniform(1, 4, (50, 3)).astype(np.float32)
+    extent = MapExtent(points, np.eye(4)[None])
+    assert extent.rejection(np.array([1.0, -1e-17, 1.0]), margin=1) == ""
