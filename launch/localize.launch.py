@@ -22,11 +22,13 @@ PARAMETERS = {
     "weights": "weights file or name of shipped weights; empty: the map's",
     "device": "cpu, cuda or cuda:N",
     "odom_frame": "odometry frame; if set, map -> odom_frame is published",
+    "odometry_source": "tf, or topic: odometry as nav_msgs/Odometry on the topic odom",
     "base_frame": "robot frame; if set, its pose is published instead of the camera's",
     "camera_frame": "optical frame of the camera; empty: the images' frame_id",
     "map_up": "axis of a map cloud that points up: x, y, z, -x, -y, -z or auto",
     "publish_tf": "true or false: publish the transform as well as the pose",
     "mode": "continuous or on_request: process images all the time, or only for the service localize_once",
+    "initial_pose": "x,y,z,yaw or x,y,z,qx,qy,qz,qw of the robot in the map: the first prior",
     "initial_pose_file": "file in which the last pose is saved for the next start; empty: do not save it",
 }
 """Arguments that are also parameters of the node."""
@@ -35,6 +37,7 @@ TOPICS = {
     "image": ("camera/image_raw", "image topic; <image>/compressed is read as well"),
     "camera_info": ("", "calibration topic; empty: camera_info beside the image topic"),
     "depth": ("", "depth topic, registered to the image; weights of the mode rgbd need it; empty: none"),
+    "odom": ("odom", "odometry topic, used with odometry_source:=topic"),
     "map_cloud": (
         "map_cloud",
         "PointCloud2 topic of the map (reliable, transient local), used without a map file",
@@ -108,6 +111,7 @@ def _localization_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
                 ("image/compressed", f"{image}/compressed"),
                 ("camera_info", values["camera_info"] or beside),
                 ("depth", values["depth"] or "depth"),
+                ("odom", values["odom"]),
                 ("map_cloud", values["map_cloud"]),
             ],
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import runpy
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -141,3 +142,24 @@ def test_the_notebook_runs_in_jupyter(room: ModuleType) -> None:
     nbclient.NotebookClient(notebook, resources={"metadata": {"path": str(EXAMPLES)}}).execute()
     pictures = [output for cell in notebook.cells for output in cell.get("outputs", []) if "data" in output]
     assert sum("image/png" in output["data"] for output in pictures) == 3
+
+
+@pytest.mark.ros
+def test_driver_and_node_in_one_process(room: ModuleType) -> None:
+    """In a process of its own: the script starts ROS and ends it."""
+    pytest.importorskip("rclpy")
+    room.map_file(), room.query_frames()
+    package = EXAMPLES.parent / "ros2_ws/src/diff2i2p"
+    start = (
+        f"import runpy, sys, pathlib; sys.path[:0] = [{str(EXAMPLES)!r}, {str(package)!r}];"
+        f"import synthetic_room; synthetic_room.FOLDER = pathlib.Path({str(room.FOLDER)!r});"
+        "sys.argv = ['05_one_process.py'];"
+        f"runpy.run_path({str(EXAMPLES / '05_one_process.py')!r}, run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", start], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    truths = [PosedFrames(room.query_frames()).pose(number)[:3, 3] for number in range(4)]
+    found = [np.array(re.findall(r"-?\d+\.\d+", line), float) for line in lines]
+    assert len(found) == 4
+    assert all(min(np.linalg.norm(place - truth) for truth in truths) < 0.1 for place in found)

@@ -1,4 +1,4 @@
-"""`diff2i2p map`: builds and joins map files, and shows what is in them."""
+"""`diff2i2p map`: builds and joins map files, shows what is in them, and cuts grids from them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import typer
 
 from diff2i2p_core.cli import options
 from diff2i2p_core.cli.progress import progress_bars
+from diff2i2p_core.errors import located
 
 if TYPE_CHECKING:
     from diff2i2p_core.mapping.map_file import PointMap
 
-app = typer.Typer(help="Build and join map files, show what is in them.", no_args_is_help=True)
+app = typer.Typer(help="Build and join map files, show what is in them, cut grids.", no_args_is_help=True)
 
 MapPath = Annotated[Path, typer.Argument(metavar="MAP", help="Map file.", show_default=False)]
 
@@ -109,6 +110,41 @@ def info(path: MapPath, as_json: options.AsJson = False) -> None:
         typer.echo(json.dumps({**point_map.info.as_dict(), **size}))
     else:
         typer.echo(f"{path}\n" + "\n".join(f"  {name:<9} {words}" for name, words in _rows(point_map, size)))
+
+
+@app.command("grid")
+def grid(
+    path: MapPath,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FOLDER/NAME", help="Writes NAME.yaml and NAME.pgm.")
+    ],
+    band: Annotated[
+        str, typer.Option(metavar="LOW,HIGH", help="Heights above the floor that a robot cannot pass, in m.")
+    ] = "0.1,1.5",
+    resolution: Annotated[float, typer.Option(min=0.005, help="Metres per cell.")] = 0.05,
+    floor: Annotated[
+        float | None,
+        typer.Option(
+            metavar="Z", help="Height of the floor in the map.", show_default="that below most views"
+        ),
+    ] = None,
+) -> None:
+    """Cut an occupancy grid for Nav2's map_server from a map, in the frame of the map."""
+    from diff2i2p_core.io.occupancy_grid import FREE, OCCUPIED, grid_files, write_grid
+    from diff2i2p_core.mapping.floor_grid import floor_grid
+    from diff2i2p_core.mapping.map_file import load_map
+
+    limits = options.parse_band(band)
+    description, _ = grid_files(out, [path])
+    point_map = load_map(path)
+    with options.named(band="--band", resolution="--resolution", floor="--floor"), located(path):
+        found, height = floor_grid(point_map, band=limits, resolution=resolution, floor=floor)
+    write_grid(found, description)
+    rows, columns = found.cells.shape
+    typer.echo(
+        f"{description}: {columns} x {rows} cells of {100 * resolution:g} cm, floor at z = {height:.2f} m, "
+        f"{found.share(FREE):.0%} free, {found.share(OCCUPIED):.0%} occupied, the rest unknown"
+    )
 
 
 def _rows(point_map: PointMap, size: dict[str, Any]) -> Iterator[tuple[str, str]]:

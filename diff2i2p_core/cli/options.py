@@ -130,6 +130,17 @@ def parse_origin(text: str | None) -> Origin:
     return values
 
 
+def parse_band(text: str) -> tuple[float, float]:
+    """The value of `--band`."""
+    try:
+        low, high = (float(word) for word in text.split(","))
+        if not -100 < low < high < 100:
+            raise ValueError
+    except ValueError:
+        raise InputError(f"--band '{text}': expected LOW,HIGH in metres, the lower height first") from None
+    return low, high
+
+
 def localizer_settings(precision: str) -> LocalizerSettings:
     """The defaults with `--precision`."""
     from diff2i2p_core.localization.settings import PRECISIONS, LocalizerSettings

@@ -80,6 +80,7 @@ def _node(given: ReplayInput) -> list[str]:
         "image_is_rectified": camera.rectified,
         "use_prior": settings.track,
         "use_depth": camera.depth_topic is not None,
+        "transform_tolerance": 0.0,  # the transform of an image is found by its stamp
     }
     remappings = {
         "image/compressed" if compressed else "image": camera.topic,

@@ -53,6 +53,9 @@ class Mapped(Protocol):
     @property
     def spacing(self) -> float: ...
 
+    @property
+    def origin(self) -> tuple[float, ...] | None: ...
+
 
 class Localizing(Searching, Protocol):
     """The part of `Localizer` that a tracker and a node need."""

@@ -28,6 +28,17 @@ State = Literal["lost", "searching", "tracking"]
 Answer = TypeVar("Answer", Localization, RigLocalization)
 
 
+@dataclass(frozen=True)
+class _Given:
+    """A pose from outside, and how far it may be off."""
+
+    map_from_body: Array
+    metres: float
+    degrees: float
+    everywhere: bool
+    """Whether that is more than is searched near a prior."""
+
+
 @dataclass
 class _Track:
     """The state between two images."""
@@ -37,8 +48,8 @@ class _Track:
     """The last pose that was accepted or given."""
     before: Fix | None = None
     """The one before it, if the camera moved from there."""
-    given: Array | None = None
-    """map_from_body at the next image."""
+    given: _Given | None = None
+    """The pose at the next image."""
     rival: Fix | None = None
     """A pose from the whole map that contradicts the fix, until it is confirmed."""
     near_misses: Counter[str] = field(default_factory=Counter)
@@ -87,9 +98,18 @@ class Tracker:
         """Forget every pose: the next image is searched in the whole map."""
         self._track = _Track()
 
-    def set_pose(self, map_from_body: Array) -> None:
-        """Give the pose at the next image, which may be off by the localizer's search limits."""
-        self._track = _Track(given=map_from_body, state="searching")
+    def set_pose(self, map_from_body: Array, within: tuple[float, float] | None = None) -> None:
+        """Give the pose at the next image, and by how many metres and degrees it may be off.
+
+        These limit the answers that are accepted at once; the default, and the most that is searched near the
+        pose, are the localizer's limits. If they are larger, the next image is searched in the whole map.
+        """
+        limits = self._limits()
+        metres, degrees = within or limits
+        everywhere = metres > limits[0] or degrees > limits[1]
+        metres = max(metres, self.settings.jump_distance)
+        degrees = max(degrees, self.settings.jump_angle_deg)
+        self._track = _Track(given=_Given(map_from_body, metres, degrees, everywhere), state="searching")
 
     def localize(
         self,
@@ -164,8 +184,9 @@ class Tracker:
         """The answer of `search`, which gets the body's prior and also returns its pose, if it fits."""
         track = self._track
         track.now = now = (track.now or Moment(stamp_ns, None, 0.0, 0.0)).after(stamp_ns, odom_from_body)
+        everywhere = track.given is not None and track.given.everywhere
         prediction = self._predict(track, now)
-        near = prediction is not None and track.near_misses[name] < self.settings.misses
+        near = prediction is not None and track.near_misses[name] < self.settings.misses and not everywhere
         prior = prediction.map_from_body if prediction is not None and near else None
         track.prior_used = near
         answer, pose = search(prior)
@@ -199,8 +220,8 @@ class Tracker:
         return self.localizer.settings.prior_distance, self.localizer.settings.prior_angle_deg
 
     def _predict(self, track: _Track, now: Moment) -> Prediction | None:
-        if track.given is not None:
-            track.fix, track.given = Fix(now, track.given, *self._limits()), None
+        if (given := track.given) is not None:
+            track.fix, track.given = Fix(now, given.map_from_body, given.metres, given.degrees), None
         if track.fix is None or not self.settings.use_prior:
             return None
         return predict(track.fix, track.before, now, self.settings, self._limits())

@@ -96,6 +96,11 @@ class PointMap:
         return self.info.spacing or self.info.settings.spacing
 
     @property
+    def origin(self) -> tuple[float, ...] | None:
+        """Coordinates (3,) in the source of the map's zero. None if the map has the source's coordinates."""
+        return self.info.origin
+
+    @property
     def viewpoints(self) -> NDArray[np.float64]:
         """(V, 4, 4) all poses from which the map was viewed."""
         return (

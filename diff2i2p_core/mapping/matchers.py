@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Literal, get_args
 
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.weights.xfeat import xfeat_weights
 
 Matcher = Literal["auto", "views", "network"]
 MATCHERS: tuple[Matcher, ...] = get_args(Matcher)
@@ -31,6 +30,8 @@ def kinds_for(matcher: Matcher, colored: bool, note: Callable[[str], None] = lam
         return ["network"]
     if not colored:
         raise InputError("matcher 'views': the cloud has no colours to render views in; use 'network'")
+    from diff2i2p_core.weights.xfeat import xfeat_weights  # imports torch: seconds
+
     if matcher == "views":
         xfeat_weights()
         return ["views"]

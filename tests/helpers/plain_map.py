@@ -13,3 +13,4 @@ class PlainMap:
     cloud: PointCloud
     viewpoints: Array
     spacing: float = 0.05
+    origin: tuple[float, ...] | None = None

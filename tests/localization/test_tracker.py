@@ -302,3 +302,27 @@ def test_a_position_just_below_a_cells_edge_is_near_the_cell() -> None:
     points = np.random.default_rng(0).uniform(1, 4, (50, 3)).astype(np.float32)
     extent = MapExtent(points, np.eye(4)[None])
     assert extent.rejection(np.array([1.0, -1e-17, 1.0]), margin=1) == ""
+
+
+def test_a_given_pose_limits_the_answers_to_its_region() -> None:
+    rig = Rig()
+    rig.tracker.set_pose(HERE, within=(0.7, 30.0))
+    assert rig.see(moved(HERE, 0.8)).reason.startswith("jump (0.80 m and 0 deg from where")
+    assert rig.prior is not None
+    rig.tracker.set_pose(HERE, within=(0.1, 30.0))  # but two good poses may differ as much as ever
+    assert rig.see(moved(HERE, 0.4)).localized
+
+
+def test_a_pose_that_is_known_roughly_is_searched_in_the_whole_map() -> None:
+    rig = Rig()
+    rig.tracker.set_pose(HERE, within=(6.0, 40.0))
+    assert rig.see(moved(HERE, 5.0)).localized and rig.prior is None
+    rig.see(moved(HERE, 5.0))
+    assert rig.prior is not None
+    rig.tracker.set_pose(HERE, within=(1.0, 90.0))
+    assert rig.see(moved(HERE, 5.0)).reason.startswith("jump (5.00 m") and rig.prior is None
+    rig.tracker.set_pose(HERE, within=(1.0, 90.0))
+    rig.see(MISS)
+    assert rig.prior is None
+    rig.see(MISS)  # and then near the pose
+    assert rig.prior is not None

@@ -15,9 +15,11 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
+from nav_msgs.srv import LoadMap, SetMap
 from numpy.typing import NDArray
 from rcl_interfaces.srv import DescribeParameters, SetParametersAtomically
 from rclpy.context import Context
+from rclpy.exceptions import InvalidHandle
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -35,7 +37,9 @@ from diff2i2p.transform_inputs import TransformInputs
 from diff2i2p.transforms import Buffer, StaticTransformBroadcaster, TransformBroadcaster
 from diff2i2p_core.geometry.point_cloud import PointCloud
 
-SERVICES = {kind.Request: kind for kind in (ChangeState, SetParametersAtomically, DescribeParameters)}
+SERVICES = {
+    kind.Request: kind for kind in (ChangeState, SetParametersAtomically, DescribeParameters, LoadMap, SetMap)
+}
 CAMERA_FRAME = "camera_optical"
 
 
@@ -50,9 +54,13 @@ class Spinning:
         # Not spin and shutdown: shutdown may take the executor's guard away just before the thread waits for
         # it, which then waits for ever and takes the process down, or keeps it from ending, at the exit.
         name = f"{node.get_fully_qualified_name()} spinning"
-        spin = self._executor.spin_until_future_complete
-        self._thread = threading.Thread(target=spin, args=(self._end,), name=name, daemon=True)
+        self._thread = threading.Thread(target=self._spin, name=name, daemon=True)
         self._thread.start()
+
+    def _spin(self) -> None:
+        while not self._end.done():
+            with suppress(InvalidHandle):  # the test has just destroyed a publisher or a subscription
+                self._executor.spin_until_future_complete(self._end)
 
     def close(self) -> None:
         """End the thread, then the node; a second call does nothing."""
@@ -86,6 +94,7 @@ class Robot(Node):
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.poses: list[PoseWithCovarianceStamped] = []
         self.diagnostics: list[Any] = []
+        self.topic_statuses: list[Any] = []
         self._waited = 0
         self.maps: list[PointCloud2] = []
         self.transforms: list[TransformStamped] = []
@@ -114,7 +123,9 @@ class Robot(Node):
         self._waited = 0
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        self.diagnostics.extend(message.status)
+        for status in message.status:
+            topic = status.name.endswith(" topic status")
+            (self.topic_statuses if topic else self.diagnostics).append(status)
 
     @property
     def status(self) -> tuple[int, str, dict[str, str]]:

@@ -14,7 +14,7 @@ pytest.importorskip("rclpy")
 
 from geometry_msgs.msg import PointStamped
 from rclpy.node import Node
-from ros_harness import Robot, compressed_message, new_context, stamp_of, wait_for
+from ros_harness import Robot, compressed_message, image_message, new_context, stamp_of, wait_for
 from scripted_localizer import HEIGHT, WIDTH
 from sensor_msgs.msg import CameraInfo, CompressedImage, PointCloud2
 
@@ -55,7 +55,7 @@ def test_a_latched_calibration_does_not_replace_a_newer_one(
     older = robot.camera_info_message()
     older.header.stamp.sec = 8
     inputs._on_latched_camera_info(older)
-    assert inputs._camera.fx == 77.0
+    assert inputs._infos.camera(image_message(1, SECOND)).fx == 77.0
 
 
 def test_an_image_that_comes_raw_and_later_compressed_is_used_once(

@@ -75,7 +75,13 @@ def test_map_to_odom_with_a_moving_base(robot: Robot, launch_node: Callable[...,
     robot.static_broadcaster.sendTransform(
         [_static("base_link", "head", np.eye(4)), _static("head", CAMERA_FRAME, base_from_camera)]
     )
-    launch_node(map=map_file, odom_frame="odom", base_frame="base_link", transform_tolerance=0.25)
+    launch_node(
+        map=map_file,
+        odom_frame="odom",
+        base_frame="base_link",
+        transform_tolerance=0.25,
+        transform_timeout=10.0,
+    )
     robot.wait_camera_matched()
     robot.calibrate()
     for tenth in range(20):  # odometry at 10 Hz, images between

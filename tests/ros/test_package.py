@@ -85,6 +85,14 @@ def test_numerical_work_has_one_thread_unless_told_otherwise(
     assert done.stdout.split() == (["2", "2"] if given else ["1", "1"])
 
 
+def test_the_node_is_there_before_torch_is_loaded(node_environment: dict[str, str]) -> None:
+    """That takes seconds; until then it could not answer."""
+    script = "import sys, diff2i2p.localization_node; print('torch' in sys.modules)"
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=node_environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package, built by colcon from a copy of the workspace."""

@@ -200,7 +200,7 @@ def test_the_pose_survives_a_restart(
     second = launch_node(map=map_file, initial_pose_file=str(pose_file)).node
     tracker = wait_for(lambda: second._session and second._session.pipeline._tracker, "the map")
     wait_for(lambda: tracker.state == "searching", "the prior")
-    np.testing.assert_allclose(tracker._track.given, truth(7), atol=1e-9)
+    np.testing.assert_allclose(tracker._track.given.map_from_body, truth(7), atol=1e-9)
 
 
 def test_saved_poses_that_are_not_for_this_node_are_named(tmp_path: Path) -> None:

@@ -73,6 +73,8 @@ class Listener(Node):
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         received = time.monotonic_ns()
         for status in message.status:
+            if not status.name.endswith(": localization"):
+                continue
             values = {row.key: row.value for row in status.values}
             level = status.level[0] if isinstance(status.level, bytes) else int(status.level)
             self._write(

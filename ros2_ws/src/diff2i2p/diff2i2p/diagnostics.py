@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.lifecycle import LifecycleNode
 
 from diff2i2p.health import Health
@@ -24,13 +24,22 @@ class Diagnostics:
         self._health = health
         self._last: tuple[bytes, str] | None = None
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        name = node.get_fully_qualified_name().lstrip("/")
-        self._name = f"{name}: localization"
+        self._name = node.get_fully_qualified_name().lstrip("/")
 
     def publish(self) -> None:
-        status = self._health.status(self._name)
+        self._send([self._localization()])
+
+    def publish_all(self) -> None:
+        """Called once a second: the status of the topics, too."""
+        self._send([self._localization(), *self._health.topics(self._name)])
+
+    def _localization(self) -> DiagnosticStatus:
+        status = self._health.status(f"{self._name}: localization")
         self._last = (status.level, status.message)
-        message = DiagnosticArray(status=[status])
+        return status
+
+    def _send(self, statuses: list[DiagnosticStatus]) -> None:
+        message = DiagnosticArray(status=statuses)
         message.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(message)
 

@@ -56,6 +56,11 @@ class Frames:
         body = self.parameters.base_frame or camera_frame
         return self.lookup(odom_frame, body, stamp) if odom_frame else None
 
+    def newest_odometry(self, body: str) -> tuple[int, Matrix]:
+        """Stamp (nanoseconds) and odom_from_body of the newest odometry."""
+        message = self._buffer.lookup_transform(self.parameters.odom_frame, body, Time())
+        return nanoseconds(message.header.stamp), matrix_from_transform(message.transform)
+
     def pose(
         self, map_from_camera: Matrix, covariance: Matrix, camera_frame: str, stamp: Stamp
     ) -> PoseWithCovarianceStamped:
@@ -70,5 +75,5 @@ class Frames:
         parameters = self.parameters
         child = parameters.odom_frame or parameters.base_frame or camera_frame
         map_from_child = map_from_camera @ self.lookup(camera_frame, child, stamp)
-        dated = stamp_from(nanoseconds(stamp) + round(parameters.transform_tolerance * 1e9))
+        dated = stamp_from(nanoseconds(stamp) + round(parameters.tolerance * 1e9))
         return stamped_transform(parameters.map_frame, child, dated, map_from_child)

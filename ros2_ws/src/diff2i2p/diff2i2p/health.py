@@ -12,6 +12,7 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from diff2i2p.loss import RecentLoss
 from diff2i2p.parameters import Parameters
+from diff2i2p.topic_status import TopicStatus
 
 LOG_PERIOD = 5.0
 """Minimum seconds between two log lines about the same kind of fault."""
@@ -49,11 +50,15 @@ class Health:
     image_loss: RecentLoss = field(default_factory=RecentLoss)
     outcome: tuple[bytes, str] = NOTHING_YET
     """Level and message for the last processed image."""
+    decided: float = 0.0
+    """When that was known."""
     since: float = field(default_factory=time.monotonic)
     seen: dict[str, float] = field(default_factory=dict)
     """When the last good message of each topic arrived."""
     refused: dict[str, float] = field(default_factory=dict)
     """When the last fault of each topic was noticed."""
+    images: TopicStatus = field(default_factory=lambda: TopicStatus("image"))
+    poses: TopicStatus = field(default_factory=lambda: TopicStatus("pose"))
     counts: Counter[str] = field(default_factory=Counter)
     values: dict[str, str] = field(default_factory=dict)
     _logged: dict[str, float] = field(default_factory=dict)
@@ -69,6 +74,8 @@ class Health:
             self.notes.clear()
             self.image_loss = RecentLoss()
             self.outcome = NOTHING_YET
+            self.images.restart()
+            self.poses.restart()
 
     def saw(self, topic: str) -> None:
         with self._lock:
@@ -84,6 +91,12 @@ class Health:
         with self._lock:
             for topic in topics:
                 self.troubles.pop(topic, None)
+
+    def decide(self, level: bytes, words: str) -> None:
+        """What the last image has come to."""
+        with self._lock:
+            self.outcome = level, words
+            self.decided = time.monotonic()
 
     def count(self, name: str, by: int = 1) -> None:
         with self._lock:
@@ -143,7 +156,7 @@ class Health:
         timeout = parameters.image_timeout
         if "camera_info" in self.troubles:
             return DiagnosticStatus.ERROR, self.troubles["camera_info"]
-        if self._silent_for("image") > timeout:
+        if min(self._silent_for("image"), time.monotonic() - self.decided) > timeout:
             words = f"; before that: {faults[0]}" if faults else ""
             return DiagnosticStatus.WARN, f"no image for {timeout:g} s{words}"
         if faults:
@@ -177,6 +190,16 @@ class Health:
             "(docs/ros2.md)"
         ]
 
+    def topics(self, node: str) -> list[DiagnosticStatus]:
+        """The status of the topics of images and poses; empty while the node does not work."""
+        p = self.parameters
+        if self.state != "active" or p is None:
+            return []
+        return [
+            self.images.status(node, p.min_image_rate, required=True),
+            self.poses.status(node, p.min_pose_rate, required=p.min_pose_rate > 0),
+        ]
+
     def status(self, name: str) -> DiagnosticStatus:
         """The complete message."""
         level, words = self.judge()
@@ -201,6 +224,7 @@ COUNTERS = (
     "map_file_faults",
     "initialpose_faults",
     "transform_faults",
+    "odom_faults",
     "tf_faults",
     "pose_file_faults",
 )

@@ -12,7 +12,7 @@ from typing import Any
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from diff2i2p.cameras import camera_from_info
+from diff2i2p.camera_infos import CameraInfos
 from diff2i2p.diagnostics import Diagnostics
 from diff2i2p.health import Health
 from diff2i2p.images import check_depth, check_image
@@ -30,7 +30,6 @@ from diff2i2p.qos import (
 )
 from diff2i2p.topic_types import TypeWatch
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.geometry.camera import Camera
 
 REMEMBERED = 100
 """How many stamps of images are remembered: the same image may come raw, and later compressed."""
@@ -56,8 +55,9 @@ class CameraInputs:
         """Can be replaced by parameters with the same topics."""
         self._take = take
         self._diagnostics = diagnostics
-        self._camera: Camera | None = None
-        self._info_stamp = 0
+        self._infos = CameraInfos(rectified=parameters.image_is_rectified)
+        self._held: tuple[Image | CompressedImage, str, float] | None = None
+        """An image whose calibration should come in a moment."""
         self._stamps: deque[int] = deque(maxlen=REMEMBERED)
         self._pairing = StampPairing(self._on_pair, self._on_unpaired)
         self._types = TypeWatch(node, health, diagnostics)
@@ -81,6 +81,7 @@ class CameraInputs:
     def tick(self) -> None:
         """Called about once a second: name topics that have messages of another type, and ask for a
         calibration that was published once, before the node started."""
+        self._release()
         for name, subscription in self._subscriptions:
             self._types.check(name, subscription)
         if self._latched is None and keeps_messages(self._node, "camera_info"):
@@ -93,7 +94,8 @@ class CameraInputs:
 
     def reset(self) -> None:
         """Time jumped back: drop what waits, it belongs to another time."""
-        self._info_stamp = 0
+        self._infos.reset()
+        self._held = None
         self._stamps.clear()
         self._pairing.reset()
 
@@ -119,23 +121,24 @@ class CameraInputs:
 
     def _on_latched_camera_info(self, message: CameraInfo) -> None:
         """Newer ones come on the other subscription, too, perhaps earlier."""
-        if self._camera is None or nanoseconds(message.header.stamp) > self._info_stamp:
+        if self._infos.last is None or nanoseconds(message.header.stamp) > self._infos.last:
             self._on_camera_info(message)
 
     def _on_camera_info(self, message: CameraInfo) -> None:
-        self._info_stamp = nanoseconds(message.header.stamp)
-        self._camera = None
-        self._camera = camera_from_info(message, rectified=self.parameters.image_is_rectified)
+        complete = self._infos.add(message)
         self._health.saw("camera_info")
-        self._health.recovered("camera_info")
+        if complete:
+            self._health.recovered("camera_info")
+        if self._held is not None and not self._infos.awaits(self._held[0]):
+            self._release()
         self._diagnostics.publish_change()
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         self._health.image_arrived()
         check_image(message)
         stamp = nanoseconds(message.header.stamp)
-        age = self._node.get_clock().now().nanoseconds - stamp
-        self._health.values["image_age_s"] = f"{age / 1e9:.3f}"
+        now = self._node.get_clock().now().nanoseconds
+        self._health.values["image_age_s"] = f"{(now - stamp) / 1e9:.3f}"
         if self._stamps and stamp < max(self._stamps) - LATEST:
             self._stamps.clear()  # a recording that starts again
         if stamp in self._stamps:
@@ -148,10 +151,30 @@ class CameraInputs:
                 "there, or in the parameter camera_frame"
             )
         self._health.count("images_received")
+        self._health.images.tick(stamp, now)
         self._health.saw("image")
-        if self._camera is None:
+        self._release()
+        if self._infos.awaits(message):
+            self._held = message, camera_frame, time.monotonic()
+        else:
+            self._use(message, camera_frame, time.monotonic())
+
+    def _release(self) -> None:
+        """Use the held image with the calibration that there is."""
+        held, self._held = self._held, None
+        if held is not None:
+            self._use(*held)
+
+    def _use(self, message: Image | CompressedImage, camera_frame: str, received: float) -> None:
+        try:
+            camera = self._infos.camera(message)
+        except InputError as error:
+            self._diagnostics.complain("camera_info", error)
             return
-        job = Job(message, self._camera, camera_frame, time.monotonic())
+        if camera is None:
+            return
+        self._health.recovered("camera_info")
+        job = Job(message, camera, camera_frame, received)
         if self.parameters.use_depth and self._health.needs_depth:
             self._health.expect("pair")
             self._pairing.first(message, job, self._tolerance)

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
+from rclpy.parameter import Parameter
 from rclpy.task import Future
 from sensor_msgs.msg import PointCloud2
 
-from diff2i2p.answers import Answers, ready
+from diff2i2p.answers import Answer, Answers, ready
 from diff2i2p.clouds import check_cloud, content_of
 from diff2i2p.diagnostics import Diagnostics
 from diff2i2p.headers import check_map_frame
 from diff2i2p.health import Health
+from diff2i2p.map_names import map_path
 from diff2i2p.parameters import Parameters
 from diff2i2p.qos import OVERRIDABLE, latched_qos, on_mismatch
 from diff2i2p.topic_types import TypeWatch
 
 TIMEOUT = 120.0
-"""Seconds after which `reload_map` answers that the map is not loaded yet."""
+"""Seconds after which a request is answered that the map is not loaded yet."""
 
 
 class MapInputs:
@@ -42,6 +45,8 @@ class MapInputs:
         self._put = put
         self._answers = Answers(node)
         self._last_cloud = 0
+        self._requested = self._opened = ""
+        """The file that `load` asked for, and that was opened for it."""
         self._types = TypeWatch(node, health, diagnostics)
         self._subscription: Any = None
         if not parameters.map:
@@ -55,9 +60,13 @@ class MapInputs:
             )
 
     def close(self) -> None:
-        if self._subscription is not None:
-            self._node.destroy_subscription(self._subscription)
+        self._drop_topic()
         self.failed("the node was cleaned up")
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being worked on."""
+        return bool(self._answers)
 
     def reload(self) -> Future:
         """Load the file that the parameter `map` names now. Returns a future of the answer."""
@@ -66,24 +75,52 @@ class MapInputs:
             return ready((False, "the map comes from the topic map_cloud; publish it again there"))
         if not name:
             return ready((False, "the parameter map is empty; set it to a map file"))
-        if self._answers:
-            return ready((False, "busy: the map is being loaded"))
-        answer = self._answers.ask(TIMEOUT)
-        self._put("map_file", name)
+        return self._open(name)
+
+    async def load(self, path: Path) -> Answer:
+        """Load another file. If that succeeds, it becomes the parameter `map`, and clouds are ignored."""
+        answer: Answer = await self._open(str(path), for_parameter=True)
+        self._adopt()
         return answer
+
+    def path_of(self, url: str) -> Path:
+        """The file that a request means: names are those beside the file that the parameter names."""
+        return map_path(url, Path(str(self._node.get_parameter("map").value)).expanduser().parent)
 
     def tick(self) -> None:
         """Name a topic of another type, and answer the requests that have waited too long."""
+        self._adopt()
         if self._subscription is not None and not self._last_cloud:
             self._types.check("map_cloud", self._subscription)
         self._answers.expire(f"the map is still being loaded after {TIMEOUT:g} s")
 
     def loaded(self, words: str) -> None:
+        self._opened, self._requested = self._requested, ""
         self._answers.answer((True, words))
 
     def failed(self, words: str) -> None:
         self._last_cloud = 0  # the same cloud may be tried again
         self._answers.answer((False, words))
+
+    def _open(self, name: str, *, for_parameter: bool = False) -> Future:
+        if self.busy:
+            return ready((False, "busy: the map is being loaded"))
+        self._requested = name if for_parameter else ""
+        answer = self._answers.ask(TIMEOUT)
+        self._put("map_file", name)
+        return answer
+
+    def _adopt(self) -> None:
+        """On the executor's thread, as parameters and subscriptions are used there."""
+        if self._opened:
+            self._node.set_parameters([Parameter("map", value=self._opened)])
+            self._opened = ""
+            self._drop_topic()
+
+    def _drop_topic(self) -> None:
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+            self._subscription = None
 
     def _on_cloud(self, message: PointCloud2) -> None:
         check_cloud(message)

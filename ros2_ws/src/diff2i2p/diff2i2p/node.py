@@ -19,6 +19,7 @@ from diff2i2p.bond import Bond
 from diff2i2p.diagnostics import Diagnostics, in_words
 from diff2i2p.health import Health
 from diff2i2p.lifecycle import ManagedNode
+from diff2i2p.map_origin import MapOrigin
 from diff2i2p.packages import FAULTS
 from diff2i2p.pipeline import LocalizerClass
 from diff2i2p.services import Services
@@ -42,6 +43,7 @@ class LocalizationNode(ManagedNode):
         self._broadcaster: TransformBroadcaster | None = None
         self._diagnostics = Diagnostics(self, self._health)
         self._bond = Bond(self)
+        self._origin = MapOrigin(self)
         self._triggers = Services(self, lambda: self._session)
         wall = Clock(clock_type=ClockType.STEADY_TIME)  # also runs while a simulation is paused
         self._tick_timer = self.create_timer(1.0, self._tick, clock=wall)
@@ -118,7 +120,9 @@ class LocalizationNode(ManagedNode):
         if self._broadcaster is None and values.publish_tf:
             self._broadcaster = TransformBroadcaster(self)
         broadcaster = self._broadcaster if values.publish_tf else None
-        self._session = Session(self, values, localizer_class, broadcaster, self._health, self._diagnostics)
+        self._session = Session(
+            self, values, localizer_class, broadcaster, self._origin, self._health, self._diagnostics
+        )
 
     def _attempt(self, transition: str, action: Callable[[], None]) -> bool:
         """Run `action`. If it fails, report it in the log and /diagnostics, because rclpy would hide it."""
@@ -153,7 +157,7 @@ class LocalizationNode(ManagedNode):
     def _tick(self) -> None:
         if self._session is not None:
             self._session.tick()
-        self._diagnostics.publish()
+        self._diagnostics.publish_all()
 
     def _on_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         """Accept all changes or none. No other callback checks our parameters, so they are applied here."""

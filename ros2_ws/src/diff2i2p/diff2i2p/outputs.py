@@ -16,6 +16,7 @@ from std_msgs.msg import Header
 
 from diff2i2p.clouds import cloud_message
 from diff2i2p.images import rgb_message
+from diff2i2p.map_odometry import MapOdometry
 from diff2i2p.own_transform import OwnTransform
 from diff2i2p.parameters import Parameters
 from diff2i2p.pipeline import Job, Result
@@ -30,9 +31,14 @@ class Outputs:
     """Publishers of the results. `~/debug_image`, `~/inliers` and `path` cost nothing without subscribers."""
 
     def __init__(
-        self, node: LifecycleNode, broadcaster: TransformBroadcaster | None, own: OwnTransform
+        self,
+        node: LifecycleNode,
+        broadcaster: TransformBroadcaster | None,
+        own: OwnTransform,
+        odometry: MapOdometry | None = None,
     ) -> None:
         self._node = node
+        self._odometry = odometry
         self._broadcaster = broadcaster
         self._own = own
         self.last_pose: PoseWithCovarianceStamped | None = None
@@ -49,6 +55,8 @@ class Outputs:
     def close(self) -> None:
         for publisher in (self._pose, self._path_topic, self._debug_image, self._inliers, self._map):
             self._node.destroy_publisher(publisher)
+        if self._odometry is not None:
+            self._odometry.close()
 
     def forget(self) -> None:
         """Forget the poses so far: they belong to another map or another time."""
@@ -57,8 +65,10 @@ class Outputs:
         self.forget_transform()
 
     def forget_transform(self) -> None:
-        """Do not publish the last transform again."""
+        """Do not use the last transform again."""
         self._held, self._repeated = None, 0
+        if self._odometry is not None:
+            self._odometry.forget()
 
     def publish(self, result: Result, parameters: Parameters) -> None:
         """Publish pose, transform and path: what other nodes wait for."""
@@ -67,6 +77,8 @@ class Outputs:
         if result.transform is not None and self._broadcaster is not None:
             self._send(self._broadcaster, result.transform)
             self._held = result.transform, nanoseconds(result.pose.header.stamp)
+        if result.transform is not None and self._odometry is not None:
+            self._odometry.correct(result.pose, result.transform, result.body)
         self._pose.publish(result.pose)
         self.last_pose = result.pose
         path = self._path
@@ -105,7 +117,7 @@ class Outputs:
         self._repeated = now
         repeated = TransformStamped(child_frame_id=last.child_frame_id, transform=last.transform)
         repeated.header.frame_id = last.header.frame_id
-        repeated.header.stamp = stamp_from(now + round(parameters.transform_tolerance * 1e9))
+        repeated.header.stamp = stamp_from(now + round(parameters.tolerance * 1e9))
         self._send(self._broadcaster, repeated)
 
     def _send(self, broadcaster: TransformBroadcaster, transform: TransformStamped) -> None:

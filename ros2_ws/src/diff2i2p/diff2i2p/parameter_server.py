@@ -14,7 +14,7 @@ from diff2i2p.parameters import Parameters
 from diff2i2p_core.errors import InputError
 
 ROWS = {row.name: row for row in fields(Parameters)}
-FRAMES = ("map_frame", "odom_frame", "base_frame", "camera_frame")
+FRAMES = ("map_frame", "odom_frame", "base_frame", "camera_frame", "origin_frame")
 CONFIGURE_AGAIN = "deactivate and clean the node up first (`ros2 lifecycle set`), then configure it again"
 
 

@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, cast
+from dataclasses import dataclass
 
-from diff2i2p_core.localization.settings import PRECISIONS, LocalizerSettings, Precision, TrackerSettings
+from diff2i2p.parameter_row import parameter
+from diff2i2p_core.localization.settings import PRECISIONS, LocalizerSettings, TrackerSettings
 
 LOCALIZER, TRACKER = LocalizerSettings(), TrackerSettings()
 """The node takes its defaults from these."""
 
-TakesEffect = Literal["at once", "at configure", "at reload_map", "at start"]
-
-
-def parameter(
-    default: Any,
-    description: str,
-    *,
-    takes_effect: TakesEffect = "at configure",
-    at_least: float = 0,
-    at_most: float | None = None,
-    choices: tuple[str, ...] = (),
-) -> Any:
-    """One row of the table. Numbers run from `at_least` to `at_most`; strings can be limited to `choices`."""
-    metadata = {
-        "description": description,
-        "takes_effect": takes_effect,
-        "at_least": at_least,
-        "at_most": at_most,
-        "choices": choices,
-    }
-    return field(default=default, metadata=metadata)
+AHEAD = 0.1
+"""Seconds. Consumers such as Nav2 then find map -> odom at the time of their newest odometry."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +36,18 @@ class Parameters:
     )
     device: str = parameter("cpu", "Where the network runs: `cpu`, `cuda` or `cuda:N`")
     map_frame: str = parameter("map", "Frame of the map; parent of the published transform")
+    origin_frame: str = parameter(
+        "utm",
+        "For a map with an origin (`map build --origin`): frame of the coordinates that its cloud had; the "
+        "parent of `map_frame` on /tf_static. Empty: not published",
+    )
     odom_frame: str = parameter("", "If set, publish `map_frame` -> `odom_frame`, using odometry from TF")
+    odometry_source: str = parameter(
+        "tf",
+        "With `odom_frame`: where odometry comes from. `topic`: nav_msgs/Odometry on `odom`, with "
+        "the frames `odom_frame` and `base_frame`",
+        choices=("tf", "topic"),
+    )
     base_frame: str = parameter(
         "", "If set, publish the pose of this frame; TF gives its offset from the camera"
     )
@@ -205,8 +197,9 @@ class Parameters:
         takes_effect="at once",
     )
     transform_tolerance: float = parameter(
-        0.0,
-        "Seconds added to the stamp of the published transform",
+        -1.0,
+        "Seconds added to the stamp of the published transform. -1: 0.1 with `odom_frame`, 0 without",
+        at_least=-1,
         at_most=10,
         takes_effect="at once",
     )
@@ -234,8 +227,26 @@ class Parameters:
         at_most=3600,
         takes_effect="at once",
     )
+    min_image_rate: float = parameter(
+        0.0,
+        "Images per second; if fewer arrive, the status of the image topic is WARN. 0: any rate",
+        at_most=1000,
+        takes_effect="at once",
+    )
+    min_pose_rate: float = parameter(
+        0.0,
+        "Poses per second; if fewer are published, the status of the pose topic is WARN, without any ERROR. "
+        "0: any rate",
+        at_most=1000,
+        takes_effect="at once",
+    )
     path_length: int = parameter(
         1000, "Maximum number of poses in `path`", at_least=1, at_most=100_000, takes_effect="at once"
+    )
+    initial_pose: str = parameter(
+        "",
+        "If set, the first prior: pose of `base_frame`, or of the camera, in the map as `x,y,z,yaw` or "
+        "`x,y,z,qx,qy,qz,qw` (metres, radians). A pose in `initial_pose_file` comes before it",
     )
     initial_pose_file: str = parameter(
         "", "If set, the last pose is saved to this file (JSON) and is the first prior after a restart"
@@ -244,35 +255,9 @@ class Parameters:
         True, "Configure and activate at start, without a lifecycle manager", takes_effect="at start"
     )
 
-    def localizer_settings(self) -> LocalizerSettings:
-        gates = replace(
-            LOCALIZER.gates,
-            min_inliers=self.min_inliers,
-            min_inlier_ratio=self.min_inlier_ratio,
-            max_reprojection_error_px=self.max_reprojection_error_px,
-            min_agreement=self.min_agreement,
-        )
-        return replace(
-            LOCALIZER,
-            candidates=self.candidates,
-            align=self.align,
-            precision=cast(Precision, self.precision),
-            prior_distance=self.prior_distance,
-            prior_angle_deg=self.prior_angle_deg,
-            gates=gates,
-            views=replace(LOCALIZER.views, min_inliers=self.min_inliers),
-        )
-
-    def tracker_settings(self) -> TrackerSettings:
-        return replace(
-            TRACKER,
-            use_prior=self.use_prior,
-            timeout_s=self.prior_timeout,
-            jump_distance=self.jump_distance,
-            jump_angle_deg=self.jump_angle_deg,
-            max_speed=self.max_speed,
-            max_turn_rate_deg=self.max_turn_rate_deg,
-            odometry_drift=self.odometry_drift,
-            map_margin=self.map_margin,
-            max_age_s=self.max_image_age,
-        )
+    @property
+    def tolerance(self) -> float:
+        """`transform_tolerance` with its default."""
+        if self.transform_tolerance >= 0:
+            return self.transform_tolerance
+        return AHEAD if self.odom_frame else 0.0

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 
 from diff2i2p.clouds import cloud_from_message
-from diff2i2p.frames import Frames, Matrix
+from diff2i2p.core_settings import localizer_settings, tracker_settings
+from diff2i2p.frames import Frames
 from diff2i2p.health import Health
 from diff2i2p.images import depth_to_metres, image_to_rgb
+from diff2i2p.initial_pose import InitialPose
 from diff2i2p.parameters import Parameters
 from diff2i2p.poses import nanoseconds
 from diff2i2p.transforms import TransformException
@@ -62,7 +64,7 @@ class LocalizerClass(Protocol):
 
 @dataclass(frozen=True)
 class Job:
-    """An image to localize, with the calibration that was valid when it arrived."""
+    """An image to localize, with the calibration in force at it."""
 
     message: Image | CompressedImage
     camera: Camera
@@ -82,6 +84,8 @@ class Result:
     pose: PoseWithCovarianceStamped | None = None
     transform: TransformStamped | None = None
     tf_fault: str = ""
+    body: str = ""
+    """The frame of `pose`."""
 
 
 class Pipeline:
@@ -107,17 +111,18 @@ class Pipeline:
         if self._tracker is not None:
             self._tracker.reset()
 
-    def set_initial(self, map_from_body: Matrix) -> None:
-        """Give the pose that holds at the next image."""
+    def set_initial(self, pose: InitialPose) -> bool:
+        """Give the pose that holds at the next image. Whether there is a map for it."""
         if self._tracker is not None:
-            self._tracker.set_pose(map_from_body)
+            self._tracker.set_pose(pose.map_from_body, pose.within)
+        return self._tracker is not None
 
     def apply(self, parameters: Parameters) -> None:
         """Use new values of the parameters that take effect at once, from the next image on."""
         self.parameters = self._frames.parameters = parameters
         if self._tracker is not None:
-            self._tracker.localizer.settings = parameters.localizer_settings()
-            self._tracker.settings = parameters.tracker_settings()
+            self._tracker.localizer.settings = localizer_settings(parameters)
+            self._tracker.settings = tracker_settings(parameters)
 
     def open_map(self, name: str) -> None:
         """Open a map file. InputError if it or the weights cannot be used; the previous map then stays."""
@@ -128,7 +133,7 @@ class Pipeline:
             p.weights or None,
             matcher=checked_matcher(p.matcher),
             device=p.device,
-            settings=p.localizer_settings(),
+            settings=localizer_settings(p),
         )
         self.use(localizer, str(path))
 
@@ -145,7 +150,7 @@ class Pipeline:
             matcher=checked_matcher(p.matcher),
             device=p.device,
             up=p.map_up,
-            settings=p.localizer_settings(),
+            settings=localizer_settings(p),
             note=note,
         )
         self.use(localizer, f"cloud of {len(cloud)} points")
@@ -163,7 +168,8 @@ class Pipeline:
         self._report(answer, tracker, job)
         if answer.map_from_camera is None or answer.covariance is None:
             return Result(answer, image)
-        return Result(answer, image, *self._messages(answer.map_from_camera, answer.covariance, job))
+        messages = self._messages(answer.map_from_camera, answer.covariance, job)
+        return Result(answer, image, *messages, self.parameters.base_frame or job.camera_frame)
 
     def _localize(
         self, tracker: Tracker, job: Job, image: NDArray[np.uint8], now: int | None
@@ -200,7 +206,7 @@ class Pipeline:
         except TransformException as error:
             reason = str(error).strip() or type(error).__name__
             return pose, None, f"localized, but the transform cannot be published: {reason}"
-        return pose, transform if self.parameters.publish_tf else None, ""
+        return pose, transform, ""
 
     def _report(self, answer: Localization, tracker: Tracker, job: Job) -> None:
         values = {
@@ -219,21 +225,25 @@ class Pipeline:
         }
         values |= {f"latency_{name}_ms": f"{ms:.0f}" for name, ms in answer.latency_ms.items()}
         values["latency_total_ms"] = f"{1000 * (time.monotonic() - job.received):.0f}"
+        values["warnings"] = "; ".join(answer.warnings) or "none"
+        self._health.note("camera", answer.warnings[0] if answer.warnings else "")
         self._health.values |= values
         self._health.recovered("image", "depth", "tf")
         self._health.count("images_localized" if answer.localized else "images_not_localized")
         if answer.localized:
-            self._health.outcome = (DiagnosticStatus.OK, "localized")
+            self._health.decide(DiagnosticStatus.OK, "localized")
         else:
-            self._health.outcome = (DiagnosticStatus.WARN, f"not localized: {answer.reason}")
+            self._health.decide(DiagnosticStatus.WARN, f"not localized: {answer.reason}")
 
     def use(self, localizer: Localizing, source: str) -> None:
         """Switch to another map. `source` says where it came from."""
         p = self.parameters  # they may have changed in the meantime
-        localizer.settings = p.localizer_settings()
+        localizer.settings = localizer_settings(p)
         localizer.warm_up()
-        self._tracker = Tracker(localizer, p.tracker_settings())
+        self._tracker = Tracker(localizer, tracker_settings(p))
         self._health.map = source
         self._health.recovered("map_cloud", "map_file")
         self._health.values["map_points"] = str(len(localizer.map.cloud))
+        origin = localizer.map.origin or ()
+        self._health.values["map_origin"] = ", ".join(f"{value:.10g}" for value in origin) or "none"
         self._health.needs_depth = localizer.needs_depth

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.lifecycle import LifecycleNode
@@ -12,17 +12,19 @@ from sensor_msgs.msg import PointCloud2
 from diff2i2p.answers import Answer, Answers, ready
 from diff2i2p.diagnostics import Diagnostics, in_words
 from diff2i2p.frames import Frames
-from diff2i2p.headers import check_map_frame
 from diff2i2p.health import Health
+from diff2i2p.initial_pose import InitialPose
+from diff2i2p.initial_poses import InitialPoses
 from diff2i2p.inputs import CameraInputs
 from diff2i2p.map_inputs import MapInputs
+from diff2i2p.map_odometry import MapOdometry
+from diff2i2p.map_origin import MapOrigin
+from diff2i2p.odometry_input import OdometryInput
 from diff2i2p.outputs import Outputs
 from diff2i2p.own_transform import OwnTransform
 from diff2i2p.parameters import Parameters
 from diff2i2p.pipeline import Job, LocalizerClass, Pipeline
-from diff2i2p.pose_file import PoseFile
-from diff2i2p.poses import matrix_from_pose
-from diff2i2p.qos import OVERRIDABLE, output_qos
+from diff2i2p.poses import nanoseconds
 from diff2i2p.transform_inputs import TransformInputs
 from diff2i2p.transforms import Buffer, TransformBroadcaster
 from diff2i2p.worker import Worker
@@ -47,29 +49,37 @@ class Session:
         parameters: Parameters,
         localizer_class: LocalizerClass,
         broadcaster: TransformBroadcaster | None,
+        origin: MapOrigin,
         health: Health,
         diagnostics: Diagnostics,
     ) -> None:
         """Opens the map file, or starts waiting for a map cloud. InputError if map or weights are invalid."""
         self._node = node
         self.parameters = parameters
+        self._origin = origin
         self._health = health
         self._diagnostics = diagnostics
         self._inputs: CameraInputs | None = None
-        self._initialpose: Any = None
         self._announced = False
         self._jumps = 0
-        self._pose_file = PoseFile(parameters) if parameters.initial_pose_file else None
+        self._initial = InitialPoses(node, parameters, diagnostics, self._give_pose)
         self._image_answers = Answers(node)
         self._buffer = Buffer()
-        self.pipeline = Pipeline(localizer_class, Frames(parameters, self._buffer), health)
+        frames = Frames(parameters, self._buffer)
+        self.pipeline = Pipeline(localizer_class, frames, health)
         if parameters.map:
             self.pipeline.open_map(parameters.map)
         self._own = OwnTransform(parameters.map_frame)
-        self._outputs = Outputs(node, broadcaster, self._own)
+        odometry = MapOdometry(node, frames) if parameters.odom_frame else None
+        self._outputs = Outputs(node, broadcaster, self._own, odometry)
         self._transforms: TransformInputs | None = None
         if parameters.odom_frame or parameters.base_frame or parameters.publish_tf:
-            self._transforms = TransformInputs(node, self._buffer, diagnostics.complain, self._own)
+            moved = None if odometry is None else odometry.moved
+            self._transforms = TransformInputs(node, self._buffer, diagnostics.complain, self._own, moved)
+        self._odometry: OdometryInput | None = None
+        if odometry is not None and self._transforms is not None and parameters.odometry_source == "topic":
+            take = self._transforms.take_odometry
+            self._odometry = OdometryInput(node, parameters, health, diagnostics, take, odometry.moved)
         self.worker = Worker(
             {"map_cloud": self._build_map, "map_file": self._open_map, "image": self._localize},
             self._on_worker_error,
@@ -83,13 +93,7 @@ class Session:
     def activate(self) -> None:
         """Subscribe to the camera."""
         self._inputs = CameraInputs(self._node, self.parameters, self._health, self._diagnostics, self._take)
-        self._initialpose = self._node.create_subscription(
-            PoseWithCovarianceStamped,
-            "initialpose",
-            self._diagnostics.guarded("initialpose", self._on_initialpose),
-            output_qos(),
-            qos_overriding_options=OVERRIDABLE,
-        )
+        self._initial.subscribe()
         self._outputs.start_repeating(self.parameters)
         self._announced = False
         self._announce()
@@ -99,9 +103,7 @@ class Session:
         if self._inputs is not None:
             self._inputs.close()
             self._inputs = None
-        if self._initialpose is not None:
-            self._node.destroy_subscription(self._initialpose)
-            self._initialpose = None
+        self._initial.close()
         self._outputs.stop_repeating()
         self._outputs.forget_transform()
         self.worker.discard("image")
@@ -111,10 +113,11 @@ class Session:
         self.deactivate()
         self.worker.stop(STOP_TIMEOUT)
         self._maps.close()
+        if self._odometry is not None:
+            self._odometry.close()
         if self._transforms is not None:
             self._transforms.close()
-        if self._pose_file is not None and self._pose_file.is_due(self._outputs.last_pose, 0.0):
-            self.save_pose()
+        self._initial.save_if_due(self._outputs.last_pose, self._health.map, 0.0)
         self._outputs.close()
 
     def apply(self, parameters: Parameters) -> None:
@@ -145,9 +148,10 @@ class Session:
         self._maps.tick()
         if self._inputs is not None:
             self._inputs.tick()
+        if self._odometry is not None:
+            self._odometry.tick()
         self._health.note("transform", self._own.conflict)
-        if self._pose_file is not None and self._pose_file.is_due(self._outputs.last_pose, SAVE_PERIOD):
-            self.save_pose()
+        self._initial.save_if_due(self._outputs.last_pose, self._health.map, SAVE_PERIOD)
 
     # Services
 
@@ -166,18 +170,23 @@ class Session:
     def reload_map(self) -> Future:
         return self._maps.reload()
 
+    def map_path(self, url: str) -> Path:
+        """The file that `load_map` means. InputError if that cannot be a file."""
+        return self._maps.path_of(url)
+
+    @property
+    def loads_map(self) -> bool:
+        """Whether a request for a map is being worked on."""
+        return self._maps.busy
+
+    async def load_map(self, path: Path) -> Answer:
+        return await self._maps.load(path)
+
+    def set_initial_pose(self, message: PoseWithCovarianceStamped) -> Answer:
+        return self._initial.answer(message)
+
     def save_pose(self) -> Answer:
-        if self._pose_file is None:
-            return False, "the parameter initial_pose_file is empty; name a file and configure again"
-        pose = self._outputs.last_pose
-        if pose is None:
-            return False, "there is no pose to save yet"
-        try:
-            self._pose_file.save(pose, self._health.map)
-        except InputError as error:
-            self._diagnostics.complain("pose_file", error)
-            return False, str(error)
-        return True, f"saved to {self._pose_file.path}"
+        return self._initial.save(self._outputs.last_pose, self._health.map)
 
     # Messages in, on the executor's thread
 
@@ -186,11 +195,9 @@ class Session:
         if wanted and self.pipeline.localizer is not None:
             self._health.count("images_dropped", int(self.worker.put("image", job)))
 
-    def _on_initialpose(self, message: PoseWithCovarianceStamped) -> None:
-        frame = message.header.frame_id
-        check_map_frame(frame, self.parameters.map_frame, "initialpose", "set RViz's fixed frame")
-        self.pipeline.set_initial(matrix_from_pose(message.pose.pose, "initialpose"))
+    def _give_pose(self, pose: InitialPose) -> bool:
         self._outputs.forget_transform()
+        return self.pipeline.set_initial(pose)
 
     # Work, on the worker's thread
 
@@ -209,8 +216,8 @@ class Session:
         assert self.pipeline.localizer is not None
         self._outputs.forget()
         self._outputs.publish_map(self.pipeline.localizer, self.parameters.map_frame)
-        if self._pose_file is not None:
-            self._restore_pose(self._pose_file)
+        self._origin.publish(self.pipeline.localizer.map.origin, self.parameters)
+        self._initial.restore(self._health.map)
         self._announce()
         self._diagnostics.publish_change()
 
@@ -231,16 +238,6 @@ class Session:
             images = f"images from {resolve('image')}, calibration from {resolve('camera_info')}"
             log.info(f"active: {images}; {sends}; {use}")
 
-    def _restore_pose(self, file: PoseFile) -> None:
-        try:
-            map_from_body = file.restore(self._health.map)
-        except InputError as error:
-            self._diagnostics.complain("pose_file", error)
-            return
-        if map_from_body is not None:
-            self.pipeline.set_initial(map_from_body)
-            self._node.get_logger().info(f"the first prior is the pose saved in {file.path}")
-
     def _localize(self, job: Job) -> None:
         localizer = self.pipeline.localizer
         if self.parameters.mode == "on_request" and not self._image_answers:
@@ -252,6 +249,9 @@ class Session:
         if self.worker.stopped or self._health.state != "active" or self._jumps != jumps:
             return
         self._outputs.publish(result, self.parameters)
+        if result.pose is not None:
+            now = self._node.get_clock().now().nanoseconds
+            self._health.poses.tick(nanoseconds(result.pose.header.stamp), now)
         if result.tf_fault:
             self._diagnostics.complain("tf", InputError(result.tf_fault))
         self._diagnostics.publish()

@@ -30,13 +30,20 @@ class TransformInputs:
     """Subscribes. `complain` gets the faults. Only `reset` may be called from another thread."""
 
     def __init__(
-        self, node: Node, buffer: Buffer, complain: Complain, own: OwnTransform | None = None
+        self,
+        node: Node,
+        buffer: Buffer,
+        complain: Complain,
+        own: OwnTransform | None = None,
+        moved: Callable[[], None] | None = None,
     ) -> None:
-        """`own` is told about every good transform."""
+        """`own` is told about every good transform, `moved` is called after each message on /tf."""
         self._node = node
         self._buffer = buffer
         self._complain = complain
         self._own = own
+        self._moved = moved or (lambda: None)
+        self._odometry_frame = ""
         self._newest: dict[str, int] = {}
         self._ahead: dict[str, int] = {}
         group = ReentrantCallbackGroup()  # also received while a coroutine blocks the node's own group
@@ -60,16 +67,27 @@ class TransformInputs:
         if self._own is not None:
             self._own.reset()
 
+    def take_odometry(self, transform: TransformStamped) -> None:
+        """Use this for its frame from now on, and nothing for it from /tf. InputError if it is invalid."""
+        self._odometry_frame = transform.child_frame_id
+        self._add(transform)
+
     def _moving(self, message: Any) -> None:
         for transform in message.transforms:
+            if transform.child_frame_id.removeprefix("/") == self._odometry_frame:
+                continue
             try:
-                check_transform(transform)
-                self._check_leap(transform)
-                self._buffer.set_transform(transform, "")
-                if self._own is not None:
-                    self._own.received(transform, static=False)
+                self._add(transform)
             except Exception as error:  # whatever is wrong with this message, the next one may be good
                 self._complain("transform", error)
+        self._moved()
+
+    def _add(self, transform: TransformStamped) -> None:
+        check_transform(transform)
+        self._check_leap(transform)
+        self._buffer.set_transform(transform, "")
+        if self._own is not None:
+            self._own.received(transform, static=False)
 
     def _static(self, message: Any) -> None:
         for transform in message.transforms:
