@@ -111,6 +111,15 @@ def test_own_matcher(run: Callable[..., str]) -> None:
     assert len(errors) == 4 and all(match and float(match[1]) < 5 for match in errors)
 
 
+@pytest.mark.slow
+def test_several_cameras(run: Callable[..., str], xfeat_network: object) -> None:
+    rows = run("05_several_cameras.py", "--poses", 2).splitlines()[2:]
+    assert [row.split(" | ")[0] for row in rows] == ["| front + left", "| front + up", "| left + up"]
+    for row in rows:
+        one, two, either, both = (int(word) for word in re.findall(r"(\d+)[, ]", row.split(" | ")[1])[:4])
+        assert both >= either >= max(one, two) and " | 0 | " in row
+
+
 def test_missing_arguments_are_named(
     run: Callable[..., str], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -22,6 +22,7 @@ from diff2i2p.images import depth_to_metres, image_to_rgb
 from diff2i2p.initial_pose import InitialPose
 from diff2i2p.parameters import Parameters
 from diff2i2p.poses import nanoseconds
+from diff2i2p.rig_work import RigWork
 from diff2i2p.transforms import TransformException
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.point_cloud import PointCloud
@@ -72,6 +73,10 @@ class Job:
     received: float
     """Monotonic seconds."""
     depth: Image | None = None
+    name: str = ""
+    """The camera's, if there are several."""
+    others: tuple[Job, ...] = ()
+    """Images of other cameras on the body, at about the same time."""
 
 
 @dataclass(frozen=True)
@@ -163,8 +168,11 @@ class Pipeline:
         tracker = self._tracker
         if tracker is None:
             return None
-        image = image_to_rgb(job.message)
-        answer = self._localize(tracker, job, image, now)
+        if job.name:
+            job, answer, image = RigWork(self._frames, self._health).localize(tracker, job, now)
+        else:
+            image = image_to_rgb(job.message)
+            answer = self._localize(tracker, job, image, now)
         self._report(answer, tracker, job)
         if answer.map_from_camera is None or answer.covariance is None:
             return Result(answer, image)
