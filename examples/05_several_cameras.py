@@ -1,7 +1,7 @@
 """Two cameras on one body: how often, and how well, each of them alone and both together are localized.
 
 python examples/05_several_cameras.py                                   # one room, a few images
-python examples/05_several_cameras.py --rooms 20010:20016 --poses 12    # the table in docs/benchmarks.md
+python examples/05_several_cameras.py --rooms 20010:20016 --poses 12    # six rooms
 
 The rooms are synthetic ones that nothing was trained on. Three cameras are on the body; each pair of them is
 a rig. The camera "up" looks at the ceiling, which is plain: it can be localized nowhere, and must do no harm.
