@@ -16,9 +16,9 @@ from diff2i2p.camera_infos import CameraInfos
 from diff2i2p.diagnostics import Diagnostics
 from diff2i2p.health import Health
 from diff2i2p.images import check_depth, check_image
+from diff2i2p.job import Job
 from diff2i2p.pairing import StampPairing
 from diff2i2p.parameters import Parameters
-from diff2i2p.pipeline import Job
 from diff2i2p.poses import nanoseconds
 from diff2i2p.qos import (
     OVERRIDABLE,

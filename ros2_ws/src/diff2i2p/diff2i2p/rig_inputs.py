@@ -12,8 +12,8 @@ from rclpy.lifecycle import LifecycleNode
 from diff2i2p.diagnostics import Diagnostics
 from diff2i2p.health import Health
 from diff2i2p.inputs import CameraInputs
+from diff2i2p.job import Job
 from diff2i2p.parameters import Parameters
-from diff2i2p.pipeline import Job
 from diff2i2p.poses import nanoseconds
 
 LATE = 0.05

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from diff2i2p.frames import Frames, Matrix
 from diff2i2p.health import Health
 from diff2i2p.images import depth_to_metres, image_to_rgb
+from diff2i2p.job import Job
 from diff2i2p.poses import nanoseconds
 from diff2i2p.transforms import TransformException
 from diff2i2p_core.errors import InputError
@@ -19,9 +19,6 @@ from diff2i2p_core.geometry.se3 import invert
 from diff2i2p_core.localization.result import Localization
 from diff2i2p_core.localization.rig_result import RigLocalization
 from diff2i2p_core.localization.tracker import Tracker
-
-if TYPE_CHECKING:
-    from diff2i2p.pipeline import Job
 
 
 class RigWork:

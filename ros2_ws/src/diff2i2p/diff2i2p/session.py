@@ -16,6 +16,7 @@ from diff2i2p.health import Health
 from diff2i2p.initial_pose import InitialPose
 from diff2i2p.initial_poses import InitialPoses
 from diff2i2p.inputs import CameraInputs
+from diff2i2p.job import Job
 from diff2i2p.map_inputs import MapInputs
 from diff2i2p.map_odometry import MapOdometry
 from diff2i2p.map_origin import MapOrigin
@@ -23,7 +24,7 @@ from diff2i2p.odometry_input import OdometryInput
 from diff2i2p.outputs import Outputs
 from diff2i2p.own_transform import OwnTransform
 from diff2i2p.parameters import Parameters
-from diff2i2p.pipeline import Job, LocalizerClass, Pipeline
+from diff2i2p.pipeline import LocalizerClass, Pipeline
 from diff2i2p.poses import nanoseconds
 from diff2i2p.rig_inputs import RigInputs
 from diff2i2p.transform_inputs import TransformInputs
