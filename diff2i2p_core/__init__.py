@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from diff2i2p_core.evaluation.replay_truth import TruthSource
     from diff2i2p_core.geometry.camera import Camera
     from diff2i2p_core.geometry.point_cloud import PointCloud
+    from diff2i2p_core.geometry.rig import RigCamera
     from diff2i2p_core.io.clouds import read_cloud
     from diff2i2p_core.io.rgbd_folder import PosedFrames
     from diff2i2p_core.localization.localizer import Localizer, register
     from diff2i2p_core.localization.result import Localization
+    from diff2i2p_core.localization.rig_result import RigLocalization
     from diff2i2p_core.localization.settings import LocalizerSettings
     from diff2i2p_core.localization.tracker import Tracker
     from diff2i2p_core.mapping.build_file import build_map
@@ -37,6 +39,8 @@ _HOMES = {
     "PointMap": "mapping.map_file",
     "PosedFrames": "io.rgbd_folder",
     "ReplaySettings": "evaluation.replay_settings",
+    "RigCamera": "geometry.rig",
+    "RigLocalization": "localization.rig_result",
     "Tracker": "localization.tracker",
     "TruthSource": "evaluation.replay_truth",
     "build_map": "mapping.build_file",
@@ -56,6 +60,8 @@ __all__ = [
     "PointMap",
     "PosedFrames",
     "ReplaySettings",
+    "RigCamera",
+    "RigLocalization",
     "Tracker",
     "TruthSource",
     "build_map",

@@ -120,6 +120,15 @@ def test_lidar_scans(run: Callable[..., str], xfeat_network: object) -> None:
     assert len(lines) == 2
 
 
+@pytest.mark.slow
+def test_several_cameras(run: Callable[..., str], xfeat_network: object) -> None:
+    rows = run("07_several_cameras.py", "--poses", 2).splitlines()[2:]
+    assert [row.split(" | ")[0] for row in rows] == ["| front + left", "| front + up", "| left + up"]
+    for row in rows:
+        one, two, either, both = (int(word) for word in re.findall(r"(\d+)[, ]", row.split(" | ")[1])[:4])
+        assert both >= either >= max(one, two) and " | 0 | " in row
+
+
 def test_missing_arguments_are_named(
     run: Callable[..., str], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -41,8 +41,15 @@ def replay(
         typer.Option(help="se3: align the truth with the estimates first, for a truth in another frame."),
     ] = "none",
     image: Annotated[
-        str | None, typer.Option(help="Image topic, raw or compressed; default: the only one.")
+        list[str] | None,
+        typer.Option(
+            help="Image topic, raw or compressed; default: the only one. Repeated: cameras on one body."
+        ),
     ] = None,
+    sync_tolerance: Annotated[
+        float,
+        typer.Option(min=0, help="With several cameras: seconds between images that give one joint answer."),
+    ] = 0.02,
     camera_info: Annotated[
         str | None, typer.Option(help="Calibration topic; default: beside the image.")
     ] = None,
@@ -96,6 +103,10 @@ def replay(
     from diff2i2p_core.reports.replay_report import REPORT, replay_headline
 
     with options.named(
+        image="--image",
+        camera_info="--camera-info",
+        depth="--depth",
+        camera="--camera",
         truth="--ground-truth, --pose-topic or --pose-tf",
         align="--align",
         requirement="--require",
@@ -105,6 +116,7 @@ def replay(
     ):
         settings = ReplaySettings(
             image_topic=image,
+            sync_tolerance=sync_tolerance,
             camera_info_topic=camera_info,
             depth_topic=depth,
             camera_frame=camera,

@@ -36,7 +36,7 @@ def replay_live(given: ReplayInput, log_folder: Path, progress: Progress | None 
     Raises:
         InputError: a process failed (with its last output), or the node does not take such messages.
     """
-    camera, settings, count = given.camera, given.settings, len(given.camera.stamps)
+    camera, settings, count = _camera(given), given.settings, len(given.camera.stamps)
     tell = progress or (lambda what, done, total: None)
     longest = max(camera.lead, *np.diff([camera.stamps[0], *camera.stamps]).tolist()) / 1e9
     patience = FRAME_TIMEOUT + (longest + AFTER_LAST) / settings.rate
@@ -47,8 +47,13 @@ def replay_live(given: ReplayInput, log_folder: Path, progress: Progress | None 
     return ReplayResult.of(given, load_map(given.map_path), replay, said)
 
 
+def _camera(given: ReplayInput) -> BagCamera:
+    assert isinstance(given.camera, BagCamera)  # the settings refuse several
+    return given.camera
+
+
 def _node(given: ReplayInput) -> list[str]:
-    camera, settings = given.camera, given.settings
+    camera, settings = _camera(given), given.settings
     compressed = camera.topic in camera.compressed
     if camera.topic in camera.index.videos:
         raise InputError(

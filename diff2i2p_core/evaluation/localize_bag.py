@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from diff2i2p_core.evaluation.trajectory import QueryResult
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.localization.result import Localization
 from diff2i2p_core.messages.bag_camera import BagCamera, BagImage
+from diff2i2p_core.messages.bag_rig import BagImages
 from diff2i2p_core.typing import Array
 
 
@@ -44,6 +45,8 @@ class Replay:
     begin: float
     """Stamps of the bag's first and last image, in seconds."""
     end: float
+    cameras: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """With several cameras: what each contributed, by its topic."""
 
 
 def localize_bag(
@@ -62,15 +65,15 @@ def localize_bag(
     InputError if no image can be used.
     """
     work = _Work(camera, localizer, truth, odom)
-    images = _counted(camera.images(), progress)
-    results = work.in_time(images) if realtime else [work.at_once(image) for image in images]
+    images = counted(camera.images(), progress)
+    results = in_time(images, work.done) if realtime else [work.at_once(image) for image in images]
     if len(work.faults) == len(results):
         raise work.faults[0]
     stamps = camera.stamps
     return Replay(results, len(stamps) - len(results), stamps[0] / 1e9, stamps[-1] / 1e9)
 
 
-def check_frames(camera: BagCamera, odom: str | None, base: str | None) -> None:
+def check_frames(camera: BagImages, odom: str | None, base: str | None) -> None:
     """InputError if TF does not connect the camera to the odometry or the robot's base at any image."""
     tree, frame = camera.index.tree, camera.frame
     for what, name in (("odometry's frame", odom), ("robot's frame", base)):
@@ -92,20 +95,6 @@ class _Work:
 
     def at_once(self, image: BagImage) -> QueryResult:
         return self.done(image)[0]
-
-    def in_time(self, images: Iterable[BagImage]) -> list[QueryResult]:
-        """As with one worker in the bag's time, which takes the newest image when it is idle."""
-        results = []
-        waiting: BagImage | None = None
-        free = 0  # nanoseconds in the bag's clock
-        for image in chain(images, (None,)):
-            if waiting is not None and (image is None or free <= image.received):
-                begun = max(free, waiting.received)
-                result, seconds = self.done(waiting, late=(begun - waiting.received) / 1e9)
-                results.append(result)
-                free = begun + round(seconds * 1e9)
-            waiting = image
-        return results
 
     def done(self, image: BagImage, late: float = 0.0) -> tuple[QueryResult, float]:
         """The result and the processing time in seconds, which begins `late` seconds after the arrival."""
@@ -145,7 +134,34 @@ class _Work:
         )
 
 
-def _counted(images: Iterator[BagImage], progress: Callable[[int], None] | None) -> Iterator[BagImage]:
+class Received(Protocol):
+    @property
+    def received(self) -> int: ...
+
+
+R = TypeVar("R", bound=Received)
+
+
+def in_time(images: Iterable[R], done: Callable[[R, float], tuple[QueryResult, float]]) -> list[QueryResult]:
+    """As with one worker in the bag's time, which takes the newest image when it is idle.
+
+    `done` gets an image and by how many seconds it is late; it returns the result and the seconds it took.
+    """
+    results = []
+    waiting: R | None = None
+    free = 0  # nanoseconds in the bag's clock
+    for image in chain(images, (None,)):
+        if waiting is not None and (image is None or free <= image.received):
+            begun = max(free, waiting.received)
+            result, seconds = done(waiting, (begun - waiting.received) / 1e9)
+            results.append(result)
+            free = begun + round(seconds * 1e9)
+        waiting = image
+    return results
+
+
+def counted(images: Iterator[R], progress: Callable[[int], None] | None) -> Iterator[R]:
+    """The images, whose number is told to `progress`."""
     for count, image in enumerate(images, start=1):
         yield image
         if progress is not None:

@@ -13,7 +13,7 @@ from diff2i2p_core.evaluation.replay_settings import ReplaySettings
 from diff2i2p_core.evaluation.replay_truth import Truth
 from diff2i2p_core.evaluation.requirements import Verdict
 from diff2i2p_core.mapping.map_file import MapInfo, PointMap
-from diff2i2p_core.messages.bag_camera import BagCamera
+from diff2i2p_core.messages.bag_rig import BagImages, BagRig
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class ReplayInput:
     """A bag and a map to replay it in."""
 
     settings: ReplaySettings
-    camera: BagCamera
+    camera: BagImages
     truth: Truth | None
     map_path: Path
     info: MapInfo
@@ -74,11 +74,18 @@ class ReplayResult:
         if settings.live:
             images = f"played to the ROS 2 node over DDS, {settings.rate:g} s of the bag per second"
         truth = self.given.truth
+        count, joint = len(camera.stamps), ""
+        if isinstance(camera, BagRig):
+            count = camera.num_images
+            several = sum(len(group) > 1 for group in camera.groups)
+            apart = f"images at most {settings.sync_tolerance:g} s apart"
+            joint = f"{several} of {len(camera.groups)}, of {apart}"
         return {
-            "bag": f"{camera.path}, {len(camera.stamps)} images of {camera.topic}, {seconds:.1f} s",
+            "bag": f"{camera.path}, {count} images of {camera.topic}, {seconds:.1f} s",
             "map": f"{self.given.map_path}, {self.point_map.sizes}, of {info.source}",
             "weights": f"{info.weights_name} ({info.weights_id[:12]})",
             "images": images,
+            **({"joint answers": joint} if joint else {}),
             "search": (
                 "near the last pose, moved on by odometry or motion" if settings.track else "each image alone"
             ),
@@ -91,6 +98,7 @@ class ReplayResult:
         return {
             **self.summary.as_dict(),
             **({} if self.node is None else {"node": self.node}),
+            **({"cameras": self.replay.cameras} if self.replay.cameras else {}),
             "about": self.about,
             "warnings": self.warnings,
             "requirements": [asdict(verdict) for verdict in self.verdicts],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -11,13 +12,19 @@ from diff2i2p_core.evaluation.replay_truth import TruthSource
 from diff2i2p_core.evaluation.requirements import Requirement
 from diff2i2p_core.mapping.matchers import Matcher
 
+SYNC_TOLERANCE = 0.02
+"""Seconds; a robot moves little meanwhile, and odometry corrects for that."""
+
 
 @dataclass(frozen=True)
 class ReplaySettings:
     """A topic can be None if it is the only one of its kind. InputError if settings contradict each other."""
 
-    image_topic: str | None = None
-    """Raw or compressed."""
+    image_topic: str | Sequence[str] | None = None
+    """Raw or compressed. Several: of cameras on one body, at most one of each; TF says how they are mounted,
+    and the others of their topics and frames are found by the images."""
+    sync_tolerance: float = SYNC_TOLERANCE
+    """With several cameras: images at most this many seconds apart give one joint answer."""
     camera_info_topic: str | None = None
     """None: the one beside the images."""
     depth_topic: str | None = None
@@ -27,7 +34,8 @@ class ReplaySettings:
     odom_frame: str | None = None
     """The odometry frame in TF; None: no odometry."""
     base_frame: str | None = None
-    """The robot's frame, used for the written trajectory; None: the camera's."""
+    """The robot's frame, used for the written trajectory, and the body that several cameras are mounted on;
+    None: the (first) camera's."""
     rectified: bool = False
     """Whether the images are already rectified."""
     truth: TruthSource = field(default_factory=TruthSource)
@@ -50,6 +58,7 @@ class ReplaySettings:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
+        self._check_cameras()
         if self.live and self.realtime:
             raise InputError("`realtime`: `live` is always in the bag's time; leave one of them out")
         if self.rate != 1 and not self.live:
@@ -72,6 +81,25 @@ class ReplaySettings:
     def uses_depth(self) -> bool:
         """Whether depth is used with any weights."""
         return self.depth_topic is not None or self.matcher == "depth"
+
+    @property
+    def image_topics(self) -> list[str]:
+        """Those given."""
+        topics = self.image_topic
+        return [] if topics is None else [topics] if isinstance(topics, str) else list(topics)
+
+    def _check_cameras(self) -> None:
+        topics = self.image_topics
+        if len(set(topics)) < len(topics):
+            raise InputError("`image`: the same topic twice; name each camera once")
+        if self.sync_tolerance < 0:
+            raise InputError(f"`sync_tolerance` {self.sync_tolerance:g}: give seconds, 0 or more")
+        for name in ("camera_info", "depth", "camera"):
+            value = self.camera_frame if name == "camera" else getattr(self, f"{name}_topic")
+            if len(topics) > 1 and value is not None:
+                raise InputError(f"`{name}`: is for a single camera; with several, it is found by each image")
+        if len(topics) > 1 and self.live:
+            raise InputError("`live`: is for a single camera; replay several without the node")
 
     @property
     def limits(self) -> list[Requirement]:

@@ -13,7 +13,7 @@ from diff2i2p_core.geometry.se3 import compose, to_quaternion
 from diff2i2p_core.geometry.timed_poses import TimedPoses
 from diff2i2p_core.io.clouds import MAX_COORDINATE
 from diff2i2p_core.io.trajectories import read_trajectory
-from diff2i2p_core.messages.bag_camera import BagCamera
+from diff2i2p_core.messages.bag_rig import BagImages
 from diff2i2p_core.messages.transform_tree import MAX_GAP
 from diff2i2p_core.messages.transforms import is_pose
 from diff2i2p_core.typing import Array
@@ -54,7 +54,7 @@ class Truth:
     """Lines about poses that are left out."""
 
 
-def open_truth(source: TruthSource, camera: BagCamera, origin: Sequence[float] | None = None) -> Truth | None:
+def open_truth(source: TruthSource, camera: BagImages, origin: Sequence[float] | None = None) -> Truth | None:
     """The truth from a source; None if it is empty. InputError if it covers none of the images.
 
     If the map has an `origin` (3,) far from zero, poses that far away are in the coordinates of the map's
@@ -82,7 +82,7 @@ def _moved(truth: Truth, origin: Array) -> Truth:
     return replace(truth, at=at)
 
 
-def _opened(source: TruthSource, camera: BagCamera) -> Truth | None:
+def _opened(source: TruthSource, camera: BagImages) -> Truth | None:
     frame = (source.frame or camera.frame).lstrip("/")
     if source.file is not None:
         notes: list[str] = []
@@ -120,7 +120,7 @@ def _opened(source: TruthSource, camera: BagCamera) -> Truth | None:
 
 
 def _of_frame(
-    name: str, map_from_frame: TimedPoses, frame: str, camera: BagCamera, notes: Sequence[str]
+    name: str, map_from_frame: TimedPoses, frame: str, camera: BagImages, notes: Sequence[str]
 ) -> Truth:
     def at(stamp: int) -> Array | None:
         pose = map_from_frame.at(stamp, MAX_GAP)

@@ -41,10 +41,16 @@ def covariance_at(covariance: Array, lever: Array) -> Array:
     `lever` (3,) is the vector from the first point to the other, in the axes of the fixed frame. Rotations
     are about the fixed axes, so the other point moves by dt + dr x lever.
     """
+    jacobian = lever_jacobian(lever)
+    return np.asarray(jacobian @ covariance @ jacobian.T)
+
+
+def lever_jacobian(lever: Array) -> Array:
+    """The derivative (6, 6) of the motion of a point on a body by the body's motion; see `covariance_at`."""
     x, y, z = lever
     jacobian = np.eye(6)
     jacobian[:3, 3:] = [[0, z, -y], [-z, 0, x], [y, -x, 0]]
-    return np.asarray(jacobian @ covariance @ jacobian.T)
+    return jacobian
 
 
 def reprojection(map_from_camera: Array, points: Array, camera: Camera) -> tuple[Array, Array, Array]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -69,19 +71,23 @@ def solve_pnp(
     uv, xyz = np.asarray(pixels, np.float64), np.asarray(points, np.float64)
     if uv.ndim != 2 or uv.shape[1:] != (2,) or xyz.shape != (len(uv), 3):
         raise ValueError(f"expected pixels (N, 2) and points (N, 3), got {uv.shape} and {xyz.shape}")
-    order = _best(
+    order = best_rows(
         uv, xyz, None if scores is None else np.asarray(scores, np.float64), settings.max_correspondences
     )
     if len(order) < max(4, settings.min_inliers):
         return NoPose(f"too few correspondences ({len(order)})")
     center = xyz[order].mean(axis=0)  # map coordinates may be large (UTM); the solvers need small numbers
     local = xyz[order] - center
-    if _is_collinear(local):
+    if is_collinear(local):
         return NoPose("degenerate points (on one line)")
     start = ransac_pose(uv[order], local, camera, settings, ranked=scores is not None)
     if start is None:
         return NoPose("no consistent pose")
-    points_from_camera = _refine(invert(start), uv[order], local, camera, settings.max_error_px)
+    points_from_camera, _ = refine(
+        invert(start),
+        lambda pose: inliers_at(pose, uv[order], local, camera, settings.max_error_px),
+        settings.max_error_px,
+    )
     points_from_camera[:3, 3] += center
     inliers = np.zeros(len(uv), bool)
     finite = np.isfinite(uv).all(axis=1) & np.isfinite(xyz).all(axis=1)
@@ -93,13 +99,13 @@ def solve_pnp(
     if count < settings.min_inliers:
         return NoPose(f"too few inliers ({count})")
     covariance = pose_covariance(residual, jacobian, min_sigma_px=settings.min_sigma_px)
-    if covariance is None or _is_collinear(xyz[inliers] - xyz[inliers].mean(axis=0)):
+    if covariance is None or is_collinear(xyz[inliers] - xyz[inliers].mean(axis=0)):
         return NoPose("degenerate inliers (they do not determine the pose)")
     error = float(np.sqrt((residual**2).sum(axis=1).mean()))
     return PoseEstimate(invert(points_from_camera), inliers, count, error, covariance)
 
 
-def _best(uv: Array, xyz: Array, scores: Array | None, limit: int) -> NDArray[np.int64]:
+def best_rows(uv: Array, xyz: Array, scores: Array | None, limit: int) -> NDArray[np.int64]:
     """Indices of at most `limit` finite correspondences, best score first."""
     finite = np.isfinite(uv).all(axis=1) & np.isfinite(xyz).all(axis=1)
     if scores is None:
@@ -110,7 +116,8 @@ def _best(uv: Array, xyz: Array, scores: Array | None, limit: int) -> NDArray[np
     return rows[np.argsort(-scores[rows], kind="stable")][:limit]
 
 
-def _is_collinear(centered: Array) -> bool:
+def is_collinear(centered: Array) -> bool:
+    """Whether points (N, 3), given relative to their mean, are on one line."""
     spread = np.linalg.svd(centered, compute_uv=False)
     return bool(spread[1] <= 1e-4 * spread[0])
 
@@ -122,41 +129,52 @@ def ransac_pose(
     should be near the points. `ranked`: they are sorted by score, best first."""
     if settings.solver not in SOLVERS:
         raise InputError(f"PnP solver '{settings.solver}' is unknown; use one of {', '.join(SOLVERS)}")
+    if uses_poselib(settings):
+        return _poselib(uv, xyz, camera, settings)
+    return _opencv(uv, xyz, camera, settings, ranked)
+
+
+def uses_poselib(settings: PnpSettings) -> bool:
+    """Whether poselib solves. InputError if the settings name it, but it is not installed."""
     has_poselib = importlib.util.find_spec("poselib") is not None
     if settings.solver == "poselib" and not has_poselib:
         raise InputError("PnP solver 'poselib' is not installed; pip install poselib, or use opencv")
-    if settings.solver == "opencv" or not has_poselib:
-        return _opencv(uv, xyz, camera, settings, ranked)
-    return _poselib(uv, xyz, camera, settings)
+    return has_poselib and settings.solver != "opencv"
 
 
 def _poselib(uv: Array, xyz: Array, camera: Camera, settings: PnpSettings) -> Array | None:
     import poselib
 
-    pose, info = poselib.estimate_absolute_pose(
-        uv,
-        xyz,
-        {
-            "model": "PINHOLE",
-            "width": camera.width,
-            "height": camera.height,
-            "params": [camera.fx, camera.fy, camera.cx, camera.cy],
-        },
-        {
-            "max_reproj_error": settings.max_error_px,
-            "max_iterations": settings.max_iterations,
-            "min_iterations": min(100, settings.max_iterations),
-            "success_prob": settings.confidence,
-            "progressive_sampling": True,
-            "max_prosac_iterations": settings.max_iterations,
-            "seed": settings.seed,
-        },
-        {"loss_type": "CAUCHY", "loss_scale": settings.max_error_px / 4, "max_iterations": 25},
-    )
+    ransac, bundle = poselib_options(settings)
+    pose, info = poselib.estimate_absolute_pose(uv, xyz, poselib_camera(camera), ransac, bundle)
     if info["num_inliers"] < 4:
         return None
     camera_from_points = compose(pose.R, pose.t)
     return camera_from_points if np.isfinite(camera_from_points).all() else None
+
+
+def poselib_camera(camera: Camera) -> dict[str, Any]:
+    """A camera without distortion in poselib's terms."""
+    return {
+        "model": "PINHOLE",
+        "width": camera.width,
+        "height": camera.height,
+        "params": [camera.fx, camera.fy, camera.cx, camera.cy],
+    }
+
+
+def poselib_options(settings: PnpSettings) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options for poselib's RANSAC and for its refinement."""
+    ransac = {
+        "max_reproj_error": settings.max_error_px,
+        "max_iterations": settings.max_iterations,
+        "min_iterations": min(100, settings.max_iterations),
+        "success_prob": settings.confidence,
+        "progressive_sampling": True,
+        "max_prosac_iterations": settings.max_iterations,
+        "seed": settings.seed,
+    }
+    return ransac, {"loss_type": "CAUCHY", "loss_scale": settings.max_error_px / 4, "max_iterations": 25}
 
 
 def _opencv(uv: Array, xyz: Array, camera: Camera, settings: PnpSettings, ranked: bool) -> Array | None:
@@ -193,10 +211,15 @@ def inliers_at(
     return close & (z > 0), residual, jacobian
 
 
-def _refine(
-    points_from_camera: Array, uv: Array, xyz: Array, camera: Camera, max_error_px: float, steps: int = 10
-) -> Array:
-    """Levenberg-Marquardt on a Cauchy loss truncated at `max_error_px`; inliers are reselected each step."""
+Evaluate = Callable[[Array], tuple[NDArray[np.bool_], Array, Array]]
+"""A pose to its inlier mask (N,), residuals (N, 2) and their Jacobian (N, 2, 6)."""
+
+
+def refine(start: Array, evaluate: Evaluate, max_error_px: float, steps: int = 10) -> tuple[Array, float]:
+    """Levenberg-Marquardt on a Cauchy loss truncated at `max_error_px`, from the pose `start`.
+
+    Inliers are reselected each step. Returns the pose and its loss.
+    """
     scale2 = (max_error_px / 4) ** 2
     limit = np.log1p(max_error_px**2 / scale2)
 
@@ -204,8 +227,8 @@ def _refine(
         squared = (residual[inliers] ** 2).sum(axis=1) / scale2
         return float(np.log1p(squared).sum() + limit * (len(inliers) - inliers.sum()))
 
-    pose = np.array(points_from_camera)
-    inliers, residual, jacobian = inliers_at(pose, uv, xyz, camera, max_error_px)
+    pose = np.array(start)
+    inliers, residual, jacobian = evaluate(pose)
     cost, damping = cost_of(inliers, residual), 1e-4
     for _ in range(steps):
         if inliers.sum() < 4:
@@ -220,7 +243,7 @@ def _refine(
         except np.linalg.LinAlgError:
             break
         trial = perturb(pose, step)
-        trial_inliers, trial_residual, trial_jacobian = inliers_at(trial, uv, xyz, camera, max_error_px)
+        trial_inliers, trial_residual, trial_jacobian = evaluate(trial)
         trial_cost = cost_of(trial_inliers, trial_residual)
         if trial_cost >= cost:
             damping *= 10
@@ -232,4 +255,4 @@ def _refine(
         inliers, residual, jacobian = trial_inliers, trial_residual, trial_jacobian
         if converged:
             break
-    return pose
+    return pose, cost

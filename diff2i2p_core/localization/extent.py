@@ -29,6 +29,7 @@ class MapExtent:
         beyond = float(np.maximum(self._low - position, position - self._high).max())
         if beyond > margin:
             return f"outside the map ({beyond:.1f} m beyond its box, at most {margin:g})"
-        if self._cells.isdisjoint(voxel_keys(position + _AROUND, NEAR).tolist()):
+        middle = (np.floor(position / NEAR) + 0.5) * NEAR  # of its cell: sums round at the edges
+        if self._cells.isdisjoint(voxel_keys(middle + _AROUND, NEAR).tolist()):
             return f"outside the map (nothing of it within {NEAR:g} m)"
         return ""

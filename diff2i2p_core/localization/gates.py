@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +19,14 @@ def coverage(pixels: NDArray[np.float64], width: int, height: int) -> float:
     """The fraction of the image's cells that contain any of the pixels (N, 2)."""
     cells = np.floor((pixels + 0.5) / [width, height] * _CELLS).clip(0, np.array(_CELLS) - 1)
     return len(np.unique(cells, axis=0)) / (_CELLS[0] * _CELLS[1])
+
+
+def contributing(inliers: Sequence[int], matches: Sequence[int], min_inlier_ratio: float) -> list[bool]:
+    """Which cameras of a rig support a pose: those that would have enough inliers among their matches. The
+    matches of the others are wrong, such as those of a blank wall."""
+    return [
+        count > 0 and count >= min_inlier_ratio * total for count, total in zip(inliers, matches, strict=True)
+    ]
 
 
 def is_same_pose(a: Array, b: Array, settings: GateSettings) -> bool:

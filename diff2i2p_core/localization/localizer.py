@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.point_cloud import PointCloud
+from diff2i2p_core.geometry.rig import RigCamera
 from diff2i2p_core.geometry.se3 import is_rigid
 from diff2i2p_core.io.clouds import usable
 from diff2i2p_core.localization.aligner import Aligner
@@ -23,8 +24,12 @@ from diff2i2p_core.localization.query import Query
 from diff2i2p_core.localization.registered_depth import RegisteredDepth
 from diff2i2p_core.localization.rendered_views import RenderedViews
 from diff2i2p_core.localization.result import Localization
+from diff2i2p_core.localization.rig_query import RigHypothesis, RigQuery
+from diff2i2p_core.localization.rig_result import RigLocalization
+from diff2i2p_core.localization.rig_views import propose_rig
 from diff2i2p_core.localization.settings import LocalizerSettings
 from diff2i2p_core.localization.verify import verify
+from diff2i2p_core.localization.verify_rig import verify_rig
 from diff2i2p_core.mapping.build import map_of_one_cloud, model_for_map
 from diff2i2p_core.mapping.features import Features
 from diff2i2p_core.mapping.join import join_maps
@@ -201,6 +206,40 @@ class Localizer:
         device = next((device for device in devices if device.type != "cpu"), torch.device("cpu"))
         query = Query.of(image, camera, self.settings, depth=depth, prior=prior, device=device)
         return replace(self._answer(query), warnings=tuple(camera.doubts))
+
+    @torch.inference_mode()
+    def localize_rig(
+        self,
+        images: Sequence[Image],
+        cameras: Sequence[RigCamera],
+        *,
+        prior: Array | None = None,
+        depths: Sequence[NDArray[np.float32] | None] | None = None,
+    ) -> RigLocalization:
+        """The pose of the body that carries `cameras`, from one image (H, W, 3) RGB of each at one time.
+
+        Any camera can find the place; then the matches of all of them determine the pose. A camera that sees
+        nothing useful does no harm. `prior` is a map_from_body; `depths` has one for each image, as in
+        `localize`.
+        """
+        device = self.proposers[0].device
+        rig = RigQuery.of(images, cameras, self.settings, depths=depths, prior=prior, device=device)
+        answer = self._rig_answer(rig)
+        doubts = [f"{each.name}: {doubt}" for each in cameras for doubt in each.camera.doubts]
+        return replace(answer, warnings=tuple(doubts))
+
+    def _rig_answer(self, rig: RigQuery) -> RigLocalization:
+        aligner = self._aligner if rig.settings.align else None
+        aligns = [aligner.to(query) for query in rig.queries] if aligner else []
+        answer = RigLocalization.refused("nothing proposes a pose")
+        for proposer in self.proposers:
+            hypotheses: list[RigHypothesis] = []
+            for group in propose_rig(proposer, rig):
+                hypotheses += group
+                answer = verify_rig(rig, hypotheses, aligns)
+                if answer.localized:
+                    return answer
+        return answer
 
     def _answer(self, query: Query) -> Localization:
         align = self._aligner.to(query) if self._aligner and query.settings.align else None

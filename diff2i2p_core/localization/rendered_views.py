@@ -8,8 +8,9 @@ poses.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from diff2i2p_core.localization.intensity_alignment import IntensityAlignment, a
 from diff2i2p_core.localization.near_matches import search_near
 from diff2i2p_core.localization.query import Query
 from diff2i2p_core.localization.retrieval import near_prior
-from diff2i2p_core.localization.settings import GateSettings
+from diff2i2p_core.localization.settings import LocalizerSettings, ViewSettings
 from diff2i2p_core.localization.view_ranking import ranked_views
 from diff2i2p_core.mapping.describe import GridFeatures, describe_grid, describe_view
 from diff2i2p_core.mapping.looks import ViewNetworks
@@ -68,15 +69,15 @@ class RenderedViews:
             if near and guided:
                 return
             if near:
-                yield from self._refined(query, features, self._matched(query, features, near), near=True)
+                yield from self._refined(query, features, self.matched(query, features, near), near=True)
                 return
         ranked = ranked_views(self.views, features.descriptors, settings)[: settings.candidates]
         query.clock.spent("retrieve")
-        matched = self._matched(query, features, ranked, until=settings.clear_inliers)
+        matched = self.matched(query, features, ranked, until=settings.clear_inliers)
         yield from self._refined(query, features, matched)
         others = ranked[len(matched) :]
         if others:
-            yield from self._refined(query, features, self._matched(query, features, others))
+            yield from self._refined(query, features, self.matched(query, features, others))
 
     def features(self, query: Query) -> Keypoints:
         """The features of the query's image, with pixels in it."""
@@ -133,7 +134,7 @@ class RenderedViews:
             agreement=matches.agreement,
         )
 
-    def _matched(
+    def matched(
         self, query: Query, features: Keypoints, views: Sequence[int], until: int | None = None
     ) -> list[Hypothesis]:
         """A hypothesis for each of the views, in order, `until` one has this many inliers."""
@@ -149,22 +150,11 @@ class RenderedViews:
     ) -> Iterator[list[Hypothesis]]:
         """The hypotheses with the most support, rendered again. The first group has the best one, and those
         with another pose and nearly as much support. Each further group has one more."""
-        settings, gates = query.settings.views, query.settings.gates
-        likely = (h for h in matched if h.support >= settings.least_inliers)
-        ranked = sorted(likely, key=lambda h: -h.support)
-        distinct: list[Hypothesis] = []
-        for hypothesis in ranked:
-            if not any(_same(other, hypothesis, gates) for other in distinct):
-                distinct.append(hypothesis)
-        distinct = distinct[: settings.refined]
-        if not distinct:
+        groups = in_groups(matched, lambda h: h.map_from_camera, query.settings, near=near)
+        if not groups:
             yield list(matched)  # so that the answer can report the low support
             return
-        first = 1
-        if not near:
-            rival = gates.max_rival_support * distinct[0].support
-            first += sum(hypothesis.support > rival for hypothesis in distinct[1:])
-        for group in (distinct[:first], *([hypothesis] for hypothesis in distinct[first:])):
+        for group in groups:
             yield [self._again(query, features, hypothesis, near) for hypothesis in group]
 
     def _again(self, query: Query, features: Keypoints, hypothesis: Hypothesis, near: bool) -> Hypothesis:
@@ -182,38 +172,42 @@ class RenderedViews:
         view: int = -1,
     ) -> Hypothesis:
         """Render from `pose` (map_from_camera) with the query's camera, match, solve, and repeat."""
-        camera = self.views.settings.resampled(query.camera)
         for _ in range(query.settings.views.renders):
-            seen = describe_view(
-                self._cloud, self._spacing, pose, camera, self.views.settings, self.networks.render
-            )
-            query.clock.spent("render")
+            seen = self.view_from(query, pose)
             hypothesis = self._solved(query, features, seen, source, view)
             hypothesis = replace(hypothesis, settled=True, near_prior=near)
             after = hypothesis.map_from_camera
-            if after is None or self._is_last(query, hypothesis.support, pose, after):
+            if after is None or is_last_render(query.settings.views, hypothesis.support, pose, after):
                 break
             pose = after
         return hypothesis
 
-    def _is_last(self, query: Query, support: int, before: Array, after: Array) -> bool:
-        """Whether to keep the pose `after` that was found in a render from `before`."""
-        settings = query.settings.views
-        if support < settings.promising_inliers or is_near(after, before, _RESTS_METRES, _RESTS_DEG):
-            return True
-        return support >= settings.plenty_inliers and is_near(after, before, _CLOSE_METRES, _CLOSE_DEG)
+    def view_from(self, query: Query, pose: Array) -> ViewFeatures:
+        """The map rendered from `pose` (map_from_camera) with the query's camera."""
+        camera = self.views.settings.resampled(query.camera)
+        render = self.networks.render
+        seen = describe_view(self._cloud, self._spacing, pose, camera, self.views.settings, render)
+        query.clock.spent("render")
+        return seen
+
+    def matches(self, query: Query, image: Keypoints, view: ViewFeatures) -> tuple[Array, Array, Array]:
+        """Pixels (C, 2) and points (C, 3) of the features that match, and their likeness (C,)."""
+        likely = query.settings.views.min_likeness
+        rows, view_rows, likeness = mutual_nearest(image.descriptors, view.descriptors, likely)
+        query.clock.spent("match")
+        pixels = image.pixels[rows].cpu().numpy().astype(np.float64)
+        return pixels, view.points[view_rows.cpu().numpy()], likeness.cpu().numpy().astype(np.float64)
+
+    def inlier_px(self, query: Query) -> float:
+        """Maximum reprojection error of an inlier in the query's image."""
+        return query.settings.views.max_error_px * query.camera.fx / self.views.settings.focal
 
     def _solved(
         self, query: Query, image: Keypoints, view: ViewFeatures, source: str, number: int
     ) -> Hypothesis:
-        settings = query.settings.views
-        rows, view_rows, likeness = mutual_nearest(image.descriptors, view.descriptors, settings.min_likeness)
-        query.clock.spent("match")
-        pixels = image.pixels[rows].cpu().numpy().astype(np.float64)
-        points = view.points[view_rows.cpu().numpy()]
-        limit = settings.max_error_px * query.camera.fx / self.views.settings.focal
-        pnp = replace(query.settings.pnp, max_error_px=limit)
-        estimate = solve_pnp(pixels, points, query.camera, likeness.cpu().numpy().astype(np.float64), pnp)
+        pixels, points, likeness = self.matches(query, image, view)
+        pnp = replace(query.settings.pnp, max_error_px=self.inlier_px(query))
+        estimate = solve_pnp(pixels, points, query.camera, likeness, pnp)
         query.clock.spent("pose")
         return Hypothesis(self.name, source, pixels, points, estimate, submap=number)
 
@@ -226,7 +220,50 @@ def _in_image(pixels: Tensor, dense: DenseFeatures, query: Query) -> Tensor:
     ) - 0.5
 
 
-def _same(a: Hypothesis, b: Hypothesis, gates: GateSettings) -> bool:
-    """Whether two hypotheses have about the same pose."""
-    first, second = a.map_from_camera, b.map_from_camera
-    return first is not None and second is not None and is_same_pose(first, second, gates)
+def is_last_render(settings: ViewSettings, support: int, before: Array, after: Array) -> bool:
+    """Whether to keep the pose `after` that was found in a render from `before`."""
+    if support < settings.promising_inliers or is_near(after, before, _RESTS_METRES, _RESTS_DEG):
+        return True
+    return support >= settings.plenty_inliers and is_near(after, before, _CLOSE_METRES, _CLOSE_DEG)
+
+
+class Supported(Protocol):
+    """What can be rendered again."""
+
+    @property
+    def support(self) -> int: ...
+
+
+C = TypeVar("C", bound=Supported)
+
+
+def in_groups(
+    candidates: Sequence[C],
+    pose_of: Callable[[C], Array | None],
+    settings: LocalizerSettings,
+    *,
+    near: bool,
+    most: int | None = None,
+) -> list[list[C]]:
+    """The candidates with the most support and different poses, at most `most` (default: the settings'), to
+    be rendered again.
+
+    The first group has the best one and, unless the search is `near` a prior, those with nearly as much
+    support. Each further group has one more.
+    """
+    views, gates = settings.views, settings.gates
+    distinct: list[tuple[C, Array]] = []
+    for candidate in sorted(candidates, key=lambda candidate: -candidate.support):
+        pose = pose_of(candidate)
+        if pose is None or candidate.support < views.least_inliers:
+            continue
+        if not any(is_same_pose(other, pose, gates) for _, other in distinct):
+            distinct.append((candidate, pose))
+    chosen = [candidate for candidate, _ in distinct][: views.refined if most is None else most]
+    if not chosen:
+        return []
+    first = 1
+    if not near:
+        rival = gates.max_rival_support * chosen[0].support
+        first += sum(candidate.support > rival for candidate in chosen[1:])
+    return [chosen[:first], *([candidate] for candidate in chosen[first:])]

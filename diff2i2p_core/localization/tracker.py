@@ -2,64 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diff2i2p_core.geometry.camera import Camera
-from diff2i2p_core.geometry.point_cloud import PointCloud
+from diff2i2p_core.geometry.rig import RigCamera, check_rig
 from diff2i2p_core.geometry.se3 import invert
 from diff2i2p_core.localization.extent import MapExtent
+from diff2i2p_core.localization.localizing import Localizing
 from diff2i2p_core.localization.motion import Fix, Moment, Prediction, predict
 from diff2i2p_core.localization.result import Localization
-from diff2i2p_core.localization.settings import LocalizerSettings, TrackerSettings
+from diff2i2p_core.localization.rig_result import RigLocalization
+from diff2i2p_core.localization.settings import TrackerSettings
 from diff2i2p_core.typing import Array
 
 State = Literal["lost", "searching", "tracking"]
 """`lost`: nothing tells where to search; `searching`: earlier images do, but the last one was missed."""
 
 
-class Searching(Protocol):
-    """The part of `Localizer` that localizes an image."""
-
-    def localize(
-        self,
-        image: NDArray[np.uint8],
-        camera: Camera,
-        *,
-        prior: Array | None = None,
-        depth: NDArray[np.float32] | None = None,
-    ) -> Localization: ...
-
-    def warm_up(self, *, depth: bool = False) -> None: ...
-
-
-class Mapped(Protocol):
-    """The part of `PointMap` that trackers and pictures use."""
-
-    @property
-    def cloud(self) -> PointCloud: ...
-
-    @property
-    def viewpoints(self) -> Array: ...
-
-    @property
-    def spacing(self) -> float: ...
-
-    @property
-    def origin(self) -> tuple[float, ...] | None: ...
-
-
-class Localizing(Searching, Protocol):
-    """The part of `Localizer` that a tracker and a node need."""
-
-    @property
-    def map(self) -> Mapped: ...
-
-    needs_depth: bool
-    settings: LocalizerSettings
+Answer = TypeVar("Answer", Localization, RigLocalization)
 
 
 @dataclass(frozen=True)
@@ -86,14 +52,15 @@ class _Track:
     """The pose at the next image."""
     rival: Fix | None = None
     """A pose from the whole map that contradicts the fix, until it is confirmed."""
-    near_misses: int = 0
+    near_misses: Counter[str] = field(default_factory=Counter)
+    """Of each camera, since the last pose of any: one that sees nothing does not disturb the others."""
     misses: int = 0
     prior_used: bool = False
     state: State = "lost"
 
 
 class Tracker:
-    """Tracks a body that carries one or more cameras.
+    """Tracks a body that carries one or more cameras, whose images come one by one or together.
 
     Predicts a prior for each image, localizes with it, and checks the answer against motion and map.
 
@@ -154,6 +121,7 @@ class Tracker:
         odom_from_body: Array | None = None,
         depth: NDArray[np.float32] | None = None,
         now_ns: int | None = None,
+        name: str = "",
     ) -> Localization:
         """The pose of the camera that took `image` (H, W, 3) RGB at `stamp_ns`.
 
@@ -162,6 +130,7 @@ class Tracker:
             odom_from_body: odometry at that time.
             depth: (H, W) metres registered to the image.
             now_ns: the current time, for refusing images that are too old.
+            name: the camera's name, if there are several.
 
         In addition to the localizer's reasons, there are those that begin with "jump", "outside the map" or
         "stale".
@@ -169,25 +138,68 @@ class Tracker:
         mounting = np.eye(4) if body_from_camera is None else body_from_camera
         if stale := self._stale(stamp_ns, now_ns):
             return Localization.refused(stale)
+
+        def search(prior: Array | None) -> tuple[Localization, Array | None]:
+            of_camera = None if prior is None else prior @ mounting
+            answer = self.localizer.localize(image, camera, prior=of_camera, depth=depth)
+            pose = answer.map_from_camera
+            return answer, None if pose is None else pose @ invert(mounting)
+
+        return self._followed(search, mounting, name, stamp_ns, odom_from_body)
+
+    def localize_rig(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        cameras: Sequence[RigCamera],
+        stamp_ns: int,
+        *,
+        odom_from_body: Array | None = None,
+        depths: Sequence[NDArray[np.float32] | None] | None = None,
+        now_ns: int | None = None,
+    ) -> RigLocalization:
+        """The pose of the body that took `images`, one with each of `cameras`, at `stamp_ns`.
+
+        If an image was taken a little earlier or later, its camera's `body_from_camera` is from the body at
+        `stamp_ns`. Otherwise as `localize`.
+        """
+        check_rig(cameras)
+        if stale := self._stale(stamp_ns, now_ns):
+            return RigLocalization.refused(stale)
+
+        def search(prior: Array | None) -> tuple[RigLocalization, Array | None]:
+            answer = self.localizer.localize_rig(images, cameras, prior=prior, depths=depths)
+            return answer, answer.map_from_body
+
+        names = " ".join(camera.name for camera in cameras)
+        return self._followed(search, cameras[0].body_from_camera, names, stamp_ns, odom_from_body)
+
+    def _followed(
+        self,
+        search: Callable[[Array | None], tuple[Answer, Array | None]],
+        mounting: Array,
+        name: str,
+        stamp_ns: int,
+        odom_from_body: Array | None,
+    ) -> Answer:
+        """The answer of `search`, which gets the body's prior and also returns its pose, if it fits."""
         track = self._track
         track.now = now = (track.now or Moment(stamp_ns, None, 0.0, 0.0)).after(stamp_ns, odom_from_body)
         everywhere = track.given is not None and track.given.everywhere
         prediction = self._predict(track, now)
-        near = prediction is not None and track.near_misses < self.settings.misses and not everywhere
-        prior = prediction.map_from_body @ mounting if prediction is not None and near else None
+        near = prediction is not None and track.near_misses[name] < self.settings.misses and not everywhere
+        prior = prediction.map_from_body if prediction is not None and near else None
         track.prior_used = near
-        answer = self.localizer.localize(image, camera, prior=prior, depth=depth)
+        answer, pose = search(prior)
         refusal = ""
-        if answer.map_from_camera is not None:
-            map_from_body = answer.map_from_camera @ invert(mounting)
-            refusal = self._refusal(answer.map_from_camera, map_from_body, track, prediction, near)
+        if pose is not None:
+            refusal = self._refusal(pose @ mounting, pose, track, prediction, near)
             if not refusal:
-                self._accept(map_from_body, track, prediction)
+                self._accept(pose, track, prediction)
                 return answer
         track.misses += 1
-        track.near_misses = track.near_misses + 1 if near else 0
+        track.near_misses[name] = track.near_misses[name] + 1 if near else 0
         if track.rival is not None and track.rival.moment is now:
-            track.near_misses = self.settings.misses  # the next image may confirm it
+            track.near_misses[name] = self.settings.misses  # the next image may confirm it
         track.state = "lost" if prediction is None else "searching"
         return answer.without_pose(refusal) if refusal else answer
 
@@ -243,7 +255,8 @@ class Tracker:
         track.before = track.fix if moved_there else None
         track.fix = self._fix(track.now, pose)
         track.rival = None
-        track.misses = track.near_misses = 0
+        track.misses = 0
+        track.near_misses.clear()
         track.state = "tracking"
 
     def _fix(self, now: Moment, pose: Array) -> Fix:

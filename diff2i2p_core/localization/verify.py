@@ -51,7 +51,7 @@ def verify(
 
 def _by_inliers(ranked: Sequence[Hypothesis], query: Query, prior: Array | None) -> Localization:
     best, camera = ranked[0], query.camera
-    gates = _gates(best, query.settings)
+    gates = gates_for(query.settings, settled=best.settled, guided=best.guided)
     estimate, count = best.estimate, len(best.pixels)
     if isinstance(estimate, NoPose):
         few = count < gates.min_correspondences
@@ -77,7 +77,7 @@ def _by_inliers(ranked: Sequence[Hypothesis], query: Query, prior: Array | None)
         localized=not reason,
         reason=reason,
         map_from_camera=None if reason else pose,
-        covariance=None if reason else _calibrated(estimate, count, query.settings, best),
+        covariance=None if reason else _covariance(best, estimate, query.settings),
         num_correspondences=count,
         num_inliers=estimate.num_inliers,
         inlier_ratio=estimate.num_inliers / count,
@@ -90,13 +90,14 @@ def _by_inliers(ranked: Sequence[Hypothesis], query: Query, prior: Array | None)
     )
 
 
-def _gates(hypothesis: Hypothesis, settings: LocalizerSettings) -> GateSettings:
-    """The requirements on its inliers. Matches made from about the pose itself need no spread: parts of the
-    image without map cannot be matched."""
-    views = settings.views
-    if not hypothesis.settled and not hypothesis.guided:
+def gates_for(settings: LocalizerSettings, *, settled: bool, guided: bool = False) -> GateSettings:
+    """The requirements on a hypothesis's inliers. Matches made from about the pose itself (`settled`) need no
+    spread: parts of the image without map cannot be matched. Nor do those searched for near a prior
+    (`guided`)."""
+    if not settled and not guided:
         return settings.gates
-    if hypothesis.guided:
+    views = settings.views
+    if guided:
         least = settings.near.min_inliers
         return replace(
             settings.gates,
@@ -114,15 +115,23 @@ def _gates(hypothesis: Hypothesis, settings: LocalizerSettings) -> GateSettings:
     )
 
 
-def _calibrated(estimate: PoseEstimate, count: int, settings: LocalizerSettings, best: Hypothesis) -> Array:
-    """The covariance (6, 6) of PnP, scaled to measured errors; that of an alignment as it is."""
+def _covariance(best: Hypothesis, estimate: PoseEstimate, settings: LocalizerSettings) -> Array:
+    """(6, 6), scaled to measured errors; that of an alignment as it is."""
     if best.agreement is not None:
         return estimate.covariance
-    if best.settled:
-        return estimate.covariance * settings.views.sigma_scale**2
-    scale = settings.sigma_scale * (count / estimate.num_inliers) ** settings.sigma_exponent
-    covariance: Array = estimate.covariance * scale**2
-    return covariance
+    per_inlier = len(best.pixels) / estimate.num_inliers
+    return calibrated(estimate.covariance, per_inlier, settings, settled=best.settled)
+
+
+def calibrated(
+    covariance: Array, matches_per_inlier: float, settings: LocalizerSettings, *, settled: bool
+) -> Array:
+    """The covariance (6, 6) of PnP, scaled to measured errors."""
+    if settled:
+        return covariance * settings.views.sigma_scale**2
+    scale = settings.sigma_scale * matches_per_inlier**settings.sigma_exponent
+    scaled: Array = covariance * scale**2
+    return scaled
 
 
 def _rivals(
@@ -154,12 +163,13 @@ def _confirmed(
     starts += [h.map_from_camera for h in ranked if h.map_from_camera is not None]
     for start in starts:
         alignment = align(start)
-        if alignment is not None and _agrees(alignment, settings.gates):
+        if alignment is not None and agrees_with_colors(alignment, settings.gates):
             return alignment
     return None
 
 
-def _agrees(alignment: Alignment, gates: GateSettings) -> bool:
+def agrees_with_colors(alignment: Alignment, gates: GateSettings) -> bool:
+    """Whether the colours of map and image confirm the aligned pose."""
     return alignment.agreement >= gates.min_agreement and alignment.coverage >= gates.min_compared
 
 
@@ -171,7 +181,7 @@ def _second_place(
     for other in _rivals(confirmed.map_from_camera, ranked[0].support, ranked, gates):
         assert other.map_from_camera is not None
         alignment = align(other.map_from_camera)
-        if alignment is None or not _agrees(alignment, gates):
+        if alignment is None or not agrees_with_colors(alignment, gates):
             continue
         if not is_same_pose(alignment.map_from_camera, confirmed.map_from_camera, gates):
             return f"ambiguous (the map looks like the image near {other.source} as well)"

@@ -18,7 +18,7 @@ from diff2i2p_core.evaluation.trajectory import QueryResult
 from diff2i2p_core.io.files import write_text
 from diff2i2p_core.io.trajectories import write_trajectory
 from diff2i2p_core.mapping.map_file import PointMap
-from diff2i2p_core.messages.bag_camera import BagCamera
+from diff2i2p_core.messages.bag_rig import BagImages
 from diff2i2p_core.reports.overlay import panel
 from diff2i2p_core.reports.page import (
     about_card,
@@ -109,7 +109,7 @@ def replay_headline(summary: ReplaySummary) -> str:
     return f"{words}; latency {amount(summary.latency_ms.median, 'ms', 0)} median."
 
 
-def _trajectory(replay: Replay, camera: BagCamera, base: str | None) -> tuple[list[float], list[Array]]:
+def _trajectory(replay: Replay, camera: BagImages, base: str | None) -> tuple[list[float], list[Array]]:
     """Stamps in seconds and map_from_base. Images are left out if TF lacks the base's pose."""
     stamps, poses = [], []
     for result in replay.results:
@@ -237,7 +237,7 @@ def _some(results: Sequence[QueryResult]) -> list[tuple[str, QueryResult]]:
 
 
 def _panels(
-    selected: Sequence[tuple[str, QueryResult]], camera: BagCamera, point_map: PointMap
+    selected: Sequence[tuple[str, QueryResult]], camera: BagImages, point_map: PointMap
 ) -> list[tuple[str, Image]]:
     """Pictures of single images, which are read from the bag again."""
     pictures = {
@@ -245,6 +245,8 @@ def _panels(
     }
     panels = []
     for word, result in selected:
+        if result.number not in pictures:  # only other cameras of the rig have an image of that moment
+            continue
         pixels, pinhole, _ = pictures[result.number]
         assert result.map_from_camera is not None
         caption = frame_caption(word, result)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import first_found
 import numpy as np
 from plain_map import PlainMap
 
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import exp
+from diff2i2p_core.localization.localizing import Localizing
 from diff2i2p_core.localization.result import Localization
 from diff2i2p_core.localization.settings import LocalizerSettings, TrackerSettings
-from diff2i2p_core.localization.tracker import Localizing, Tracker
+from diff2i2p_core.localization.tracker import Tracker
 from diff2i2p_core.typing import Array
 
 CAMERA = Camera(4, 3, 4, 4, 1.5, 1.0)
@@ -49,6 +51,8 @@ class Scripted:
             return replace(empty, reason=answer)
         return replace(empty, localized=True, map_from_camera=answer, covariance=np.eye(6), submap=3)
 
+    localize_rig = first_found.localize_rig
+
     def warm_up(self, *, depth: bool = False) -> None:
         pass
 
@@ -69,10 +73,14 @@ class Rig:
         *,
         odom: Array | None = None,
         after: float = 0.1,
+        name: str = "",
+        mounting: Array | None = None,
     ) -> Localization:
         self.localizer.answer, self.localizer.near_answer = answer, near
         self.stamp += round(after * 1e9)
-        return self.tracker.localize(IMAGE, CAMERA, self.stamp, odom_from_body=odom)
+        return self.tracker.localize(
+            IMAGE, CAMERA, self.stamp, body_from_camera=mounting, odom_from_body=odom, name=name
+        )
 
     @property
     def prior(self) -> Array | None:

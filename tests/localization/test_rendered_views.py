@@ -69,7 +69,7 @@ def test_a_rough_prior_needs_no_view(
     def never(*arguments: object, **named: object) -> list[Hypothesis]:
         raise AssertionError("a view was matched")
 
-    monkeypatch.setattr(RenderedViews, "_matched", never)
+    monkeypatch.setattr(RenderedViews, "matched", never)
     found = localizer.localize(query.image, frames.camera, prior=prior)
     assert found.map_from_camera is not None
     assert translation_error(found.map_from_camera, query.world_from_camera) < 0.08

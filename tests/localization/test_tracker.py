@@ -239,6 +239,13 @@ def test_two_cameras_follow_one_body() -> None:
     np.testing.assert_allclose(rig.localizer.priors[-1], THERE @ front, atol=1e-9)  # type: ignore[arg-type]
 
 
+def test_a_position_just_below_a_cells_edge_is_near_the_cell() -> None:
+    """-1e-17 + 5 is 5: the cell from 0 to 5 must not be passed over."""
+    points = np.random.default_rng(0).uniform(1, 4, (50, 3)).astype(np.float32)
+    extent = MapExtent(points, np.eye(4)[None])
+    assert extent.rejection(np.array([1.0, -1e-17, 1.0]), margin=1) == ""
+
+
 def test_a_given_pose_limits_the_answers_to_its_region() -> None:
     rig = Rig()
     rig.tracker.set_pose(HERE, within=(0.7, 30.0))

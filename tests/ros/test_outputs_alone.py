@@ -17,10 +17,11 @@ from ros_harness import stamp_of
 from sensor_msgs.msg import Image
 
 from diff2i2p.images import image_to_rgb
+from diff2i2p.job import Job
 from diff2i2p.outputs import Outputs
 from diff2i2p.own_transform import OwnTransform
 from diff2i2p.parameters import Parameters
-from diff2i2p.pipeline import Job, Result
+from diff2i2p.pipeline import Result
 from diff2i2p.poses import stamp_from, stamped_pose, stamped_transform
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.point_cloud import PointCloud

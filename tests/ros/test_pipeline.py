@@ -14,8 +14,9 @@ from sensor_msgs.msg import Image
 
 from diff2i2p.frames import Frames
 from diff2i2p.health import DEPTH_MISSING, Health
+from diff2i2p.job import Job
 from diff2i2p.parameters import Parameters
-from diff2i2p.pipeline import Job, Pipeline
+from diff2i2p.pipeline import Pipeline
 from diff2i2p.transforms import Buffer
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera

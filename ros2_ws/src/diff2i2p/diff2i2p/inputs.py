@@ -16,9 +16,9 @@ from diff2i2p.camera_infos import CameraInfos
 from diff2i2p.diagnostics import Diagnostics
 from diff2i2p.health import Health
 from diff2i2p.images import check_depth, check_image
+from diff2i2p.job import Job
 from diff2i2p.pairing import StampPairing
 from diff2i2p.parameters import Parameters
-from diff2i2p.pipeline import Job
 from diff2i2p.poses import nanoseconds
 from diff2i2p.qos import (
     OVERRIDABLE,
@@ -48,13 +48,16 @@ class CameraInputs:
         health: Health,
         diagnostics: Diagnostics,
         take: Callable[[Job], None],
+        camera: str = "",
     ) -> None:
+        """`camera`: its name if there are several; its topics are below it."""
         self._node = node
         self._health = health
         self.parameters = parameters
         """Can be replaced by parameters with the same topics."""
         self._take = take
         self._diagnostics = diagnostics
+        self._camera = camera
         self._infos = CameraInfos(rectified=parameters.image_is_rectified)
         self._held: tuple[Image | CompressedImage, str, float] | None = None
         """An image whose calibration should come in a moment."""
@@ -84,10 +87,11 @@ class CameraInputs:
         self._release()
         for name, subscription in self._subscriptions:
             self._types.check(name, subscription)
-        if self._latched is None and keeps_messages(self._node, "camera_info"):
+        topic = self._topic("camera_info")
+        if self._latched is None and keeps_messages(self._node, topic):
             self._latched = self._node.create_subscription(
                 CameraInfo,
-                "camera_info",
+                topic,
                 self._diagnostics.guarded("camera_info", self._on_latched_camera_info),
                 latched_qos(),
             )
@@ -105,7 +109,7 @@ class CameraInputs:
         create = partial(
             self._node.create_subscription,
             kind,
-            topic,
+            self._topic(topic),
             self._diagnostics.guarded(name, callback),
             sensor_qos(),
             qos_overriding_options=OVERRIDABLE,
@@ -115,6 +119,9 @@ class CameraInputs:
         except UnsupportedEventTypeError:  # not every middleware counts what it loses
             subscription = create(event_callbacks=on_mismatch(name, self._diagnostics.complain))
         self._subscriptions.append((name, subscription))
+
+    def _topic(self, name: str) -> str:
+        return f"{self._camera}/{name}" if self._camera else name
 
     def _on_lost(self, event: Any) -> None:
         self._health.images_lost(event.total_count_change)
@@ -174,7 +181,7 @@ class CameraInputs:
         if camera is None:
             return
         self._health.recovered("camera_info")
-        job = Job(message, camera, camera_frame, received)
+        job = Job(message, camera, camera_frame, received, name=self._camera)
         if self.parameters.use_depth:
             self._health.expect("pair")
             self._pairing.first(message, job, self._tolerance)

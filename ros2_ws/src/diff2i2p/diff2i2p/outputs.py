@@ -16,15 +16,16 @@ from std_msgs.msg import Header
 
 from diff2i2p.clouds import cloud_message
 from diff2i2p.images import rgb_message
+from diff2i2p.job import Job
 from diff2i2p.map_odometry import MapOdometry
 from diff2i2p.own_transform import OwnTransform
 from diff2i2p.parameters import Parameters
-from diff2i2p.pipeline import Job, Result
+from diff2i2p.pipeline import Result
 from diff2i2p.poses import nanoseconds, stamp_from
 from diff2i2p.qos import OVERRIDABLE, latched_qos, output_qos
 from diff2i2p.transforms import TransformBroadcaster
 from diff2i2p_core.geometry.point_cloud import PointCloud
-from diff2i2p_core.localization.tracker import Localizing
+from diff2i2p_core.localization.localizing import Localizing
 
 
 class Outputs:

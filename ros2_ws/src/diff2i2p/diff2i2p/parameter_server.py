@@ -37,7 +37,21 @@ def read(node: Node) -> Parameters:
     for name in ("map_frame", "odom_frame"):
         if values[name] and used.count(values[name]) > 1:
             raise InputError(f"parameter {name}: '{values[name]}' is also another frame's name; rename one")
+    _check_cameras(values)
     return Parameters(**values)
+
+
+def _check_cameras(values: dict[str, Any]) -> None:
+    """Make a tuple of the names of several cameras; refuse what does not go with them."""
+    values["cameras"] = names = tuple(name.strip("/") for name in values["cameras"] if name.strip("/"))
+    if len(set(names)) < len(names):
+        raise InputError(f"parameter cameras: {list(names)} has a name twice; give each camera its own")
+    if names and not values["base_frame"]:
+        raise InputError("parameter cameras: set base_frame, too: the frame that the cameras are mounted on")
+    if names and values["camera_frame"]:
+        raise InputError(
+            "parameter camera_frame: with cameras, each image's header names its frame; leave it empty"
+        )
 
 
 def changed(current: Parameters | None, changes: Sequence[Parameter], node: Node) -> Parameters | None:
@@ -67,10 +81,10 @@ def markdown_table() -> str:
         "| parameter | type | default | range | a change takes effect | meaning |",
         "|---|---|---|---|---|---|",
     ]
-    names = {bool: "bool", str: "string", int: "integer", float: "double"}
+    names = {bool: "bool", str: "string", int: "integer", float: "double", tuple: "string array"}
     for row in ROWS.values():
         default = str(row.default).lower() if isinstance(row.default, bool) else row.default
-        shown = f"`{default}`" if default != "" else "empty"
+        shown = f"`{default}`" if default not in ("", ("",)) else "empty"
         about = row.metadata
         cells = (f"`{row.name}`", names[type(row.default)], shown, _range(row))
         lines.append(f"| {' | '.join((*cells, about['takes_effect'], about['description']))} |")

@@ -53,6 +53,18 @@ class Parameters:
         "", "If set, publish the pose of this frame; TF gives its offset from the camera"
     )
     camera_frame: str = parameter("", "Optical frame of the camera. Empty: the image's header.frame_id")
+    cameras: tuple[str, ...] = parameter(
+        ("",),
+        "Names of several cameras on `base_frame`, such as [front, left]. Each has topics of its own, "
+        "`front/image`, `front/camera_info`, ..., and TF gives its offset. Empty: one camera, on `image` and "
+        "`camera_info`",
+    )
+    sync_tolerance: float = parameter(
+        0.02,
+        "With `cameras`: images of different cameras at most this many seconds apart give one joint answer",
+        at_most=1,
+        takes_effect="at once",
+    )
     publish_tf: bool = parameter(True, "Publish the transform as well as the pose")
     image_transport: str = parameter(
         "any",

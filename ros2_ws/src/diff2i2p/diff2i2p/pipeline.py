@@ -12,7 +12,7 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped
 from numpy.typing import NDArray
-from sensor_msgs.msg import CompressedImage, Image, PointCloud2
+from sensor_msgs.msg import PointCloud2
 
 from diff2i2p.clouds import cloud_from_message
 from diff2i2p.core_settings import localizer_settings, tracker_settings
@@ -20,13 +20,15 @@ from diff2i2p.frames import Frames
 from diff2i2p.health import Health
 from diff2i2p.images import depth_to_metres, image_to_rgb
 from diff2i2p.initial_pose import InitialPose
+from diff2i2p.job import Job
 from diff2i2p.parameters import Parameters
 from diff2i2p.poses import nanoseconds
+from diff2i2p.rig_work import RigWork
 from diff2i2p.transforms import TransformException
-from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import invert
-from diff2i2p_core.localization.tracker import Localizing, Tracker
+from diff2i2p_core.localization.localizing import Localizing
+from diff2i2p_core.localization.tracker import Tracker
 from diff2i2p_core.mapping.matchers import checked_matcher
 
 if TYPE_CHECKING:
@@ -59,18 +61,6 @@ class LocalizerClass(Protocol):
         settings: LocalizerSettings | None = None,
         note: Callable[[str], None],
     ) -> Localizing: ...
-
-
-@dataclass(frozen=True)
-class Job:
-    """An image to localize, with the calibration in force at it."""
-
-    message: Image | CompressedImage
-    camera: Camera
-    camera_frame: str
-    received: float
-    """Monotonic seconds."""
-    depth: Image | None = None
 
 
 @dataclass(frozen=True)
@@ -162,8 +152,11 @@ class Pipeline:
         tracker = self._tracker
         if tracker is None:
             return None
-        image = image_to_rgb(job.message)
-        answer = self._localize(tracker, job, image, now)
+        if job.name:
+            job, answer, image = RigWork(self._frames, self._health).localize(tracker, job, now)
+        else:
+            image = image_to_rgb(job.message)
+            answer = self._localize(tracker, job, image, now)
         self._report(answer, tracker, job)
         if answer.map_from_camera is None or answer.covariance is None:
             return Result(answer, image)

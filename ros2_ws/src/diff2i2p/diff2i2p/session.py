@@ -16,6 +16,7 @@ from diff2i2p.health import Health
 from diff2i2p.initial_pose import InitialPose
 from diff2i2p.initial_poses import InitialPoses
 from diff2i2p.inputs import CameraInputs
+from diff2i2p.job import Job
 from diff2i2p.map_inputs import MapInputs
 from diff2i2p.map_odometry import MapOdometry
 from diff2i2p.map_origin import MapOrigin
@@ -23,8 +24,9 @@ from diff2i2p.odometry_input import OdometryInput
 from diff2i2p.outputs import Outputs
 from diff2i2p.own_transform import OwnTransform
 from diff2i2p.parameters import Parameters
-from diff2i2p.pipeline import Job, LocalizerClass, Pipeline
+from diff2i2p.pipeline import LocalizerClass, Pipeline
 from diff2i2p.poses import nanoseconds
+from diff2i2p.rig_inputs import RigInputs
 from diff2i2p.transform_inputs import TransformInputs
 from diff2i2p.transforms import Buffer, TransformBroadcaster
 from diff2i2p.worker import Worker
@@ -59,7 +61,7 @@ class Session:
         self._origin = origin
         self._health = health
         self._diagnostics = diagnostics
-        self._inputs: CameraInputs | None = None
+        self._inputs: CameraInputs | RigInputs | None = None
         self._announced = False
         self._jumps = 0
         self._initial = InitialPoses(node, parameters, diagnostics, self._give_pose)
@@ -92,7 +94,8 @@ class Session:
 
     def activate(self) -> None:
         """Subscribe to the camera."""
-        self._inputs = CameraInputs(self._node, self.parameters, self._health, self._diagnostics, self._take)
+        kind = RigInputs if self.parameters.cameras else CameraInputs
+        self._inputs = kind(self._node, self.parameters, self._health, self._diagnostics, self._take)
         self._initial.subscribe()
         self._outputs.start_repeating(self.parameters)
         self._announced = False
@@ -235,7 +238,9 @@ class Session:
             self._announced = True
             child = p.odom_frame or p.base_frame or p.camera_frame or "the images' frame"
             sends = f"publishes {p.map_frame} -> {child}" if p.publish_tf else "publishes no transform"
-            images = f"images from {resolve('image')}, calibration from {resolve('camera_info')}"
+            names = [f"{camera}/" for camera in p.cameras] or [""]
+            topics = ", ".join(resolve(f"{name}image") for name in names)
+            images = f"images from {topics}, calibration from {resolve(f'{names[0]}camera_info')}"
             log.info(f"active: {images}; {sends}; {use}")
 
     def _localize(self, job: Job) -> None:

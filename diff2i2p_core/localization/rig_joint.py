@@ -1,0 +1,46 @@
+"""Joins what a proposer finds for each camera of a rig to poses of the body."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import zip_longest
+
+import numpy as np
+
+from diff2i2p_core.geometry.rig_pnp import solve_rig_pnp
+from diff2i2p_core.localization.hypothesis import Hypothesis, Proposer
+from diff2i2p_core.localization.rig_query import Candidate, RigHypothesis, RigQuery
+
+
+def propose_jointly(proposer: Proposer, rig: RigQuery) -> Iterator[list[RigHypothesis]]:
+    """Hypotheses in groups, the most promising first: the proposer's for each camera, each of them joined
+    with those of the other cameras that agree best with its pose."""
+    found: list[list[Hypothesis]] = [[] for _ in rig.queries]
+    for groups in zip_longest(*(proposer.propose(query) for query in rig.queries), fillvalue=()):
+        for known, group in zip(found, groups, strict=True):
+            known += group
+        yield [
+            joined(rig, Candidate.of(rig, camera, hypothesis), found)
+            for camera, group in enumerate(groups)
+            for hypothesis in group
+        ]
+
+
+def joined(rig: RigQuery, candidate: Candidate, found: Sequence[Sequence[Hypothesis]]) -> RigHypothesis:
+    """A camera's hypothesis together with matches of the other cameras, from those `found` for each."""
+    own, pose = candidate.hypothesis, candidate.map_from_body
+    matches = []
+    for camera, query in enumerate(rig.queries):
+        hypotheses = [own] if camera == candidate.camera else found[camera] if pose is not None else []
+        limit = rig.settings.inlier_px(query.camera)
+        options = [rig.matches(camera, h.pixels, h.points, limit) for h in hypotheses]
+        options.append(rig.matches(camera, np.empty((0, 2)), np.empty((0, 3)), limit))
+        if pose is not None:
+            options.sort(key=lambda each: -int(each.inliers_at(pose)[0].sum()))
+        matches.append(options[0])
+    settings = replace(rig.settings.pnp, max_error_px=rig.settings.max_error_px)
+    estimate = solve_rig_pnp(matches, settings)
+    rig.clock.spent("pose")
+    source = candidate.source(rig)
+    return RigHypothesis(own.matcher, source, tuple(matches), estimate, own.near_prior, own.settled)
