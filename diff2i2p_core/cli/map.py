@@ -123,10 +123,11 @@ def _rows(point_map: PointMap, size: dict[str, Any]) -> Iterator[tuple[str, str]
     yield "matchers", ", ".join(size["matchers"])
     if point_map.rendered is not None:
         views, spacing = point_map.rendered.views.settings, 100 * point_map.rendered.spacing
+        shown = point_map.rendered.look.shows
         yield (
             "views",
-            f"{size['views']} with {size['view_features']} features, rendered from {size['rendered_points']} "
-            f"points at {spacing:.1f} cm, up to {views.max_depth:g} m",
+            f"{size['views']} of its {shown} with {size['view_features']} features, rendered from "
+            f"{size['rendered_points']} points at {spacing:.1f} cm, up to {views.max_depth:g} m",
         )
     if size["submaps"]:
         yield (

@@ -25,6 +25,7 @@ from diff2i2p_core.localization.verify import verify
 from diff2i2p_core.mapping.build import map_of_one_cloud, model_for_map
 from diff2i2p_core.mapping.features import Features
 from diff2i2p_core.mapping.join import join_maps
+from diff2i2p_core.mapping.looks import LOOKS, ViewNetworks, look_of
 from diff2i2p_core.mapping.map_file import MapInfo, PointMap, load_map
 from diff2i2p_core.mapping.matchers import Matcher
 from diff2i2p_core.mapping.source import MapSource, read_frames
@@ -32,7 +33,6 @@ from diff2i2p_core.mapping.units import check_metres
 from diff2i2p_core.typing import Array, Image, Progress
 from diff2i2p_core.weights.checkpoint import installed_weights, load_model, resolve_weights, weights_id
 from diff2i2p_core.weights.device import checked_device
-from diff2i2p_core.weights.xfeat import load_xfeat
 
 BESIDE = 10.0
 """Metres between maps that are put beside each other."""
@@ -75,8 +75,10 @@ class Localizer:
         network = None
         if "network" in kinds:
             network = load_model(_weights_of(point_map.info, weights, str(map_path)), device)
-        xfeat = load_xfeat().to(device) if "views" in kinds else None
-        return cls(point_map, proposers_of(point_map, Features(xfeat, network)), settings)
+        views = None
+        if point_map.rendered is not None and "views" in kinds:
+            views = ViewNetworks.load(point_map.rendered.look, device)
+        return cls(point_map, proposers_of(point_map, Features(views, network)), settings)
 
     @classmethod
     def from_cloud(
@@ -100,7 +102,7 @@ class Localizer:
         """
         cloud = usable(cloud, "the map cloud", note)
         check_metres(cloud.points, "the map cloud")
-        features = Features.load(matcher, weights, device, colored=cloud.colors is not None, note=note)
+        features = Features.load(matcher, weights, device, look=look_of(cloud), note=note)
         source = MapSource.unseen(cloud, up, note) if views is None else MapSource(cloud, views, views)
         point_map = features.of(source, "the map cloud")
         return cls(point_map, proposers_of(point_map, features), settings)
@@ -129,7 +131,7 @@ class Localizer:
             source = read_frames(place, numbers, matcher=matcher, progress=progress, note=note)
             return features.of(source, str(place), progress)
 
-        features = Features.load(matcher, weights, device, colored=True)
+        features = Features.load(matcher, weights, device, look=LOOKS["colors"])
         point_map = built(folder, numbers)
         if beside:
             others = {f"{place}, beside it": built(place) for place in beside}
@@ -194,8 +196,8 @@ class Localizer:
 def proposers_of(point_map: PointMap, features: Features) -> list[Proposer]:
     """The proposers that the map has features for and whose networks are given, in order of use."""
     proposers: list[Proposer] = []
-    if point_map.rendered is not None and features.xfeat is not None:
-        proposers.append(RenderedViews(features.xfeat, point_map.rendered))
+    if point_map.rendered is not None and features.views is not None:
+        proposers.append(RenderedViews(features.views, point_map.rendered))
     if len(point_map.submaps) and features.network is not None:
         proposers.append(Diff2I2PNetwork(features.network, point_map))
     return proposers

@@ -22,10 +22,11 @@ from diff2i2p_core.localization.query import Query
 from diff2i2p_core.localization.retrieval import near_prior
 from diff2i2p_core.localization.settings import GateSettings
 from diff2i2p_core.mapping.describe import describe_view
+from diff2i2p_core.mapping.looks import ViewNetworks
 from diff2i2p_core.mapping.packed_views import ViewFeatures
 from diff2i2p_core.mapping.view_map import ViewMap
 from diff2i2p_core.models.inputs import resized
-from diff2i2p_core.models.xfeat import Keypoints, XFeat, dense_features, detect
+from diff2i2p_core.models.xfeat import Keypoints, dense_features, detect
 from diff2i2p_core.ops.mutual import mutual_nearest
 from diff2i2p_core.typing import Array
 
@@ -41,9 +42,9 @@ class RenderedViews:
     name = "views"
     needs_depth = False
 
-    def __init__(self, model: XFeat, view_map: ViewMap) -> None:
-        self.model = model
-        self.device = next(model.parameters()).device
+    def __init__(self, networks: ViewNetworks, view_map: ViewMap) -> None:
+        self.networks = networks
+        self.device = next(networks.image.parameters()).device
         self.views = view_map.views
         self._cloud, self._spacing = view_map.cloud, view_map.spacing
 
@@ -86,7 +87,7 @@ class RenderedViews:
     def _described(self, query: Query) -> Keypoints:
         camera = self.views.settings.resampled(query.camera)
         image = resized(query.image, camera)
-        keypoints = detect(dense_features(self.model, image), self.views.settings.keypoints)
+        keypoints = detect(dense_features(self.networks.image, image), self.views.settings.keypoints)
         scale = torch.tensor([query.camera.width / camera.width, query.camera.height / camera.height])
         query.clock.spent("image")
         return replace(keypoints, pixels=(keypoints.pixels + 0.5) * scale - 0.5)
@@ -142,7 +143,9 @@ class RenderedViews:
         """Render from `pose` (map_from_camera) with the query's camera, match, solve, and repeat."""
         camera = self.views.settings.resampled(query.camera)
         for _ in range(query.settings.views.renders):
-            seen = describe_view(self._cloud, self._spacing, pose, camera, self.views.settings, self.model)
+            seen = describe_view(
+                self._cloud, self._spacing, pose, camera, self.views.settings, self.networks.render
+            )
             query.clock.spent("render")
             hypothesis = self._solved(query, features, seen, source, view)
             hypothesis = replace(hypothesis, settled=True, near_prior=near)

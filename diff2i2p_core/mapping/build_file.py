@@ -18,6 +18,7 @@ from diff2i2p_core.io.files import full_disk_explained, write_text
 from diff2i2p_core.mapping.blocks import BlockCloud, open_arrays, save_arrays
 from diff2i2p_core.mapping.build import map_info, sees_nothing, thinned
 from diff2i2p_core.mapping.describe import rendering_of
+from diff2i2p_core.mapping.looks import look_of
 from diff2i2p_core.mapping.map_file import (
     MapInfo,
     PointMap,
@@ -58,11 +59,11 @@ def build_map(
 ) -> PointMap:
     """Build a map file from a cloud file or a posed RGB-D folder; see `read_source` for views and `origin`.
 
-    `matcher` selects the features: `views` rendered from a coloured cloud, submaps of the `network` with
-    these `weights`, or `auto`, all that the cloud allows. `jobs` worker processes compute the features (None:
-    as many as speed it up; on a GPU only this one). An interrupted build resumes; `note` gets lines about
-    that. It needs memory for the cloud, and for a few views per job. InputError, before any work, if `out` is
-    an input or cannot be written.
+    `matcher` selects the features: `views` rendered from a cloud with colours or intensity, submaps of the
+    `network` with these `weights`, or `auto`, all that the cloud allows. `jobs` worker processes compute the
+    features (None: as many as speed it up; on a GPU only this one). An interrupted build resumes; `note` gets
+    lines about that. It needs memory for the cloud, and for a few views per job. InputError, before any work,
+    if `out` is an input or cannot be written.
     """
     out = Path(out)
     networks = [resolve_weights(weights, colored=colored) for colored in (True, False)]
@@ -117,18 +118,19 @@ def _save_plan(
     """
     unfinished = folder.with_suffix(".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    kinds = kinds_for(matcher, source.cloud.colors is not None, note)
+    look = look_of(source.cloud)
+    kinds = kinds_for(matcher, look, note)
     for name in (*kinds, "shown"):
         (unfinished / name).mkdir(parents=True)
     sparse = thinned(source.cloud, info.settings)
     if "network" in kinds:
         BlockCloud.of(sparse).save(unfinished / "network")
         np.save(unfinished / "network" / "views.npy", source.submap_views)
-    if "views" in kinds:
+    if look is not None and "views" in kinds:
         fine = BlockCloud.of(source.cloud.thinned(RENDER_SPACING))
         fine.save(unfinished / "views")
         np.save(unfinished / "views" / "views.npy", source.render_views)
-        spacing, settings = rendering_of(fine)
+        spacing, settings = rendering_of(fine, look)
         rendering = {"spacing": spacing, "views": asdict(settings)}
         write_text(unfinished / "views" / "rendering.json", json.dumps(rendering))
     # in the order in which the localizer needs them

@@ -11,16 +11,16 @@ from torch import Tensor
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import invert, transform_points
 from diff2i2p_core.mapping.blocks import BlockCloud
+from diff2i2p_core.mapping.looks import Look, look_named
 from diff2i2p_core.mapping.packed_views import MIN_FEATURES, RenderSettings, ViewFeatures
 from diff2i2p_core.models.xfeat import DIMENSION, XFeat, dense_features, detect
-from diff2i2p_core.ops.render_view import render_view
 from diff2i2p_core.typing import Array
 
 
-def rendering_of(cloud: BlockCloud) -> tuple[float, RenderSettings]:
+def rendering_of(cloud: BlockCloud, look: Look) -> tuple[float, RenderSettings]:
     """The distance in metres between a cloud's points, and the settings to render it with."""
     spacing = cloud.spacing()
-    return spacing, RenderSettings.for_cloud(spacing, cloud.noise(spacing))
+    return spacing, RenderSettings.for_cloud(spacing, cloud.noise(spacing), look.name)
 
 
 def describe_view(
@@ -31,14 +31,14 @@ def describe_view(
     settings: RenderSettings,
     model: XFeat,
 ) -> ViewFeatures:
-    """Local features of the coloured cloud, rendered for `camera` (without distortion) at a pose.
+    """Local features of a cloud, rendered for `camera` (without distortion) at a pose.
 
-    `spacing` is the distance in metres between the cloud's points. The points of the features are in the
-    map's frame.
+    The settings say in which look; `model` is that look's network. `spacing` is the distance in metres
+    between the cloud's points. The points of the features are in the map's frame.
     """
     view_from_map = invert(map_from_view)
     in_view = cloud.seen(view_from_map, camera, (settings.min_depth, settings.max_depth))
-    view = render_view(
+    view = look_named(settings.look).render(
         in_view,
         view_from_map,
         camera,

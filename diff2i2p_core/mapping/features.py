@@ -13,24 +13,23 @@ from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.mapping.blocks import BlockCloud
 from diff2i2p_core.mapping.build import map_from_views, map_info, sees_nothing, thinned
 from diff2i2p_core.mapping.describe import describe_views, pack_features, rendering_of
+from diff2i2p_core.mapping.looks import LOOKS, Look, ViewNetworks, look_of
 from diff2i2p_core.mapping.map_file import PointMap
 from diff2i2p_core.mapping.matchers import Matcher, kinds_for
 from diff2i2p_core.mapping.packed_views import PackedViews
 from diff2i2p_core.mapping.source import RENDER_SPACING, MapSource
 from diff2i2p_core.mapping.view_map import ViewMap
 from diff2i2p_core.models.diff2i2p import Diff2I2P
-from diff2i2p_core.models.xfeat import XFeat
 from diff2i2p_core.typing import Array, Progress
 from diff2i2p_core.weights.checkpoint import load_model, resolve_weights
 from diff2i2p_core.weights.device import checked_device
-from diff2i2p_core.weights.xfeat import load_xfeat
 
 
 @dataclass(frozen=True)
 class Features:
     """The networks that compute a map's features. None for a kind that the map does not have."""
 
-    xfeat: XFeat | None
+    views: ViewNetworks | None
     """For rendered views."""
     network: Diff2I2P | None
     weights: Path | None = None
@@ -43,15 +42,15 @@ class Features:
         weights: Path | str | None = None,
         device: str = "cpu",
         *,
-        colored: bool,
+        look: Look | None,
         note: Callable[[str], None] = lambda line: None,
     ) -> Features:
-        """Load what a matcher needs for a cloud with or without colours; see `kinds_for`."""
-        kinds = kinds_for(matcher, colored, note)
+        """Load what a matcher needs for a cloud whose views have this look; see `kinds_for`."""
+        kinds = kinds_for(matcher, look, note)
         checked_device(device)
-        path = resolve_weights(weights, colored=colored)
+        path = resolve_weights(weights, colored=look is LOOKS["colors"])
         return cls(
-            load_xfeat().to(device) if "views" in kinds else None,
+            ViewNetworks.load(look, device) if look is not None and "views" in kinds else None,
             load_model(path, device) if "network" in kinds else None,
             path,
         )
@@ -60,8 +59,8 @@ class Features:
         """Build a map from a source named `name`. InputError if no view sees enough of it."""
         assert self.weights is not None
         info, rendered = map_info(self.weights, name), None
-        if self.xfeat is not None:
-            rendered = view_map_of(source.cloud, source.render_views, self.xfeat, progress)
+        if self.views is not None:
+            rendered = view_map_of(source.cloud, source.render_views, self.views, progress)
         if self.network is not None:
             try:
                 made = map_from_views(source.cloud, source.submap_views, self.network, info, progress)
@@ -76,13 +75,15 @@ class Features:
 
 
 def view_map_of(
-    cloud: PointCloud, poses: Array, model: XFeat, progress: Progress | None = None
+    cloud: PointCloud, poses: Array, networks: ViewNetworks, progress: Progress | None = None
 ) -> ViewMap | None:
-    """Render views (V, 4, 4) of a coloured cloud and compute their features. None if no view sees enough."""
+    """Render views (V, 4, 4) of a cloud and compute their features. None if no view sees enough."""
+    look = look_of(cloud)
+    assert look is not None, "the networks are those of a look of the cloud"
     blocks = BlockCloud.of(cloud.thinned(RENDER_SPACING))
-    spacing, settings = rendering_of(blocks)
+    spacing, settings = rendering_of(blocks, look)
     views, numbers = [], []
-    for number, view in enumerate(describe_views(blocks, spacing, poses, settings, model)):
+    for number, view in enumerate(describe_views(blocks, spacing, poses, settings, networks.render)):
         if view is not None:
             views.append(view)
             numbers.append(number)

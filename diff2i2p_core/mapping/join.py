@@ -74,8 +74,10 @@ def join_maps(maps: Mapping[str, PointMap], apart: float | None = None) -> Point
 
 
 def _joined_views(parts: Sequence[PointMap], offsets: Array) -> ViewMap | None:
-    """The rendered views, if all maps have them."""
+    """The rendered views, if all maps have them. InputError if they show different things."""
     view_maps = [part.rendered for part in parts if part.rendered is not None]
+    if len(shown := dict.fromkeys(part.look.shows for part in view_maps)) > 1:
+        raise InputError(f"the maps' views show {' or '.join(shown)}; build them from clouds with the same")
     return ViewMap.joined(view_maps, list(offsets)) if len(view_maps) == len(parts) else None
 
 

@@ -20,6 +20,7 @@ def map_sizes(point_map: PointMap, path: Path | str) -> dict[str, Any]:
         "points": len(points),
         "matchers": point_map.kinds,
         "views": 0 if rendered is None else len(rendered.views),
+        "look": None if rendered is None else rendered.look.name,
         "view_features": 0 if rendered is None else sum(rendered.views.counts),
         "rendered_points": 0 if rendered is None else len(rendered.cloud.cloud),
         "submaps": len(point_map.submaps),

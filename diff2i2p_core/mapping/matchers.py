@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Literal, get_args
 
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.mapping.looks import LOOKS, Look
 from diff2i2p_core.weights.xfeat import xfeat_weights
 
 Matcher = Literal["auto", "views", "network"]
@@ -21,22 +22,25 @@ def checked_matcher(name: str) -> Matcher:
     raise InputError(f"`matcher` '{name}': unknown; use one of {', '.join(MATCHERS)}")
 
 
-def kinds_for(matcher: Matcher, colored: bool, note: Callable[[str], None] = lambda line: None) -> list[str]:
-    """The kinds of features, "views" and "network", for a map of a cloud with or without colours.
+def kinds_for(
+    matcher: Matcher, look: Look | None, note: Callable[[str], None] = lambda line: None
+) -> list[str]:
+    """The kinds of features, "views" and "network", for a map of a cloud whose views have this look, if any.
 
     `note` gets a line if views would be possible, but their weights are not available. InputError if the
     matcher cannot be used.
     """
-    if matcher == "network" or (matcher == "auto" and not colored):
+    if matcher == "network" or (matcher == "auto" and look is None):
         return ["network"]
-    if not colored:
-        raise InputError("matcher 'views': the cloud has no colours to render views in; use 'network'")
-    if matcher == "views":
-        xfeat_weights()
-        return ["views"]
+    if look is None:
+        shown = " nor ".join(look.shows for look in LOOKS.values())
+        raise InputError(f"matcher 'views': the cloud has neither {shown} to render; use 'network'")
     try:
-        xfeat_weights()
+        for fetch in (xfeat_weights, look.weights):
+            fetch()
     except InputError as error:
+        if matcher == "views":
+            raise
         note(f"no rendered views: {error}")
         return ["network"]
-    return ["views", "network"]
+    return ["views"] if matcher == "views" else ["views", "network"]

@@ -41,12 +41,14 @@ class RenderSettings:
     """Metres. Points outside this range are not drawn."""
     keypoints: int = 1800
     """Maximum number of features per view: 241 kB."""
+    look: str = "colors"
+    """What the views show, a name of `mapping.looks`. Maps of earlier versions do not record it."""
 
     @classmethod
-    def for_cloud(cls, spacing: float, noise: float = 0.0) -> RenderSettings:
+    def for_cloud(cls, spacing: float, noise: float = 0.0, look: str = "colors") -> RenderSettings:
         """The settings for points this many metres apart, and `noise` metres from their surface (standard
         deviation). Coarser clouds are rendered smaller."""
-        default = cls()
+        default = cls(look=look)
         detail = max(spacing, _NOISE_DETAIL * noise)
         scale = float(np.clip(_SUPPORTED / (detail * default.focal), 0.5, 1.0))
         return replace(

@@ -17,13 +17,13 @@ from diff2i2p_core.io.tensor_file import StreamedTensor, write_tensors
 from diff2i2p_core.mapping.blocks import BlockCloud
 from diff2i2p_core.mapping.describe import describe_views, pack_features
 from diff2i2p_core.mapping.encode import encode_views
+from diff2i2p_core.mapping.looks import look_named
 from diff2i2p_core.mapping.map_file import submap_tensors
 from diff2i2p_core.mapping.packed import pack
 from diff2i2p_core.mapping.packed_views import RenderSettings
 from diff2i2p_core.mapping.workers import work
 from diff2i2p_core.typing import Array, Progress
 from diff2i2p_core.weights.checkpoint import load_model
-from diff2i2p_core.weights.xfeat import load_xfeat
 
 PART_VIEWS = 8
 """Views per part. This is the most that each process can lose if the build is interrupted."""
@@ -103,7 +103,7 @@ def submap_encoder(cloud: Path, weights: Path, settings: SubmapSettings, device:
 
 def view_encoder(cloud: Path, spacing: float, settings: RenderSettings, device: str) -> Encode:
     """Computes local features of views rendered from the `BlockCloud` in a folder."""
-    model, blocks = load_xfeat().to(device), BlockCloud.open(cloud)
+    model, blocks = look_named(settings.look).load().to(device), BlockCloud.open(cloud)
 
     def encode(poses: Array, numbers: range) -> dict[str, StreamedTensor]:
         views = describe_views(blocks, spacing, poses, settings, model)

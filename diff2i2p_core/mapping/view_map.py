@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.point_cloud import ATTRIBUTES, PointCloud
 from diff2i2p_core.geometry.se3 import compose
 from diff2i2p_core.mapping.blocks import BLOCK_ARRAYS, BlockCloud
+from diff2i2p_core.mapping.looks import Look, look_named
 from diff2i2p_core.mapping.packed_views import PackedViews
 from diff2i2p_core.typing import Array
 
@@ -23,6 +25,11 @@ class ViewMap:
     """Finer than the cloud for display."""
     spacing: float
     """Metres between the points of `cloud`."""
+
+    @property
+    def look(self) -> Look:
+        """What the views show. InputError if it is unknown."""
+        return look_named(self.views.settings.look)
 
     def settings_dict(self) -> dict[str, Any]:
         """JSON types. Together with `tensors`, this is what `from_file` needs."""
@@ -43,11 +50,14 @@ class ViewMap:
         part = {name.partition(".")[2]: t for name, t in tensors.items() if name.startswith("rendered.")}
         cloud = PointCloud(**{name: part[name].numpy() for name in ("points", *ATTRIBUTES) if name in part})
         views = {name.partition(".")[2]: t for name, t in tensors.items() if name.startswith("views.")}
-        return cls(
+        made = cls(
             PackedViews.from_tensors(settings["views"], views),
             BlockCloud(cloud, **{name: part[name].numpy() for name in BLOCK_ARRAYS}),
             float(settings["spacing"]),
         )
+        if not made.look.is_in(cloud):
+            raise InputError(f"its views show {made.look.shows}, which its points do not have")
+        return made
 
     @staticmethod
     def joined(parts: Sequence[ViewMap], offsets: Sequence[Array]) -> ViewMap:

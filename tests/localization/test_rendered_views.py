@@ -12,6 +12,7 @@ import torch
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.covariance import perturb
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import rotation_error_deg, translation_error
 from diff2i2p_core.io.rgbd_folder import Frame, PosedFrames
 from diff2i2p_core.localization.hypothesis import Hypothesis
@@ -116,12 +117,24 @@ def test_auto_makes_both_and_asks_the_views_first(
     assert not refused.localized and refused.matcher == "network"
 
 
-def test_views_need_colours(frames: PosedFrames, xfeat_network: XFeat) -> None:
-    from diff2i2p_core.geometry.point_cloud import PointCloud
+def test_views_need_colours_or_intensity(frames: PosedFrames, xfeat_network: XFeat) -> None:
+    plain = PointCloud(np.random.default_rng(0).uniform(0, 3, (500, 3)).astype(np.float32))
+    with pytest.raises(InputError, match="neither colours nor intensity"):
+        Localizer.from_cloud(plain, matcher="views")
 
-    grey = PointCloud(np.random.default_rng(0).uniform(0, 3, (500, 3)).astype(np.float32))
-    with pytest.raises(InputError, match="no colours"):
-        Localizer.from_cloud(grey, matcher="views")
+
+def test_a_map_with_intensity_shows_it(frames: PosedFrames, xfeat_network: XFeat) -> None:
+    """Its intensity is the green of the room with another response: it tells dark colours apart."""
+    source = read_frames(frames.folder, MAP)
+    assert source.cloud.colors is not None
+    response = (255 * (np.arange(256) / 255) ** 0.5).astype(np.uint8)
+    cloud = PointCloud(source.cloud.points, intensity=response[source.cloud.colors[:, 1]])
+    made = Localizer.from_cloud(cloud, matcher="views", views=source.render_views)
+    for number in QUERIES:
+        query = frame(frames, number)
+        found = made.localize(query.image, frames.camera)
+        assert found.map_from_camera is not None and found.matcher == "views"
+        assert translation_error(found.map_from_camera, query.world_from_camera) < 0.06
 
 
 def test_auto_without_their_weights_uses_the_network_and_says_so(

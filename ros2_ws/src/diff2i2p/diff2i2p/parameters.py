@@ -44,8 +44,8 @@ class Parameters:
     )
     matcher: str = parameter(
         "auto",
-        "What images are matched with. `views`: views rendered from a coloured map; `network`: submaps of "
-        "the network; `auto`: all that the map has, views first",
+        "What images are matched with. `views`: views rendered from a map with colours or intensity; "
+        "`network`: submaps of the network; `auto`: all that the map has, views first",
         choices=("auto", "views", "network"),
     )
     weights: str = parameter(
