@@ -10,7 +10,7 @@ import types
 import typing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -20,24 +20,18 @@ from diff2i2p_core.errors import InputError
 from diff2i2p_core.losses.kinds import check_kinds
 from diff2i2p_core.models.config import ModelConfig
 from diff2i2p_core.models.image_kinds import image_kind
+from diff2i2p_core.settings import Section
 
 MAX_BASES = 8
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
-def load_config(path: Path | str, overrides: Sequence[str] = ()) -> TrainConfig:
-    """Read an experiment's YAML and apply `section.key=value` overrides (values are YAML).
+Schema = TypeVar("Schema", bound=Section)
 
-    `base: other.yaml` starts from another experiment, a file in the same folder. If settings exclude each
-    other, such as steps and epochs, the later layer wins. `${NAME}` in a value is replaced by that
-    environment variable. Relative folders are relative to the current folder.
-    """
-    layers = _layer(_read(Path(path)), _parse(overrides))
-    values = {key: _expand(value, key, path) for key, value in layers.items()}
-    try:
-        config = TrainConfig.model_validate(values)
-    except ValidationError as error:
-        raise InputError(f"{path}: {_explain(error, TrainConfig)}") from None
+
+def load_config(path: Path | str, overrides: Sequence[str] = ()) -> TrainConfig:
+    """Read an experiment's YAML with `read_settings`, and check the names in it."""
+    config = read_settings(path, overrides, TrainConfig)
     try:
         image_kind(config.model.build().image)
         check_kinds(config.losses)
@@ -46,6 +40,21 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> TrainConfig:
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     return config
+
+
+def read_settings(path: Path | str, overrides: Sequence[str], schema: type[Schema]) -> Schema:
+    """Read settings from YAML and apply `section.key=value` overrides (values are YAML).
+
+    `base: other.yaml` starts from another experiment, a file in the same folder. If settings exclude each
+    other, such as steps and epochs, the later layer wins. `${NAME}` in a value is replaced by that
+    environment variable. Relative folders are relative to the current folder.
+    """
+    layers = _layer(_read(Path(path)), _parse(overrides))
+    values = {key: _expand(value, key, path) for key, value in layers.items()}
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        raise InputError(f"{path}: {_explain(error, schema)}") from None
 
 
 def _read(path: Path, depth: int = 0) -> dict[str, Any]:

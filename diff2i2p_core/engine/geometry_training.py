@@ -3,62 +3,53 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from diff2i2p_core.engine.geometry_validation import Score, score_place
-from diff2i2p_core.losses.matching_features import contrastive, reliability_loss
-from diff2i2p_core.models.geometry_features import GeometryFeatures, described, sampled
+from diff2i2p_core.engine.geometry_config import GeometryConfig
+from diff2i2p_core.losses.matching_features import contrastive, localized, reliability_loss
+from diff2i2p_core.models.geometry_features import GeometryFeatures, sampled
 from diff2i2p_core.models.xfeat import CELL
 from diff2i2p_core.pairs.render_batches import Batch, draw_batch
 from diff2i2p_core.pairs.render_pairs import Place
 
-_RELIABILITY_WEIGHT = 0.2
+_RELIABILITY_WEIGHT, _NEAR_WEIGHT = 0.2, 0.6
+_BESIDE, _BESIDE_PX = 6, (3.0, 12.0)
+"""Number of positions beside each sample that must look different, and how far away they are."""
 _KEPT = 0.995
 """Of the moving average of the weights, per step."""
 
 
-@dataclass(frozen=True)
-class GeometryTraining:
-    """Settings of one training."""
-
-    steps: int = 4000
-    pairs: int = 6
-    samples: int = 200
-    stem_rate: float = 1e-3
-    shape_rate: float = 2e-4
-    photo_rate: float = 5e-5
-    """Learning rates of the small network before the trunk, of the trunk, and of the photos' network."""
-    warm_up: int = 100
-    validate_every: int = 500
-    seed: int = 0
-
-
 class GeometryTrainer:
-    """Trains on `places`; `resume` continues from a checkpoint."""
+    """Trains on places drawn by weight. A step depends only on the seed, its number and what came before."""
 
     def __init__(
-        self, model: GeometryFeatures, places: Sequence[Place], weights: Sequence[float], settings: GeometryTraining
+        self,
+        model: GeometryFeatures,
+        places: Sequence[Place],
+        weights: Sequence[float],
+        settings: GeometryConfig,
     ) -> None:
         self.model, self.places, self.settings = model, list(places), settings
         model.to(memory_format=torch.channels_last)  # faster on a CPU
         self.weights = np.array(weights) / np.sum(weights)
         self.average = copy.deepcopy(model).requires_grad_(False)
         self.step = 0
+        new = [
+            *model.shapes.stem.parameters(),
+            *model.shapes.features.detail.parameters(),
+            *model.photos.detail.parameters(),
+        ]
         self.optimizer = torch.optim.AdamW(
             [
-                {"params": model.shapes.stem.parameters(), "lr": settings.stem_rate},
-                {"params": model.shapes.trunk.parameters(), "lr": settings.shape_rate},
-                {"params": model.photos.parameters(), "lr": settings.photo_rate},
+                {"params": new, "lr": settings.rates.new},
+                {"params": model.shapes.features.trunk.parameters(), "lr": settings.rates.shapes},
+                {"params": model.photos.trunk.parameters(), "lr": settings.rates.photos},
             ],
             weight_decay=1e-3,
         )
@@ -70,6 +61,7 @@ class GeometryTrainer:
         for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * factor
         rng = np.random.default_rng([self.settings.seed, self.step])
+        torch.manual_seed((self.settings.seed << 32) + self.step)
         batch = draw_batch(self.places, self.weights, self.settings.pairs, self.settings.samples, rng)
         loss, values = _loss(self.model, batch)
         self.optimizer.zero_grad(set_to_none=True)
@@ -83,26 +75,23 @@ class GeometryTrainer:
                 mean.lerp_(now, 1 - kept)
         return values
 
-    def save(self, path: Path) -> None:
-        torch.save(
-            {
-                "step": self.step,
-                "model": self.model.state_dict(),
-                "average": self.average.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-            },
-            path,
-        )
+    def state(self) -> dict[str, Any]:
+        """For `load_state`."""
+        return {
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
 
-    def resume(self, path: Path) -> None:
-        state = torch.load(path, weights_only=True)
+    def load_state(self, state: dict[str, Any]) -> None:
         self.step = state["step"]
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
 
 
-def _schedule(step: int, settings: GeometryTraining) -> float:
+def _schedule(step: int, settings: GeometryConfig) -> float:
     """Linear warm-up, then constant, and a cosine to a twentieth in the last third."""
     if step < settings.warm_up:
         return (step + 1) / settings.warm_up
@@ -112,18 +101,30 @@ def _schedule(step: int, settings: GeometryTraining) -> float:
 
 def _loss(model: GeometryFeatures, batch: Batch) -> tuple[Tensor, dict[str, float]]:
     batch = Batch(*(x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x for x in batch))
-    photo_map, photo_logits = described(model.photos, batch.photos)
+    photo_map, photo_logits = model.photos(batch.photos)
     shape_map, shape_logits = model.shapes(batch.channels)
     photo, shape = sampled(photo_map, batch.photo_pixels), sampled(shape_map, batch.render_pixels)
     loss, of_photo, of_render = contrastive(photo, shape, batch.photo_pixels)
+    near = localized(torch.stack([shape, photo], 2), _beside(photo_map, batch.photo_pixels))
+    near = near + localized(torch.stack([photo, shape], 2), _beside(shape_map, batch.render_pixels))
     reliability = reliability_loss(_logits_at(photo_logits, batch.photo_pixels), of_photo)
     reliability = reliability + reliability_loss(_logits_at(shape_logits, batch.render_pixels), of_render)
     values = {
         "loss": loss.item(),
+        "near": near.item(),
         "reliability": reliability.item(),
         "found": of_photo.float().mean().item(),
     }
-    return loss + _RELIABILITY_WEIGHT * reliability, values
+    return loss + _NEAR_WEIGHT * near + _RELIABILITY_WEIGHT * reliability, values
+
+
+def _beside(descriptors: Tensor, pixels: Tensor) -> Tensor:
+    """Descriptors (B, N, K, 64) at random positions beside the pixels (B, N, 2)."""
+    shape = (*pixels.shape[:2], _BESIDE)
+    angle = torch.rand(shape) * (2 * math.pi)
+    radius = torch.empty(shape).uniform_(*_BESIDE_PX)
+    moved = pixels[:, :, None] + torch.stack([radius * angle.cos(), radius * angle.sin()], dim=-1)
+    return sampled(descriptors, moved.flatten(1, 2)).unflatten(1, shape[1:])
 
 
 def _logits_at(logits: Tensor, pixels: Tensor) -> Tensor:

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from diff2i2p_core.engine.experiment import TrainConfig
 from diff2i2p_core.errors import InputError, reason
 from diff2i2p_core.io.files import atomic_path, write_text
 from diff2i2p_core.models.diff2i2p import Diff2I2P
+from diff2i2p_core.settings import Section
 from diff2i2p_core.weights.checkpoint import save_model
 
 
@@ -28,7 +28,7 @@ class RunFolder:
     def weights(self, name: str) -> Path:
         return self.path / f"{name}.safetensors"
 
-    def start(self, config: TrainConfig, step: int) -> None:
+    def start(self, config: Section, step: int) -> None:
         """Write the settings, and remove entries after `step` from the log of an interrupted run."""
         with self.writing():
             write_text(self.path / "config.json", config.model_dump_json(indent=2))

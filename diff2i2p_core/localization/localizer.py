@@ -25,7 +25,7 @@ from diff2i2p_core.localization.verify import verify
 from diff2i2p_core.mapping.build import map_of_one_cloud, model_for_map
 from diff2i2p_core.mapping.features import Features
 from diff2i2p_core.mapping.join import join_maps
-from diff2i2p_core.mapping.looks import LOOKS, ViewNetworks, look_of
+from diff2i2p_core.mapping.looks import LOOKS, look_of
 from diff2i2p_core.mapping.map_file import MapInfo, PointMap, load_map
 from diff2i2p_core.mapping.matchers import Matcher
 from diff2i2p_core.mapping.source import MapSource, read_frames
@@ -77,7 +77,7 @@ class Localizer:
             network = load_model(_weights_of(point_map.info, weights, str(map_path)), device)
         views = None
         if point_map.rendered is not None and "views" in kinds:
-            views = ViewNetworks.load(point_map.rendered.look, device)
+            views = point_map.rendered.look.networks(device)
         return cls(point_map, proposers_of(point_map, Features(views, network)), settings)
 
     @classmethod

@@ -22,11 +22,11 @@ from diff2i2p_core.localization.query import Query
 from diff2i2p_core.localization.retrieval import near_prior
 from diff2i2p_core.localization.settings import GateSettings
 from diff2i2p_core.mapping.describe import describe_view
-from diff2i2p_core.mapping.looks import ViewNetworks
 from diff2i2p_core.mapping.packed_views import ViewFeatures
 from diff2i2p_core.mapping.view_map import ViewMap
 from diff2i2p_core.models.inputs import resized
-from diff2i2p_core.models.xfeat import Keypoints, dense_features, detect
+from diff2i2p_core.models.view_networks import ViewNetworks
+from diff2i2p_core.models.xfeat import Keypoints
 from diff2i2p_core.ops.mutual import mutual_nearest
 from diff2i2p_core.typing import Array
 
@@ -44,7 +44,7 @@ class RenderedViews:
 
     def __init__(self, networks: ViewNetworks, view_map: ViewMap) -> None:
         self.networks = networks
-        self.device = next(networks.image.parameters()).device
+        self.device = networks.device
         self.views = view_map.views
         self._cloud, self._spacing = view_map.cloud, view_map.spacing
 
@@ -82,12 +82,12 @@ class RenderedViews:
 
     def features(self, query: Query) -> Keypoints:
         """The features of the query's image, with pixels in it."""
-        return query.computed("xfeat", lambda: self._described(query))
+        return query.computed(f"features {self.views.settings.look}", lambda: self._described(query))
 
     def _described(self, query: Query) -> Keypoints:
         camera = self.views.settings.resampled(query.camera)
         image = resized(query.image, camera)
-        keypoints = detect(dense_features(self.networks.image, image), self.views.settings.keypoints)
+        keypoints = self.networks.describe_image(image, self.views.settings.keypoints)
         scale = torch.tensor([query.camera.width / camera.width, query.camera.height / camera.height])
         query.clock.spent("image")
         return replace(keypoints, pixels=(keypoints.pixels + 0.5) * scale - 0.5)
@@ -143,9 +143,7 @@ class RenderedViews:
         """Render from `pose` (map_from_camera) with the query's camera, match, solve, and repeat."""
         camera = self.views.settings.resampled(query.camera)
         for _ in range(query.settings.views.renders):
-            seen = describe_view(
-                self._cloud, self._spacing, pose, camera, self.views.settings, self.networks.render
-            )
+            seen = describe_view(self._cloud, self._spacing, pose, camera, self.views.settings, self.networks)
             query.clock.spent("render")
             hypothesis = self._solved(query, features, seen, source, view)
             hypothesis = replace(hypothesis, settled=True, near_prior=near)

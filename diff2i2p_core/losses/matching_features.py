@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 TEMPERATURE = 0.06
-_NEAR = 8.0
+_NEAR = 5.0
 """Pixels. Samples of one pair that are nearer than this are neither right nor wrong."""
 
 
@@ -31,6 +31,14 @@ def contrastive(photo: Tensor, render: Tensor, pixels: Tensor) -> tuple[Tensor, 
         of_photo = close.gather(2, within.argmax(2, keepdim=True))[..., 0]
         of_render = close.gather(1, within.argmax(1, keepdim=True))[:, 0]
     return loss, of_photo, of_render
+
+
+def localized(rows: Tensor, beside: Tensor) -> Tensor:
+    """The loss of descriptors that do not say exactly where they are: `rows` (B, N, 2, 64) are those of the
+    same point, and `beside` (B, N, K, 64) are from a few pixels beside the second one. InfoNCE."""
+    candidates = torch.cat([rows[:, :, 1:], beside], dim=2)
+    logits = (rows[:, :, :1] * candidates).sum(-1) / TEMPERATURE
+    return F.cross_entropy(logits.flatten(0, 1), logits.new_zeros(logits[..., 0].numel(), dtype=torch.long))
 
 
 def reliability_loss(logits: Tensor, found: Tensor) -> Tensor:

@@ -13,13 +13,14 @@ from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.mapping.blocks import BlockCloud
 from diff2i2p_core.mapping.build import map_from_views, map_info, sees_nothing, thinned
 from diff2i2p_core.mapping.describe import describe_views, pack_features, rendering_of
-from diff2i2p_core.mapping.looks import LOOKS, Look, ViewNetworks, look_of
+from diff2i2p_core.mapping.looks import LOOKS, Look, look_of
 from diff2i2p_core.mapping.map_file import PointMap
 from diff2i2p_core.mapping.matchers import Matcher, kinds_for
 from diff2i2p_core.mapping.packed_views import PackedViews
 from diff2i2p_core.mapping.source import RENDER_SPACING, MapSource
 from diff2i2p_core.mapping.view_map import ViewMap
 from diff2i2p_core.models.diff2i2p import Diff2I2P
+from diff2i2p_core.models.view_networks import ViewNetworks
 from diff2i2p_core.typing import Array, Progress
 from diff2i2p_core.weights.checkpoint import load_model, resolve_weights
 from diff2i2p_core.weights.device import checked_device
@@ -50,7 +51,7 @@ class Features:
         checked_device(device)
         path = resolve_weights(weights, colored=look is LOOKS["colors"])
         return cls(
-            ViewNetworks.load(look, device) if look is not None and "views" in kinds else None,
+            look.networks(device) if look is not None and "views" in kinds else None,
             load_model(path, device) if "network" in kinds else None,
             path,
         )
@@ -83,7 +84,7 @@ def view_map_of(
     blocks = BlockCloud.of(cloud.thinned(RENDER_SPACING))
     spacing, settings = rendering_of(blocks, look)
     views, numbers = [], []
-    for number, view in enumerate(describe_views(blocks, spacing, poses, settings, networks.render)):
+    for number, view in enumerate(describe_views(blocks, spacing, poses, settings, networks)):
         if view is not None:
             views.append(view)
             numbers.append(number)

@@ -10,9 +10,10 @@ from typing import Protocol
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.point_cloud import PointCloud
-from diff2i2p_core.models.xfeat import XFeat
-from diff2i2p_core.ops.render_view import RenderedView, render_view
+from diff2i2p_core.models.view_networks import PictureNetworks, ShapeNetworks, ViewNetworks
+from diff2i2p_core.ops.render_view import RenderedView, render_shape, render_view
 from diff2i2p_core.typing import Array
+from diff2i2p_core.weights.geometry import geometry_weights, load_geometry
 from diff2i2p_core.weights.xfeat import load_xfeat, xfeat_weights
 
 
@@ -41,9 +42,19 @@ class Look:
     """Whether a cloud has what is needed to render it so."""
     render: Render
     weights: Callable[[], Path]
-    """The file with the weights of the network that describes renders, fetched at first use."""
-    load: Callable[[], XFeat]
-    """That network, for inference. Images are always described by `load_xfeat()`."""
+    """The file with the weights of the networks that describe images and renders, fetched at first use."""
+    networks: Callable[[str], ViewNetworks]
+    """These networks on a device."""
+    focal: float = 420.0
+    """Pixels, of renders of dense clouds."""
+
+
+def _xfeat(device: str) -> ViewNetworks:
+    return PictureNetworks(load_xfeat(), device)
+
+
+def _geometry(device: str) -> ViewNetworks:
+    return ShapeNetworks(load_geometry(), device)
 
 
 LOOKS = {
@@ -55,7 +66,7 @@ LOOKS = {
             lambda cloud: cloud.colors is not None,
             render_view,
             xfeat_weights,
-            load_xfeat,
+            _xfeat,
         ),
         Look(
             "intensity",
@@ -63,7 +74,16 @@ LOOKS = {
             lambda cloud: cloud.intensity is not None,
             render_view,
             xfeat_weights,
-            load_xfeat,
+            _xfeat,
+        ),
+        Look(
+            "geometry",
+            "shape",
+            lambda cloud: True,
+            render_shape,
+            geometry_weights,
+            _geometry,
+            focal=260.0,
         ),
     )
 }
@@ -80,17 +100,3 @@ def look_named(name: str) -> Look:
     if name not in LOOKS:
         raise InputError(f"its views show '{name}', but only {', '.join(LOOKS)} can be rendered here")
     return LOOKS[name]
-
-
-@dataclass(frozen=True)
-class ViewNetworks:
-    """The networks that describe images and renders, so that they can be matched."""
-
-    image: XFeat
-    render: XFeat
-
-    @classmethod
-    def load(cls, look: Look, device: str = "cpu") -> ViewNetworks:
-        """One network for both if the look has no other."""
-        image = load_xfeat().to(device)
-        return cls(image, image if look.load is load_xfeat else look.load().to(device))

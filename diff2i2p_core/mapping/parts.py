@@ -103,10 +103,10 @@ def submap_encoder(cloud: Path, weights: Path, settings: SubmapSettings, device:
 
 def view_encoder(cloud: Path, spacing: float, settings: RenderSettings, device: str) -> Encode:
     """Computes local features of views rendered from the `BlockCloud` in a folder."""
-    model, blocks = look_named(settings.look).load().to(device), BlockCloud.open(cloud)
+    networks, blocks = look_named(settings.look).networks(device), BlockCloud.open(cloud)
 
     def encode(poses: Array, numbers: range) -> dict[str, StreamedTensor]:
-        views = describe_views(blocks, spacing, poses, settings, model)
+        views = describe_views(blocks, spacing, poses, settings, networks)
         features = {number: view for number, view in zip(numbers, views, strict=True) if view is not None}
         counts, points, descriptors = pack_features(list(features.values()))
         tensors = {

@@ -7,46 +7,85 @@ are trained together (`engine.geometry_training`).
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Sequence
+from typing import Any, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from diff2i2p_core.models.xfeat import CELL, COARSEST, ConvLayer, DenseFeatures, Keypoints, XFeat, descriptors_at
-from diff2i2p_core.ops.depth_channels import CHANNELS
+from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.models.xfeat import CELL, COARSEST, DIMENSION, ConvLayer, Keypoints, XFeat
+from diff2i2p_core.ops.depth_channels import CHANNELS, depth_channels
 
 STRIDE = 4
-"""Pixels between features. A corner of a shape is often no corner of a photo, so both are described on a
+"""Pixels between descriptors. A corner of a shape is often no corner of a photo, so both are described on a
 grid, not at keypoints."""
 _SHADE = 3
 """The channel that looks most like a photo: shading by a light at the camera."""
 
 
-class ShapeFeatures(nn.Module):
-    """XFeat for channels (B, 10, H, W) of depth."""
+class SharpFeatures(nn.Module):
+    """XFeat's network with descriptors every 4 pixels: those of the cells of 8, and detail added to them.
+
+    XFeat detects corners and so knows exactly where its features are. Features on a grid must say themselves
+    where they are.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.trunk = XFeat().eval()
+        del self.trunk.keypoint_head, self.trunk.fine_matcher  # not used here
+        for module in self.trunk.modules():
+            if isinstance(module, ConvLayer):
+                module.fold()
+        last = nn.Conv2d(32, DIMENSION, 1)
+        self.detail = nn.Sequential(nn.Conv2d(24, 32, 3, padding=1), nn.ReLU(inplace=True), last)
+        _set_zero(last)
+
+    def forward(self, grey: Tensor) -> tuple[Tensor, Tensor]:
+        """Grey pictures (B, 1, H, W) of mean 0 and deviation 1, to descriptors (B, 64, H/4, W/4) that are not
+        normalised, and reliability logits (B, 1, H/8, W/8). H and W are rounded up to multiples of 32."""
+        detail = self.trunk.detail(_padded(grey))
+        coarse = self.trunk.fused(detail)
+        logits: Tensor = self.trunk.heatmap_head[:-1](coarse.detach())
+        fine = F.interpolate(coarse, scale_factor=CELL // STRIDE, mode="bilinear")
+        return fine + self.detail(detail), logits
+
+
+class ShapeFeatures(nn.Module):
+    """The same for channels (B, 10, H, W) of depth."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        last = nn.Conv2d(16, 4, 3, padding=1)
         self.stem = nn.Sequential(
             nn.Conv2d(CHANNELS, 16, 3, stride=2, padding=1),
             nn.ReLU(inplace=True),
             nn.Conv2d(16, 16, 3, padding=1),
             nn.ReLU(inplace=True),
-            nn.Conv2d(16, 4, 3, padding=1),
+            last,
             nn.PixelShuffle(2),
         )
-        last = cast(nn.Conv2d, self.stem[4])
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(cast(Tensor, last.bias))
-        self.trunk = feature_network()
+        _set_zero(last)
+        self.features = SharpFeatures()
 
     def forward(self, channels: Tensor) -> tuple[Tensor, Tensor]:
-        """Descriptors (B, 64, H/8, W/8) that are not normalised, and reliability logits (B, 1, H/8, W/8)."""
         channels = _padded(channels)
         shade = channels[:, _SHADE : _SHADE + 1]
         mean, deviation = shade.mean((2, 3), keepdim=True), shade.std((2, 3), keepdim=True)
-        return described(self.trunk, (shade - mean) / (deviation + 1e-3) + self.stem(channels))
+        described: tuple[Tensor, Tensor] = self.features(
+            (shade - mean) / (deviation + 1e-3) + self.stem(channels)
+        )
+        return described
+
+
+def _set_zero(layer: nn.Conv2d) -> None:
+    """So that training starts with what XFeat does."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(cast(Tensor, layer.bias))
 
 
 class GeometryFeatures(nn.Module):
@@ -54,7 +93,7 @@ class GeometryFeatures(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.photos = feature_network()
+        self.photos = SharpFeatures()
         self.shapes = ShapeFeatures()
 
     @classmethod
@@ -62,30 +101,30 @@ class GeometryFeatures(nn.Module):
         """Before training: both describe grey pictures as XFeat does. `xfeat` is one `for_inference`."""
         model = cls()
         state = {name: value for name, value in xfeat.state_dict().items() if name.startswith(_USED)}
-        model.photos.load_state_dict(state)
-        model.shapes.trunk.load_state_dict(state)
+        model.photos.trunk.load_state_dict(state)
+        model.shapes.features.trunk.load_state_dict(state)
         return model
+
+    @torch.no_grad()
+    def describe_image(self, image: NDArray[np.uint8], most: int) -> Keypoints:
+        """The `most` most reliable features of a grey (H, W) or RGB (H, W, 3) image."""
+        grey = grey_tensor(image)
+        maps = self.photos(grey[None].to(self.device))
+        return _grid_features(*maps, grey.shape[1:], None, most)
+
+    @torch.no_grad()
+    def describe_depth(self, depth: NDArray[np.float32], camera: Camera, most: int) -> Keypoints:
+        """The `most` most reliable features of rendered depth (H, W) in metres, 0 where unknown."""
+        channels = torch.from_numpy(depth_channels(depth, camera))
+        maps = self.shapes(channels[None].to(self.device))
+        return _grid_features(*maps, channels.shape[1:], torch.from_numpy(depth > 0), most)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
 
 
 _USED = ("skip1", "block", "heatmap_head")
-
-
-def feature_network() -> XFeat:
-    """XFeat without what is not used here, with its batch norms folded into the convolutions."""
-    network = XFeat().eval()
-    del network.keypoint_head, network.fine_matcher
-    for module in network.modules():
-        if isinstance(module, ConvLayer):
-            module.fold()
-    return network
-
-
-def described(network: XFeat, grey: Tensor) -> tuple[Tensor, Tensor]:
-    """Descriptors and reliability logits, as `ShapeFeatures` gives them, of grey pictures (B, 1, H, W) of
-    mean 0 and deviation 1."""
-    descriptors = network.describe(_padded(grey))
-    logits: Tensor = network.heatmap_head[:-1](descriptors.detach())
-    return descriptors, logits
 
 
 def _padded(image: Tensor) -> Tensor:
@@ -94,23 +133,33 @@ def _padded(image: Tensor) -> Tensor:
     return F.pad(image, (0, right, 0, below), mode="replicate") if below or right else image
 
 
-def grid_features(dense: DenseFeatures, known: Tensor | None, most: int) -> Keypoints:
-    """The `most` most reliable features of a grid of `STRIDE` pixels, where `known` (H, W) if given."""
-    height, width = dense.size
-    rows = torch.arange(STRIDE // 2, height, STRIDE)
+def grey_tensor(image: NDArray[Any]) -> Tensor:
+    """A grey (H, W) or RGB (H, W, 3) image as (1, H, W) of mean 0 and deviation 1."""
+    grey = torch.from_numpy(image.astype(np.float32))
+    grey = grey.mean(2) if grey.ndim == 3 else grey
+    return ((grey - grey.mean()) / (grey.std() + 1e-3))[None]
+
+
+def _grid_features(
+    descriptors: Tensor, logits: Tensor, size: Sequence[int], known: Tensor | None, most: int
+) -> Keypoints:
+    """The `most` most reliable features of a grid of `STRIDE` pixels on an image of `size` (H, W), where
+    `known` (H, W) if given."""
+    height, width = size
     columns = torch.arange(STRIDE // 2, width, STRIDE)
+    rows = torch.arange(STRIDE // 2, height, STRIDE)
     grid = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1).reshape(-1, 2)
     if known is not None:
         grid = grid[known[grid[:, 1], grid[:, 0]]]
-    cells = grid.to(dense.reliability.device) // CELL
-    scores, best = dense.reliability[cells[:, 1], cells[:, 0]].topk(min(most, len(grid)))
-    pixels = grid.float()[best.cpu()].to(scores.device)
-    return Keypoints(pixels, scores, descriptors_at(dense, pixels))
+    cells = grid.to(logits.device) // CELL
+    scores, best = logits[0, 0].sigmoid()[cells[:, 1], cells[:, 0]].topk(min(most, len(grid)))
+    pixels = grid.to(logits.device)[best].float()
+    return Keypoints(pixels, scores, sampled(descriptors, pixels[None])[0])
 
 
 def sampled(descriptors: Tensor, pixels: Tensor) -> Tensor:
-    """Unit-length descriptors (B, N, 64) at pixels (B, N, 2) (u, v) of dense ones (B, 64, h, w)."""
-    size = pixels.new_tensor([descriptors.shape[3], descriptors.shape[2]]) * CELL
+    """Unit-length descriptors (B, N, 64) at pixels (B, N, 2) (u, v) of dense ones (B, 64, H/4, W/4)."""
+    size = pixels.new_tensor([descriptors.shape[3], descriptors.shape[2]]) * STRIDE
     grid = (2 * pixels + 1) / size - 1
     rows = F.grid_sample(descriptors, grid[:, None], "bicubic", align_corners=False)[:, :, 0]
     return F.normalize(rows.transpose(1, 2), dim=2)

@@ -115,7 +115,14 @@ class XFeat(nn.Module):
 
     def describe(self, image: Tensor) -> Tensor:
         """Only the descriptors of `forward`."""
-        x2 = self.block2(self.block1(image) + self.skip1(image))
+        return self.fused(self.detail(image))
+
+    def detail(self, image: Tensor) -> Tensor:
+        """Features (B, 24, H/4, W/4)."""
+        return cast(Tensor, self.block2(self.block1(image) + self.skip1(image)))
+
+    def fused(self, x2: Tensor) -> Tensor:
+        """The descriptors of these features."""
         x3 = self.block3(x2)
         x4 = self.block4(x3)
         x5 = self.block5(x4)

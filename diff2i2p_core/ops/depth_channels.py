@@ -67,7 +67,9 @@ def _fitted_planes(inverse: Channel, half: int) -> tuple[Channel, Channel, Chann
     slope = offsets / (offsets @ offsets)
     values = inverse.astype(np.float64)
 
-    def filtered(image: NDArray[np.float64], row: NDArray[np.float64], column: NDArray[np.float64]) -> NDArray[np.float64]:
+    def filtered(
+        image: NDArray[np.float64], row: NDArray[np.float64], column: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
         return np.asarray(cv2.sepFilter2D(image, cv2.CV_64F, row, column, borderType=cv2.BORDER_REPLICATE))
 
     mean = filtered(values, ones, ones)

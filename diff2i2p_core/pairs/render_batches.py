@@ -14,6 +14,7 @@ from torch import Tensor
 from diff2i2p_core.geometry.depth import back_project
 from diff2i2p_core.geometry.nearest_pixels import nearest_pixels
 from diff2i2p_core.geometry.se3 import transform_points
+from diff2i2p_core.models.geometry_features import grey_tensor
 from diff2i2p_core.ops.depth_channels import depth_channels
 from diff2i2p_core.pairs.render_pairs import Place
 from diff2i2p_core.typing import Array
@@ -57,12 +58,6 @@ def shared_pixels(place: Place, view: int) -> Shared:
     return Shared(np.stack([columns, rows], axis=1)[visible], pixels[visible])
 
 
-def photo_tensor(grey: NDArray[np.floating] | NDArray[np.uint8]) -> Tensor:
-    """A grey image (H, W) as (1, H, W) of mean 0 and deviation 1."""
-    image = torch.from_numpy(grey.astype(np.float32))
-    return ((image - image.mean()) / (image.std() + 1e-3))[None]
-
-
 def draw_batch(
     places: Sequence[Place], weights: Array, pairs: int, samples: int, rng: np.random.Generator
 ) -> Batch:
@@ -82,7 +77,7 @@ def draw_batch(
         photo = relit(place.images[place.frame_of[view]], rng)
         rows.append(
             (
-                photo_tensor(photo),
+                grey_tensor(photo),
                 torch.from_numpy(channels),
                 torch.from_numpy(shared.photo_pixels[chosen].astype(np.float32)),
                 torch.from_numpy(at[chosen].astype(np.float32)),
@@ -127,4 +122,3 @@ def degraded(depth: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np
     nearest, distance = nearest_pixels(known, depth.shape, cv2.DIST_MASK_3)
     filled = noisy.flat[known][nearest]
     return np.where((depth > 0) & (distance < 8), np.maximum(filled, 0.1), 0).astype(np.float32)
-

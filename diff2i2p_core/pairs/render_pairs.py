@@ -28,7 +28,7 @@ from diff2i2p_core.io.fused_frames import fuse_frames
 from diff2i2p_core.io.rgbd_folder import PosedFrames
 from diff2i2p_core.mapping.blocks import BlockCloud
 from diff2i2p_core.models.inputs import resized
-from diff2i2p_core.ops.render_view import render_view
+from diff2i2p_core.ops.render_view import render_shape
 from diff2i2p_core.rooms.clutter import cluttered
 from diff2i2p_core.rooms.room import camera_path, make_room
 from diff2i2p_core.rooms.sensors import kinect_noise
@@ -161,8 +161,8 @@ def place_of_shots(
     def rendered(pose: Array) -> NDArray[np.float16]:
         view = invert(pose)
         seen = blocks.seen(view, camera, (0.15, FARTHEST))
-        shape = PointCloud(seen.points, intensity=np.zeros(len(seen), np.uint8))
-        return render_view(shape, view, camera, spacing, max_depth=FARTHEST).depth.astype(np.float16)
+        shown = render_shape(seen, view, camera, spacing, min_depth=0.15, max_depth=FARTHEST)
+        return shown.depth.astype(np.float16)
 
     depths, renders, frame_of, relative = [], [], [], []
     for index, (_, pose) in enumerate(shots):
