@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from diff2i2p_core.cli import config, evaluate, prepare, weights
+from diff2i2p_core.cli import config, evaluate, geometry, prepare, weights
 from diff2i2p_core.cli import map as map_command
 from diff2i2p_core.cli.ablate import ablate
 from diff2i2p_core.cli.bench import bench
@@ -37,6 +37,7 @@ app.command("register")(register)
 app.command("replay")(replay)
 app.add_typer(prepare.app, name="prepare")
 app.command("train")(train)
+app.add_typer(geometry.app, name="geometry")
 app.command("ablate")(ablate)
 app.command("test")(test)
 app.command("eval")(eval_)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from diff2i2p_core.engine.geometry_config import GeometryConfig, GeometryPlace
@@ -25,7 +26,7 @@ def training_places(
         seeds = room_seeds(rooms.seeds, "train")
         for done, seed in enumerate(seeds, start=1):
             key = f"room {seed} {rooms.images} {rooms.views}"
-            make = lambda seed=seed: place_of_room(seed, images=rooms.images, views=rooms.views)  # noqa: E731
+            make = partial(place_of_room, seed, images=rooms.images, views=rooms.views)
             places.append(_kept(folder, key, make))
             weights.append(rooms.weight)
             if progress is not None:
@@ -39,7 +40,7 @@ def folder_places(
     scenes: Sequence[GeometryPlace], folder: Path, progress: Progress | None = None
 ) -> list[Place]:
     return [
-        _kept(folder, f"{scene.folder.resolve()} {scene}", lambda scene=scene: _prepared(scene, progress))
+        _kept(folder, f"{scene.folder.resolve()} {scene}", partial(_prepared, scene, progress))
         for scene in scenes
     ]
 

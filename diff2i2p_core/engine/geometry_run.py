@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,30 +23,43 @@ from diff2i2p_core.weights.geometry import load_geometry, resolve_geometry, save
 from diff2i2p_core.weights.xfeat import load_xfeat
 
 
+@dataclass(frozen=True)
+class RunPlaces:
+    training: list[Place]
+    weights: list[float]
+    unseen: list[Place]
+
+
 class GeometryRun:
     """A run in the folder `output/name`, which ends with `last.safetensors` and, with validation, `best`."""
 
-    def __init__(self, config: GeometryConfig, progress: Progress | None = None) -> None:
-        self.config, self._progress = config, progress
+    def __init__(self, config: GeometryConfig) -> None:
+        self.config = config
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
         self.folder = RunFolder(config.output / config.name)
         self.best = float("-inf")
         self.seconds = 0.0
+        self._resumed: dict[str, Any] | None = None
 
-    def run(self, resume: bool = False) -> Path:
+    def prepare(self, resume: bool = False, progress: Progress | None = None) -> RunPlaces:
+        """The places, which are kept in the run's folder. `resume` continues a run that was interrupted."""
+        if resume:
+            self._resumed = self.folder.load_checkpoint()
+        else:
+            self.folder.refuse_if_used()
+        kept = self.folder.path / "places"
+        places, weights = training_places(self.config, kept, progress)
+        return RunPlaces(places, weights, folder_places(self.config.validation, kept, progress))
+
+    def train(self, places: RunPlaces) -> Path:
         """Train to the last step. Returns the file with the weights. `Stopped` if a signal ended it."""
         config, folder = self.config, self.folder
-        if not resume:
-            folder.refuse_if_used()
-        places, weights = training_places(config, folder.path / "places", self._progress)
-        unseen = folder_places(config.validation, folder.path / "places", self._progress)
-        trainer = GeometryTrainer(_start(config), places, weights, config)
-        if resume:
-            state = folder.load_checkpoint()
-            trainer.load_state(state["trainer"])
-            self.best, self.seconds = state["best"], state["seconds"]
+        trainer = GeometryTrainer(_start(config), places.training, places.weights, config)
+        if self._resumed is not None:
+            trainer.load_state(self._resumed["trainer"])
+            self.best, self.seconds = self._resumed["best"], self._resumed["seconds"]
         folder.start(config, trainer.step)
         means = Means()
         with StopRequest() as request, Records(folder, config.steps, trainer.step, True) as records:
@@ -58,7 +72,7 @@ class GeometryRun:
                 if last or trainer.step % config.log_every == 0:
                     records.training(trainer.step, 1, means.take([means.sums]), self.seconds)
                 if last or trainer.step % config.validate_every == 0:
-                    self._validate(trainer, unseen, records)
+                    self._validate(trainer, places.unseen, records)
                 if last or request.received or trainer.step % config.validate_every == 0:
                     self._save(trainer)
                 if request.received and not last:
@@ -67,7 +81,7 @@ class GeometryRun:
                         f"saved in {folder.checkpoint}",
                         128 + request.received,
                     )
-        return folder.weights("best" if unseen else "last")
+        return folder.weights("best" if places.unseen else "last")
 
     def _validate(self, trainer: GeometryTrainer, unseen: list[Place], records: Records) -> None:
         """Log the score in unseen places, and keep the best weights."""

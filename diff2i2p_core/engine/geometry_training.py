@@ -36,7 +36,7 @@ class GeometryTrainer:
         settings: GeometryConfig,
     ) -> None:
         self.model, self.places, self.settings = model, list(places), settings
-        model.to(memory_format=torch.channels_last)  # faster on a CPU
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster on a CPU
         self.weights = np.array(weights) / np.sum(weights)
         self.average = copy.deepcopy(model).requires_grad_(False)
         self.step = 0
@@ -131,4 +131,5 @@ def _logits_at(logits: Tensor, pixels: Tensor) -> Tensor:
     """(B, N) of the cells (B, 1, h, w) that hold the pixels (B, N, 2)."""
     column = (pixels[..., 0] / CELL).long().clamp(0, logits.shape[3] - 1)
     row = (pixels[..., 1] / CELL).long().clamp(0, logits.shape[2] - 1)
-    return logits.flatten(1).gather(1, row * logits.shape[3] + column)
+    found: Tensor = logits.flatten(1).gather(1, row * logits.shape[3] + column)
+    return found

@@ -77,7 +77,7 @@ class Localizer:
             network = load_model(_weights_of(point_map.info, weights, str(map_path)), device)
         views = None
         if point_map.rendered is not None and "views" in kinds:
-            views = point_map.rendered.look.networks(device)
+            views = point_map.rendered.look.networks(device, point_map.rendered.networks)
         return cls(point_map, proposers_of(point_map, Features(views, network)), settings)
 
     @classmethod
@@ -170,7 +170,9 @@ class Localizer:
         ignored by others. Image and depth are rectified here if the camera has distortion.
         """
         device = self.proposers[0].device
-        query = Query.of(image, camera, self.settings, depth=depth, prior=prior, device=device)
+        rendered = self.map.rendered
+        settings = self.settings if rendered is None else self.settings.for_look(rendered.look.name)
+        query = Query.of(image, camera, settings, depth=depth, prior=prior, device=device)
         return replace(self._answer(query), warnings=tuple(camera.doubts))
 
     def _answer(self, query: Query) -> Localization:

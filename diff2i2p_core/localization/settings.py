@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from diff2i2p_core.geometry.camera import Camera
@@ -72,6 +72,11 @@ class ViewSettings:
     move many matches in the same way."""
 
 
+def _shape_settings() -> ViewSettings:
+    """For maps without colours and intensity: features of shapes are less distinct and less exact."""
+    return ViewSettings(min_likeness=0.3, promising_inliers=20, max_error_px=8.0, refined=3)
+
+
 @dataclass(frozen=True)
 class LocalizerSettings:
     candidates: int = 3
@@ -106,6 +111,12 @@ class LocalizerSettings:
     gates: GateSettings = field(default_factory=GateSettings)
     """For the network's poses. `max_rival_support` and the limits of the same pose are for all."""
     views: ViewSettings = field(default_factory=ViewSettings)
+    shapes: ViewSettings = field(default_factory=_shape_settings)
+    """Replaces `views` for a map whose views show only its shape."""
+
+    def for_look(self, look: str) -> LocalizerSettings:
+        """With the `views` for a map whose views have this look."""
+        return replace(self, views=self.shapes) if look == "geometry" else self
 
     def inlier_px(self, camera: Camera) -> float:
         """`max_error_px` in pixels of the camera's image."""

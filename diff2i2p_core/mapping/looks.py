@@ -1,4 +1,4 @@
-"""What the views rendered from a map show: its colours or its intensity. A look is an entry of `LOOKS`."""
+"""What the views rendered from a map show: colours, intensity or only its shape. A look is in `LOOKS`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Protocol
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.point_cloud import PointCloud
-from diff2i2p_core.models.view_networks import PictureNetworks, ShapeNetworks, ViewNetworks
+from diff2i2p_core.models.view_networks import PictureNetworks, ShapeNetworks, State, ViewNetworks
 from diff2i2p_core.ops.render_view import RenderedView, render_shape, render_view
 from diff2i2p_core.typing import Array
-from diff2i2p_core.weights.geometry import geometry_weights, load_geometry
+from diff2i2p_core.weights.geometry import geometry_of, geometry_weights, load_geometry
 from diff2i2p_core.weights.xfeat import load_xfeat, xfeat_weights
 
 
@@ -43,18 +43,20 @@ class Look:
     render: Render
     weights: Callable[[], Path]
     """The file with the weights of the networks that describe images and renders, fetched at first use."""
-    networks: Callable[[str], ViewNetworks]
-    """These networks on a device."""
+    networks: Callable[[str, State | None], ViewNetworks]
+    """These networks on a device; with other weights than those of the file if given."""
     focal: float = 420.0
     """Pixels, of renders of dense clouds."""
 
 
-def _xfeat(device: str) -> ViewNetworks:
+def _xfeat(device: str, state: State | None = None) -> ViewNetworks:
+    if state:
+        raise InputError("the weights are for clouds without colours and intensity; give no weights")
     return PictureNetworks(load_xfeat(), device)
 
 
-def _geometry(device: str) -> ViewNetworks:
-    return ShapeNetworks(load_geometry(), device)
+def _geometry(device: str, state: State | None = None) -> ViewNetworks:
+    return ShapeNetworks(load_geometry() if not state else geometry_of(state, "the map"), device)
 
 
 LOOKS = {
@@ -90,9 +92,9 @@ LOOKS = {
 """By name; the first one that is in a cloud is used."""
 
 
-def look_of(cloud: PointCloud) -> Look | None:
-    """What views of a cloud show. None if it has nothing to render."""
-    return next((look for look in LOOKS.values() if look.is_in(cloud)), None)
+def look_of(cloud: PointCloud) -> Look:
+    """What views of a cloud show."""
+    return next(look for look in LOOKS.values() if look.is_in(cloud))
 
 
 def look_named(name: str) -> Look:

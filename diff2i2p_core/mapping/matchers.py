@@ -6,8 +6,7 @@ from collections.abc import Callable
 from typing import Literal, get_args
 
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.mapping.looks import LOOKS, Look
-from diff2i2p_core.weights.xfeat import xfeat_weights
+from diff2i2p_core.mapping.looks import Look
 
 Matcher = Literal["auto", "views", "network"]
 MATCHERS: tuple[Matcher, ...] = get_args(Matcher)
@@ -22,22 +21,16 @@ def checked_matcher(name: str) -> Matcher:
     raise InputError(f"`matcher` '{name}': unknown; use one of {', '.join(MATCHERS)}")
 
 
-def kinds_for(
-    matcher: Matcher, look: Look | None, note: Callable[[str], None] = lambda line: None
-) -> list[str]:
-    """The kinds of features, "views" and "network", for a map of a cloud whose views have this look, if any.
+def kinds_for(matcher: Matcher, look: Look, note: Callable[[str], None] = lambda line: None) -> list[str]:
+    """The kinds of features, "views" and "network", for a map of a cloud whose views have this look.
 
     `note` gets a line if views would be possible, but their weights are not available. InputError if the
     matcher cannot be used.
     """
-    if matcher == "network" or (matcher == "auto" and look is None):
+    if matcher == "network":
         return ["network"]
-    if look is None:
-        shown = " nor ".join(look.shows for look in LOOKS.values())
-        raise InputError(f"matcher 'views': the cloud has neither {shown} to render; use 'network'")
     try:
-        for fetch in (xfeat_weights, look.weights):
-            fetch()
+        look.weights()
     except InputError as error:
         if matcher == "views":
             raise

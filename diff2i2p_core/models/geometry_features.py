@@ -1,8 +1,8 @@
 """Local features of shapes that match those of photos: two networks with XFeat's architecture.
 
 One describes photos. The other describes what a map without colours looks like: a small network turns the
-channels of `ops.depth_channels` into a grey picture, and XFeat's network describes it. Both start as XFeat and
-are trained together (`engine.geometry_training`).
+channels of `ops.depth_channels` into a grey picture, and XFeat's network describes it. Both start as XFeat
+and are trained together (`engine.geometry_training`).
 """
 
 from __future__ import annotations

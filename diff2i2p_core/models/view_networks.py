@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import torch
 from numpy import uint8
 from numpy.typing import NDArray
+from torch import Tensor
 
 from diff2i2p_core.models.geometry_features import GeometryFeatures
 from diff2i2p_core.models.xfeat import Keypoints, XFeat, dense_features, detect
 from diff2i2p_core.ops.render_view import RenderedView
+
+State = Mapping[str, Tensor]
+"""Weights by name, in half precision."""
 
 
 class ViewNetworks(Protocol):
@@ -22,6 +27,9 @@ class ViewNetworks(Protocol):
 
     def describe_render(self, view: RenderedView, most: int) -> Keypoints:
         """The best `most` features of a rendered view."""
+
+    def state(self) -> State:
+        """The weights that a map must contain, because its features fit no others; often none."""
 
 
 class PictureNetworks:
@@ -40,19 +48,26 @@ class PictureNetworks:
     def describe_render(self, view: RenderedView, most: int) -> Keypoints:
         return detect(dense_features(self._network, view.image), most)
 
+    def state(self) -> State:
+        return {}
+
 
 class ShapeNetworks:
     """The geometry features: only the depth of renders counts."""
 
     def __init__(self, networks: GeometryFeatures, device: str = "cpu") -> None:
-        self._networks = networks.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+        self._networks: GeometryFeatures = networks.eval().requires_grad_(False).to(device)
+        self._networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
     def device(self) -> torch.device:
-        return next(self._networks.parameters()).device
+        return self._networks.device
 
     def describe_image(self, image: NDArray[uint8], most: int) -> Keypoints:
         return self._networks.describe_image(image, most)
 
     def describe_render(self, view: RenderedView, most: int) -> Keypoints:
         return self._networks.describe_depth(view.depth, view.camera, most)
+
+    def state(self) -> State:
+        return {name: values.half().cpu() for name, values in self._networks.state_dict().items()}

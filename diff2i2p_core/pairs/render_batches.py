@@ -1,4 +1,4 @@
-"""Batches for training geometry features: photos, channels of renders, and pixels that show the same point."""
+"""Batches for training geometry features: photos, channels of renders, pixels that show the same points."""
 
 from __future__ import annotations
 
