@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from diff2i2p_core.engine.geometry_config import GeometryConfig, GeometryPlace
+from diff2i2p_core.engine.place_renders import place_of_folder, place_of_room
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.io.rgbd_folder import PosedFrames
-from diff2i2p_core.pairs.render_pairs import Place, place_of_folder, place_of_room
+from diff2i2p_core.pairs.render_pairs import Place
 from diff2i2p_core.rooms.room import room_seeds
 from diff2i2p_core.typing import Progress
 

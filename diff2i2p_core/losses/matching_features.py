@@ -13,8 +13,9 @@ _NEAR = 5.0
 
 def contrastive(photo: Tensor, render: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """InfoNCE in both directions, over the whole batch, of unit-length descriptors (B, N, 64) of the same
-    points at `pixels` (B, N, 2) of the photos. Also which rows (B, N) of photos and of renders find their own point
-    in their pair.
+    points at `pixels` (B, N, 2) of the photos.
+
+    Also which rows (B, N) of photos and of renders find their own point in their pair.
     """
     pairs, samples = photo.shape[:2]
     similarity = photo.flatten(0, 1) @ render.flatten(0, 1).T

@@ -70,7 +70,8 @@ def build_map(
     `matcher` selects the features: rendered `views`, submaps of the `network`, or `auto`, both. `weights` are
     for the network, or describe views of shapes. `jobs` worker processes compute the features (None: as many
     as speed it up; on a GPU only this one). An interrupted build resumes; `note` gets lines about that. It
-    needs memory for the cloud, and for a few views per job. InputError, before any work, if `out` is an input or cannot be written.
+    needs memory for the cloud, and for a few views per job. InputError, before any work, if `out` is an input
+    or cannot be written.
     """
     out = Path(out)
     weights, own = split_weights(weights)
