@@ -116,6 +116,7 @@ class Localizer:
         *,
         matcher: Matcher = "auto",
         beside: Sequence[Path | str] = (),
+        colors: bool = True,
         device: str = "cpu",
         settings: LocalizerSettings | None = None,
         progress: Progress | None = None,
@@ -124,14 +125,17 @@ class Localizer:
         """Build a map from a posed RGB-D folder's frames `numbers` (default: all) in memory.
 
         All frames of the folders `beside` make maps that are put next to it, 10 m apart along x. The right
-        place must then be found among them. `note` gets lines about frames that are left out.
+        place must then be found among them. Without `colors`, only the shape of the places is in the map.
+        `note` gets lines about frames that are left out.
         """
 
         def built(place: Path | str, numbers: Sequence[int] | None = None) -> PointMap:
             source = read_frames(place, numbers, matcher=matcher, progress=progress, note=note)
+            if not colors:
+                source = replace(source, cloud=PointCloud(source.cloud.points))
             return features.of(source, str(place), progress)
 
-        features = Features.load(matcher, weights, device, look=LOOKS["colors"])
+        features = Features.load(matcher, weights, device, look=LOOKS["colors" if colors else "geometry"])
         point_map = built(folder, numbers)
         if beside:
             others = {f"{place}, beside it": built(place) for place in beside}

@@ -11,6 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 from diff2i2p_core.cli.main import app
+from diff2i2p_core.engine.config_file import read_settings
 from diff2i2p_core.engine.geometry_config import GeometryConfig, GeometryPlace, GeometryRooms
 from diff2i2p_core.engine.geometry_places import training_places
 from diff2i2p_core.engine.geometry_run import GeometryRun
@@ -134,3 +135,14 @@ def test_a_run_writes_weights_and_resumes(
     )
     training = GeometryRun(validated)
     assert training.train(training.prepare()).name == "best.safetensors"
+
+
+def test_the_configurations_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIFF2I2P_DATA", "/data")
+    configs = Path(__file__).parents[2] / "training" / "configs" / "geometry"
+    full = read_settings(configs / "views.yaml", ["steps=7"], GeometryConfig)
+    held_out = read_settings(configs / "leave-teddy-out.yaml", (), GeometryConfig)
+    assert full.steps == 7 and len(full.places) == 3
+    trained, measured = ({place.folder for place in some} for some in (held_out.places, held_out.validation))
+    assert measured == {Path("/data/tum_fr3_teddy")} and not trained & measured
+    assert not any("hololens" in str(place.folder) for place in full.places)
