@@ -17,7 +17,7 @@ from diff2i2p_core.io.las import read_las
 from diff2i2p_core.io.meshes import read_mesh
 from diff2i2p_core.io.pcd import read_pcd
 from diff2i2p_core.io.ply import read_ply
-from diff2i2p_core.io.point_attributes import scaled_intensity, to_uint8
+from diff2i2p_core.io.point_attributes import telling
 from diff2i2p_core.io.raw_cloud import RawCloud, from_columns, middle
 from diff2i2p_core.io.text_cloud import read_text_cloud
 from diff2i2p_core.typing import Array
@@ -92,8 +92,9 @@ def _placed(raw: RawCloud, origin: Origin, name: str, note: Note) -> PlacedCloud
         points = np.empty_like(raw.points)
         for rows in chunks(len(points)):
             points[rows] = raw.points[rows] + shift
-    colors = None if raw.colors is None else to_uint8(raw.colors)
-    intensity = None if raw.intensity is None else scaled_intensity(raw.intensity)
+    colors, intensity, left_out = telling(raw.colors, raw.intensity)
+    for words in left_out:
+        note(f"{name}: {words}")
     fix = "subtract an origin (`origin`, such as auto)"
     cloud = usable(PointCloud(points, colors, intensity), name, note, fix)
     return PlacedCloud(cloud, subtracted, raw.scanners if subtracted is None else raw.scanners - subtracted)

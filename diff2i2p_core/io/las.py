@@ -9,7 +9,6 @@ import numpy as np
 
 from diff2i2p_core.errors import InputError, reason
 from diff2i2p_core.io.chunks import CHUNK
-from diff2i2p_core.io.point_attributes import ONE_COLOR, is_one_color
 from diff2i2p_core.io.raw_cloud import RawCloud, base_of
 
 _RGB = ("red", "green", "blue")
@@ -44,9 +43,7 @@ def read_las(path: Path) -> RawCloud:
         raise
     except Exception as error:  # laspy and its decompressors raise many kinds on broken files
         raise InputError(f"{path}: not a complete LAS/LAZ file ({reason(error)}); copy it again") from None
-    if colors is None or not is_one_color(colors):
-        return RawCloud(points, colors, intensity, base)
-    return RawCloud(points, None, intensity, base, notes=[ONE_COLOR])
+    return RawCloud(points, colors, intensity, base)
 
 
 def _check_header(path: Path) -> None:

@@ -42,6 +42,7 @@ INTENSITY_NAMES = (
 )
 """Names used by lidar drivers and writers; the first match is taken, whatever its case."""
 ONE_COLOR = "its colours are all the same and are left out"
+ONE_INTENSITY = "its intensity is the same at all points and is left out"
 _SPLAT_SCALE = 0.28209479177387814
 _INTENSITY_PERCENTILES = (1, 99)
 """Percentiles that become 0 and 255, because a few points on reflectors are far brighter than all others."""
@@ -87,14 +88,24 @@ def colors_of(columns: Columns) -> tuple[NDArray[np.uint8] | None, str]:
         colors = np.rint(np.clip(known, 0, 1) * 255).astype(np.uint8)
     if colors is None:
         return None, _not_understood(columns, _LOOKS_LIKE_COLOR, "colours")
-    if is_one_color(colors):
-        return None, ONE_COLOR
     return colors, words
 
 
-def is_one_color(colors: NDArray[np.uint8]) -> bool:
-    """Whether the colours (N, 3) of several points are all the same, as in a CAD model, and show nothing."""
-    return len(colors) > 1 and bool((colors == colors[0]).all())
+def telling(
+    colors: NDArray[Any] | None, intensity: NDArray[Any] | None
+) -> tuple[NDArray[np.uint8] | None, NDArray[np.uint8] | None, list[str]]:
+    """Colours (N, 3) and intensity (N,) in any scale as uint8, and words about those that are left out: the
+    same at all points, as in a CAD model, they show nothing. An intensity of 0 is not mentioned, because LAS
+    files without one hold that."""
+    words = []
+    bytes_ = None if colors is None else to_uint8(colors)
+    if bytes_ is not None and len(bytes_) > 1 and bool((bytes_ == bytes_[0]).all()):
+        bytes_ = None
+        words.append(ONE_COLOR)
+    scaled = None if intensity is None else scaled_intensity(intensity)
+    if intensity is not None and scaled is None and np.any(intensity):
+        words.append(ONE_INTENSITY)
+    return bytes_, scaled, words
 
 
 def intensity_of(columns: Columns) -> tuple[NDArray[Any] | None, str]:

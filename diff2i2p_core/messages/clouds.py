@@ -16,7 +16,7 @@ from diff2i2p_core.io.point_attributes import (
     colors_of,
     intensity_of,
     is_attribute,
-    scaled_intensity,
+    telling,
 )
 
 AXES = ("x", "y", "z")
@@ -91,9 +91,10 @@ def cloud_of(message: Any, where: str, note: Callable[[str], None] = lambda line
     }
     colors, about_colors = colors_of(attributes)
     intensity, about_intensity = intensity_of(attributes)
-    for words in filter(None, (about_colors, about_intensity)):
+    colors, intensity, left_out = telling(colors, intensity)
+    for words in filter(None, (about_colors, about_intensity, *left_out)):
         note(f"{where}: {words}")
-    return PointCloud(points[finite], colors, None if intensity is None else scaled_intensity(intensity))
+    return PointCloud(points[finite], colors, intensity)
 
 
 def _column(message: Any, field: Any, kinds: dict[int, str], where: str) -> NDArray[Any]:

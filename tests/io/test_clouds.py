@@ -131,6 +131,22 @@ def test_las(tmp_path: Path, suffix: str) -> None:
     assert notes == [f"{tmp_path / f'a{suffix}'}: its colours are all the same and are left out"]
 
 
+@pytest.mark.parametrize("suffix", [".glb", ".npz"])
+def test_one_colour_and_one_intensity_are_left_out_and_said(tmp_path: Path, suffix: str) -> None:
+    path, notes = tmp_path / f"a{suffix}", list[str]()
+    if suffix == ".glb":
+        trimesh = pytest.importorskip("trimesh")
+        box = trimesh.creation.box((1, 2, 3))
+        box.visual.vertex_colors = np.tile([10, 200, 30, 255], (8, 1))
+        box.export(str(path))
+    else:
+        np.savez(path, points=POINTS, colors=np.full_like(COLORS, 9), intensity=np.full(len(POINTS), 0.5))
+    cloud = read_cloud(path, notes.append)
+    assert cloud.colors is None and cloud.intensity is None
+    assert f"{path}: its colours are all the same and are left out" in notes
+    assert suffix == ".glb" or f"{path}: its intensity is the same at all points and is left out" in notes
+
+
 def test_numpy(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", points=POINTS, colors=COLORS / 255.0)
     check(tmp_path / "a.npz")

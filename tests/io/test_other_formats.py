@@ -186,7 +186,8 @@ def test_a_missing_texture_is_said(tmp_path: Path) -> None:
         read_cloud(tmp_path / "a.obj", notes.append)
     (tmp_path / "a.mtl").unlink()
     read_cloud(tmp_path / "a.obj", notes.append)
-    assert len(notes) == 3 and all("but no texture, perhaps because files" in note for note in notes)
+    assert sum("but no texture, perhaps because files" in note for note in notes) == 3
+    assert sum("its colours are all the same" in note for note in notes) == 3 and len(notes) == 6
 
 
 def test_meshes_with_colours_of_vertices_and_without(tmp_path: Path) -> None:

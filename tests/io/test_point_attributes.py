@@ -13,6 +13,7 @@ from diff2i2p_core.io.point_attributes import (
     colors_of,
     intensity_of,
     scaled_intensity,
+    telling,
     to_uint8,
 )
 
@@ -110,10 +111,19 @@ def test_fields_that_look_like_colours_are_named(names: tuple[str, ...]) -> None
 
 
 def test_one_colour_is_none_and_other_fields_need_no_words() -> None:
-    names = ("red", "green", "blue")
     for shade in (0, 128, 255):
-        same = columns(np.full((5, 3), shade, np.uint8), names)
-        assert colors_of(same) == (None, "its colours are all the same and are left out")
+        same = np.full((5, 3), shade, np.uint8)
+        assert telling(same, None) == (None, None, ["its colours are all the same and are left out"])
+        assert telling(same / 255, None)[0] is None
+    assert telling(None, np.full(5, 7.0)) == (
+        None,
+        None,
+        ["its intensity is the same at all points and is left out"],
+    )
+    assert telling(None, np.zeros(5, np.uint16)) == (None, None, []), "LAS files without any hold zeros"
+    both = np.arange(15, dtype=np.uint8).reshape(5, 3), np.arange(5)
+    colors, intensity, words = telling(*both)
+    assert colors is not None and intensity is not None and not words
     assert colors_of({"x": np.zeros(5), "curvature": np.zeros(5), "ring": np.zeros(5)}) == (None, "")
 
 
