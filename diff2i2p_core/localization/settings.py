@@ -73,8 +73,20 @@ class ViewSettings:
 
 
 def _shape_settings() -> ViewSettings:
-    """For maps without colours and intensity: features of shapes are less distinct and less exact."""
-    return ViewSettings(min_likeness=0.3, promising_inliers=20, max_error_px=8.0, refined=3)
+    """For maps without colours and intensity. Their features are less distinct and less exact: a match corrects
+    only a part of the rotation, so more renders are needed. Measured (docs/benchmarks.md): wrong poses had
+    up to 235 inliers, but in at most 0.46 of the cells."""
+    return ViewSettings(
+        refined=3,
+        renders=8,
+        promising_inliers=20,
+        plenty_inliers=1_000_000,
+        min_likeness=0.3,
+        max_error_px=8.0,
+        min_inliers=150,
+        min_inlier_ratio=0.5,
+        min_coverage=0.5,
+    )
 
 
 @dataclass(frozen=True)
