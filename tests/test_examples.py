@@ -110,6 +110,12 @@ def test_own_matcher(run: Callable[..., str]) -> None:
     assert len(errors) == 4 and all(match and float(match[1]) < 5 for match in errors)
 
 
+def test_lidar_scans(run: Callable[..., str], xfeat_network: object) -> None:
+    lines = run("06_lidar_scans.py").splitlines()
+    assert lines[0] == "frame 0: 2 of 2 within 0.2 m and 0.5 deg, 0 worse, 0 refused"
+    assert sum(line.startswith("  median error 0.0") for line in lines) == 2
+
+
 def test_missing_arguments_are_named(
     run: Callable[..., str], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

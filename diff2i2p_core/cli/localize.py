@@ -16,9 +16,7 @@ def localize(
     camera: options.CameraText,
     rectified: options.Rectified = False,
     depth: options.Depth = None,
-    prior: Annotated[
-        str | None, typer.Option(help="Search near this pose of the camera: x,y,z,qx,qy,qz,qw.")
-    ] = None,
+    prior: options.Prior = None,
     matcher: options.MatcherName = "auto",
     weights: options.Weights = None,
     device: options.Device = "cpu",

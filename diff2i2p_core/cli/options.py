@@ -63,6 +63,13 @@ OriginText = Annotated[
         help="Subtract this from a georeferenced cloud (UTM, ...); auto: round coordinates near its middle.",
     ),
 ]
+Prior = Annotated[
+    str | None,
+    typer.Option(
+        metavar="POSE",
+        help="Search near this map_from_camera: x,y,z,qx,qy,qz,qw, a 4x4 matrix as 16 numbers, or its file.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 
@@ -105,16 +112,27 @@ def matcher(name: str) -> Matcher:
 
 
 def parse_pose(text: str, option: str) -> NDArray[np.float64]:
-    """The transform (4, 4) from `x,y,z,qx,qy,qz,qw`."""
-    from diff2i2p_core.geometry.se3 import from_quaternion
+    """The transform (4, 4) from `x,y,z,qx,qy,qz,qw`, from the 16 numbers of its matrix row by row, or from a
+    file with the matrix."""
+    from diff2i2p_core.geometry.se3 import from_quaternion, is_rigid
+    from diff2i2p_core.io.rgbd_folder import read_matrix
 
-    try:
-        values = [float(word) for word in text.split(",")]
-        if len(values) != 7 or not np.isfinite(values).all() or np.linalg.norm(values[3:]) < 1e-6:
-            raise ValueError
-    except ValueError:
-        raise InputError(f"{option} '{text}': expected x,y,z,qx,qy,qz,qw (metres, unit quaternion)") from None
-    return from_quaternion(values[:3], values[3:])
+    expected = "x,y,z,qx,qy,qz,qw (metres, unit quaternion), 16 numbers of a 4x4 matrix, or a file with one"
+    if "," not in text:
+        matrix = read_matrix(Path(text), (4, 4), f"{option} takes {expected}", "give a rigid 4x4 matrix")
+    else:
+        try:
+            values = np.array([float(word) for word in text.split(",")])
+        except ValueError:
+            values = np.empty(0)
+        if len(values) == 7 and np.isfinite(values).all() and np.linalg.norm(values[3:]) > 1e-6:
+            return from_quaternion(values[:3], values[3:])
+        if len(values) != 16:
+            raise InputError(f"{option} '{text}': expected {expected}")
+        matrix = values.reshape(4, 4)
+    if not is_rigid(matrix):
+        raise InputError(f"{option} '{text}': not a finite rigid transform; expected {expected}")
+    return matrix
 
 
 def parse_origin(text: str | None) -> Origin:

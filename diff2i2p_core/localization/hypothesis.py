@@ -31,6 +31,10 @@ class Hypothesis:
     """Index of the map's view that was matched; -1 for none."""
     near_prior: bool = False
     """Whether only the surroundings of the query's prior were searched."""
+    guided: bool = False
+    """Whether each pixel was matched only around where the prior predicts it (`near_matches`)."""
+    agreement: float | None = None
+    """Of the image with the map's intensity (`intensity_alignment`), if they were compared."""
     settled: bool = False
     """Whether the matches were made from about this pose. Then many inliers are enough to accept it."""
 

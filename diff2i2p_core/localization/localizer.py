@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.point_cloud import PointCloud
+from diff2i2p_core.geometry.se3 import is_rigid
 from diff2i2p_core.io.clouds import usable
 from diff2i2p_core.localization.aligner import Aligner
 from diff2i2p_core.localization.hypothesis import Hypothesis, Proposer
@@ -158,6 +159,25 @@ class Localizer:
         point_map = map_of_one_cloud(cloud, model, info)
         return cls(point_map, [Diff2I2PNetwork(model, point_map)], settings)
 
+    @classmethod
+    def around(
+        cls,
+        cloud: PointCloud,
+        prior: Array,
+        *,
+        device: str = "cpu",
+        name: str = "the cloud",
+        settings: LocalizerSettings | None = None,
+    ) -> Localizer:
+        """For images taken near one pose (map_from_camera) in a cloud with colours or intensity, such as a
+        lidar scan: it is rendered from there."""
+        check_metres(cloud.points, name)
+        if not is_rigid(prior):
+            raise InputError("prior: not a finite rigid transform; give x,y,z,qx,qy,qz,qw")
+        features = Features.load("views", device=device, look=look_of(cloud))
+        point_map = features.of(MapSource(cloud, prior[None], prior[None]), name)
+        return cls(point_map, proposers_of(point_map, features), settings)
+
     @torch.inference_mode()
     def localize(
         self,
@@ -226,14 +246,20 @@ def register(
     camera: Camera,
     *,
     depth: NDArray[np.float32] | None = None,
+    prior: Array | None = None,
     weights: str | Path | None = None,
     device: str = "cpu",
     name: str = "the cloud",
+    settings: LocalizerSettings | None = None,
 ) -> Localization:
     """The pose of the camera that took `image` (H, W, 3) RGB in one small cloud, as in the papers.
 
-    The "map" of the answer is the cloud's frame. `depth` (H, W) is for weights of the mode `rgbd`. `name` is
-    the cloud's name in error messages.
+    The "map" of the answer is the cloud's frame. `depth` (H, W) is for weights of the mode `rgbd`. With
+    `prior`, an approximate map_from_camera, the cloud can be a lidar scan of any size, with colours or
+    intensity: it is rendered from there. `name` is the cloud's name in error messages.
     """
-    localizer = Localizer.for_single_cloud(cloud, weights, device=device, name=name)
+    if prior is not None:
+        localizer = Localizer.around(cloud, prior, device=device, name=name, settings=settings)
+        return localizer.localize(image, camera, prior=prior, depth=depth)
+    localizer = Localizer.for_single_cloud(cloud, weights, device=device, name=name, settings=settings)
     return localizer.localize(image, camera, depth=depth)

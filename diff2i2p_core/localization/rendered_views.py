@@ -13,20 +13,24 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.pnp import solve_pnp
-from diff2i2p_core.geometry.se3 import is_near
+from diff2i2p_core.geometry.se3 import invert, is_near
 from diff2i2p_core.localization.gates import is_same_pose
 from diff2i2p_core.localization.hypothesis import Hypothesis
+from diff2i2p_core.localization.intensity_alignment import IntensityAlignment, align_intensity
+from diff2i2p_core.localization.near_matches import search_near
 from diff2i2p_core.localization.query import Query
 from diff2i2p_core.localization.retrieval import near_prior
 from diff2i2p_core.localization.settings import GateSettings
-from diff2i2p_core.mapping.describe import describe_view
+from diff2i2p_core.mapping.describe import GridFeatures, describe_grid, describe_view
 from diff2i2p_core.mapping.packed_views import ViewFeatures
 from diff2i2p_core.mapping.view_map import ViewMap
 from diff2i2p_core.models.inputs import resized
-from diff2i2p_core.models.view_networks import ViewNetworks
-from diff2i2p_core.models.xfeat import Keypoints
+from diff2i2p_core.models.view_networks import PictureNetworks, ViewNetworks
+from diff2i2p_core.models.xfeat import Keypoints, dense_features, detect
 from diff2i2p_core.ops.mutual import mutual_nearest
 from diff2i2p_core.typing import Array
 
@@ -45,7 +49,7 @@ class RenderedViews:
     def __init__(self, networks: ViewNetworks, view_map: ViewMap) -> None:
         self.networks = networks
         self.device = networks.device
-        self.views = view_map.views
+        self.views, self._look = view_map.views, view_map.look
         self._cloud, self._spacing = view_map.cloud, view_map.spacing
 
     def propose(self, query: Query) -> Iterator[list[Hypothesis]]:
@@ -54,9 +58,15 @@ class RenderedViews:
         settings = query.settings.views
         features = self.features(query)
         if query.prior is not None:
-            yield [self._rendered(query, features, query.prior, "the prior", near=True)]
+            guided = self._look.unlike_photos
+            if guided:
+                yield [self._guided(query, query.prior)]
+            else:
+                yield [self._rendered(query, features, query.prior, "the prior", near=True)]
             limits = query.settings.prior_distance, query.settings.prior_angle_deg
             near = near_prior(self.views.poses, query.prior, *limits)[: settings.candidates]
+            if near and guided:
+                return
             if near:
                 yield from self._refined(query, features, self._matched(query, features, near), near=True)
                 return
@@ -86,11 +96,47 @@ class RenderedViews:
 
     def _described(self, query: Query) -> Keypoints:
         camera = self.views.settings.resampled(query.camera)
-        image = resized(query.image, camera)
-        keypoints = self.networks.describe_image(image, self.views.settings.keypoints)
-        scale = torch.tensor([query.camera.width / camera.width, query.camera.height / camera.height])
+        keypoints = self.networks.describe_image(resized(query.image, camera), self.views.settings.keypoints)
         query.clock.spent("image")
-        return replace(keypoints, pixels=(keypoints.pixels + 0.5) * scale - 0.5)
+        return replace(keypoints, pixels=_in_image(keypoints.pixels, camera, query))
+
+    def _guided(self, query: Query, prior: Array) -> Hypothesis:
+        """The pose near the prior, from matches around the predicted pixels."""
+        assert isinstance(self.networks, PictureNetworks), "renders unlike photos are pictures, too"
+        network = self.networks.network
+        settings = self.views.settings
+        camera = settings.resampled(query.camera)
+        image = resized(query.image, camera)
+        keypoints = detect(dense_features(network, image), query.settings.near.keypoints)
+        query.clock.spent("image")
+        depths = settings.min_depth, settings.max_depth
+
+        def describe(pose: Array) -> GridFeatures:
+            view = describe_grid(self._cloud, self._spacing, pose, camera, settings, network)
+            query.clock.spent("render")
+            return view
+
+        def align(pose: Array) -> IntensityAlignment | None:
+            cloud = self._cloud.seen(invert(pose), camera, depths)
+            aligned = align_intensity(image, camera, cloud, pose, depths)
+            query.clock.spent("align")
+            return aligned
+
+        shows_intensity = self._cloud.cloud.intensity is not None and query.settings.align
+        near = query.settings.near
+        matches = search_near(keypoints, camera, prior, near, describe, align if shows_intensity else None)
+        query.clock.spent("match")
+        pixels = _in_image(torch.from_numpy(matches.pixels), camera, query).numpy()
+        return Hypothesis(
+            self.name,
+            "the prior",
+            pixels,
+            matches.points,
+            matches.estimate,
+            near_prior=True,
+            guided=True,
+            agreement=matches.agreement,
+        )
 
     def _matched(
         self, query: Query, features: Keypoints, views: Sequence[int], until: int | None = None
@@ -173,6 +219,12 @@ class RenderedViews:
         estimate = solve_pnp(pixels, points, query.camera, likeness.cpu().numpy().astype(np.float64), pnp)
         query.clock.spent("pose")
         return Hypothesis(self.name, source, pixels, points, estimate, submap=number)
+
+
+def _in_image(pixels: Tensor, camera: Camera, query: Query) -> Tensor:
+    """Pixels (N, 2) of the image resampled to `camera` in the query's image."""
+    scale = query.camera.width / camera.width, query.camera.height / camera.height
+    return (pixels + 0.5) * pixels.new_tensor(scale) - 0.5
 
 
 def _same(a: Hypothesis, b: Hypothesis, gates: GateSettings) -> bool:

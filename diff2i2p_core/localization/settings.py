@@ -90,6 +90,28 @@ def _shape_settings() -> ViewSettings:
 
 
 @dataclass(frozen=True)
+class NearSettings:
+    """Settings for matching near a prior, with renders that look little like images: a lidar's intensity.
+    Lengths are in pixels of the render."""
+
+    radii: tuple[float, ...] = (76.0, 30.0, 19.0)
+    """Around the predicted pixel, for each render. The first is 7 degrees at the focal length of scans."""
+    keypoints: int = 3000
+    """Maximum number of the image's keypoints that are matched."""
+    max_error_px: float = 6.0
+    """Maximum reprojection error of an inlier."""
+    max_metres: float = 1.0
+    max_deg: float = 6.0
+    """Maximum distance of a pose from the prior."""
+    min_inliers: int = 40
+    """Of matches within the first radius, in a render at the pose itself. Measured: right poses have at least
+    47, wrong ones at most 34."""
+    min_inlier_ratio: float = 0.1
+    min_agreement: float = 0.45
+    """Of the map's intensity with the image (`intensity_alignment`)."""
+
+
+@dataclass(frozen=True)
 class LocalizerSettings:
     candidates: int = 3
     """Number of submaps that are fully matched: the best by retrieval, or the nearest to a prior."""
@@ -125,6 +147,7 @@ class LocalizerSettings:
     views: ViewSettings = field(default_factory=ViewSettings)
     shapes: ViewSettings = field(default_factory=_shape_settings)
     """Replaces `views` for a map whose views show only its shape."""
+    near: NearSettings = field(default_factory=NearSettings)
 
     def for_look(self, look: str) -> LocalizerSettings:
         """With the `views` for a map whose views have this look."""

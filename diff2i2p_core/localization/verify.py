@@ -58,17 +58,21 @@ def _by_inliers(ranked: Sequence[Hypothesis], query: Query, prior: Array | None)
         gates,
         pixel_scale=camera.width / 640,
     )
+    least = query.settings.near.min_agreement
+    if not reason and best.agreement is not None and best.agreement < least:
+        reason = f"low agreement with the map's intensity ({best.agreement:.2f}, need {least:.2f})"
     if not reason and prior is None:
         reason = _rival(ranked, gates)
     return Localization(
         localized=not reason,
         reason=reason,
         map_from_camera=None if reason else pose,
-        covariance=None if reason else _calibrated(estimate, count, query.settings, best.settled),
+        covariance=None if reason else _calibrated(estimate, count, query.settings, best),
         num_correspondences=count,
         num_inliers=estimate.num_inliers,
         inlier_ratio=estimate.num_inliers / count,
         reprojection_error_px=estimate.reprojection_error_px,
+        agreement=best.agreement or 0.0,
         matcher=best.matcher,
         submap=-1 if reason else best.submap,
         inlier_pixels=best.pixels[estimate.inliers],
@@ -79,9 +83,18 @@ def _by_inliers(ranked: Sequence[Hypothesis], query: Query, prior: Array | None)
 def _gates(hypothesis: Hypothesis, settings: LocalizerSettings) -> GateSettings:
     """The requirements on its inliers. Matches made from about the pose itself need no spread: parts of the
     image without map cannot be matched."""
-    if not hypothesis.settled:
-        return settings.gates
     views = settings.views
+    if not hypothesis.settled and not hypothesis.guided:
+        return settings.gates
+    if hypothesis.guided:
+        least = settings.near.min_inliers
+        return replace(
+            settings.gates,
+            min_correspondences=least,
+            min_inliers=least,
+            min_inlier_ratio=settings.near.min_inlier_ratio,
+            min_coverage=views.min_coverage,
+        )
     return replace(
         settings.gates,
         min_correspondences=views.min_inliers,
@@ -91,9 +104,11 @@ def _gates(hypothesis: Hypothesis, settings: LocalizerSettings) -> GateSettings:
     )
 
 
-def _calibrated(estimate: PoseEstimate, count: int, settings: LocalizerSettings, settled: bool) -> Array:
-    """The covariance (6, 6) of PnP, scaled to measured errors."""
-    if settled:
+def _calibrated(estimate: PoseEstimate, count: int, settings: LocalizerSettings, best: Hypothesis) -> Array:
+    """The covariance (6, 6) of PnP, scaled to measured errors; that of an alignment as it is."""
+    if best.agreement is not None:
+        return estimate.covariance
+    if best.settled:
         return estimate.covariance * settings.views.sigma_scale**2
     scale = settings.sigma_scale * (count / estimate.num_inliers) ** settings.sigma_exponent
     covariance: Array = estimate.covariance * scale**2

@@ -143,7 +143,9 @@ class BlockCloud:
         return np.sort(blocks[inside])
 
     def _existing(self, low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.int64]:
-        """The non-empty blocks between two cells (3,), inclusive."""
+        """The non-empty blocks between two cells (3,), inclusive; all blocks if there are more cells."""
+        if np.prod(high - low + 1) > len(self.keys):
+            return np.arange(len(self.keys))
         cells = product(*(np.arange(a, b + 1) for a, b in zip(low, high, strict=True)))
         wanted = voxel_keys((np.array(list(cells)) + 0.5) * BLOCK, BLOCK)
         at = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)

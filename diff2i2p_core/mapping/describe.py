@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,7 +15,8 @@ from diff2i2p_core.mapping.blocks import BlockCloud
 from diff2i2p_core.mapping.looks import Look, look_named
 from diff2i2p_core.mapping.packed_views import MIN_FEATURES, RenderSettings, ViewFeatures
 from diff2i2p_core.models.view_networks import ViewNetworks
-from diff2i2p_core.models.xfeat import DIMENSION
+from diff2i2p_core.models.xfeat import DIMENSION, XFeat, dense_features, descriptors_at
+from diff2i2p_core.ops.render_view import RenderedView
 from diff2i2p_core.typing import Array
 
 
@@ -22,6 +24,39 @@ def rendering_of(cloud: BlockCloud, look: Look) -> tuple[float, RenderSettings]:
     """The distance in metres between a cloud's points, and the settings to render it with."""
     spacing = cloud.spacing()
     return spacing, RenderSettings.for_cloud(spacing, cloud.noise(spacing), look.name, look.focal)
+
+
+GRID = 4
+"""Pixels between the descriptions of a render that is described everywhere."""
+
+
+@dataclass(frozen=True)
+class GridFeatures:
+    """Local features at all pixels of a grid where a render shows a surface."""
+
+    pixels: Tensor
+    """(N, 2) float32, (u, v)."""
+    points: Array
+    """(N, 3) map frame."""
+    descriptors: Tensor
+    """(N, D) float32, unit length."""
+
+
+def describe_grid(
+    cloud: BlockCloud,
+    spacing: float,
+    map_from_view: Array,
+    camera: Camera,
+    settings: RenderSettings,
+    model: XFeat,
+) -> GridFeatures:
+    """The features of a render as of `describe_view`, but at pixels of a grid instead of keypoints."""
+    view = _render(cloud, spacing, map_from_view, camera, settings)
+    v, u = np.nonzero(view.depth[GRID // 2 :: GRID, GRID // 2 :: GRID])
+    pixels = np.stack([u, v], axis=1).astype(np.float32) * GRID + GRID // 2
+    points, _ = view.points_at(pixels)
+    dense = dense_features(model, view.image)
+    return GridFeatures(torch.from_numpy(pixels), points, descriptors_at(dense, torch.from_numpy(pixels)))
 
 
 def describe_view(
@@ -37,9 +72,19 @@ def describe_view(
     The settings say in which look; `networks` are that look's. `spacing` is the distance in metres
     between the cloud's points. The points of the features are in the map's frame.
     """
+    view = _render(cloud, spacing, map_from_view, camera, settings)
+    keypoints = networks.describe_render(view, settings.keypoints)
+    points, known = view.points_at(keypoints.pixels.cpu().numpy())
+    rows = torch.from_numpy(np.flatnonzero(known)).to(keypoints.descriptors.device)
+    return ViewFeatures(points[known], keypoints.descriptors[rows])
+
+
+def _render(
+    cloud: BlockCloud, spacing: float, map_from_view: Array, camera: Camera, settings: RenderSettings
+) -> RenderedView:
     view_from_map = invert(map_from_view)
     in_view = cloud.seen(view_from_map, camera, (settings.min_depth, settings.max_depth))
-    view = look_named(settings.look).render(
+    return look_named(settings.look).render(
         in_view,
         view_from_map,
         camera,
@@ -47,10 +92,6 @@ def describe_view(
         min_depth=settings.min_depth,
         max_depth=settings.max_depth,
     )
-    keypoints = networks.describe_render(view, settings.keypoints)
-    points, known = view.points_at(keypoints.pixels.cpu().numpy())
-    rows = torch.from_numpy(np.flatnonzero(known)).to(keypoints.descriptors.device)
-    return ViewFeatures(points[known], keypoints.descriptors[rows])
 
 
 def describe_views(

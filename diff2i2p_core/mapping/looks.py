@@ -11,6 +11,7 @@ from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.models.view_networks import PictureNetworks, ShapeNetworks, State, ViewNetworks
+from diff2i2p_core.ops.render_scan import render_scan
 from diff2i2p_core.ops.render_view import RenderedView, render_shape, render_view
 from diff2i2p_core.typing import Array
 from diff2i2p_core.weights.geometry import geometry_of, geometry_weights, load_geometry
@@ -45,6 +46,9 @@ class Look:
     """The file with the weights of the networks that describe images and renders, fetched at first use."""
     networks: Callable[[str, State | None], ViewNetworks]
     """These networks on a device; with other weights than those of the file if given."""
+    unlike_photos: bool = False
+    """Whether renders look so different from images that they are, near a prior, described everywhere and
+    matched near the prediction (`localization.near_matches`)."""
     focal: float = 420.0
     """Pixels, of renders of dense clouds."""
 
@@ -74,9 +78,10 @@ LOOKS = {
             "intensity",
             "intensity",
             lambda cloud: cloud.intensity is not None,
-            render_view,
+            render_scan,
             xfeat_weights,
             _xfeat,
+            unlike_photos=True,
         ),
         Look(
             "geometry",

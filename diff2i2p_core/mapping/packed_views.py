@@ -24,6 +24,14 @@ MIN_FEATURES = 50
 
 _SUPPORTED = 13.0
 """Focal length times detail, so that points are 6 pixels apart at 2 m."""
+_NEAR, _FAR = 8.0, 80.0
+"""Metres. How far maps of rooms, and at most of the open, are rendered."""
+_ROOM_SPACING = 0.05
+"""Metres. Coarser clouds are of the open."""
+_FAR_SPACINGS = 320
+"""Clouds of the open are rendered as far as this many times their spacing."""
+_FAR_FOCAL = 640.0
+"""Pixels, for intensity in the open. Measured on lidar scans: at 420, half as many matches are right."""
 _NOISE_DETAIL = 3.0
 """A cloud's noise blurs details of this many standard deviations."""
 
@@ -49,8 +57,14 @@ class RenderSettings:
         cls, spacing: float, noise: float = 0.0, look: str = "colors", focal: float = 420.0
     ) -> RenderSettings:
         """The settings for points this many metres apart, and `noise` metres from their surface (standard
-        deviation). Coarser clouds are rendered smaller."""
+        deviation). Coarser clouds are rendered smaller. Clouds of the open are rendered farther, and lidar
+        scans larger."""
         default = cls(look=look)
+        if spacing > _ROOM_SPACING:
+            far = float(np.clip(_FAR_SPACINGS * spacing, _NEAR, _FAR))
+            default = replace(default, max_depth=far)
+            if look == "intensity":
+                return replace(default, focal=_FAR_FOCAL)
         detail = max(spacing, _NOISE_DETAIL * noise)
         scale = min(float(np.clip(_SUPPORTED / (detail * default.focal), 0.5, 1.0)), focal / default.focal)
         return replace(

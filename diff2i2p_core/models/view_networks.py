@@ -36,17 +36,17 @@ class PictureNetworks:
     """XFeat for both: renders that look like photos."""
 
     def __init__(self, network: XFeat, device: str = "cpu") -> None:
-        self._network = network.to(device)
+        self.network = network.to(device)
 
     @property
     def device(self) -> torch.device:
-        return next(self._network.parameters()).device
+        return next(self.network.parameters()).device
 
     def describe_image(self, image: NDArray[uint8], most: int) -> Keypoints:
-        return detect(dense_features(self._network, image), most)
+        return detect(dense_features(self.network, image), most)
 
     def describe_render(self, view: RenderedView, most: int) -> Keypoints:
-        return detect(dense_features(self._network, view.image), most)
+        return detect(dense_features(self.network, view.image), most)
 
     def state(self) -> State:
         return {}

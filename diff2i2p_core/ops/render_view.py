@@ -67,12 +67,12 @@ def render_view(
     if shades is None:
         raise InputError("cloud: has neither colours nor intensity to render; give one that has either")
     pose = np.asarray(camera_from_cloud, np.float64)
-    seen, pixel, z = _seen(cloud.points, pose, camera, spacing, min_depth, max_depth)
+    seen, pixel, z = seen_points(cloud.points, pose, camera, spacing, min_depth, max_depth)
     shape = camera.height, camera.width
     if not len(seen):
         empty = np.zeros((*shape, *shades.shape[1:]), np.uint8)
         return RenderedView(empty, np.zeros(shape, np.float32), camera, pose)
-    filled, means = _pixel_means(pixel, np.column_stack([1 / z, shades[seen]]), camera.width * camera.height)
+    filled, means = pixel_means(pixel, np.column_stack([1 / z, shades[seen]]), camera.width * camera.height)
     nearest, distance = nearest_pixels(filled, shape)
     inverse_depth = means[:, 0].take(nearest)
     shown = distance <= np.maximum(REACH * spacing * camera.fx * inverse_depth, 1)
@@ -97,7 +97,7 @@ def render_shape(
     return render_view(black, camera_from_cloud, camera, spacing, min_depth=min_depth, max_depth=max_depth)
 
 
-def _seen(
+def seen_points(
     points: NDArray[np.float32],
     pose: Array,
     camera: Camera,
@@ -123,7 +123,7 @@ def _seen(
     return ahead[inside[front]], (rows * camera.width + columns)[front], z[front]
 
 
-def _pixel_means(
+def pixel_means(
     pixel: NDArray[np.int64], rows: NDArray[np.float32], pixels: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Those of `pixels` that have points, ascending, and the mean of their rows (N, C)."""

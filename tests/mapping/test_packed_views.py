@@ -110,6 +110,15 @@ def test_coarse_clouds_are_drawn_smaller() -> None:
     assert coarse.width / coarse.focal == pytest.approx(fine.width / fine.focal, rel=0.01)
 
 
+def test_maps_of_the_open_are_rendered_farther() -> None:
+    for spacing in (0.01, 0.025, 0.05):
+        for look in ("colors", "intensity"):
+            assert RenderSettings.for_cloud(spacing, look=look).max_depth == RenderSettings().max_depth
+    assert RenderSettings.for_cloud(0.1).max_depth == pytest.approx(32)
+    scan = RenderSettings.for_cloud(0.4, look="intensity")
+    assert scan.max_depth == 80 and scan.focal == 640 and scan.look == "intensity"
+
+
 def test_spacing_is_that_of_the_surfaces() -> None:
     grid = np.stack(np.meshgrid(np.arange(0, 6, 0.02), np.arange(0, 6, 0.02), [1.0]), -1).reshape(-1, 3)
     assert BlockCloud.of(PointCloud(grid)).spacing() == pytest.approx(0.02, rel=0.05)
