@@ -23,13 +23,13 @@ from diff2i2p_core.rooms.room import camera_path, make_room, write_frames
 from diff2i2p_core.weights.geometry import load_geometry, save_geometry
 
 CAMERA = Camera(320, 240, 262.5, 262.5, 159.5, 119.5)
-POSES = camera_path(make_room(20_001), 10, 20_001)
+POSES = camera_path(make_room(20_003), 10, 20_003)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("room")
-    write_frames(folder, make_room(20_001), CAMERA, POSES)
+    write_frames(folder, make_room(20_003), CAMERA, POSES)
     return folder
 
 
