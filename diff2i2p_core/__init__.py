@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from diff2i2p_core.geometry.rig import RigCamera
     from diff2i2p_core.io.clouds import read_cloud
     from diff2i2p_core.io.rgbd_folder import PosedFrames
-    from diff2i2p_core.localization.localizer import Localizer, register
+    from diff2i2p_core.localization.localizer import Localizer
+    from diff2i2p_core.localization.register import register
     from diff2i2p_core.localization.result import Localization
     from diff2i2p_core.localization.rig_result import RigLocalization
     from diff2i2p_core.localization.settings import LocalizerSettings
@@ -45,7 +46,7 @@ _HOMES = {
     "TruthSource": "evaluation.replay_truth",
     "build_map": "mapping.build_file",
     "read_cloud": "io.clouds",
-    "register": "localization.localizer",
+    "register": "localization.register",
     "replay": "demo.replay_run",
 }
 """The module of this package in which each public name is defined."""

@@ -29,6 +29,7 @@ from diff2i2p_core.localization.view_ranking import ranked_views
 from diff2i2p_core.mapping.blocks import BlockCloud
 from diff2i2p_core.mapping.describe import describe_view
 from diff2i2p_core.mapping.packed_views import PackedViews, RenderSettings
+from diff2i2p_core.models.view_networks import PictureNetworks
 from diff2i2p_core.models.xfeat import DIMENSION, XFeat, dense_features, detect
 from diff2i2p_core.ops.mutual import mutual_nearest
 from diff2i2p_core.ops.render_view import render_view
@@ -79,10 +80,11 @@ def _description(device: str) -> Work:
     points, settings = wall_cloud(POINTS, SPACING), RenderSettings.for_cloud(SPACING)
     cloud = BlockCloud.of(PointCloud(points, wall_colors(points)))
     torch.manual_seed(0)
-    model = XFeat().for_inference().to(device)
+    model = XFeat().for_inference()
     last = cast(nn.Conv2d, model.keypoint_head[-1])
     last.weight.mul_(100)  # an untrained network is too unsure to find keypoints
-    return lambda: describe_view(cloud, SPACING, np.eye(4), settings.camera(), settings, model)
+    networks = PictureNetworks(model, device)
+    return lambda: describe_view(cloud, SPACING, np.eye(4), settings.camera(), settings, networks)
 
 
 def _retrieval(num_views: int, device: str) -> Work:

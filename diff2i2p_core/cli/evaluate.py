@@ -34,6 +34,9 @@ def localization(
         list[Path] | None,
         typer.Option(metavar="FOLDER", help="Another place whose map is added; may be repeated."),
     ] = None,
+    colors: Annotated[
+        bool, typer.Option(help="Without, the clouds' colours are left out, as in maps of most lidars.")
+    ] = True,
     track: Annotated[
         bool, typer.Option("--track", help="Track the camera from image to image by its velocity.")
     ] = False,
@@ -65,6 +68,7 @@ def localization(
             query_range=query_range,
             limit=limit,
             beside=beside or (),
+            colors=colors,
             track=track,
             align=align,
             depth=depth,

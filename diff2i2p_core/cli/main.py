@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from diff2i2p_core.cli import config, evaluate, prepare, prior, weights
+from diff2i2p_core.cli import config, evaluate, geometry, prepare, prior, weights
 from diff2i2p_core.cli import map as map_command
 from diff2i2p_core.cli.ablate import ablate
 from diff2i2p_core.cli.bench import bench
@@ -39,6 +39,7 @@ app.command("replay")(replay)
 app.command("view")(view)
 app.add_typer(prepare.app, name="prepare")
 app.command("train")(train)
+app.add_typer(geometry.app, name="geometry")
 app.command("ablate")(ablate)
 app.add_typer(prior.app, name="prior")
 app.command("test")(test)

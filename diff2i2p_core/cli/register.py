@@ -30,7 +30,7 @@ def register(
     from diff2i2p_core.errors import InputError
     from diff2i2p_core.io.clouds import read_cloud_at
     from diff2i2p_core.io.image_files import read_depth, read_image
-    from diff2i2p_core.localization import localizer
+    from diff2i2p_core.localization.register import register as register_image
 
     pixels = read_image(image)
     near = None if prior is None else options.parse_pose(prior, "--prior")
@@ -40,7 +40,7 @@ def register(
         points, subtracted, _ = read_cloud_at(cloud, options.parse_origin(origin), options.note)
     if near is not None and subtracted is not None:
         near[:3, 3] -= subtracted
-    result = localizer.register(
+    result = register_image(
         points,
         pixels,
         options.parse_camera(camera, pixels, rectified=rectified),

@@ -46,6 +46,7 @@ def evaluate_frames(
     query_range: str = ":",
     limit: int | None = None,
     beside: Sequence[Path | str] = (),
+    colors: bool = True,
     track: bool = False,
     align: bool = True,
     depth: bool = False,
@@ -60,6 +61,7 @@ def evaluate_frames(
         map_range: frame numbers that make the map, see `in_range`; `query_range` those to localize.
         limit: maximum number of images, evenly spread.
         beside: folders whose maps are added, see `Localizer.from_frames`.
+        colors: whether the maps have colours.
         track: track the camera from image to image; else each image is searched in the whole map.
         align: align poses to the map's colours; without this, the network alone is judged.
         depth: give the localizer the depth of the images, too.
@@ -75,6 +77,7 @@ def evaluate_frames(
         weights,
         matcher=matcher,
         beside=beside,
+        colors=colors,
         device=device,
         settings=LocalizerSettings(align=align),
         progress=progress,

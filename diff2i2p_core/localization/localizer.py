@@ -20,9 +20,9 @@ from diff2i2p_core.localization.aligner import Aligner
 from diff2i2p_core.localization.depth_registration import DepthRegistration
 from diff2i2p_core.localization.hypothesis import Hypothesis, Proposer
 from diff2i2p_core.localization.network import Diff2I2PNetwork
+from diff2i2p_core.localization.proposers import network_weights, proposers_of, surface_of
 from diff2i2p_core.localization.query import Query
 from diff2i2p_core.localization.registered_depth import RegisteredDepth
-from diff2i2p_core.localization.rendered_views import RenderedViews
 from diff2i2p_core.localization.result import Localization
 from diff2i2p_core.localization.rig_query import RigHypothesis, RigQuery
 from diff2i2p_core.localization.rig_result import RigLocalization
@@ -33,14 +33,13 @@ from diff2i2p_core.localization.verify_rig import verify_rig
 from diff2i2p_core.mapping.build import map_of_one_cloud, model_for_map
 from diff2i2p_core.mapping.features import Features
 from diff2i2p_core.mapping.join import join_maps
-from diff2i2p_core.mapping.looks import LOOKS, ViewNetworks, look_of
-from diff2i2p_core.mapping.map_file import MapInfo, PointMap, load_map
+from diff2i2p_core.mapping.looks import LOOKS, look_of
+from diff2i2p_core.mapping.map_file import PointMap, load_map
 from diff2i2p_core.mapping.matchers import Matcher
 from diff2i2p_core.mapping.source import MapSource, read_frames
-from diff2i2p_core.mapping.surface import Surface
 from diff2i2p_core.mapping.units import check_metres
 from diff2i2p_core.typing import Array, Image, Progress
-from diff2i2p_core.weights.checkpoint import installed_weights, load_model, resolve_weights, weights_id
+from diff2i2p_core.weights.checkpoint import load_model
 from diff2i2p_core.weights.device import checked_device
 
 BESIDE = 10.0
@@ -60,7 +59,7 @@ class Localizer:
         """Can be replaced at any time."""
         self.needs_depth = any(proposer.needs_depth for proposer in self.proposers)
         shared = (proposer.surface for proposer in self.proposers if isinstance(proposer, RegisteredDepth))
-        self.surface = next(shared, None) or _surface_of(point_map)
+        self.surface = next(shared, None) or surface_of(point_map)
         """What the depth of images is registered to."""
         self._aligner = None if point_map.cloud.colors is None else Aligner(point_map)
 
@@ -87,10 +86,10 @@ class Localizer:
             )
         network = None
         if "network" in kinds:
-            network = load_model(_weights_of(point_map.info, weights, str(map_path)), device)
+            network = load_model(network_weights(point_map.info, weights, str(map_path)), device)
         views = None
         if point_map.rendered is not None and "views" in kinds:
-            views = ViewNetworks.load(point_map.rendered.look, device)
+            views = point_map.rendered.look.networks(device, point_map.rendered.networks)
         return cls(point_map, proposers_of(point_map, Features(views, network), matcher), settings)
 
     @classmethod
@@ -129,6 +128,7 @@ class Localizer:
         *,
         matcher: Matcher = "auto",
         beside: Sequence[Path | str] = (),
+        colors: bool = True,
         device: str = "cpu",
         settings: LocalizerSettings | None = None,
         progress: Progress | None = None,
@@ -137,14 +137,17 @@ class Localizer:
         """Build a map from a posed RGB-D folder's frames `numbers` (default: all) in memory.
 
         All frames of the folders `beside` make maps that are put next to it, 10 m apart along x. The right
-        place must then be found among them. `note` gets lines about frames that are left out.
+        place must then be found among them. Without `colors`, only the shape of the places is in the map.
+        `note` gets lines about frames that are left out.
         """
 
         def built(place: Path | str, numbers: Sequence[int] | None = None) -> PointMap:
             source = read_frames(place, numbers, matcher=matcher, progress=progress, note=note)
+            if not colors:
+                source = replace(source, cloud=PointCloud(source.cloud.points))
             return features.of(source, str(place), progress)
 
-        features = Features.load(matcher, weights, device, look=LOOKS["colors"])
+        features = Features.load(matcher, weights, device, look=LOOKS["colors" if colors else "geometry"])
         point_map = built(folder, numbers)
         if beside:
             others = {f"{place}, beside it": built(place) for place in beside}
@@ -202,9 +205,8 @@ class Localizer:
         kinds, and finds poses without an image's features. The matcher `depth` and weights of the mode
         `rgbd` need it. Image and depth are rectified here if the camera has distortion.
         """
-        devices = (proposer.device for proposer in self.proposers)
-        device = next((device for device in devices if device.type != "cpu"), torch.device("cpu"))
-        query = Query.of(image, camera, self.settings, depth=depth, prior=prior, device=device)
+        settings = self._settings_for_map
+        query = Query.of(image, camera, settings, depth=depth, prior=prior, device=self._device)
         return replace(self._answer(query), warnings=tuple(camera.doubts))
 
     @torch.inference_mode()
@@ -222,11 +224,22 @@ class Localizer:
         nothing useful does no harm. `prior` is a map_from_body; `depths` has one for each image, as in
         `localize`.
         """
-        device = self.proposers[0].device
-        rig = RigQuery.of(images, cameras, self.settings, depths=depths, prior=prior, device=device)
+        settings = self._settings_for_map
+        rig = RigQuery.of(images, cameras, settings, depths=depths, prior=prior, device=self._device)
         answer = self._rig_answer(rig)
         doubts = [f"{each.name}: {doubt}" for each in cameras for doubt in each.camera.doubts]
         return replace(answer, warnings=tuple(doubts))
+
+    @property
+    def _settings_for_map(self) -> LocalizerSettings:
+        rendered = self.map.rendered
+        return self.settings if rendered is None else self.settings.for_look(rendered.look.name)
+
+    @property
+    def _device(self) -> torch.device:
+        """Where images are put: on the GPU if any proposer uses it."""
+        devices = (proposer.device for proposer in self.proposers)
+        return next((device for device in devices if device.type != "cpu"), torch.device("cpu"))
 
     def _rig_answer(self, rig: RigQuery) -> RigLocalization:
         aligner = self._aligner if rig.settings.align else None
@@ -267,55 +280,3 @@ class Localizer:
         image = noise.integers(0, 256, (480, 640, 3), np.uint8)
         plane = np.full((480, 640), 2, np.float32) if depth or self.needs_depth else None
         self.localize(image, Camera(640, 480, 550, 550, 320, 240), depth=plane)
-
-
-def proposers_of(point_map: PointMap, features: Features, matcher: Matcher = "auto") -> list[Proposer]:
-    """The matcher's proposers that the map has features for and whose networks are given, in order of use."""
-    proposers: list[Proposer] = []
-    if point_map.rendered is not None and features.views is not None:
-        proposers.append(RenderedViews(features.views, point_map.rendered))
-    if matcher in ("auto", "depth"):
-        proposers.append(RegisteredDepth(_surface_of(point_map), needs_depth=matcher == "depth"))
-    if len(point_map.submaps) and features.network is not None:
-        proposers.append(Diff2I2PNetwork(features.network, point_map))
-    return proposers
-
-
-def _surface_of(point_map: PointMap) -> Surface:
-    return Surface(point_map.cloud, point_map.spacing, point_map.viewpoints)
-
-
-def _weights_of(info: MapInfo, weights: str | Path | None, map_name: str) -> Path:
-    """The file of the network's weights that a map was built with. InputError if others are given."""
-    if weights is None:
-        installed = (resolve_weights(name) for name in installed_weights())
-        path = next((p for p in installed if weights_id(p) == info.weights_id), None) or resolve_weights()
-    else:
-        path = resolve_weights(weights)
-    info.check_weights(str(weights or path.stem), weights_id(path), map_name)
-    return path
-
-
-def register(
-    cloud: PointCloud,
-    image: Image,
-    camera: Camera,
-    *,
-    depth: NDArray[np.float32] | None = None,
-    prior: Array | None = None,
-    weights: str | Path | None = None,
-    device: str = "cpu",
-    name: str = "the cloud",
-    settings: LocalizerSettings | None = None,
-) -> Localization:
-    """The pose of the camera that took `image` (H, W, 3) RGB in one small cloud, as in the papers.
-
-    The "map" of the answer is the cloud's frame. `depth` (H, W) is for weights of the mode `rgbd`. With
-    `prior`, an approximate map_from_camera, the cloud can be a lidar scan of any size, with colours or
-    intensity: it is rendered from there. `name` is the cloud's name in error messages.
-    """
-    if prior is not None:
-        localizer = Localizer.around(cloud, prior, device=device, name=name, settings=settings)
-        return localizer.localize(image, camera, prior=prior, depth=depth)
-    localizer = Localizer.for_single_cloud(cloud, weights, device=device, name=name, settings=settings)
-    return localizer.localize(image, camera, depth=depth)

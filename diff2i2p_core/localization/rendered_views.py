@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.pnp import solve_pnp
 from diff2i2p_core.geometry.se3 import invert, is_near
 from diff2i2p_core.localization.gates import is_same_pose
@@ -27,11 +28,11 @@ from diff2i2p_core.localization.retrieval import near_prior
 from diff2i2p_core.localization.settings import LocalizerSettings, ViewSettings
 from diff2i2p_core.localization.view_ranking import ranked_views
 from diff2i2p_core.mapping.describe import GridFeatures, describe_grid, describe_view
-from diff2i2p_core.mapping.looks import ViewNetworks
 from diff2i2p_core.mapping.packed_views import ViewFeatures
 from diff2i2p_core.mapping.view_map import ViewMap
 from diff2i2p_core.models.inputs import resized
-from diff2i2p_core.models.xfeat import DenseFeatures, Keypoints, dense_features, detect
+from diff2i2p_core.models.view_networks import PictureNetworks, ViewNetworks
+from diff2i2p_core.models.xfeat import Keypoints, dense_features, detect
 from diff2i2p_core.ops.mutual import mutual_nearest
 from diff2i2p_core.typing import Array
 
@@ -49,7 +50,7 @@ class RenderedViews:
 
     def __init__(self, networks: ViewNetworks, view_map: ViewMap) -> None:
         self.networks = networks
-        self.device = next(networks.image.parameters()).device
+        self.device = networks.device
         self.views, self._look = view_map.views, view_map.look
         self._cloud, self._spacing = view_map.cloud, view_map.spacing
 
@@ -81,39 +82,32 @@ class RenderedViews:
 
     def features(self, query: Query) -> Keypoints:
         """The features of the query's image, with pixels in it."""
-        return query.computed("xfeat", lambda: self._described(query))
+        return query.computed(f"features {self.views.settings.look}", lambda: self._described(query))
 
     def _described(self, query: Query) -> Keypoints:
-        dense = self._dense(query)
-        keypoints = detect(dense, self.views.settings.keypoints)
-        return replace(keypoints, pixels=_in_image(keypoints.pixels, dense, query))
-
-    def _dense(self, query: Query) -> DenseFeatures:
-        """The features of the query's image at the focal length of the views."""
-
-        def compute() -> DenseFeatures:
-            camera = self.views.settings.resampled(query.camera)
-            dense = dense_features(self.networks.image, resized(query.image, camera))
-            query.clock.spent("image")
-            return dense
-
-        return query.computed("xfeat map", compute)
+        camera = self.views.settings.resampled(query.camera)
+        keypoints = self.networks.describe_image(resized(query.image, camera), self.views.settings.keypoints)
+        query.clock.spent("image")
+        return replace(keypoints, pixels=_in_image(keypoints.pixels, camera, query))
 
     def _guided(self, query: Query, prior: Array) -> Hypothesis:
         """The pose near the prior, from matches around the predicted pixels."""
-        settings, dense = self.views.settings, self._dense(query)
+        assert isinstance(self.networks, PictureNetworks), "renders unlike photos are pictures, too"
+        network = self.networks.network
+        settings = self.views.settings
         camera = settings.resampled(query.camera)
-        keypoints = detect(dense, query.settings.near.keypoints)
+        image = resized(query.image, camera)
+        keypoints = detect(dense_features(network, image), query.settings.near.keypoints)
+        query.clock.spent("image")
         depths = settings.min_depth, settings.max_depth
 
         def describe(pose: Array) -> GridFeatures:
-            view = describe_grid(self._cloud, self._spacing, pose, camera, settings, self.networks.render)
+            view = describe_grid(self._cloud, self._spacing, pose, camera, settings, network)
             query.clock.spent("render")
             return view
 
         def align(pose: Array) -> IntensityAlignment | None:
             cloud = self._cloud.seen(invert(pose), camera, depths)
-            image = resized(query.image, camera)
             aligned = align_intensity(image, camera, cloud, pose, depths)
             query.clock.spent("align")
             return aligned
@@ -122,7 +116,7 @@ class RenderedViews:
         near = query.settings.near
         matches = search_near(keypoints, camera, prior, near, describe, align if shows_intensity else None)
         query.clock.spent("match")
-        pixels = _in_image(torch.from_numpy(matches.pixels), dense, query).numpy()
+        pixels = _in_image(torch.from_numpy(matches.pixels), camera, query).numpy()
         return Hypothesis(
             self.name,
             "the prior",
@@ -185,8 +179,7 @@ class RenderedViews:
     def view_from(self, query: Query, pose: Array) -> ViewFeatures:
         """The map rendered from `pose` (map_from_camera) with the query's camera."""
         camera = self.views.settings.resampled(query.camera)
-        render = self.networks.render
-        seen = describe_view(self._cloud, self._spacing, pose, camera, self.views.settings, render)
+        seen = describe_view(self._cloud, self._spacing, pose, camera, self.views.settings, self.networks)
         query.clock.spent("render")
         return seen
 
@@ -212,12 +205,10 @@ class RenderedViews:
         return Hypothesis(self.name, source, pixels, points, estimate, submap=number)
 
 
-def _in_image(pixels: Tensor, dense: DenseFeatures, query: Query) -> Tensor:
-    """Pixels (N, 2) of a resampled image in the query's image."""
-    height, width = dense.size
-    return (pixels + 0.5) * pixels.new_tensor(
-        [query.camera.width / width, query.camera.height / height]
-    ) - 0.5
+def _in_image(pixels: Tensor, camera: Camera, query: Query) -> Tensor:
+    """Pixels (N, 2) of the image resampled to `camera` in the query's image."""
+    scale = query.camera.width / camera.width, query.camera.height / camera.height
+    return (pixels + 0.5) * pixels.new_tensor(scale) - 0.5
 
 
 def is_last_render(settings: ViewSettings, support: int, before: Array, after: Array) -> bool:

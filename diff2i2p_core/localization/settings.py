@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from diff2i2p_core.geometry.camera import Camera
@@ -77,6 +77,25 @@ class ViewSettings:
     sigma_scale: float = 10.0
     """Factor on PnP's standard deviations, because errors of the map, of its rendering and of the calibration
     move many matches in the same way."""
+
+
+def _shape_settings() -> ViewSettings:
+    """For maps without colours and intensity. Their features are less distinct and less exact: a match
+    corrects only a part of the rotation, so more renders are needed.
+
+    Measured: none of 64 images of other places passes these limits together; they had up to 235 inliers.
+    """
+    return ViewSettings(
+        refined=3,
+        renders=8,
+        promising_inliers=20,
+        plenty_inliers=1_000_000,
+        min_likeness=0.3,
+        max_error_px=8.0,
+        min_inliers=240,
+        min_inlier_ratio=0.5,
+        min_coverage=0.5,
+    )
 
 
 @dataclass(frozen=True)
@@ -172,8 +191,14 @@ class LocalizerSettings:
     gates: GateSettings = field(default_factory=GateSettings)
     """For the network's poses. `max_rival_support` and the limits of the same pose are for all."""
     views: ViewSettings = field(default_factory=ViewSettings)
+    shapes: ViewSettings = field(default_factory=_shape_settings)
+    """Replaces `views` for a map whose views show only its shape."""
     near: NearSettings = field(default_factory=NearSettings)
     depth: DepthSettings = field(default_factory=DepthSettings)
+
+    def for_look(self, look: str) -> LocalizerSettings:
+        """With the `views` for a map whose views have this look."""
+        return replace(self, views=self.shapes) if look == "geometry" else self
 
     def inlier_px(self, camera: Camera) -> float:
         """`max_error_px` in pixels of the camera's image."""

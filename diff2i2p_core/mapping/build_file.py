@@ -31,13 +31,21 @@ from diff2i2p_core.mapping.map_file import (
 from diff2i2p_core.mapping.matchers import Matcher, kinds_for
 from diff2i2p_core.mapping.packed import Block, PackedSubmaps
 from diff2i2p_core.mapping.packed_views import PackedViews, RenderSettings
-from diff2i2p_core.mapping.parts import Encoding, encode_parts, submap_encoder, view_encoder
+from diff2i2p_core.mapping.parts import (
+    OWN_NETWORKS,
+    Encoding,
+    encode_parts,
+    submap_encoder,
+    view_encoder,
+    view_networks,
+)
 from diff2i2p_core.mapping.source import RENDER_SPACING, MapSource, read_source
 from diff2i2p_core.mapping.view_map import ViewMap
 from diff2i2p_core.mapping.workplace import fingerprint, workplace
 from diff2i2p_core.parallel import ClusterError, WorkerLost, check_cluster
 from diff2i2p_core.typing import Progress
 from diff2i2p_core.weights.checkpoint import SHIPPED, resolve_weights, weights_id
+from diff2i2p_core.weights.geometry import split_weights
 
 BUILD = 8
 """Increase this when the same input gives different features, so that old unfinished builds are discarded."""
@@ -60,20 +68,21 @@ def build_map(
 ) -> PointMap:
     """Build a map file from a cloud file or a posed RGB-D folder; see `read_source` for views and `origin`.
 
-    `matcher` selects the features: `views` rendered from a cloud with colours or intensity, submaps of the
-    `network` with these `weights`, none for `depth`, or `auto`, all that the cloud allows. `jobs` worker
-    processes compute the features (None: as many as speed it up; on a GPU only this one), or the workers of a
-    Dask `cluster`, which must see the folder of `out`. An interrupted build resumes; `note` gets lines about
-    that. It needs memory for the cloud, and for a few views per job. InputError, before any work, if `out` is
-    an input or cannot be written.
+    `matcher` selects the features: rendered `views`, submaps of the `network`, none for `depth`, or `auto`,
+    all of them. `weights` are for the network, or describe views of shapes. `jobs` worker processes compute
+    the features (None: as many as speed it up; on a GPU only this one), or the workers of a Dask `cluster`,
+    which must see the folder of `out`. An interrupted build resumes; `note` gets lines about that. It needs
+    memory for the cloud, and for a few views per job. InputError, before any work, if `out` is an input or
+    cannot be written.
     """
     out = Path(out) if cluster is None else Path(out).absolute()
+    weights, own = split_weights(weights)
     networks = [resolve_weights(weights, colored=colored) for colored in (True, False)]
-    check_map_output(out, [source, trajectory, *networks])
+    check_map_output(out, [source, trajectory, own, *networks])
     inputs = {
         "source": fingerprint(Path(source)),
         "trajectory": fingerprint(Path(trajectory)) if trajectory else "",
-        "weights": "".join(weights_id(path) for path in networks),
+        "weights": "".join(weights_id(path) for path in (*networks, *([own] if own else []))),
         "settings": repr((BUILD, up, matcher, np.asarray(origin).tolist())),
     }
     with full_disk_explained(out), workplace(out, inputs, note) as folder:
@@ -95,7 +104,7 @@ def build_map(
                 )
                 if content.origin is not None:
                     info = replace(info, origin=tuple(map(float, content.origin)))
-                _save_plan(plan, content, info, matcher, note)
+                _save_plan(plan, content, info, matcher, own, note)
                 del content
             info = MapInfo.from_json((plan / "info.json").read_text(encoding="utf-8"), str(plan))
             encode = partial(
@@ -115,11 +124,16 @@ def build_map(
 
 
 def _save_plan(
-    folder: Path, source: MapSource, info: MapInfo, matcher: Matcher, note: Callable[[str], None]
+    folder: Path,
+    source: MapSource,
+    info: MapInfo,
+    matcher: Matcher,
+    own: Path | None,
+    note: Callable[[str], None],
 ) -> None:
     """Save what the workers share, and the points to show, as arrays for memory mapping.
 
-    There is one folder for each kind of features.
+    There is one folder for each kind of features. `own` weights describe the views.
     """
     unfinished = folder.with_suffix(".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -131,10 +145,12 @@ def _save_plan(
     if "network" in kinds:
         BlockCloud.of(sparse).save(unfinished / "network")
         np.save(unfinished / "network" / "views.npy", source.submap_views)
-    if look is not None and "views" in kinds:
+    if "views" in kinds:
         fine = BlockCloud.of(source.cloud.thinned(RENDER_SPACING))
         fine.save(unfinished / "views")
         np.save(unfinished / "views" / "views.npy", source.render_views)
+        if own is not None:
+            shutil.copyfile(own, unfinished / "views" / OWN_NETWORKS)
         spacing, settings = rendering_of(fine, look)
         rendering = {"spacing": spacing, "views": asdict(settings)}
         write_text(unfinished / "views" / "rendering.json", json.dumps(rendering))
@@ -179,7 +195,8 @@ def _encoded(
         if packed is None and not len(submaps):
             raise sees_nothing(info, len(poses))
         if packed is not None:
-            rendered = ViewMap(packed, BlockCloud.open(plan / "views"), spacing)
+            state = view_networks(plan / "views", settings, "cpu").state()
+            rendered = ViewMap(packed, BlockCloud.open(plan / "views"), spacing, state)
     return PointMap(info, cloud, views, submaps, rendered)
 
 

@@ -14,7 +14,8 @@ from diff2i2p_core.geometry.se3 import invert, transform_points
 from diff2i2p_core.mapping.blocks import BlockCloud
 from diff2i2p_core.mapping.looks import Look, look_named
 from diff2i2p_core.mapping.packed_views import MIN_FEATURES, RenderSettings, ViewFeatures
-from diff2i2p_core.models.xfeat import DIMENSION, XFeat, dense_features, descriptors_at, detect
+from diff2i2p_core.models.view_networks import ViewNetworks
+from diff2i2p_core.models.xfeat import DIMENSION, XFeat, dense_features, descriptors_at
 from diff2i2p_core.ops.render_view import RenderedView
 from diff2i2p_core.typing import Array
 
@@ -22,7 +23,7 @@ from diff2i2p_core.typing import Array
 def rendering_of(cloud: BlockCloud, look: Look) -> tuple[float, RenderSettings]:
     """The distance in metres between a cloud's points, and the settings to render it with."""
     spacing = cloud.spacing()
-    return spacing, RenderSettings.for_cloud(spacing, cloud.noise(spacing), look.name)
+    return spacing, RenderSettings.for_cloud(spacing, cloud.noise(spacing), look.name, look.focal)
 
 
 GRID = 4
@@ -64,15 +65,15 @@ def describe_view(
     map_from_view: Array,
     camera: Camera,
     settings: RenderSettings,
-    model: XFeat,
+    networks: ViewNetworks,
 ) -> ViewFeatures:
     """Local features of a cloud, rendered for `camera` (without distortion) at a pose.
 
-    The settings say in which look; `model` is that look's network. `spacing` is the distance in metres
+    The settings say in which look; `networks` are that look's. `spacing` is the distance in metres
     between the cloud's points. The points of the features are in the map's frame.
     """
     view = _render(cloud, spacing, map_from_view, camera, settings)
-    keypoints = detect(dense_features(model, view.image), settings.keypoints)
+    keypoints = networks.describe_render(view, settings.keypoints)
     points, known = view.points_at(keypoints.pixels.cpu().numpy())
     rows = torch.from_numpy(np.flatnonzero(known)).to(keypoints.descriptors.device)
     return ViewFeatures(points[known], keypoints.descriptors[rows])
@@ -94,13 +95,13 @@ def _render(
 
 
 def describe_views(
-    cloud: BlockCloud, spacing: float, poses: Array, settings: RenderSettings, model: XFeat
+    cloud: BlockCloud, spacing: float, poses: Array, settings: RenderSettings, networks: ViewNetworks
 ) -> Iterator[ViewFeatures | None]:
     """The features of each of the views (V, 4, 4), map_from_view, to store in a map: with points in the frame
     of the view. None for a view with less than `MIN_FEATURES`."""
     camera = settings.camera()
     for pose in poses:
-        view = describe_view(cloud, spacing, pose, camera, settings, model)
+        view = describe_view(cloud, spacing, pose, camera, settings, networks)
         in_view = ViewFeatures(transform_points(invert(pose), view.points), view.descriptors)
         yield in_view if len(in_view) >= MIN_FEATURES else None
 

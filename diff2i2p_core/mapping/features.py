@@ -13,16 +13,18 @@ from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.mapping.blocks import BlockCloud
 from diff2i2p_core.mapping.build import map_from_views, map_info, sees_nothing, thinned
 from diff2i2p_core.mapping.describe import describe_views, pack_features, rendering_of
-from diff2i2p_core.mapping.looks import LOOKS, Look, ViewNetworks, look_of
+from diff2i2p_core.mapping.looks import LOOKS, Look, look_of
 from diff2i2p_core.mapping.map_file import PointMap
 from diff2i2p_core.mapping.matchers import Matcher, kinds_for
 from diff2i2p_core.mapping.packed_views import PackedViews
 from diff2i2p_core.mapping.source import RENDER_SPACING, MapSource
 from diff2i2p_core.mapping.view_map import ViewMap
 from diff2i2p_core.models.diff2i2p import Diff2I2P
+from diff2i2p_core.models.view_networks import ViewNetworks
 from diff2i2p_core.typing import Array, Progress
 from diff2i2p_core.weights.checkpoint import load_model, resolve_weights
 from diff2i2p_core.weights.device import checked_device
+from diff2i2p_core.weights.geometry import geometry_state, split_weights
 
 
 @dataclass(frozen=True)
@@ -42,15 +44,17 @@ class Features:
         weights: Path | str | None = None,
         device: str = "cpu",
         *,
-        look: Look | None,
+        look: Look,
         note: Callable[[str], None] = lambda line: None,
     ) -> Features:
         """Load what a matcher needs for a cloud whose views have this look; see `kinds_for`."""
         kinds = kinds_for(matcher, look, note)
         checked_device(device)
+        weights, own = split_weights(weights)
         path = resolve_weights(weights, colored=look is LOOKS["colors"])
+        state = None if own is None else geometry_state(own)
         return cls(
-            ViewNetworks.load(look, device) if look is not None and "views" in kinds else None,
+            look.networks(device, state) if "views" in kinds else None,
             load_model(path, device) if "network" in kinds else None,
             path,
         )
@@ -79,12 +83,10 @@ def view_map_of(
     cloud: PointCloud, poses: Array, networks: ViewNetworks, progress: Progress | None = None
 ) -> ViewMap | None:
     """Render views (V, 4, 4) of a cloud and compute their features. None if no view sees enough."""
-    look = look_of(cloud)
-    assert look is not None, "the networks are those of a look of the cloud"
     blocks = BlockCloud.of(cloud.thinned(RENDER_SPACING))
-    spacing, settings = rendering_of(blocks, look)
+    spacing, settings = rendering_of(blocks, look_of(cloud))
     views, numbers = [], []
-    for number, view in enumerate(describe_views(blocks, spacing, poses, settings, networks.render)):
+    for number, view in enumerate(describe_views(blocks, spacing, poses, settings, networks)):
         if view is not None:
             views.append(view)
             numbers.append(number)
@@ -92,4 +94,5 @@ def view_map_of(
             progress("rendering views", number + 1, len(poses))
     if not numbers:
         return None
-    return ViewMap(PackedViews.of(settings, poses[numbers], *pack_features(views)), blocks, spacing)
+    packed = PackedViews.of(settings, poses[numbers], *pack_features(views))
+    return ViewMap(packed, blocks, spacing, networks.state())

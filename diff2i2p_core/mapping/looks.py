@@ -1,4 +1,4 @@
-"""What the views rendered from a map show: its colours or its intensity. A look is an entry of `LOOKS`."""
+"""What the views rendered from a map show: colours, intensity or only its shape. A look is in `LOOKS`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Protocol
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.point_cloud import PointCloud
-from diff2i2p_core.models.xfeat import XFeat
+from diff2i2p_core.models.view_networks import PictureNetworks, ShapeNetworks, State, ViewNetworks
 from diff2i2p_core.ops.render_scan import render_scan
-from diff2i2p_core.ops.render_view import RenderedView, render_view
+from diff2i2p_core.ops.render_view import RenderedView, render_shape, render_view
 from diff2i2p_core.typing import Array
+from diff2i2p_core.weights.geometry import geometry_of, geometry_weights, load_geometry
 from diff2i2p_core.weights.xfeat import load_xfeat, xfeat_weights
 
 
@@ -42,12 +43,24 @@ class Look:
     """Whether a cloud has what is needed to render it so."""
     render: Render
     weights: Callable[[], Path]
-    """The file with the weights of the network that describes renders, fetched at first use."""
-    load: Callable[[], XFeat]
-    """That network, for inference. Images are always described by `load_xfeat()`."""
+    """The file with the weights of the networks that describe images and renders, fetched at first use."""
+    networks: Callable[[str, State | None], ViewNetworks]
+    """These networks on a device; with other weights than those of the file if given."""
     unlike_photos: bool = False
     """Whether renders look so different from images that they are, near a prior, described everywhere and
     matched near the prediction (`localization.near_matches`)."""
+    focal: float = 420.0
+    """Pixels, of renders of dense clouds."""
+
+
+def _xfeat(device: str, state: State | None = None) -> ViewNetworks:
+    if state:
+        raise InputError("the weights are for clouds without colours and intensity; give no weights")
+    return PictureNetworks(load_xfeat(), device)
+
+
+def _geometry(device: str, state: State | None = None) -> ViewNetworks:
+    return ShapeNetworks(load_geometry() if not state else geometry_of(state, "the map"), device)
 
 
 LOOKS = {
@@ -59,7 +72,7 @@ LOOKS = {
             lambda cloud: cloud.colors is not None,
             render_view,
             xfeat_weights,
-            load_xfeat,
+            _xfeat,
         ),
         Look(
             "intensity",
@@ -67,17 +80,26 @@ LOOKS = {
             lambda cloud: cloud.intensity is not None,
             render_scan,
             xfeat_weights,
-            load_xfeat,
+            _xfeat,
             unlike_photos=True,
+        ),
+        Look(
+            "geometry",
+            "shape",
+            lambda cloud: True,
+            render_shape,
+            geometry_weights,
+            _geometry,
+            focal=260.0,
         ),
     )
 }
 """By name; the first one that is in a cloud is used."""
 
 
-def look_of(cloud: PointCloud) -> Look | None:
-    """What views of a cloud show. None if it has nothing to render."""
-    return next((look for look in LOOKS.values() if look.is_in(cloud)), None)
+def look_of(cloud: PointCloud) -> Look:
+    """What views of a cloud show."""
+    return next(look for look in LOOKS.values() if look.is_in(cloud))
 
 
 def look_named(name: str) -> Look:
@@ -85,17 +107,3 @@ def look_named(name: str) -> Look:
     if name not in LOOKS:
         raise InputError(f"its views show '{name}', but only {', '.join(LOOKS)} can be rendered here")
     return LOOKS[name]
-
-
-@dataclass(frozen=True)
-class ViewNetworks:
-    """The networks that describe images and renders, so that they can be matched."""
-
-    image: XFeat
-    render: XFeat
-
-    @classmethod
-    def load(cls, look: Look, device: str = "cpu") -> ViewNetworks:
-        """One network for both if the look has no other."""
-        image = load_xfeat().to(device)
-        return cls(image, image if look.load is load_xfeat else look.load().to(device))

@@ -24,27 +24,18 @@ def checked_matcher(name: str) -> Matcher:
     raise InputError(f"`matcher` '{name}': unknown; use one of {', '.join(MATCHERS)}")
 
 
-def kinds_for(
-    matcher: Matcher, look: Look | None, note: Callable[[str], None] = lambda line: None
-) -> list[str]:
-    """The kinds of features, "views" and "network", for a map of a cloud whose views have this look, if any.
+def kinds_for(matcher: Matcher, look: Look, note: Callable[[str], None] = lambda line: None) -> list[str]:
+    """The kinds of features, "views" and "network", for a map of a cloud whose views have this look.
 
     The matcher `depth` needs none. `note` gets a line if views would be possible, but their weights are not
     available. InputError if the matcher cannot be used.
     """
     if matcher == "depth":
         return []
-    if matcher == "network" or (matcher == "auto" and look is None):
+    if matcher == "network":
         return ["network"]
-    from diff2i2p_core.mapping.looks import LOOKS  # imports torch: seconds
-    from diff2i2p_core.weights.xfeat import xfeat_weights
-
-    if look is None:
-        shown = " nor ".join(look.shows for look in LOOKS.values())
-        raise InputError(f"matcher 'views': the cloud has neither {shown} to render; use 'network'")
     try:
-        for fetch in (xfeat_weights, look.weights):
-            fetch()
+        look.weights()
     except InputError as error:
         if matcher == "views":
             raise

@@ -53,7 +53,9 @@ class RenderSettings:
     """What the views show, a name of `mapping.looks`. Maps of earlier versions do not record it."""
 
     @classmethod
-    def for_cloud(cls, spacing: float, noise: float = 0.0, look: str = "colors") -> RenderSettings:
+    def for_cloud(
+        cls, spacing: float, noise: float = 0.0, look: str = "colors", focal: float = 420.0
+    ) -> RenderSettings:
         """The settings for points this many metres apart, and `noise` metres from their surface (standard
         deviation). Coarser clouds are rendered smaller. Clouds of the open are rendered farther, and lidar
         scans larger."""
@@ -64,7 +66,7 @@ class RenderSettings:
             if look == "intensity":
                 return replace(default, focal=_FAR_FOCAL)
         detail = max(spacing, _NOISE_DETAIL * noise)
-        scale = float(np.clip(_SUPPORTED / (detail * default.focal), 0.5, 1.0))
+        scale = min(float(np.clip(_SUPPORTED / (detail * default.focal), 0.5, 1.0)), focal / default.focal)
         return replace(
             default,
             focal=default.focal * scale,

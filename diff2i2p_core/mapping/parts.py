@@ -20,9 +20,11 @@ from diff2i2p_core.mapping.looks import look_named
 from diff2i2p_core.mapping.map_file import submap_tensors
 from diff2i2p_core.mapping.packed import pack
 from diff2i2p_core.mapping.packed_views import RenderSettings
+from diff2i2p_core.models.view_networks import ViewNetworks
 from diff2i2p_core.parallel import once_per_process, workers
 from diff2i2p_core.typing import Array, Progress
 from diff2i2p_core.weights.checkpoint import load_model
+from diff2i2p_core.weights.geometry import geometry_state
 
 PART_VIEWS = 8
 """Views per part. This is the most that each process can lose if the build is interrupted."""
@@ -101,12 +103,23 @@ def submap_encoder(cloud: Path, weights: Path | str, settings: SubmapSettings, d
     return encode
 
 
+OWN_NETWORKS = "networks.safetensors"
+"""The weights of networks to describe views with, beside their cloud, if the shipped ones are not used."""
+
+
+def view_networks(cloud: Path, settings: RenderSettings, device: str) -> ViewNetworks:
+    """The networks that describe views of the `BlockCloud` in a folder."""
+    own = cloud / OWN_NETWORKS
+    state = geometry_state(own) if own.is_file() else None
+    return look_named(settings.look).networks(device, state)
+
+
 def view_encoder(cloud: Path, spacing: float, settings: RenderSettings, device: str) -> Encode:
     """Computes local features of views rendered from the `BlockCloud` in a folder."""
-    model, blocks = look_named(settings.look).load().to(device), BlockCloud.open(cloud)
+    networks, blocks = view_networks(cloud, settings, device), BlockCloud.open(cloud)
 
     def encode(poses: Array, numbers: range) -> dict[str, StreamedTensor]:
-        views = describe_views(blocks, spacing, poses, settings, model)
+        views = describe_views(blocks, spacing, poses, settings, networks)
         features = {number: view for number, view in zip(numbers, views, strict=True) if view is not None}
         counts, points, descriptors = pack_features(list(features.values()))
         tensors = {

@@ -109,14 +109,25 @@ class XFeat(nn.Module):
         """Images (B, 1, H, W) of mean 0 and deviation 1, H and W multiples of 32, to descriptors
         (B, 64, H/8, W/8) that are not normalised, keypoint logits (B, 65, H/8, W/8) (one for each pixel of a
         cell and one for no keypoint), and reliability (B, 1, H/8, W/8)."""
-        x2 = self.block2(self.block1(image) + self.skip1(image))
+        descriptors = self.describe(image)
+        logits = self.keypoint_head(F.pixel_unshuffle(image, CELL))
+        return descriptors, logits, self.heatmap_head(descriptors)
+
+    def describe(self, image: Tensor) -> Tensor:
+        """Only the descriptors of `forward`."""
+        return self.fused(self.detail(image))
+
+    def detail(self, image: Tensor) -> Tensor:
+        """Features (B, 24, H/4, W/4)."""
+        return cast(Tensor, self.block2(self.block1(image) + self.skip1(image)))
+
+    def fused(self, x2: Tensor) -> Tensor:
+        """The descriptors of these features."""
         x3 = self.block3(x2)
         x4 = self.block4(x3)
         x5 = self.block5(x4)
         x4, x5 = (F.interpolate(x, x3.shape[-2:], mode="bilinear") for x in (x4, x5))
-        descriptors = self.block_fusion(x3 + x4 + x5)
-        logits = self.keypoint_head(F.pixel_unshuffle(image, CELL))
-        return descriptors, logits, self.heatmap_head(descriptors)
+        return cast(Tensor, self.block_fusion(x3 + x4 + x5))
 
     def for_inference(self) -> XFeat:
         """A faster copy that cannot be trained: batch norms folded, channels-last."""

@@ -83,6 +83,20 @@ def render_view(
     return RenderedView(image, np.where(shown, 1 / inverse_depth, np.float32(0)), camera, pose)
 
 
+def render_shape(
+    cloud: PointCloud,
+    camera_from_cloud: ArrayLike,
+    camera: Camera,
+    spacing: float,
+    *,
+    min_depth: float = 0.1,
+    max_depth: float = 10.0,
+) -> RenderedView:
+    """The same with a black image: only the depth of the cloud counts."""
+    black = PointCloud(cloud.points, intensity=np.zeros(len(cloud), np.uint8))
+    return render_view(black, camera_from_cloud, camera, spacing, min_depth=min_depth, max_depth=max_depth)
+
+
 def seen_points(
     points: NDArray[np.float32],
     pose: Array,

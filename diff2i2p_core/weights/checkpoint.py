@@ -31,7 +31,7 @@ SHIPPED = Path(__file__).parents[1] / "assets" / "weights"
 
 def shipped_weights() -> list[str]:
     """Names of the weights that come with the package."""
-    return sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
+    return sorted(path.stem for path in SHIPPED.glob("lite-*.safetensors"))
 
 
 def installed_weights() -> list[str]:

@@ -15,7 +15,6 @@ from in_process import Command, Outcome
 
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.io import clouds
-from diff2i2p_core.localization import localizer
 from diff2i2p_core.localization.localizer import Localizer
 from diff2i2p_core.localization.result import Localization
 
@@ -44,7 +43,9 @@ def noting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Noting:
     found = Noting()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Localizer, "open", lambda *a, **k: found)
-    monkeypatch.setattr(localizer, "register", lambda cloud, *a, **k: found.localize(*a))
+    monkeypatch.setattr(
+        "diff2i2p_core.localization.register.register", lambda cloud, *a, **k: found.localize(*a)
+    )
     monkeypatch.setattr(clouds, "read_cloud_at", lambda *a: (None, None, None))
     cv2.imwrite("image.png", np.zeros((240, 320, 3), np.uint8))
     (tmp_path / "lens.yaml").write_text(LENS)

@@ -216,7 +216,7 @@ def test_bad_clouds_are_refused(tiny_weights: Path, room_cloud: PointCloud) -> N
     with pytest.raises(InputError, match="NaN"):
         Localizer.from_cloud(PointCloud(np.full((9, 3), np.nan, np.float32)), tiny_weights)
     with pytest.raises(InputError, match="rgb"):
-        Localizer.from_cloud(PointCloud(room_cloud.points), tiny_weights)
+        Localizer.from_cloud(PointCloud(room_cloud.points), tiny_weights, matcher="network")
 
 
 def test_a_cloud_without_colours_gets_weights_that_need_none(

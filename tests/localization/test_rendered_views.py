@@ -119,12 +119,6 @@ def test_auto_makes_both_and_asks_the_views_first(
     assert not refused.localized and refused.matcher == "network"
 
 
-def test_views_need_colours_or_intensity(frames: PosedFrames, xfeat_network: XFeat) -> None:
-    plain = PointCloud(np.random.default_rng(0).uniform(0, 3, (500, 3)).astype(np.float32))
-    with pytest.raises(InputError, match="neither colours nor intensity"):
-        Localizer.from_cloud(plain, matcher="views")
-
-
 def test_a_map_with_intensity_shows_it(frames: PosedFrames, xfeat_network: XFeat) -> None:
     """Its intensity is the green of the room with another response: it tells dark colours apart."""
     source = read_frames(frames.folder, MAP)

@@ -19,13 +19,15 @@ from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import exp, translation_error
 from diff2i2p_core.geometry.submaps import SubmapSettings
 from diff2i2p_core.localization.localizer import Localizer
+from diff2i2p_core.mapping import looks
 from diff2i2p_core.mapping.blocks import BlockCloud
 from diff2i2p_core.mapping.join import join_maps
-from diff2i2p_core.mapping.looks import LOOKS, Look, ViewNetworks, look_of
+from diff2i2p_core.mapping.looks import LOOKS, Look, look_of
 from diff2i2p_core.mapping.map_file import MapInfo, PointMap, load_map, save_map
 from diff2i2p_core.mapping.matchers import kinds_for
 from diff2i2p_core.mapping.packed_views import PackedViews, RenderSettings
 from diff2i2p_core.mapping.view_map import ViewMap
+from diff2i2p_core.models.view_networks import PictureNetworks, State
 from diff2i2p_core.models.xfeat import XFeat
 from diff2i2p_core.ops.render_view import RenderedView, render_view
 from diff2i2p_core.weights.xfeat import load_xfeat, xfeat_weights
@@ -50,16 +52,13 @@ def test_colours_are_shown_rather_than_intensity(room_cloud: PointCloud) -> None
     both = replace(room_cloud, intensity=grey(room_cloud).intensity)
     assert look_of(room_cloud) is look_of(both) is LOOKS["colors"]
     assert look_of(grey(room_cloud)) is LOOKS["intensity"]
-    assert look_of(PointCloud(room_cloud.points)) is None
+    assert look_of(PointCloud(room_cloud.points)) is LOOKS["geometry"]
 
 
-def test_clouds_with_colours_or_intensity_have_views(xfeat_network: XFeat) -> None:
+def test_all_clouds_have_views(xfeat_network: XFeat) -> None:
     for look in LOOKS.values():
         assert kinds_for("auto", look) == ["views", "network"] and kinds_for("views", look) == ["views"]
         assert kinds_for("network", look) == ["network"]
-    assert kinds_for("auto", None) == ["network"]
-    with pytest.raises(InputError, match="neither colours nor intensity to render; use 'network'"):
-        kinds_for("views", None)
 
 
 def test_maps_record_the_look_and_old_ones_show_colours(room_cloud: PointCloud, tmp_path: Path) -> None:
@@ -112,12 +111,11 @@ def test_a_look_is_an_entry_of_the_table(
         height = (127 + 120 * np.sin(9 * cloud.points)).astype(np.uint8)
         return render_view(PointCloud(cloud.points, height), *arguments, **named)  # type: ignore[arg-type]
 
-    def loaded() -> XFeat:
-        return load_xfeat()
+    def networks(device: str, state: State | None = None) -> PictureNetworks:
+        return PictureNetworks(load_xfeat(), device)
 
-    look = Look("height", "height", lambda cloud: True, of_height, xfeat_weights, loaded)
-    monkeypatch.setitem(LOOKS, "height", look)
-    assert ViewNetworks.load(look).image is not ViewNetworks.load(look).render
+    look = Look("height", "height", lambda cloud: True, of_height, xfeat_weights, networks)
+    monkeypatch.setattr(looks, "LOOKS", {"height": look, **LOOKS})
     pose = np.array([[1.0, 0, 0, 2], [0, 0, 1, 0.3], [0, -1, 0, 1.2], [0, 0, 0, 1]])
     localizer = Localizer.from_cloud(PointCloud(room_cloud.points), matcher="views", views=pose[None], up="z")
     assert localizer.map.rendered is not None and localizer.map.rendered.look is look

@@ -1,0 +1,73 @@
+"""What describes images and rendered views with local features that can be matched with each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import torch
+from numpy import uint8
+from numpy.typing import NDArray
+from torch import Tensor
+
+from diff2i2p_core.models.geometry_features import GeometryFeatures
+from diff2i2p_core.models.xfeat import Keypoints, XFeat, dense_features, detect
+from diff2i2p_core.ops.render_view import RenderedView
+
+State = Mapping[str, Tensor]
+"""Weights by name, in half precision."""
+
+
+class ViewNetworks(Protocol):
+    @property
+    def device(self) -> torch.device: ...
+
+    def describe_image(self, image: NDArray[uint8], most: int) -> Keypoints:
+        """The best `most` features of an image, grey (H, W) or RGB (H, W, 3)."""
+
+    def describe_render(self, view: RenderedView, most: int) -> Keypoints:
+        """The best `most` features of a rendered view."""
+
+    def state(self) -> State:
+        """The weights that a map must contain, because its features fit no others; often none."""
+
+
+class PictureNetworks:
+    """XFeat for both: renders that look like photos."""
+
+    def __init__(self, network: XFeat, device: str = "cpu") -> None:
+        self.network = network.to(device)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    def describe_image(self, image: NDArray[uint8], most: int) -> Keypoints:
+        return detect(dense_features(self.network, image), most)
+
+    def describe_render(self, view: RenderedView, most: int) -> Keypoints:
+        return detect(dense_features(self.network, view.image), most)
+
+    def state(self) -> State:
+        return {}
+
+
+class ShapeNetworks:
+    """The geometry features: only the depth of renders counts."""
+
+    def __init__(self, networks: GeometryFeatures, device: str = "cpu") -> None:
+        self._networks: GeometryFeatures = networks.eval().requires_grad_(False).to(device)
+        self._networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def device(self) -> torch.device:
+        return self._networks.device
+
+    def describe_image(self, image: NDArray[uint8], most: int) -> Keypoints:
+        return self._networks.describe_image(image, most)
+
+    def describe_render(self, view: RenderedView, most: int) -> Keypoints:
+        return self._networks.describe_depth(view.depth, view.camera, most)
+
+    def state(self) -> State:
+        return {name: values.half().cpu() for name, values in self._networks.state_dict().items()}

@@ -1,0 +1,108 @@
+"""What the shape of a rendered surface looks like: image channels computed from its depth alone.
+
+Inverse depth is linear in the pixel coordinates of a plane, so a linear fit to a window of it gives the exact
+normal. Each pixel takes the best of five windows around it, so that normals do not mix both sides of an edge
+(the principle of Kuwahara's filter).
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.nearest_pixels import nearest_pixels
+
+CHANNELS = 10
+WINDOWS = (3, 7)
+"""Half sides in pixels of the windows: small ones for detail, larger ones for noisy clouds."""
+_RELATIVE_NOISE = 2e-3
+"""Residuals of inverse depth below this fraction of it do not distinguish windows."""
+_SURROUNDINGS = 1 / 8
+"""Side of the window for the relief, as a fraction of the width."""
+
+Channel = NDArray[np.float32]
+
+
+def depth_channels(depth: NDArray[np.float32], camera: Camera) -> Channel:
+    """(10, H, W) channels of about unit size, of depth (H, W) in metres, 0 where unknown.
+
+    For each size of window: the cosine between the normal and the line of sight, and the normal's x and y in
+    the camera's frame. Then the relief (how much nearer than its surroundings a pixel is), the strength of
+    depth edges, inverse depth relative to its median, and whether the depth is known.
+    """
+    known = depth > 0
+    if not known.any():
+        return np.zeros((CHANNELS, *depth.shape), np.float32)
+    nearest, _ = nearest_pixels(np.flatnonzero(known), depth.shape, cv2.DIST_MASK_3)
+    inverse = (1 / depth[known])[nearest].astype(np.float32)
+    channels = []
+    for half in WINDOWS:
+        plane = _fitted_planes(inverse, half)
+        channels += _normals(*plane, camera)
+    smooth = _without_outliers(inverse)
+    around = cv2.blur(smooth, (round(depth.shape[1] * _SURROUNDINGS) | 1,) * 2)
+    kernel = np.ones((3, 3), np.uint8)
+    jump = np.log(cv2.dilate(smooth, kernel) / cv2.erode(smooth, kernel))
+    channels += [
+        np.clip(4 * np.log(smooth / around), -2, 2),
+        np.minimum(5 * jump, 2),
+        np.clip(inverse / np.median(inverse[known]) - 1, -1, 3),
+    ]
+    masked = np.stack([*channels, np.ones_like(inverse)]) * known
+    return np.asarray(masked, np.float32)
+
+
+def _without_outliers(inverse: Channel) -> Channel:
+    """Inverse depth without single outliers."""
+    return np.asarray(cv2.medianBlur(inverse, 5), np.float32)
+
+
+def _fitted_planes(inverse: Channel, half: int) -> tuple[Channel, Channel, Channel]:
+    """Inverse depth of the best plane at each pixel, and its slopes along u and v."""
+    side = 2 * half + 1
+    offsets = np.arange(-half, half + 1, dtype=np.float64)
+    ones = np.full(side, 1 / side)
+    slope = offsets / (offsets @ offsets)
+    values = inverse.astype(np.float64)
+
+    def filtered(
+        image: NDArray[np.float64], row: NDArray[np.float64], column: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        return np.asarray(cv2.sepFilter2D(image, cv2.CV_64F, row, column, borderType=cv2.BORDER_REPLICATE))
+
+    mean = filtered(values, ones, ones)
+    along_u, along_v = filtered(values, slope, ones), filtered(values, ones, slope)
+    spread = float(offsets @ offsets) / side
+    square = filtered(values * values, ones, ones)
+    residual = square - mean**2 - (along_u**2 + along_v**2) * spread
+    residual = np.maximum(residual, 0) + (_RELATIVE_NOISE * mean) ** 2
+    best = [mean, along_u, along_v]
+    least = residual
+    for du, dv in ((-half, -half), (half, -half), (-half, half), (half, half)):
+        moved = [_shifted(image, du, dv) for image in (mean, along_u, along_v, residual)]
+        better = moved[3] < 0.7 * least
+        here = moved[0] - du * moved[1] - dv * moved[2]
+        least = np.where(better, moved[3], least)
+        best = [np.where(better, new, old) for new, old in zip((here, *moved[1:3]), best, strict=True)]
+    return best[0].astype(np.float32), best[1].astype(np.float32), best[2].astype(np.float32)
+
+
+def _shifted(image: NDArray[np.float64], du: int, dv: int) -> NDArray[np.float64]:
+    """The image's values at (u + du, v + dv), those of the border outside."""
+    pad = max(abs(du), abs(dv))
+    padded = cv2.copyMakeBorder(image, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
+    height, width = image.shape
+    return np.asarray(padded[pad + dv : pad + dv + height, pad + du : pad + du + width])
+
+
+def _normals(inverse: Channel, along_u: Channel, along_v: Channel, camera: Camera) -> list[Channel]:
+    """Cosine to the line of sight, and x and y, of the unit normals (away from the camera) of planes."""
+    u = (np.arange(camera.width) - camera.cx).astype(np.float32)
+    v = (np.arange(camera.height) - camera.cy).astype(np.float32)[:, None]
+    x, y = along_u * np.float32(camera.fx), along_v * np.float32(camera.fy)
+    z = inverse - along_u * u - along_v * v
+    length = np.sqrt(x * x + y * y + z * z) + np.float32(1e-9)
+    sight = np.sqrt((u / np.float32(camera.fx)) ** 2 + (v / np.float32(camera.fy)) ** 2 + 1)
+    return [np.abs(inverse) / (length * sight), x / length, y / length]

@@ -1,0 +1,148 @@
+"""Training of geometry features: places, batches, steps that learn and resume, and the run's files."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from diff2i2p_core.cli.main import app
+from diff2i2p_core.engine.config_file import read_settings
+from diff2i2p_core.engine.geometry_config import GeometryConfig, GeometryPlace, GeometryRooms
+from diff2i2p_core.engine.geometry_places import training_places
+from diff2i2p_core.engine.geometry_run import GeometryRun
+from diff2i2p_core.engine.geometry_training import GeometryTrainer
+from diff2i2p_core.engine.geometry_validation import score_place
+from diff2i2p_core.engine.place_renders import place_of_room
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.se3 import invert, transform_points
+from diff2i2p_core.models.geometry_features import GeometryFeatures
+from diff2i2p_core.models.xfeat import XFeat
+from diff2i2p_core.pairs.render_batches import degraded, draw_batch, shared_pixels
+from diff2i2p_core.pairs.render_pairs import Place
+from diff2i2p_core.rooms.room import camera_path, make_room, write_frames
+from diff2i2p_core.weights.geometry import load_geometry
+
+
+@pytest.fixture(scope="module")
+def place() -> Place:
+    return place_of_room(101, images=3, views=1)
+
+
+@pytest.fixture(scope="module")
+def posed_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("frames")
+    room = make_room(102)
+    write_frames(folder, room, Camera(320, 240, 262.5, 262.5, 159.5, 119.5), camera_path(room, 4, 102))
+    return folder
+
+
+def test_shared_pixels_show_the_same_points(place: Place) -> None:
+    shared = shared_pixels(place, 1)
+    assert len(shared.photo_pixels) > 20_000
+    camera = place.camera
+    u, v = np.rint(shared.photo_pixels).astype(int).T
+    z = place.depths[place.frame_of[1]][v, u].astype(np.float64)
+    points = np.stack([(u - camera.cx) / camera.fx * z, (v - camera.cy) / camera.fy * z, z], axis=1)
+    back, _ = camera.project(transform_points(invert(place.image_from_render[1]), points))
+    error = np.linalg.norm(back - shared.render_pixels, axis=1)
+    assert np.median(error) < 1.0 and np.quantile(error, 0.9) < 3.0
+
+
+def test_places_are_kept_in_files(place: Place, tmp_path: Path) -> None:
+    place.save(tmp_path / "place.safetensors")
+    loaded = Place.load(tmp_path / "place.safetensors")
+    assert (loaded.renders == place.renders).all() and loaded.camera == place.camera
+    (tmp_path / "broken.safetensors").write_bytes(b"no")
+    with pytest.raises(InputError, match="not a prepared place"):
+        Place.load(tmp_path / "broken.safetensors")
+    config = GeometryConfig(rooms=GeometryRooms(seeds="101:102", images=2, views=1))
+    first, weights = training_places(config, tmp_path)
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*")}
+    again, _ = training_places(config, tmp_path)
+    assert weights == [1.0] and (first[0].renders == again[0].renders).all()
+    assert files == {path: path.stat().st_mtime_ns for path in tmp_path.glob("*")}
+
+
+def test_degraded_renders_have_no_new_surfaces(place: Place) -> None:
+    depth = place.renders[0].astype(np.float32)
+    changed = 0
+    for seed in range(12):
+        worse = degraded(depth, np.random.default_rng(seed))
+        assert not worse[depth == 0].any() and np.isfinite(worse).all() and (worse >= 0).all()
+        changed += not np.array_equal(worse, depth)
+    assert changed >= 4
+
+
+def test_steps_learn_and_depend_only_on_seed_and_number(place: Place, xfeat_network: XFeat) -> None:
+    config = GeometryConfig(steps=40, pairs=2, samples=60, warm_up=2, rooms=GeometryRooms())
+
+    def trainer() -> GeometryTrainer:
+        torch.manual_seed(0)
+        return GeometryTrainer(GeometryFeatures.from_xfeat(xfeat_network), [place], [1.0], config)
+
+    one = trainer()
+    losses = [one.train_step()["loss"] for _ in range(4)]
+    state = one.state()
+    other = trainer()
+    other.load_state(state)
+    assert one.train_step() == other.train_step()
+    losses += [one.train_step()["loss"] for _ in range(12)]
+    assert np.mean(losses[-4:]) < np.mean(losses[:4]) - 0.5
+
+
+def test_the_shipped_weights_match_an_unseen_room() -> None:
+    unseen = place_of_room(20_005, images=3, views=1, clutter=False)
+    score = score_place(load_geometry(), unseen, most=3)
+    assert score.matches > 100 and score.share > 0.5
+    blank = replace(unseen, renders=np.zeros_like(unseen.renders))
+    assert score_place(load_geometry(), blank, most=2).matches == 0
+
+
+def test_batches_have_the_asked_shapes(place: Place) -> None:
+    batch = draw_batch([place], np.ones(1), 2, 50, np.random.default_rng(0))
+    assert batch.photos.shape == (2, 1, 240, 320) and batch.channels.shape == (2, 10, 240, 320)
+    assert batch.photo_pixels.shape == batch.render_pixels.shape == (2, 50, 2)
+    assert torch.isfinite(batch.photos).all() and torch.isfinite(batch.channels).all()
+
+
+def test_a_run_writes_weights_and_resumes(
+    posed_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["geometry", "tune", str(posed_folder), "--out", str(tmp_path / "mine"), "--steps", "2"]
+    run = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert run.exit_code == 0 and "last.safetensors" in run.stdout
+    assert isinstance(load_geometry(tmp_path / "mine" / "last.safetensors"), GeometryFeatures)
+    with pytest.raises(InputError, match="already holds a run"):
+        CliRunner().invoke(app, arguments, catch_exceptions=False)
+    longer = [*arguments[:-1], "3", "--resume"]
+    assert CliRunner().invoke(app, longer, catch_exceptions=False).exit_code == 0
+    validated = GeometryConfig(
+        name="validated",
+        output=tmp_path,
+        steps=1,
+        pairs=1,
+        samples=50,
+        places=(GeometryPlace(folder=posed_folder),),
+        validation=(GeometryPlace(folder=posed_folder, views=1),),
+        validation_pairs=1,
+        start_from="geometry-views",
+    )
+    training = GeometryRun(validated)
+    assert training.train(training.prepare()).name == "best.safetensors"
+
+
+def test_the_configurations_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIFF2I2P_DATA", "/data")
+    configs = Path(__file__).parents[2] / "training" / "configs" / "geometry"
+    full = read_settings(configs / "views.yaml", ["steps=7"], GeometryConfig)
+    held_out = read_settings(configs / "leave-teddy-out.yaml", (), GeometryConfig)
+    assert full.steps == 7 and len(full.places) == 3
+    trained, measured = ({place.folder for place in some} for some in (held_out.places, held_out.validation))
+    assert measured == {Path("/data/tum_fr3_teddy")} and not trained & measured
+    assert not any("hololens" in str(place.folder) for place in full.places)

@@ -1,0 +1,97 @@
+"""Maps without colours: their views show shapes, and they carry the networks that described them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from diff2i2p_core.errors import InputError
+from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.point_cloud import PointCloud
+from diff2i2p_core.geometry.se3 import rotation_error_deg, translation_error
+from diff2i2p_core.io.ply import write_ply
+from diff2i2p_core.io.rgbd_folder import PosedFrames
+from diff2i2p_core.io.trajectories import write_trajectory
+from diff2i2p_core.localization.localizer import Localizer
+from diff2i2p_core.mapping.build_file import build_map
+from diff2i2p_core.mapping.join import join_maps
+from diff2i2p_core.mapping.map_file import load_map
+from diff2i2p_core.rooms.room import camera_path, make_room, write_frames
+from diff2i2p_core.weights.geometry import load_geometry, save_geometry
+
+CAMERA = Camera(320, 240, 262.5, 262.5, 159.5, 119.5)
+WEIGHT = "photos.trunk.block_fusion.2.weight"
+POSES = camera_path(make_room(20_003), 10, 20_003)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("room")
+    write_frames(folder, make_room(20_003), CAMERA, POSES)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def localizer(folder: Path) -> Localizer:
+    numbers = [0, 1, 3, 4, 6, 7, 9]
+    return Localizer.from_frames(folder, numbers, matcher="views", colors=False)
+
+
+def test_a_map_without_colours_localizes_images(localizer: Localizer, folder: Path) -> None:
+    assert localizer.map.cloud.colors is None and localizer.map.rendered is not None
+    assert localizer.map.rendered.look.name == "geometry"
+    frames = PosedFrames(folder)
+    errors = []
+    for number in (2, 5, 8):
+        found = localizer.localize(frames[number].image, frames.camera)
+        if found.map_from_camera is not None:
+            errors.append(
+                (
+                    translation_error(found.map_from_camera, POSES[number]),
+                    rotation_error_deg(found.map_from_camera, POSES[number]),
+                )
+            )
+    assert len(errors) >= 2
+    assert max(metres for metres, _ in errors) < 0.25 and max(degrees for _, degrees in errors) < 10
+
+
+def test_noise_is_refused(localizer: Localizer) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
+    assert not localizer.localize(noise, CAMERA).localized
+
+
+def test_maps_carry_the_networks_that_described_them(localizer: Localizer, tmp_path: Path) -> None:
+    cloud = tmp_path / "room.ply"
+    write_ply(cloud, PointCloud(localizer.map.cloud.points))
+    write_trajectory(tmp_path / "path.txt", [float(i) for i in range(4)], POSES[:4])
+    changed = load_geometry()
+    with torch.no_grad():
+        changed.state_dict()[WEIGHT].mul_(-1)
+    save_geometry(changed, tmp_path / "mine.safetensors", {})
+    maps = {}
+    for name, weights in (("shipped", None), ("mine", tmp_path / "mine.safetensors")):
+        path = tmp_path / f"{name}.map"
+        build_map(cloud, path, matcher="views", weights=weights, trajectory=tmp_path / "path.txt")
+        maps[name] = load_map(path)
+    for name, network in (("shipped", load_geometry()), ("mine", changed)):
+        rendered = maps[name].rendered
+        assert rendered is not None
+        assert torch.equal(rendered.networks[WEIGHT], network.state_dict()[WEIGHT].half())
+        assert Localizer.open(tmp_path / f"{name}.map").proposers[0].name == "views"
+    with pytest.raises(InputError, match="made with other weights"):
+        join_maps({"a": maps["shipped"], "b": maps["mine"]}, apart=5.0)
+
+
+def test_weights_for_shapes_are_refused_for_coloured_clouds(folder: Path, tmp_path: Path) -> None:
+    save_geometry(load_geometry(), tmp_path / "mine.safetensors", {})
+    with pytest.raises(InputError, match="for clouds without colours"):
+        Localizer.from_frames(folder, [0, 1], tmp_path / "mine.safetensors", matcher="views")
+
+
+def test_other_files_are_no_weights_for_shapes(tmp_path: Path) -> None:
+    (tmp_path / "bad.safetensors").write_bytes(b"\0" * 40)
+    with pytest.raises(InputError, match=r"bad\.safetensors: cannot be read"):
+        load_geometry(tmp_path / "bad.safetensors")
