@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -65,6 +65,7 @@ def test_processes_end_with_the_block_and_a_run_that_is_left_warns_of_nothing() 
     with workers(2) as run:
         running = run(_pid, range(50))
         pid = next(running)[1]
+        assert isinstance(running, Generator)
         running.close()
     assert pid != os.getpid()
     until = time.monotonic() + 10

@@ -37,7 +37,14 @@ def test_trouble_of_every_kind_for_some_seconds(room_cloud: PointCloud, tmp_path
     build_map(
         tmp_path / "room.ply", tmp_path / "room.map", trajectory=tmp_path / "views.tum", matcher="views"
     )
-    command = [sys.executable, TOOLS / "soak.py", tmp_path / "room.map", tmp_path / "out", "--seconds", "24"]
+    command: list[Any] = [
+        sys.executable,
+        TOOLS / "soak.py",
+        tmp_path / "room.map",
+        tmp_path / "out",
+        "--seconds",
+        "24",
+    ]
     done = subprocess.run([*command, "--rate", "4"], capture_output=True, text=True, check=False)
     assert done.returncode in (0, 1), done.stderr
     result = json.loads((tmp_path / "out/soak.json").read_text())
