@@ -145,7 +145,7 @@ def _some(count: int, most: int) -> NDArray[np.int64]:
     return np.linspace(0, count - 1, min(count, most)).astype(np.int64)
 
 
-def _heights(points: Array) -> NDArray[np.uint8]:
+def _heights(points: NDArray[np.floating]) -> NDArray[np.uint8]:
     """Grey (N, 3) by height, for clouds without colours."""
     low, high = np.quantile(points[:, 2], [0.02, 0.98])
     grey = np.clip((points[:, 2] - low) / max(high - low, 1e-6), 0, 1) * 150 + 60

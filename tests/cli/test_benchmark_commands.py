@@ -166,7 +166,7 @@ def test_the_script_over_epochs(experiment: Path, tmp_path: Path) -> None:
         (("test", "CONFIG", "--checkpoint", "lite-rgb"), "point_features"),
         (("test", "CONFIG", "--test-epoch", "1", "--format", "npy"), "npy"),
         (("eval", "/nowhere"), "/nowhere"),
-        (("eval", "CACHE", "--protocol", "kitti"), "kitti"),
+        (("eval", "CACHE", "--protocol", "scannet"), "scannet"),
         (("eval", "CACHE", "--solver", "magic"), "magic"),
         (("eval", "CACHE", "--test-epoch", "5"), "epoch-5"),
         (("eval", "CACHE", "--iterations", "3000000000"), "less than or equal to 2147483647"),

@@ -142,7 +142,7 @@ def test_auto_without_their_weights_uses_the_network_and_says_so(
     source = read_frames(frames.folder)
     notes: list[str] = []
     made = Localizer.from_cloud(source.cloud, tiny_weights, views=source.submap_views, note=notes.append)
-    assert [proposer.name for proposer in made.proposers] == ["network"]
+    assert [proposer.name for proposer in made.proposers] == ["depth", "network"]
     assert len(notes) == 1 and notes[0].startswith("no rendered views: ")
     with pytest.raises(InputError, match="weights fetch xfeat"):
         Localizer.from_cloud(source.cloud, matcher="views", views=source.submap_views)
