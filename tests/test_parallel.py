@@ -65,12 +65,8 @@ def test_processes_end_with_the_block_and_a_run_that_is_left_warns_of_nothing() 
     with workers(2) as run:
         running = run(_pid, range(50))
         pid = next(running)[1]
-<<<<<<< HEAD
-        del running
-=======
         assert isinstance(running, Generator)
         running.close()
->>>>>>> scale
     assert pid != os.getpid()
     until = time.monotonic() + 10
     while Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes():

@@ -37,11 +37,7 @@ def test_trouble_of_every_kind_for_some_seconds(room_cloud: PointCloud, tmp_path
     build_map(
         tmp_path / "room.ply", tmp_path / "room.map", trajectory=tmp_path / "views.tum", matcher="views"
     )
-<<<<<<< HEAD
-    command: list[str | Path] = [
-=======
     command: list[Any] = [
->>>>>>> scale
         sys.executable,
         TOOLS / "soak.py",
         tmp_path / "room.map",
