@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -36,4 +37,9 @@ def localize_rig(
     pose = answer.map_from_camera @ invert(found[0].body_from_camera)
     covariance = covariance_at(answer.covariance, pose[:3, 3] - answer.map_from_camera[:3, 3])
     names = tuple(mounted.name for mounted in found)
+    for mounted in cameras:  # as for the real one, each camera's pose follows from the body's
+        of_camera = pose @ mounted.body_from_camera
+        moved = covariance_at(covariance, of_camera[:3, 3] - pose[:3, 3])
+        share = replace(answers[mounted.name], localized=True, reason="")
+        answers[mounted.name] = replace(share, map_from_camera=of_camera, covariance=moved)
     return RigLocalization(True, "", pose, covariance, answers, names, latency_ms=answer.latency_ms)
