@@ -11,6 +11,7 @@ from diff2i2p_core.benchmarks import views
 from diff2i2p_core.benchmarks.measure import measure
 from diff2i2p_core.benchmarks.network import pose
 from diff2i2p_core.geometry.pnp import PoseEstimate
+from diff2i2p_core.localization.settings import ViewSettings
 
 
 def test_every_case_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,4 +41,4 @@ def test_the_work_is_that_of_a_full_view() -> None:
 @pytest.mark.parametrize("count", [100, 1500])
 def test_retrieval_looks_closely_at_the_most_similar_views(count: int) -> None:
     order = views._retrieval(count, "cpu")()
-    assert len(order) == len(set(order)) == min(count, 128) and max(order) < count
+    assert len(order) == len(set(order)) == min(count, ViewSettings().compared) and max(order) < count
