@@ -186,7 +186,8 @@ class RenderedViews:
     def matches(self, query: Query, image: Keypoints, view: ViewFeatures) -> tuple[Array, Array, Array]:
         """Pixels (C, 2) and points (C, 3) of the features that match, and their likeness (C,)."""
         likely = query.settings.views.min_likeness
-        rows, view_rows, likeness = mutual_nearest(image.descriptors, view.descriptors, likely)
+        theirs = view.descriptors.to(image.descriptors.device)  # those of the map are in main memory
+        rows, view_rows, likeness = mutual_nearest(image.descriptors, theirs, likely)
         query.clock.spent("match")
         pixels = image.pixels[rows].cpu().numpy().astype(np.float64)
         return pixels, view.points[view_rows.cpu().numpy()], likeness.cpu().numpy().astype(np.float64)

@@ -170,7 +170,7 @@ def test_the_command(
     assert "out: 7-Scenes\n" in out and "test: 1 pairs, the papers have 2304" in out
     assert (tmp_path / "out" / "7Scenes.zip").exists()
     for arguments, words in (
-        (("kitti", tmp_path / "k"), "'kitti': unknown benchmark; use one of 7scenes, rgbd_scenes_v2"),
+        (("kitti", tmp_path / "k"), "'kitti': no published pairs; use one of 7scenes, rgbd_scenes_v2"),
         (("7scenes", tmp_path / "k", "--url", site.url + "x"), "not found (404)"),
         (("7scenes", tmp_path / "k", "--url", site.url, "--from", tmp_path), "give one"),
         (("7scenes", tmp_path / "k", "--from", tmp_path / "none.zip"), "none.zip"),

@@ -205,8 +205,8 @@ def test_protocols_and_their_names() -> None:
     v2 = find_protocol("rgbd_scenes_v2")
     assert (v2.acceptance_radius, v2.inlier_ratio, v2.rmse) == (0.025, 0.25, 0.03)
     assert (RELEASED.acceptance_radius, RELEASED.inlier_ratio, RELEASED.rmse) == (0.05, 0.1, 0.1)
-    with pytest.raises(InputError, match=r"'kitti'.*7scenes"):
-        find_protocol("kitti")
+    with pytest.raises(InputError, match=r"'scannet'.*7scenes"):
+        find_protocol("scannet")
     with pytest.raises(ValueError):
         Protocol(num_corr=3)
 
