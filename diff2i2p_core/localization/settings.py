@@ -132,11 +132,11 @@ class DepthSettings:
     rough_rival: float = 0.75
     """Poses at which few points match less than this fraction of those at the best one are tried only if the
     others fail."""
-    min_agreement: float = 0.8
+    min_agreement: float = 0.84
     """Minimum fraction of the depth that agrees with the map's, of that which agrees or contradicts."""
     min_known: float = 0.4
     """Minimum fraction of the depth that agrees or contradicts: with map at the pose."""
-    min_closeness: float = 0.3
+    min_closeness: float = 0.42
     """Minimum mean closeness of the depth's points to the surface: 1 on it, 0.6 at one standard deviation."""
     min_weakest: float = 0.02
     """Minimum of the smallest eigenvalue of the registration, which is about 0.3 if all directions are fixed
