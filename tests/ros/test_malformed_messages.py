@@ -26,6 +26,7 @@ from diff2i2p.images import check_depth, image_to_rgb
 from diff2i2p.poses import matrix_from_pose, stamp_from
 from diff2i2p.transform_inputs import check_transform
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.messages.cameras import has_size
 
 OK = 0
 SECOND = 10**9
@@ -77,7 +78,13 @@ def localize(robot: Robot, number: int) -> None:
 KINDS: dict[str, tuple[str, st.SearchStrategy[Any], Callable[[Any], Any], str]] = {
     "image": ("image", anything.IMAGES, image_to_rgb, "image_faults"),
     "compressed": ("compressed", anything.COMPRESSED, image_to_rgb, "image_faults"),
-    "camera_info": ("camera_info", anything.CAMERA_INFOS, camera_from_info, "camera_info_faults"),
+    # without a size, a calibration is only judged with an image
+    "camera_info": (
+        "camera_info",
+        anything.CAMERA_INFOS.filter(has_size),
+        camera_from_info,
+        "camera_info_faults",
+    ),
     "initialpose": (
         "initialpose",
         anything.INITIAL_POSES.filter(lambda message: message.header.frame_id == "map"),
