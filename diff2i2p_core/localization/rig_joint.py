@@ -9,7 +9,9 @@ from itertools import zip_longest
 import numpy as np
 
 from diff2i2p_core.geometry.rig_pnp import solve_rig_pnp
+from diff2i2p_core.localization.depth_verification import answer_by_fit
 from diff2i2p_core.localization.hypothesis import Hypothesis, Proposer
+from diff2i2p_core.localization.query import Query
 from diff2i2p_core.localization.rig_query import Candidate, RigHypothesis, RigQuery
 
 
@@ -18,13 +20,27 @@ def propose_jointly(proposer: Proposer, rig: RigQuery) -> Iterator[list[RigHypot
     with those of the other cameras that agree best with its pose."""
     found: list[list[Hypothesis]] = [[] for _ in rig.queries]
     for groups in zip_longest(*(proposer.propose(query) for query in rig.queries), fillvalue=()):
-        for known, group in zip(found, groups, strict=True):
-            known += group
-        yield [
+        credible = []
+        for query, known, group in zip(rig.queries, found, groups, strict=True):
+            credible.append(_credible(query, group))
+            known += credible[-1]
+        joint = [
             joined(rig, Candidate.of(rig, camera, hypothesis), found)
-            for camera, group in enumerate(groups)
+            for camera, group in enumerate(credible)
             for hypothesis in group
         ]
+        if joint:
+            yield joint
+
+
+def _credible(query: Query, group: Sequence[Hypothesis]) -> list[Hypothesis]:
+    """All but registrations of depth that do not fit: their matches agree with their pose in any case."""
+    fits = [hypothesis for hypothesis in group if hypothesis.fit is not None]
+    if not fits:
+        return list(group)
+    if not answer_by_fit(fits, query).localized:
+        return []
+    return [max(fits, key=lambda hypothesis: hypothesis.fit.quality if hypothesis.fit else 0.0)]
 
 
 def joined(rig: RigQuery, candidate: Candidate, found: Sequence[Sequence[Hypothesis]]) -> RigHypothesis:

@@ -17,6 +17,7 @@ from diff2i2p_core.geometry.covariance import in_sigmas, perturb
 from diff2i2p_core.geometry.depth import back_project
 from diff2i2p_core.geometry.pnp import PoseEstimate
 from diff2i2p_core.geometry.point_cloud import PointCloud
+from diff2i2p_core.geometry.rig import RigCamera
 from diff2i2p_core.geometry.se3 import compose, invert, is_near, transform_points
 from diff2i2p_core.localization.depth_registration import DepthRegistration
 from diff2i2p_core.localization.hypothesis import Hypothesis
@@ -188,3 +189,28 @@ def test_a_map_for_depth_needs_no_features(room: Room, path: Array, tmp_path: Pa
     assert is_near(found.map_from_camera, path[9], 0.05, 1.5)
     result = evaluate_frames(frames, frames, matcher="depth", query_range="5:15", limit=2)
     assert result.summary.as_dict()["recall_010m_5deg"] == 1.0
+
+
+def rig_of(path: Array, numbers: tuple[int, int]) -> list[RigCamera]:
+    """Two cameras, one behind the other on the path; the body is the first one's camera frame."""
+    first = path[numbers[0]]
+    return [RigCamera(str(number), CAMERA, invert(first) @ path[number]) for number in numbers]
+
+
+def test_a_rig_is_found_by_depth_alone(localizer: Localizer, room: Room, path: Array) -> None:
+    numbers = 7, 9
+    depths = [measured(room, path[number]) for number in numbers]
+    found = localizer.localize_rig([BLACK, BLACK], rig_of(path, numbers), depths=depths)
+    assert found.map_from_body is not None
+    assert is_near(found.map_from_body, path[7], 0.05, 2)
+
+
+def test_a_rig_needs_depth_that_fits(localizer: Localizer) -> None:
+    """The points of a registration always agree with its pose, so their number tells nothing."""
+    other = make_room(20005)
+    path = np.array(camera_path(other, 60, 20005, step=0.2))
+    for first in (5, 20, 35, 50):
+        numbers = first, first + 2
+        depths = [measured(other, path[number]) for number in numbers]
+        found = localizer.localize_rig([BLACK, BLACK], rig_of(path, numbers), depths=depths)
+        assert found.map_from_body is None and found.reason
