@@ -13,7 +13,7 @@ PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 ARM64_WHEELS = frozenset(
     (
         *("torch", "numpy", "scipy", "opencv-python-headless", "pydantic", "pyyaml", "typer", "rich"),
-        *("safetensors", "pillow", "laspy", "small-gicp"),
+        *("safetensors", "pillow", "laspy", "small-gicp", "joblib", "dask", "distributed", "viser"),
         *("accelerate", "diffusers", "transformers", "tensorboard", "matplotlib", "timm", "rosbags"),
         *("trimesh", "av"),
         *("pytest", "ruff", "mypy", "hypothesis", "types-pyyaml", "sphinx", "myst-parser", "furo"),
