@@ -15,7 +15,7 @@ from diff2i2p_core.engine.geometry_training import GeometryTrainer
 from diff2i2p_core.engine.geometry_validation import Score, score_places
 from diff2i2p_core.engine.records import Means, Records
 from diff2i2p_core.engine.run_folder import RunFolder
-from diff2i2p_core.engine.signals import Stopped, StopRequest
+from diff2i2p_core.engine.signals import StopRequest
 from diff2i2p_core.models.geometry_features import GeometryFeatures
 from diff2i2p_core.pairs.render_pairs import Place
 from diff2i2p_core.typing import Progress
@@ -76,11 +76,7 @@ class GeometryRun:
                 if last or request.received or trainer.step % config.validate_every == 0:
                     self._save(trainer)
                 if request.received and not last:
-                    raise Stopped(
-                        f"stopped by {request.received.name} after step {trainer.step} of {config.steps}, "
-                        f"saved in {folder.checkpoint}",
-                        128 + request.received,
-                    )
+                    raise request.stopped(trainer.step, config.steps, folder.checkpoint)
         return folder.weights("best" if places.unseen else "last")
 
     def _validate(self, trainer: GeometryTrainer, unseen: list[Place], records: Records) -> None:

@@ -37,19 +37,22 @@ _FOCALS, _STEP, _SPACINGS, _SENSOR_REACH = (220.0, 290.0), 0.35, (0.015, 0.035),
 
 def small_camera(camera: Camera) -> Camera:
     """The camera of the images of `WIDTH` x `HEIGHT`, which are cut in the middle to that shape."""
-    scale = max(WIDTH / camera.width, HEIGHT / camera.height)
-    whole = camera.scaled_to(round(camera.width * scale), round(camera.height * scale))
-    left, top = (whole.width - WIDTH) // 2, (whole.height - HEIGHT) // 2
+    whole, left, top = _cut(camera)
     return Camera(WIDTH, HEIGHT, whole.fx, whole.fy, whole.cx - left, whole.cy - top)
 
 
 def small_image(image: NDArray[np.uint8], camera: Camera) -> NDArray[np.uint8]:
     """Grey (H, W) image of `small_camera`."""
-    scale = max(WIDTH / camera.width, HEIGHT / camera.height)
-    whole = camera.scaled_to(round(camera.width * scale), round(camera.height * scale))
-    left, top = (whole.width - WIDTH) // 2, (whole.height - HEIGHT) // 2
+    whole, left, top = _cut(camera)
     grey = resized(image, whole).mean(axis=2)
     return np.asarray(np.rint(grey[top : top + HEIGHT, left : left + WIDTH]), np.uint8)
+
+
+def _cut(camera: Camera) -> tuple[Camera, int, int]:
+    """The camera at the size that covers `WIDTH` x `HEIGHT`, and the left and top pixel of the cut."""
+    scale = max(WIDTH / camera.width, HEIGHT / camera.height)
+    whole = camera.scaled_to(round(camera.width * scale), round(camera.height * scale))
+    return whole, (whole.width - WIDTH) // 2, (whole.height - HEIGHT) // 2
 
 
 def place_of_folder(

@@ -18,7 +18,7 @@ from diff2i2p_core.engine.prior_networks import PriorPair
 from diff2i2p_core.engine.records import Means, Records
 from diff2i2p_core.engine.run_folder import RunFolder
 from diff2i2p_core.engine.schedule import Schedule
-from diff2i2p_core.engine.signals import Stopped, StopRequest
+from diff2i2p_core.engine.signals import StopRequest
 from diff2i2p_core.engine.training_pairs import load_scenes
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.weights.device import checked_device
@@ -69,11 +69,7 @@ class PriorTrainer:
                 if last or request.received or self.step % config.save_every == 0:
                     self._save()
                 if request.received and not last:
-                    raise Stopped(
-                        f"stopped by {request.received.name} after step {self.step} of {config.steps}, saved "
-                        f"in {self.folder.checkpoint}",
-                        128 + request.received,
-                    )
+                    raise request.stopped(self.step, config.steps, self.folder.checkpoint)
         return self.prior
 
     @property

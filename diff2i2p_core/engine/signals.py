@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -33,6 +34,14 @@ class StopRequest:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def stopped(self, step: int, steps: int, checkpoint: Path) -> Stopped:
+        """What to raise after the step was saved. Without a signal here, another process received one."""
+        by = "another process" if self.received is None else self.received.name
+        return Stopped(
+            f"stopped by {by} after step {step} of {steps}, saved in {checkpoint}",
+            128 + (self.received or signal.SIGTERM),
+        )
 
     def _note(self, number: int, _: FrameType | None) -> None:
         self.received = signal.Signals(number)

@@ -18,7 +18,7 @@ from diff2i2p_core.engine.optimization import make_optimizer, numerics, set_lear
 from diff2i2p_core.engine.records import Means, Records
 from diff2i2p_core.engine.run_folder import RunFolder
 from diff2i2p_core.engine.schedule import Schedule
-from diff2i2p_core.engine.signals import Stopped, StopRequest
+from diff2i2p_core.engine.signals import StopRequest
 from diff2i2p_core.engine.training_pairs import batches, split, training_pairs, validation_pairs
 from diff2i2p_core.engine.validation import measure, protocol_of, score
 from diff2i2p_core.errors import InputError
@@ -131,7 +131,7 @@ class Trainer:
         if stop or last or validate or self.step % config.save_every == 0:
             self._save()
         if stop:
-            self._end_early(request)
+            raise request.stopped(self.step, self.schedule.steps, self.folder.checkpoint)
         if validate:
             self._validate(records)
 
@@ -245,12 +245,3 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.validated, self.seconds = state["step"], state["validated"], state["seconds"]
         self.best = state["best"]
-
-    def _end_early(self, request: StopRequest) -> None:
-        number = request.received
-        by = "another process" if number is None else number.name
-        raise Stopped(
-            f"stopped by {by} after step {self.step} of {self.schedule.steps}, saved in "
-            f"{self.folder.checkpoint}",
-            128 + (number or 15),
-        )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,28 @@ def contributing(inliers: Sequence[int], matches: Sequence[int], min_inlier_rati
 def is_same_pose(a: Array, b: Array, settings: GateSettings) -> bool:
     """Whether two poses (4, 4) count as the same answer."""
     return is_near(a, b, settings.same_pose_distance, settings.same_pose_angle_deg)
+
+
+class Supported(Protocol):
+    """A hypothesis about a camera or a rig."""
+
+    @property
+    def support(self) -> int: ...
+
+
+H = TypeVar("H", bound=Supported)
+
+
+def rivals(
+    pose: Array, support: int, ranked: Sequence[H], pose_of: Callable[[H], Array | None], gates: GateSettings
+) -> Iterator[H]:
+    """Hypotheses with another pose and nearly as much support."""
+    for other in ranked:
+        theirs = pose_of(other)
+        if theirs is None or is_same_pose(pose, theirs, gates):
+            continue
+        if other.support > gates.max_rival_support * support:
+            yield other
 
 
 def rejection(

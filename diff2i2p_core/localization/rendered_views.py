@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from torch import Tensor
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.pnp import solve_pnp
 from diff2i2p_core.geometry.se3 import invert, is_near
-from diff2i2p_core.localization.gates import is_same_pose
+from diff2i2p_core.localization.gates import H, is_same_pose
 from diff2i2p_core.localization.hypothesis import Hypothesis
 from diff2i2p_core.localization.intensity_alignment import IntensityAlignment, align_intensity
 from diff2i2p_core.localization.near_matches import search_near
@@ -58,20 +57,21 @@ class RenderedViews:
         """With a prior: a render from it, then the views around it. Without: views that look like the image,
         with the best poses rendered again; then the less likely ones, one by one."""
         settings = query.settings.views
-        features = self.features(query)
         if query.prior is not None:
             guided = self._look.unlike_photos
-            if guided:
+            if guided:  # describes the image in its own way
                 yield [self._guided(query, query.prior)]
             else:
-                yield [self._rendered(query, features, query.prior, "the prior", near=True)]
+                yield [self._rendered(query, self.features(query), query.prior, "the prior", near=True)]
             limits = query.settings.prior_distance, query.settings.prior_angle_deg
             near = near_prior(self.views.poses, query.prior, *limits)[: settings.candidates]
             if near and guided:
                 return
             if near:
+                features = self.features(query)
                 yield from self._refined(query, features, self.matched(query, features, near), near=True)
                 return
+        features = self.features(query)
         ranked = ranked_views(self.views, features.descriptors, settings)[: settings.candidates]
         query.clock.spent("retrieve")
         matched = self.matched(query, features, ranked, until=settings.clear_inliers)
@@ -219,24 +219,14 @@ def is_last_render(settings: ViewSettings, support: int, before: Array, after: A
     return support >= settings.plenty_inliers and is_near(after, before, _CLOSE_METRES, _CLOSE_DEG)
 
 
-class Supported(Protocol):
-    """What can be rendered again."""
-
-    @property
-    def support(self) -> int: ...
-
-
-C = TypeVar("C", bound=Supported)
-
-
 def in_groups(
-    candidates: Sequence[C],
-    pose_of: Callable[[C], Array | None],
+    candidates: Sequence[H],
+    pose_of: Callable[[H], Array | None],
     settings: LocalizerSettings,
     *,
     near: bool,
     most: int | None = None,
-) -> list[list[C]]:
+) -> list[list[H]]:
     """The candidates with the most support and different poses, at most `most` (default: the settings'), to
     be rendered again.
 
@@ -244,7 +234,7 @@ def in_groups(
     support. Each further group has one more.
     """
     views, gates = settings.views, settings.gates
-    distinct: list[tuple[C, Array]] = []
+    distinct: list[tuple[H, Array]] = []
     for candidate in sorted(candidates, key=lambda candidate: -candidate.support):
         pose = pose_of(candidate)
         if pose is None or candidate.support < views.least_inliers:

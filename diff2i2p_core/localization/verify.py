@@ -13,7 +13,7 @@ from diff2i2p_core.localization.aligner import Align
 from diff2i2p_core.localization.alignment import Alignment
 from diff2i2p_core.localization.depth_registration import Fit
 from diff2i2p_core.localization.depth_verification import answer_by_fit, refined
-from diff2i2p_core.localization.gates import coverage, is_same_pose, rejection
+from diff2i2p_core.localization.gates import coverage, is_same_pose, rejection, rivals
 from diff2i2p_core.localization.hypothesis import Hypothesis
 from diff2i2p_core.localization.query import Query
 from diff2i2p_core.localization.result import Localization
@@ -137,13 +137,7 @@ def calibrated(
 def _rivals(
     pose: Array, support: int, ranked: Sequence[Hypothesis], gates: GateSettings
 ) -> Iterator[Hypothesis]:
-    """Hypotheses with another pose and nearly as much support."""
-    for other in ranked:
-        theirs = other.map_from_camera
-        if theirs is None or is_same_pose(pose, theirs, gates):
-            continue
-        if other.support > gates.max_rival_support * support:
-            yield other
+    return rivals(pose, support, ranked, lambda other: other.map_from_camera, gates)
 
 
 def _rival(ranked: Sequence[Hypothesis], gates: GateSettings) -> str:

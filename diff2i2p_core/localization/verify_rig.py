@@ -17,7 +17,7 @@ from diff2i2p_core.geometry.pnp import NoPose
 from diff2i2p_core.geometry.rig_pnp import CameraMatches
 from diff2i2p_core.localization.aligner import Align
 from diff2i2p_core.localization.alignment import Alignment
-from diff2i2p_core.localization.gates import contributing, coverage, is_same_pose, rejection
+from diff2i2p_core.localization.gates import contributing, coverage, is_same_pose, rejection, rivals
 from diff2i2p_core.localization.result import Localization
 from diff2i2p_core.localization.rig_query import RigHypothesis, RigQuery
 from diff2i2p_core.localization.rig_result import RigLocalization
@@ -84,11 +84,8 @@ def _rivals(
     pose: Array, best: RigHypothesis, ranked: Sequence[RigHypothesis], gates: GateSettings
 ) -> Iterator[RigHypothesis]:
     """Hypotheses with another pose and nearly as much support, which no camera alone refutes."""
-    for other in ranked:
-        theirs = other.map_from_body
-        if theirs is None or is_same_pose(pose, theirs, gates):
-            continue
-        if other.support > gates.max_rival_support * best.support and not _refutes(best, other, gates):
+    for other in rivals(pose, best.support, ranked, lambda other: other.map_from_body, gates):
+        if not _refutes(best, other, gates):
             yield other
 
 
