@@ -38,8 +38,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 if not any(Path("/dev").glob("nvidia[0-9]*")):
     os.environ.setdefault("TRITON_INTERPRET", "1")
 os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")  # triton 3.9 warns where it is not set
-if "ROS_DOMAIN_ID" not in os.environ:
-    os.environ["ROS_DOMAIN_ID"] = claim_domain()
+# Each process of a distributed run (pytest-xdist) needs its own, and inherits the first one's.
+if os.environ.get("ROS_DOMAIN_ID") == os.environ.get("DIFF2I2P_TESTS_DOMAIN"):
+    os.environ["ROS_DOMAIN_ID"] = os.environ["DIFF2I2P_TESTS_DOMAIN"] = claim_domain()
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 _ROS_HOME = tempfile.mkdtemp(prefix="diff2i2p-tests-ros-")
 os.environ["ROS_HOME"] = _ROS_HOME
@@ -81,6 +82,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         faulthandler.dump_traceback()
         sys.stdout.flush()
         os._exit(config.stash.get(STATUS, 1))
+    if hasattr(config, "workerinput"):
+        return  # pytest-xdist ends this process when the others are done, too
     # The exit of the interpreter or of DDS may still hang: then the alarm shows where, and ends it.
     faulthandler.register(signal.SIGALRM, chain=True)
     signal.setitimer(signal.ITIMER_REAL, END_SECONDS)
