@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from viser import ViserServer
 
     from diff2i2p_core.mapping.matchers import Matcher
+    from diff2i2p_core.reports.map_image import LocalizedImage
 
 
 def view(
@@ -34,33 +37,34 @@ def view(
 ) -> None:
     """Show the map, its views, an image's pose with its matches, or a replay's poses. Ctrl-C ends it.
 
-    Matches are lines: green if they agree with the pose. The ellipsoid is three standard deviations of the
-    position.
+    Matches are lines: green if they agree with the pose. The panel says what is drawn.
     """
-    from diff2i2p_core.io.trajectories import read_trajectory
     from diff2i2p_core.mapping.map_file import load_map
-    from diff2i2p_core.reports.map_scene import show_map, show_replay
-    from diff2i2p_core.reports.replay_report import TRAJECTORY
+    from diff2i2p_core.reports.map_image import show_localized
+    from diff2i2p_core.reports.map_points import show_map
+    from diff2i2p_core.reports.map_replay import RecordedReplay, show_replay
 
     if (image is None) != (camera is None):
         raise InputError("--image and --camera: give both, or none")
     if image is not None and replay is not None:
         raise InputError("--image and --replay: give one of them")
     point_map = load_map(map_path)
-    trajectory = None if replay is None else read_trajectory(replay / TRAJECTORY)
-    if trajectory is not None and not trajectory[0]:
-        raise InputError(f"{replay}: no image of the replay was localized; there is nothing to show")
+    recorded = None if replay is None else RecordedReplay.read(replay)
+    seen = None
+    if image is not None and camera is not None:
+        seen = _localized(map_path, image, camera, rectified, options.matcher(matcher), device)
     server = start_server(host, port)
     try:
-        show_map(server, point_map)
-        if trajectory is not None:
-            show_replay(server, *trajectory)
-        if image is not None and camera is not None:
-            _localize(server, map_path, image, camera, rectified, options.matcher(matcher), device)
+        show_map(server, point_map, map_path.name)
+        if recorded is not None:
+            show_replay(server, recorded)
+        if seen is not None:
+            show_localized(server, seen, point_map.viewpoints)
         typer.echo(f"http://{host}:{server.get_port()} shows {map_path}; Ctrl-C ends it")
         wait()
     finally:
-        server.stop()
+        with redirect_stdout(StringIO()):
+            server.stop()
 
 
 def start_server(host: str, port: int) -> ViserServer:
@@ -68,7 +72,8 @@ def start_server(host: str, port: int) -> ViserServer:
         import viser
     except ModuleNotFoundError:
         raise InputError("view needs viser; install the extra 'viz' of diff2i2p_core") from None
-    return viser.ViserServer(host, port, label="diff2i2p", verbose=False)
+    with redirect_stdout(StringIO()):  # our own line has the address
+        return viser.ViserServer(host, port, label="diff2i2p", verbose=False)
 
 
 def wait() -> None:
@@ -76,33 +81,19 @@ def wait() -> None:
     threading.Event().wait()
 
 
-def _localize(
-    server: ViserServer,
-    map_path: Path,
-    image: Path,
-    camera: str,
-    rectified: bool,
-    matcher: Matcher,
-    device: str,
-) -> None:
-    """Localize the image, and show its camera, matches and uncertainty; or say why there is no pose."""
+def _localized(
+    map_path: Path, image: Path, camera: str, rectified: bool, matcher: Matcher, device: str
+) -> LocalizedImage:
     from diff2i2p_core.io.image_files import read_image
     from diff2i2p_core.localization.localizer import Localizer
-    from diff2i2p_core.localization.recorded import Recorded, matches_of
-    from diff2i2p_core.reports.map_scene import show_camera, show_covariance, show_matches
+    from diff2i2p_core.reports.map_image import LocalizedImage
 
     pixels = read_image(image)
     lens = options.parse_camera(camera, pixels, rectified=rectified)
-    opened = Localizer.open(map_path, matcher=matcher, device=options.check_device(device))
-    recorded = [Recorded(proposer) for proposer in opened.proposers]
-    localizer = Localizer(opened.map, recorded, opened.settings)
-    answer = localizer.localize(pixels, lens)
-    if answer.map_from_camera is None or answer.covariance is None:
-        options.note(f"not localized: {answer.reason}")
-        return
-    pinhole = lens.undistorted()
-    _, points, right = matches_of(answer, recorded, pinhole, localizer.settings)
-    show_camera(server, "/camera", answer.map_from_camera, pinhole, lens.rectify(pixels))
-    show_matches(server, answer.map_from_camera, points, right)
-    show_covariance(server, answer.map_from_camera, answer.covariance)
-    options.note(f"{right.sum()} of {len(right)} matches agree with the pose")
+    localizer = Localizer.open(map_path, matcher=matcher, device=options.check_device(device))
+    seen = LocalizedImage.of(localizer, pixels, lens, image.name)
+    if seen.answer.localized:
+        options.note(f"localized with {seen.answer.num_inliers} inliers")
+    else:
+        options.note(f"not localized: {seen.answer.reason}")
+    return seen

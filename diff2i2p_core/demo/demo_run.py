@@ -51,16 +51,15 @@ def run_demo(
         f"{len(sample.query_numbers)} images are localized in it"
     )
     say("2/4 building the map ...")
-    point_map = Localizer.from_frames(
-        sample.frames.folder, sample.map_numbers, weights, progress=progress
-    ).map
+    localizer = Localizer.from_frames(sample.frames.folder, sample.map_numbers, weights, progress=progress)
+    point_map = localizer.map
     save_map(point_map, out / "demo.map")
     weights_name = point_map.info.weights_name
     say(f"    {point_map.sizes}, {len(point_map.cloud)} points, weights {weights_name}")
     say("3/4 starting the ROS 2 node; playing the images to it over DDS ...")
     heard = localize_over_ros(sample, out / "demo.map", out / "log", weights=weights, progress=progress)
     say("4/4 comparing the poses read from /tf with the truth ...")
-    result = FramesResult(sample.frames, point_map, heard, _about(sample, point_map))
+    result = FramesResult(sample.frames, point_map, heard, _about(sample, point_map), localizer)
     write_results(out, "Diff2I2P localization demo", result)
     return result
 

@@ -30,6 +30,8 @@ class FramesResult:
     point_map: PointMap
     results: Sequence[QueryResult]
     about: dict[str, str]
+    localizer: Localizer | None = None
+    """To match images again for pictures."""
 
     @property
     def summary(self) -> Summary:
@@ -104,7 +106,7 @@ def evaluate_frames(
         + ("" if align else ", not aligned to colours"),
         "weights": f"{info.weights_name} ({info.weights_id[:12]})",
     }
-    return FramesResult(queries, localizer.map, results, about)
+    return FramesResult(queries, localizer.map, results, about, localizer)
 
 
 def in_range(frames: PosedFrames, text: str, option: str) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -45,10 +45,19 @@ class CameraShare:
     """Number of images whose matches supported an accepted pose."""
     inliers: list[int] = field(default_factory=list)
     """Of the images with an accepted pose."""
+    mounted: RigCamera | None = None
+    """Where it is on the body, at its first image."""
 
     def as_dict(self) -> dict[str, Any]:
         median = float(np.median(self.inliers)) if self.inliers else None
-        return {"images": self.images, "contributed": self.contributed, "median_inliers": median}
+        mounted = self.mounted
+        return {
+            "images": self.images,
+            "contributed": self.contributed,
+            "median_inliers": median,
+            "camera": None if mounted is None else asdict(mounted.camera.undistorted()),
+            "body_from_camera": None if mounted is None else mounted.body_from_camera.tolist(),
+        }
 
 
 def localize_rig_bag(
@@ -114,7 +123,8 @@ class _Work:
         images, cameras, depths, reason = [], [], [], ""
         for number, image in moment.images.items():
             camera = self._rig.cameras[number]
-            self.shares[camera.topic].images += 1
+            share = self.shares[camera.topic]
+            share.images += 1
             mounting = self._mounting(camera.frame, image.stamp, moment.stamp)
             try:
                 pixels, pinhole, depth = camera.decode(image)
@@ -129,6 +139,7 @@ class _Work:
             else:
                 images.append(pixels)
                 cameras.append(RigCamera(camera.topic, pinhole, mounting))
+                share.mounted = share.mounted or cameras[-1]
                 depths.append(depth)
         if not cameras:
             return RigLocalization.refused(reason)

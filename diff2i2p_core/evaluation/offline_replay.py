@@ -71,4 +71,4 @@ def replay_offline(given: ReplayInput, progress: Progress | None = None) -> Repl
         )
     else:
         replay = localize_bag(camera, tracker, given.truth, odom=odom, realtime=realtime, progress=done)
-    return ReplayResult.of(given, localizer.map, replay)
+    return ReplayResult.of(given, localizer.map, replay, localizer=localizer)

@@ -12,6 +12,7 @@ from diff2i2p_core.evaluation.replay_metrics import ReplaySummary, aligned, summ
 from diff2i2p_core.evaluation.replay_settings import ReplaySettings
 from diff2i2p_core.evaluation.replay_truth import Truth
 from diff2i2p_core.evaluation.requirements import Verdict
+from diff2i2p_core.localization.localizer import Localizer
 from diff2i2p_core.mapping.map_file import MapInfo, PointMap
 from diff2i2p_core.messages.bag_rig import BagImages, BagRig
 
@@ -38,6 +39,8 @@ class ReplayResult:
     verdicts: Sequence[Verdict]
     """One verdict per requirement."""
     node: dict[str, Any] | None = None
+    localizer: Localizer | None = None
+    """To match images again for pictures; None after a live replay."""
 
     @classmethod
     def of(
@@ -46,13 +49,14 @@ class ReplayResult:
         point_map: PointMap,
         replay: Replay,
         node: dict[str, Any] | None = None,
+        localizer: Localizer | None = None,
     ) -> ReplayResult:
         """Align the results if the settings ask for it, then compute metrics and check the requirements."""
         if given.settings.align == "se3":
             replay = replace(replay, results=aligned(replay.results))
         summary = summarize_replay(replay.results, replay.begin, replay.end, replay.dropped)
         verdicts = [limit.judge(replay.results, summary) for limit in given.settings.limits]
-        return cls(given, point_map, replay, summary, verdicts, node)
+        return cls(given, point_map, replay, summary, verdicts, node, localizer)
 
     @property
     def passed(self) -> bool:

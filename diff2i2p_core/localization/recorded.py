@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +11,11 @@ from numpy.typing import NDArray
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.pnp import inliers_at
 from diff2i2p_core.localization.hypothesis import Hypothesis, Proposer
+from diff2i2p_core.localization.localizer import Localizer
 from diff2i2p_core.localization.query import Query
 from diff2i2p_core.localization.result import Localization
 from diff2i2p_core.localization.settings import LocalizerSettings
-from diff2i2p_core.typing import Array
+from diff2i2p_core.typing import Array, Image
 
 
 class Recorded:
@@ -31,18 +33,35 @@ class Recorded:
             yield group
 
 
-def matches_of(
-    answer: Localization, recorded: Sequence[Recorded], camera: Camera, settings: LocalizerSettings
-) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """Pixels (N, 2) and points (N, 3) of the matches with the most support, of the matcher that the answer
-    comes from, and which of them agree with the answer's pose. `camera` has no distortion."""
+@dataclass(frozen=True)
+class Matches:
+    """Matches of an image with the map, to be shown."""
+
+    pixels: Array
+    """(N, 2) in the image without distortion."""
+    points: Array
+    """(N, 3) map frame."""
+
+    def right(self, map_from_camera: Array, camera: Camera, settings: LocalizerSettings) -> NDArray[np.bool_]:
+        """(N,) whether they agree with a pose. `camera` has no distortion."""
+        limit = settings.inlier_px(camera)
+        return inliers_at(map_from_camera, self.pixels, self.points, camera, limit)[0]
+
+
+def localize_with_matches(
+    localizer: Localizer,
+    image: Image,
+    camera: Camera,
+    prior: Array | None = None,
+    depth: NDArray[np.float32] | None = None,
+) -> tuple[Localization, Matches]:
+    """The answer of `localizer.localize`, and the matches with the most support of the matcher that it comes
+    from."""
+    recorded = [Recorded(proposer) for proposer in localizer.proposers]
+    watched = Localizer(localizer.map, recorded, localizer.settings)
+    answer = watched.localize(image, camera, prior=prior, depth=depth)
     hypotheses = [h for r in recorded if r.name == answer.matcher for h in r.hypotheses]
     if not hypotheses:
-        return np.empty((0, 2)), np.empty((0, 3)), np.zeros(0, bool)
+        return answer, Matches(np.empty((0, 2)), np.empty((0, 3)))
     best = max(hypotheses, key=lambda hypothesis: hypothesis.support)
-    if answer.map_from_camera is None:
-        return best.pixels, best.points, np.zeros(len(best.pixels), bool)
-    right, _, _ = inliers_at(
-        answer.map_from_camera, best.pixels, best.points, camera, settings.inlier_px(camera)
-    )
-    return best.pixels, best.points, right
+    return answer, Matches(best.pixels, best.points)

@@ -51,7 +51,7 @@ def describe_grid(
     model: XFeat,
 ) -> GridFeatures:
     """The features of a render as of `describe_view`, but at pixels of a grid instead of keypoints."""
-    view = _render(cloud, spacing, map_from_view, camera, settings)
+    view = render_look(cloud, spacing, map_from_view, camera, settings)
     v, u = np.nonzero(view.depth[GRID // 2 :: GRID, GRID // 2 :: GRID])
     pixels = np.stack([u, v], axis=1).astype(np.float32) * GRID + GRID // 2
     points, _ = view.points_at(pixels)
@@ -72,16 +72,17 @@ def describe_view(
     The settings say in which look; `networks` are that look's. `spacing` is the distance in metres
     between the cloud's points. The points of the features are in the map's frame.
     """
-    view = _render(cloud, spacing, map_from_view, camera, settings)
+    view = render_look(cloud, spacing, map_from_view, camera, settings)
     keypoints = networks.describe_render(view, settings.keypoints)
     points, known = view.points_at(keypoints.pixels.cpu().numpy())
     rows = torch.from_numpy(np.flatnonzero(known)).to(keypoints.descriptors.device)
     return ViewFeatures(points[known], keypoints.descriptors[rows])
 
 
-def _render(
+def render_look(
     cloud: BlockCloud, spacing: float, map_from_view: Array, camera: Camera, settings: RenderSettings
 ) -> RenderedView:
+    """A cloud, rendered for `camera` (without distortion) at a pose, in the look that the settings name."""
     view_from_map = invert(map_from_view)
     in_view = cloud.seen(view_from_map, camera, (settings.min_depth, settings.max_depth))
     return look_named(settings.look).render(

@@ -20,6 +20,7 @@ from diff2i2p_core.evaluation.protocol import Protocol, registered_words
 from diff2i2p_core.evaluation.registration import PairMetrics
 from diff2i2p_core.evaluation.result import Result
 from diff2i2p_core.reports.page import (
+    Figure,
     about_card,
     best_median_worst,
     figures,
@@ -27,9 +28,8 @@ from diff2i2p_core.reports.page import (
     tiles,
     write_page,
 )
-from diff2i2p_core.reports.pair_pictures import pair_panel
+from diff2i2p_core.reports.pair_pictures import pair_parts
 from diff2i2p_core.reports.plots import cumulative_curve, histogram
-from diff2i2p_core.typing import Image
 
 
 def write_benchmark_report(
@@ -67,7 +67,7 @@ def write_benchmark_report(
         "<h2>Pairs</h2><p>Sorted by RMSE. Left: matched pixels; for the best matches by score, a line leads "
         "to the true position of the matched point. At the right pose, the cloud's points are on the objects "
         "that they belong to.</p>",
-        *figures(panels(folder, metrics, protocol)),
+        *figures(pair_figures(folder, metrics, protocol)),
         "<h2>Comparison with published results</h2>",
         *(f"<p>{html.escape(note)}</p>" for note in comparison_notes(results, info)),
         *(
@@ -80,8 +80,8 @@ def write_benchmark_report(
     write_page(path, title, sections)
 
 
-def panels(folder: Path, metrics: Sequence[PairMetrics], protocol: Protocol) -> list[tuple[str, Image]]:
-    """Captions and pictures of the best, the median and the worst pair."""
+def pair_figures(folder: Path, metrics: Sequence[PairMetrics], protocol: Protocol) -> list[Figure]:
+    """Pictures of the best, the median and the worst pair."""
     made = []
     for word, pair in best_median_worst(sorted(metrics, key=lambda m: m.rmse_m)):
         pose = (
@@ -94,7 +94,7 @@ def panels(folder: Path, metrics: Sequence[PairMetrics], protocol: Protocol) -> 
             f"{word}: {pair.name}, {pose}; {pair.inlier_ratio:.0%} of {pair.correspondences} matches right"
         )
         registration = read_registration(registration_path(folder, pair.name))
-        made.append((caption, pair_panel(registration, pair, protocol, caption)))
+        made.append(Figure(caption, pair_parts(registration, pair, protocol)))
     return made
 
 

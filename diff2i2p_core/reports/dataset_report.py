@@ -13,10 +13,9 @@ from diff2i2p_core.datasets.check import Check
 from diff2i2p_core.geometry.se3 import invert
 from diff2i2p_core.pairs.benchmark_pairs import read_cloud, read_frame
 from diff2i2p_core.pairs.metadata import Entry
-from diff2i2p_core.reports.overlay import PANEL_WIDTH, depth_picture, depth_span, overlay, shrunk, titled_row
-from diff2i2p_core.reports.page import about_card, figures, plain_table, tiles, write_page
+from diff2i2p_core.reports.overlay import PANEL_WIDTH, depth_picture, depth_span, overlay, shrunk
+from diff2i2p_core.reports.page import Figure, about_card, figures, plain_table, tiles, write_page
 from diff2i2p_core.reports.plots import histogram
-from diff2i2p_core.typing import Image
 
 
 def write_dataset_report(path: Path, root: Path, check: Check, pairs_a_subset: int = 4) -> None:
@@ -38,7 +37,7 @@ def write_dataset_report(path: Path, root: Path, check: Check, pairs_a_subset: i
             f"<h2>Pairs of {subset}</h2>",
             "<p>From the smallest to the largest overlap. If the pose is right, the cloud's points line up "
             "with the edges of the objects in the image and have the colours of its depth.</p>",
-            *figures([_panel(root, check, entry) for entry in _spread(entries, pairs_a_subset)]),
+            *figures([_figure(root, check, entry) for entry in _spread(entries, pairs_a_subset)]),
         ]
     if check.dataset:
         source = check.dataset.source
@@ -96,7 +95,7 @@ def _spread(entries: Sequence[Entry], count: int) -> list[Entry]:
     return [ranked[index] for index in indices]
 
 
-def _panel(root: Path, check: Check, entry: Entry) -> tuple[str, Image]:
+def _figure(root: Path, check: Check, entry: Entry) -> Figure:
     """Image | depth | cloud over the image."""
     image, depth, camera = read_frame(root, entry)
     picture, small, _ = shrunk(image, camera, PANEL_WIDTH)
@@ -111,4 +110,4 @@ def _panel(root: Path, check: Check, entry: Entry) -> tuple[str, Image]:
         ("depth", depth_picture(depth, depth > 0, *depth_span(depth[depth > 0]))),
         ("cloud over the image, coloured by depth", drawn),
     ]
-    return caption, titled_row(parts, caption)
+    return Figure(caption, parts)

@@ -11,8 +11,10 @@ from diff2i2p_core.evaluation.localize_frames import FramesResult
 from diff2i2p_core.evaluation.trajectory import QueryResult
 from diff2i2p_core.io.files import atomic_path, write_text
 from diff2i2p_core.io.trajectories import write_trajectory
-from diff2i2p_core.reports.overlay import panel
-from diff2i2p_core.reports.report import frame_caption, pick_frames, write_report
+from diff2i2p_core.reports.match_pictures import localization_figure
+from diff2i2p_core.reports.overlay import overlay_parts, titled_row
+from diff2i2p_core.reports.page import Figure
+from diff2i2p_core.reports.report import pick_frames, write_report
 from diff2i2p_core.typing import Image
 
 REPORT, OVERLAY, NUMBERS, TRAJECTORY = FILES = (
@@ -28,10 +30,8 @@ def write_results(folder: Path | str, title: str, result: FramesResult) -> None:
     folder = Path(folder)
     summary = result.summary
     localized = {r.stamp: r.map_from_camera for r in result.results if r.map_from_camera is not None}
-    panels = [
-        (frame_caption(word, query), _panel(result, query, frame_caption(word, query)))
-        for word, query in pick_frames(result.results)
-    ]
+    picked = pick_frames(result.results)
+    shown = [figure for caption, query in picked if (figure := _figure(result, query, caption))]
     content = {**summary.as_dict(), "about": result.about, "frames": [r.as_dict() for r in result.results]}
     write_text(folder / NUMBERS, json.dumps(content, indent=1) + "\n")
     write_trajectory(folder / TRAJECTORY, list(localized), list(localized.values()))
@@ -42,24 +42,29 @@ def write_results(folder: Path | str, title: str, result: FramesResult) -> None:
         result.results,
         summary,
         result.point_map.cloud.points,
-        panels,
+        shown,
     )
     overlay = folder / OVERLAY
     overlay.unlink(missing_ok=True)
-    if panels:
+    with_pose = [(caption, query) for caption, query in picked if query.map_from_camera is not None]
+    if with_pose:
+        caption, query = with_pose[(len(with_pose) - 1) // 2]
         with atomic_path(overlay) as path:
-            cv2.imwrite(str(path), panels[(len(panels) - 1) // 2][1][..., ::-1])
+            cv2.imwrite(str(path), titled_row(_parts(result, query), caption)[..., ::-1])
 
 
-def _panel(result: FramesResult, query: QueryResult, caption: str) -> Image:
+def _figure(result: FramesResult, query: QueryResult, caption: str) -> Figure | None:
+    """The matches of an image or, without a localizer, its pose alone. None if there is neither."""
+    frames = result.frames
+    if result.localizer is not None:
+        frame = frames[frames.numbers.index(query.number)]
+        depth = frames.registered_depth(frame) if result.localizer.needs_depth else None
+        return localization_figure(result.localizer, frame.image, frames.camera, query, caption, depth)
+    return None if query.map_from_camera is None else Figure(caption, _parts(result, query))
+
+
+def _parts(result: FramesResult, query: QueryResult) -> list[tuple[str, Image]]:
     assert query.map_from_camera is not None
     frames, point_map = result.frames, result.point_map
     image = frames[frames.numbers.index(query.number)].image
-    return panel(
-        image,
-        frames.camera,
-        query.map_from_camera,
-        point_map.cloud,
-        point_map.spacing,
-        caption,
-    )
+    return overlay_parts(image, frames.camera, query.map_from_camera, point_map.cloud, point_map.spacing)

@@ -1,4 +1,4 @@
-"""A map in a browser, drawn with viser: points, views, cameras, matches, uncertainty, poses of a replay."""
+"""Things in a map, drawn in a browser with viser: cameras with their images, lines, uncertainty."""
 
 from __future__ import annotations
 
@@ -6,45 +6,25 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import to_quaternion
-from diff2i2p_core.mapping.map_file import PointMap
 from diff2i2p_core.typing import Array, Image
 
 if TYPE_CHECKING:
-    from viser import ViserServer
+    from viser import FrameHandle, ViserServer
 
-MOST_POINTS = 1_000_000
-MOST_VIEWS = 400
-"""More of them take a browser too long; then some at equal distances are drawn."""
-RIGHT, WRONG, VIEW, CAMERA_COLOR = (40, 170, 80), (210, 60, 50), (120, 130, 145), (40, 100, 200)
-VIEW_SCALE, CAMERA_SCALE = 0.12, 0.35
+Color = tuple[int, int, int]
+VIEW, CAMERA_COLOR = (150, 158, 172), (90, 160, 255)
+VIEW_DEPTH, CAMERA_DEPTH = 0.15, 0.6
 """Metres from a camera's centre to its image."""
 SIGMAS = 3.0
 """The ellipsoid's surface, in standard deviations."""
-
-
-def show_map(server: ViserServer, point_map: PointMap) -> None:
-    """The map's points, /map, and the cameras that it was viewed from, /views/0 and so on."""
-    cloud = point_map.cloud
-    rows = _some(len(cloud), MOST_POINTS)
-    points = cloud.points[rows]
-    colors = _heights(points.astype(np.float64)) if cloud.colors is None else cloud.colors[rows]
-    server.scene.add_point_cloud(
-        "/map", points, colors, point_size=point_map.spacing / 2, precision="float32", point_shape="circle"
-    )
-    rendered = point_map.rendered
-    camera = rendered.views.settings.camera() if rendered is not None else Camera(4, 3, 3, 3, 1.5, 1)
-    views = point_map.viewpoints
-    for number in _some(len(views), MOST_VIEWS).tolist():
-        show_camera(server, f"/views/{number}", views[number], camera, scale=VIEW_SCALE, color=VIEW)
-    low, high = points.min(axis=0), points.max(axis=0)
-    middle = (low + high) / 2
-    server.initial_camera.look_at = middle
-    server.initial_camera.position = middle + np.array([0.6, -0.9, 0.9]) * float(np.ptp(points[:, :2]))
-    server.initial_camera.up = (0.0, 0.0, 1.0)
+LEAST_RADIUS = 0.05
+"""Metres. A smaller ellipsoid is drawn 10 or 100 times larger."""
+SHAPE = Camera(4, 3, 3.5, 3.5, 1.5, 1.0)
+"""Of cameras that are drawn although their calibration is unknown."""
 
 
 def show_camera(
@@ -53,75 +33,64 @@ def show_camera(
     map_from_camera: Array,
     camera: Camera,
     image: Image | None = None,
-    *,
-    scale: float = CAMERA_SCALE,
-    color: tuple[int, int, int] = CAMERA_COLOR,
-) -> None:
-    """A camera without distortion as a frustum, with its image (H, W, 3)."""
-    server.scene.add_camera_frustum(
-        name,
-        fov=2 * float(np.arctan(camera.height / 2 / camera.fy)),
-        aspect=camera.width / camera.height,
-        scale=scale,
-        color=color,
-        image=image,
-        format="jpeg",
-        wxyz=quaternion_wxyz(map_from_camera),
-        position=map_from_camera[:3, 3],
+    color: Color = CAMERA_COLOR,
+) -> FrameHandle:
+    """A camera without distortion as a pyramid with its image (H, W, 3). Moving the frame moves both."""
+    frame = server.scene.add_frame(
+        name, show_axes=False, wxyz=quaternion_wxyz(map_from_camera), position=map_from_camera[:3, 3]
     )
+    show_lines(server, f"{name}/frustum", frustum(camera, CAMERA_DEPTH).reshape(-1, 2, 3), color, 2.0)
+    if image is not None:
+        size = camera.width * CAMERA_DEPTH / camera.fx, camera.height * CAMERA_DEPTH / camera.fy
+        middle = on_image(camera, [[(camera.width - 1) / 2, (camera.height - 1) / 2]], CAMERA_DEPTH)[0]
+        server.scene.add_image(f"{name}/image", image, *size, format="jpeg", position=middle)
+    return frame
 
 
-def show_matches(
-    server: ViserServer, map_from_camera: Array, points: Array, right: NDArray[np.bool_]
-) -> None:
-    """Lines from the camera to the matched points (N, 3): /matches/right in green, /matches/wrong in red."""
-    for name, rows, color in (("right", right, RIGHT), ("wrong", ~right, WRONG)):
-        ends = points[rows]
-        if len(ends):
-            lines = np.stack([np.broadcast_to(map_from_camera[:3, 3], ends.shape), ends], axis=1)
-            server.scene.add_line_segments(
-                f"/matches/{name}", lines.astype(np.float32), color, thickness=1.0, thickness_units="screen"
-            )
-
-
-def show_covariance(server: ViserServer, map_from_camera: Array, covariance: Array) -> None:
-    """The position's uncertainty, /covariance: an ellipsoid of three standard deviations.
+def show_covariance(server: ViserServer, map_from_camera: Array, covariance: Array) -> str:
+    """The position's uncertainty, /covariance: an ellipsoid of three standard deviations. Returns its size
+    in words.
 
     `covariance` (6, 6) begins with the position in the map frame, as in `Localization`.
     """
     vertices, faces = unit_sphere()
     variances, axes = np.linalg.eigh(covariance[:3, :3])
     radii = SIGMAS * np.sqrt(np.maximum(variances, 0))
+    larger = next((times for times in (1, 10) if times * radii.max() >= LEAST_RADIUS), 100)
     server.scene.add_mesh_simple(
         "/covariance",
-        (vertices * radii) @ axes.T,
+        (vertices * radii * larger) @ axes.T,
         faces,
         color=CAMERA_COLOR,
-        opacity=0.4,
+        opacity=0.5,
         side="double",
         position=map_from_camera[:3, 3],
     )
+    drawn = "" if larger == 1 else f", drawn {larger} times larger"
+    return f"three standard deviations of the position, at most {100 * radii.max():.2g} cm{drawn}"
 
 
-def show_replay(server: ViserServer, stamps: Sequence[float], poses: Sequence[Array]) -> None:
-    """The poses of a replay as a line, /replay/path, and one of them, chosen with a slider, as axes."""
-    path = np.array([pose[:3, 3] for pose in poses], np.float32)
-    if len(path) > 1:
-        lines = np.stack([path[:-1], path[1:]], axis=1)
-        server.scene.add_line_segments(
-            "/replay/path", lines, CAMERA_COLOR, thickness=2.0, thickness_units="screen"
-        )
-    body = server.scene.add_frame("/replay/body", axes_length=0.4, axes_radius=0.015)
-    slider = server.gui.add_slider("pose", 0, max(len(poses) - 1, 1), 1, 0)
-    words = server.gui.add_markdown("")
+def show_lines(
+    server: ViserServer, name: str, lines: NDArray[np.floating], color: Color, thickness: float = 1.0
+) -> None:
+    """Lines (N, 2, 3) in the frame of `name`'s parent, some pixels thick."""
+    server.scene.add_line_segments(
+        name, lines.astype(np.float32), color, thickness=thickness, thickness_units="screen"
+    )
 
-    def show(number: int) -> None:
-        body.wxyz, body.position = quaternion_wxyz(poses[number]), poses[number][:3, 3]
-        x, y, z = poses[number][:3, 3]
-        words.content = f"{stamps[number] - stamps[0]:.2f} s: ({x:.2f}, {y:.2f}, {z:.2f}) m"
 
-    slider.on_update(lambda event: show(min(int(slider.value), len(poses) - 1)))
-    show(0)
+def frustum(camera: Camera, depth: float) -> Array:
+    """Ends (16, 3) of the lines of a camera's pyramid, in its frame: each two are a line."""
+    right, bottom = camera.width - 0.5, camera.height - 0.5
+    corners = on_image(camera, [[-0.5, -0.5], [right, -0.5], [right, bottom], [-0.5, bottom]], depth)
+    ends = [end for corner in corners for end in (np.zeros(3), corner)]
+    return np.array([*ends, *(end for i in range(4) for end in (corners[i], corners[(i + 1) % 4]))])
+
+
+def on_image(camera: Camera, pixels: ArrayLike, depth: float) -> Array:
+    """Points (N, 3) in the camera's frame at pixels (N, 2), `depth` metres ahead."""
+    rays = (np.asarray(pixels, float) - (camera.cx, camera.cy)) / (camera.fx, camera.fy)
+    return depth * np.column_stack([rays, np.ones(len(rays))])
 
 
 def quaternion_wxyz(pose: Array) -> tuple[float, float, float, float]:
@@ -141,12 +110,11 @@ def unit_sphere(rings: int = 12, sectors: int = 24) -> tuple[NDArray[np.float64]
     return vertices.reshape(-1, 3), faces.astype(np.int32)
 
 
-def _some(count: int, most: int) -> NDArray[np.int64]:
+def swatch(color: Sequence[int]) -> str:
+    """A coloured square as HTML."""
+    return f'<span style="color:rgb({color[0]},{color[1]},{color[2]})">&#9632;</span>'
+
+
+def some(count: int, most: int) -> NDArray[np.int64]:
+    """`most` of the indices below `count`, at equal distances; all of them if there are not more."""
     return np.linspace(0, count - 1, min(count, most)).astype(np.int64)
-
-
-def _heights(points: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Grey (N, 3) by height, for clouds without colours."""
-    low, high = np.quantile(points[:, 2], [0.02, 0.98])
-    grey = np.clip((points[:, 2] - low) / max(high - low, 1e-6), 0, 1) * 150 + 60
-    return np.repeat(grey.astype(np.uint8)[:, None], 3, axis=1)

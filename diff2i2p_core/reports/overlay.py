@@ -107,30 +107,20 @@ def render_map(
     return canvas
 
 
-def panel(
-    image: Image,
-    camera: Camera,
-    map_from_camera: ArrayLike,
-    cloud: PointCloud,
-    spacing: float,
-    caption: str,
-    inlier_pixels: NDArray[np.float64] | None = None,
-) -> Image:
-    """Image | map over image | map from the estimated pose, with captions.
+def overlay_parts(
+    image: Image, camera: Camera, map_from_camera: ArrayLike, cloud: PointCloud, spacing: float
+) -> list[tuple[str, Image]]:
+    """Image, map over image, and map from the estimated pose, with titles.
 
     `camera` must have no distortion and belong to `image`.
     """
-    picture, small, scale = shrunk(image, camera, PANEL_WIDTH)
-    pixels = None if inlier_pixels is None else (inlier_pixels + 0.5) * scale - 0.5
-    parts = [
+    picture, small, _ = shrunk(image, camera, PANEL_WIDTH)
+    drawn = overlay(picture, small, map_from_camera, cloud.points, spacing)
+    return [
         ("camera image", picture),
-        (
-            "map points over it, coloured by depth",
-            overlay(picture, small, map_from_camera, cloud.points, spacing, pixels),
-        ),
+        ("map points over it, coloured by depth", drawn),
         ("map seen from the estimated pose", render_map(small, map_from_camera, cloud, spacing)),
     ]
-    return titled_row(parts, caption)
 
 
 def shrunk(image: Image, camera: Camera, width: int) -> tuple[Image, Camera, float]:

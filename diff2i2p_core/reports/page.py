@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,9 +24,9 @@ body{margin:0;background:var(--back);color:var(--ink);font:15px/1.5 system-ui,sa
 main{max-width:1180px;margin:0 auto;padding:28px 18px 60px}
 h1{font-size:26px;margin:0 0 4px}h2{font-size:18px;margin:34px 0 10px}
 p{margin:4px 0 12px;color:var(--soft)}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(210px,1fr));gap:10px;margin:18px 0}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(210px,46%),1fr));gap:10px;margin:18px 0}
 .tile,.card{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:12px 14px}
-.tile b{display:block;font-size:23px;line-height:1.25}.tile span{color:var(--soft);font-size:13px}
+.tile b{display:block;font-size:23px;line-height:1.25}.tile,.card{min-width:0}.tile span{color:var(--soft);font-size:13px}
 .stack{display:grid;gap:10px;margin-bottom:10px}
 .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(320px,100%),1fr));gap:10px}
 svg{width:100%;height:auto;max-height:600px;display:block}
@@ -43,12 +44,16 @@ th:last-child,td:last-child,.names th:first-child,.names td:first-child{text-ali
 td.good{color:var(--good)}td.fair{color:var(--fair)}td.poor,td.none{color:var(--poor)}
 .names td:first-child{white-space:nowrap}
 .scroll{max-height:520px;overflow:auto;padding:0}
-figure{margin:0 0 16px}figure img{width:100%;border-radius:8px;display:block}
+figure{margin:0 0 16px}figcaption{font-weight:600;margin-bottom:8px;overflow-wrap:anywhere}
+.parts{display:flex;flex-wrap:wrap;gap:10px;align-items:end}.parts span{color:var(--soft);font-size:13px}
+.parts img{width:100%;border-radius:5px;display:block}
 .key i{display:inline-block;width:10px;height:10px;border-radius:50%;margin:0 5px 0 14px}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:2px 18px;margin:0}dt{color:var(--soft)}
 dd{margin:0;overflow-wrap:anywhere}
 @media(max-width:480px){main{padding:16px 10px 40px}h1{font-size:21px;overflow-wrap:anywhere}
-dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:6px}th,td{padding:4px 6px}.card.scroll{overflow-x:auto}}
+dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:6px}th,td{padding:4px 6px}.card.scroll{overflow-x:auto}
+table:not(.names *) td:last-child{min-width:11em}.stack .card{overflow-x:auto}.stack svg{min-width:700px}
+svg[viewBox^="0 0 720"] text{font-size:22px}}
 """
 
 
@@ -63,12 +68,29 @@ def write_page(path: Path | str, title: str, sections: Sequence[str]) -> None:
     )
 
 
-def figures(panels: Sequence[tuple[str, Image]]) -> list[str]:
-    """Captions and RGB pictures as HTML."""
-    return [
-        f'<figure><img src="{data_uri(image)}" alt="{html.escape(caption)}"/></figure>'
-        for caption, image in panels
-    ]
+@dataclass(frozen=True)
+class Figure:
+    """Pictures of one thing."""
+
+    caption: str
+    parts: Sequence[tuple[str, Image]]
+    """Titles and RGB pictures of about the same height, side by side where the page is wide enough."""
+
+
+def figures(shown: Sequence[Figure]) -> list[str]:
+    """As HTML. Titles and captions are text of the page, so that they can be read on a phone."""
+    return [_figure(figure) for figure in shown]
+
+
+def _figure(figure: Figure) -> str:
+    parts = []
+    for title, image in figure.parts:
+        height, width = image.shape[:2]
+        flex = f"flex:{width / height:.3f} 1 {round(min(200 * width / height, 480))}px"
+        text, source = html.escape(title), data_uri(image)
+        parts.append(f'<div style="{flex}"><span>{text}</span><img src="{source}" alt="{text}"/></div>')
+    caption = f"<figcaption>{html.escape(figure.caption)}</figcaption>"
+    return f'<figure class="card">{caption}<div class="parts">{"".join(parts)}</div></figure>'
 
 
 def amount(value: float | None, unit: str, digits: int = 1, scale: float = 1.0) -> str:

@@ -18,6 +18,13 @@ LINES = 150
 
 def pair_panel(registration: Registration, metrics: PairMetrics, protocol: Protocol, caption: str) -> Image:
     """Matches | cloud at the true pose | cloud at the estimated pose."""
+    return titled_row(pair_parts(registration, metrics, protocol), caption)
+
+
+def pair_parts(
+    registration: Registration, metrics: PairMetrics, protocol: Protocol
+) -> list[tuple[str, Image]]:
+    """The same as pictures with titles."""
     camera = registration.camera
     image = registration.image
     if image is None:
@@ -31,12 +38,11 @@ def pair_panel(registration: Registration, metrics: PairMetrics, protocol: Proto
     else:
         estimate = overlay(picture, small, invert(metrics.camera_from_cloud), cloud, voxel)
         words = "cloud at the estimated pose"
-    parts = [
+    return [
         ("matches: green right, red wrong, grey unknown", _matches(picture, registration, protocol, scale)),
         ("cloud at the true pose, coloured by depth", truth),
         (words, estimate),
     ]
-    return titled_row(parts, caption)
 
 
 def _matches(picture: Image, r: Registration, protocol: Protocol, scale: float) -> Image:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from diff2i2p_core.errors import InputError
 from diff2i2p_core.evaluation.localize_bag import Replay
 from diff2i2p_core.evaluation.replay_metrics import ReplaySummary
 from diff2i2p_core.evaluation.replay_result import ReplayResult
@@ -17,14 +18,13 @@ from diff2i2p_core.evaluation.summary import WithinSigmas
 from diff2i2p_core.evaluation.trajectory import QueryResult
 from diff2i2p_core.io.files import write_text
 from diff2i2p_core.io.trajectories import write_trajectory
-from diff2i2p_core.mapping.map_file import PointMap
 from diff2i2p_core.messages.bag_rig import BagImages
-from diff2i2p_core.reports.overlay import panel
+from diff2i2p_core.reports.match_pictures import localization_figure
+from diff2i2p_core.reports.overlay import overlay_parts
 from diff2i2p_core.reports.page import (
+    Figure,
     about_card,
     amount,
-    best_median_worst,
-    figures,
     percent,
     plain_table,
     tiles,
@@ -32,8 +32,14 @@ from diff2i2p_core.reports.page import (
 )
 from diff2i2p_core.reports.plots import histogram, top_view
 from diff2i2p_core.reports.replay_plots import errors_over_time
-from diff2i2p_core.reports.report import color_key, frame_caption, frame_table, pick_frames, recall_tiles
-from diff2i2p_core.typing import Array, Image
+from diff2i2p_core.reports.report import (
+    color_key,
+    frame_table,
+    pick_frames,
+    picture_sections,
+    recall_tiles,
+)
+from diff2i2p_core.typing import Array
 
 REPORT, TRAJECTORY, NUMBERS = FILES = ("report.html", "trajectory.tum", "result.json")
 
@@ -73,13 +79,7 @@ def replay_page(title: str, result: ReplayResult) -> list[str]:
     sections += [_reasons(summary.reasons), "</div>"]
     if summary.with_truth:
         sections += ["<h2>Drift and covariance</h2>", _numbers(summary)]
-    selected = pick_frames(results) or _some(results)
-    if selected:
-        sections.append(
-            "<h2>Map against image</h2><p>If the pose is right, the coloured map points line up with the "
-            "edges of the same objects in the image, and the map seen from the pose looks like it.</p>"
-        )
-        sections += figures(_panels(selected, result.given.camera, point_map))
+    sections += picture_sections(_figures(pick_frames(results), result))
     return [
         *sections,
         "<h2>All frames</h2>",
@@ -230,37 +230,21 @@ def _sigma_row(name: str, fractions: WithinSigmas, squared: float | None) -> tup
     )
 
 
-def _some(results: Sequence[QueryResult]) -> list[tuple[str, QueryResult]]:
-    """Without a truth: the localized images with the most, the median and the fewest inliers."""
-    localized = [r for r in results if r.map_from_camera is not None]
-    return best_median_worst(sorted(localized, key=lambda r: -(r.num_inliers or 0)))
-
-
-def _panels(
-    selected: Sequence[tuple[str, QueryResult]], camera: BagImages, point_map: PointMap
-) -> list[tuple[str, Image]]:
-    """Pictures of single images, which are read from the bag again."""
-    pictures = {
-        image.number: camera.decode(image) for image in camera.images({r.number for _, r in selected})
-    }
-    panels = []
-    for word, result in selected:
-        if result.number not in pictures:  # only other cameras of the rig have an image of that moment
+def _figures(picked: Sequence[tuple[str, QueryResult]], result: ReplayResult) -> list[Figure]:
+    """Pictures of single images, which are read from the bag again. With several cameras, a result is about
+    all of them; the pictures are of the first one, if it has an image of that moment."""
+    camera, point_map = result.given.camera, result.point_map
+    pictures = {image.number: image for image in camera.images({r.number for _, r in picked})}
+    made = []
+    for caption, query in picked:
+        try:
+            pixels, lens, depth = camera.decode(pictures[query.number])
+        except (KeyError, InputError):  # no image of that moment, or an unusable one
             continue
-        pixels, pinhole, _ = pictures[result.number]
-        assert result.map_from_camera is not None
-        caption = frame_caption(word, result)
-        panels.append(
-            (
-                caption,
-                panel(
-                    pixels,
-                    pinhole,
-                    result.map_from_camera,
-                    point_map.cloud,
-                    point_map.spacing,
-                    caption,
-                ),
-            )
-        )
-    return panels
+        if result.localizer is not None:
+            made.append(localization_figure(result.localizer, pixels, lens, query, caption, depth))
+        elif query.map_from_camera is not None:
+            image, pose = lens.rectify(pixels), query.map_from_camera
+            parts = overlay_parts(image, lens.undistorted(), pose, point_map.cloud, point_map.spacing)
+            made.append(Figure(caption, parts))
+    return made

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from diff2i2p_core.evaluation.summary import RECALL_LIMITS, Summary, WithinSigmas
 from diff2i2p_core.evaluation.trajectory import QueryResult
 from diff2i2p_core.reports.page import (
+    Figure,
     about_card,
     amount,
     best_median_worst,
@@ -21,7 +22,6 @@ from diff2i2p_core.reports.page import (
     write_page,
 )
 from diff2i2p_core.reports.plots import GRADES, cumulative_curve, describe, grade, top_view
-from diff2i2p_core.typing import Image
 
 
 def write_report(
@@ -31,11 +31,11 @@ def write_report(
     results: Sequence[QueryResult],
     summary: Summary,
     map_points: NDArray[np.float32],
-    panels: Sequence[tuple[str, Image]] = (),
+    shown: Sequence[Figure] = (),
 ) -> None:
     """Write the report of `results` (one or more) with their `summary`.
 
-    `about` has labels and values that describe the run. `panels` are captions and RGB pictures of single
+    `about` has labels and values that describe the run. `shown` are pictures of single
     frames.
     """
     sections = [
@@ -51,12 +51,7 @@ def write_report(
         "as never reached.</p>",
         _curves(results),
     ]
-    if panels:
-        sections.append(
-            "<h2>Map against image</h2><p>If the pose is right, the coloured map points line up with the "
-            "edges of the same objects in the image, and the map seen from the pose looks like it.</p>"
-        )
-        sections += figures(panels)
+    sections += picture_sections(shown)
     sections += ["<h2>All frames</h2>", frame_table(results), "<h2>The run</h2>", about_card(about)]
     write_page(path, title, sections)
 
@@ -74,14 +69,32 @@ def headline(summary: Summary) -> str:
     )
 
 
+def picture_sections(shown: Sequence[Figure]) -> list[str]:
+    """The pictures of single frames, and how to read them."""
+    if not shown:
+        return []
+    return [
+        "<h2>Map against image</h2><p>If the pose is right, the map seen from it looks like the image, most "
+        "matches are right (green) and their lines are parallel, and the coloured map points line up with "
+        "the edges of the same objects in the image.</p>",
+        *figures(shown),
+    ]
+
+
 def pick_frames(results: Sequence[QueryResult]) -> list[tuple[str, QueryResult]]:
-    """The best, the median and the worst localized frame, each once, with that word."""
-    localized = [r for r in results if r.translation_error_m is not None]
-    return best_median_worst(sorted(localized, key=lambda r: r.translation_error_m or 0.0))
+    """The best, the median and the worst localized frame, and one that was refused, each with its caption.
 
-
-def frame_caption(word: str, result: QueryResult) -> str:
-    return f"{word} of the localized: {describe(result)}"
+    Without true poses, the ones with the most, the median and the fewest inliers.
+    """
+    localized = [r for r in results if r.map_from_camera is not None]
+    if any(r.translation_error_m is not None for r in localized):
+        known = [r for r in localized if r.translation_error_m is not None]
+        ranked = sorted(known, key=lambda r: r.translation_error_m or 0.0)
+    else:
+        ranked = sorted(localized, key=lambda r: -(r.num_inliers or 0))
+    picked = [(f"{word} of the localized: {describe(r)}", r) for word, r in best_median_worst(ranked)]
+    refused = [r for r in results if r.map_from_camera is None]
+    return [*picked, *((describe(r), r) for r in refused[len(refused) // 2 :][:1])]
 
 
 def _tiles(summary: Summary) -> str:

@@ -19,7 +19,7 @@ from diff2i2p_core.evaluation.comparison import comparison_notes, comparisons
 from diff2i2p_core.evaluation.protocol import PROTOCOLS, Protocol
 from diff2i2p_core.evaluation.registration import PairMetrics, Registration, pair_metrics
 from diff2i2p_core.evaluation.result import evaluate_folder
-from diff2i2p_core.reports.benchmark_report import panels, write_benchmark_report
+from diff2i2p_core.reports.benchmark_report import pair_figures, write_benchmark_report
 from diff2i2p_core.reports.pair_pictures import RIGHT, WRONG, pair_panel
 from diff2i2p_core.reports.plots import histogram
 
@@ -179,7 +179,7 @@ def test_the_report_is_one_well_formed_page_with_three_pairs(folder: Path) -> No
     text = path.read_text()
     parser = Balance()
     parser.feed(text)
-    assert parser.open == [] and parser.images == 3
+    assert parser.open == [] and parser.images == 9
     assert "http" not in text and "&lt;w&gt;" in text and "4 of 9 pairs" in text
     assert ">inf" not in text and ">nan" not in text
     assert "rgbd_scenes_v2 thresholds (inlier 0.025 m" in text
@@ -188,7 +188,7 @@ def test_the_report_is_one_well_formed_page_with_three_pairs(folder: Path) -> No
 def test_best_median_and_worst_are_ranked_by_rmse(folder: Path) -> None:
     metrics = evaluate_folder(folder, RELEASED, 1)[0].metrics
     ranked = sorted(metrics, key=lambda m: m.rmse_m)
-    captions = [caption for caption, _ in panels(folder, metrics, RELEASED)]
+    captions = [figure.caption for figure in pair_figures(folder, metrics, RELEASED)]
     assert [caption.split(",")[0] for caption in captions] == [
         f"best: {ranked[0].name}",
         f"median: {ranked[1].name}",

@@ -14,3 +14,4 @@ class PlainMap:
     viewpoints: Array
     spacing: float = 0.05
     origin: tuple[float, ...] | None = None
+    rendered: None = None

@@ -59,6 +59,7 @@ class KnowingLocalizer:
     """
 
     settings = LocalizerSettings()
+    proposers = ()
 
     def __init__(
         self,
@@ -75,6 +76,7 @@ class KnowingLocalizer:
             viewpoints=np.stack([true_pose(number) for number in range(0, 12, 4)]),
             sizes="1 submaps",
             spacing=0.05,
+            rendered=None,
         )
         self.asked: list[SimpleNamespace] = []
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,40 +12,29 @@ import cv2
 import numpy as np
 import pytest
 from typer.testing import CliRunner
+from viewer import drawn, panel, sliders
 
 from diff2i2p_core.cli import view as command
 from diff2i2p_core.cli.main import app
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.point_cloud import PointCloud
-from diff2i2p_core.geometry.se3 import exp, from_quaternion, invert
+from diff2i2p_core.geometry.se3 import exp, invert, transform_points
 from diff2i2p_core.io.trajectories import write_trajectory
 from diff2i2p_core.localization.localizer import Localizer
+from diff2i2p_core.localization.recorded import Matches
+from diff2i2p_core.localization.result import Localization
+from diff2i2p_core.localization.settings import LocalizerSettings
 from diff2i2p_core.mapping.map_file import PointMap, save_map
 from diff2i2p_core.mapping.viewpoints import looking
 from diff2i2p_core.models.xfeat import XFeat
 from diff2i2p_core.ops.render_view import render_view
-from diff2i2p_core.reports import map_scene
+from diff2i2p_core.reports import map_points, map_scene
+from diff2i2p_core.reports.map_image import MOST_MATCHES, LocalizedImage, show_localized
 
 viser = pytest.importorskip("viser", reason="needs the extra 'viz' (viser)")
 CAMERA = Camera(320, 240, 260, 260, 159.5, 119.5)
 VIEWS = np.array([looking(np.array([2, 1.0, 1.2]), yaw, 0.1) for yaw in (-1.5, 0.0, 1.5)])
-
-
-@pytest.fixture
-def server(unused_port: int) -> Iterator[Any]:
-    started = command.start_server("127.0.0.1", unused_port)
-    yield started
-    started.stop()
-
-
-@pytest.fixture
-def unused_port() -> int:
-    import socket
-
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -72,11 +61,6 @@ def image(speckled: PointCloud, tmp_path: Path) -> Path:
     return tmp_path / "image.png"
 
 
-def drawn(server: Any) -> dict[str, Any]:
-    """What is drawn, by name."""
-    return dict(server.scene._handle_from_node_name)
-
-
 def run(monkeypatch: pytest.MonkeyPatch, server: Any, *arguments: object) -> tuple[str, dict[str, Any]]:
     """Output and scene of `view`, which ends when it would wait."""
     scenes = []
@@ -89,71 +73,123 @@ def run(monkeypatch: pytest.MonkeyPatch, server: Any, *arguments: object) -> tup
     return result.output, scenes[0]
 
 
-def test_the_map_and_its_views(server: Any, room: PointMap, monkeypatch: pytest.MonkeyPatch) -> None:
-    map_scene.show_map(server, room)
-    scene = drawn(server)
-    assert {"/map", "/views/0", "/views/1", "/views/2"} <= set(scene)
-    np.testing.assert_allclose(scene["/map"].points, room.cloud.points, atol=1e-6)
-    np.testing.assert_array_equal(scene["/map"].colors, room.cloud.colors)
-    view = scene["/views/1"]
-    w, x, y, z = view.wxyz
-    np.testing.assert_allclose(from_quaternion(view.position, [x, y, z, w]), room.viewpoints[1], atol=1e-6)
-    monkeypatch.setattr(map_scene, "MOST_POINTS", 100)
-    grey = replace(room, cloud=PointCloud(room.cloud.points), rendered=None, views=VIEWS)
-    map_scene.show_map(server, grey)
-    shown = drawn(server)["/map"]
-    assert len(shown.points) == 100
-    high, low = shown.points[:, 2].argmax(), shown.points[:, 2].argmin()
-    assert shown.colors[high, 0] > shown.colors[low, 0]
+def layers(scene: dict[str, Any]) -> list[Any]:
+    return [handle for name, handle in scene.items() if name.startswith("/map/")]
 
 
-def test_right_matches_are_green_and_wrong_ones_red(server: Any) -> None:
-    pose, points = exp([0, 0, 0, 1, 2, 3]), np.arange(12.0).reshape(4, 3)
-    map_scene.show_matches(server, pose, points, np.array([True, False, True, True]))
+def points_drawn(scene: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Points and colours of all layers."""
+    points, colors = zip(*((layer.points, layer.colors) for layer in layers(scene)), strict=True)
+    return np.concatenate(points), np.concatenate(colors)
+
+
+def test_the_map_and_its_views(server: Any, room: PointMap) -> None:
+    assert room.rendered is not None
+    map_points.show_map(server, room, "room.map")
+    scene, cloud = drawn(server), room.rendered.cloud.cloud
+    assert cloud.colors is not None
+    points, colors = points_drawn(scene)
+    order, same = np.lexsort(points.T), np.lexsort(cloud.points.T)
+    np.testing.assert_allclose(points[order], cloud.points[same], atol=1e-6)
+    np.testing.assert_array_equal(colors[order], cloud.colors[same])
+    ends = scene["/views"].points.reshape(len(VIEWS), 16, 3)
+    np.testing.assert_allclose(ends[:, 0], VIEWS[:, :3, 3], atol=1e-6)
+    assert (np.einsum("vec,vc->ve", ends - ends[:, :1], VIEWS[:, :3, 2]) > -1e-6).all()  # they look ahead
+    assert f"room.map**: {len(cloud):,} points, in their colours" in panel(server)
+    assert "3 views" in panel(server)
+
+
+def test_the_ceiling_is_hidden_and_sliders_change_what_is_seen(server: Any, room: PointMap) -> None:
+    map_points.show_map(server, room, "room.map")
+    scene, controls = drawn(server), sliders(server)
+    assert max(layer.points[:, 2].max() for layer in layers(scene) if layer.visible) == pytest.approx(
+        VIEWS[0, 2, 3] + map_points.HEADROOM, abs=0.07
+    )
+    assert "Points above 1.6 m are hidden" in panel(server)
+    controls["layers"].value = 40
+    assert all(layer.visible for layer in layers(scene))
+    controls["points, cm"].value = 5.0
+    assert {layer.point_size for layer in layers(scene)} == {0.05}
+
+
+def test_colourless_maps_show_intensity_or_height(
+    server: Any, room: PointMap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(map_points, "MOST_POINTS", 100)
+    intensity = np.arange(len(room.cloud)).astype(np.uint8)
+    lidar = PointCloud(room.cloud.points, intensity=intensity)
+    map_points.show_map(server, replace(room, cloud=lidar, rendered=None, views=VIEWS), "lidar")
+    points, colors = points_drawn(drawn(server))
+    assert len(points) == 100 and "grey by intensity" in panel(server)
+    row = np.flatnonzero((room.cloud.points == points[0]).all(axis=1))[0]
+    assert colors[0].tolist() == 3 * [int(intensity[row])]
+    server.scene.reset()
+    plain = PointCloud(room.cloud.points)
+    map_points.show_map(server, replace(room, cloud=plain, rendered=None, views=VIEWS), "plain")
+    points, colors = points_drawn(drawn(server))
+    high, low = points[:, 2].argmax(), points[:, 2].argmin()
+    assert colors[high, 0] > colors[high, 2] and colors[low, 2] > colors[low, 0]  # red above blue
+
+
+def test_up_is_where_the_views_have_their_top() -> None:
+    np.testing.assert_array_equal(map_points.up_direction(VIEWS), [0, 0, 1])
+    np.testing.assert_array_equal(map_points.up_direction(np.eye(4)[None]), [0, -1, 0])
+    np.testing.assert_array_equal(map_points.up_direction(np.empty((0, 4, 4))), [0, 0, 1])
+
+
+def localized_image(answer: Localization, pixels: np.ndarray, points: np.ndarray) -> LocalizedImage:
+    black = np.zeros((240, 320, 3), np.uint8)
+    return LocalizedImage("a.jpg", black, CAMERA, answer, Matches(pixels, points), LocalizerSettings())
+
+
+def test_right_matches_are_green_and_wrong_ones_red_and_begin_at_the_image(server: Any) -> None:
+    pose = exp([0, 0, 0, 1, 2, 3])
+    pixels = np.array([[100.0, 80], [20, 30], [200, 100]])
+    points = transform_points(pose, map_scene.on_image(CAMERA, pixels, 2.5))
+    points[1] += 0.5
+    refused = Localization.refused("")
+    answer = replace(refused, localized=True, map_from_camera=pose, covariance=1e-4 * np.eye(6))
+    show_localized(server, localized_image(answer, pixels, points), VIEWS)
     scene = drawn(server)
     right, wrong = scene["/matches/right"], scene["/matches/wrong"]
-    np.testing.assert_array_equal(right.points[:, 1], points[[0, 2, 3]])
-    np.testing.assert_array_equal(wrong.points, [[pose[:3, 3], points[1]]])
+    np.testing.assert_allclose(right.points[:, 1], points[[0, 2]], atol=1e-6)
+    starts = transform_points(pose, map_scene.on_image(CAMERA, pixels, map_scene.CAMERA_DEPTH))
+    np.testing.assert_allclose(wrong.points, [[starts[1], points[1]]], atol=1e-6)
     assert right.colors[..., 1].min() > right.colors[..., 0].max()
     assert wrong.colors[..., 0].min() > wrong.colors[..., 1].max()
+    words = panel(server)
+    assert "2 matches that agree" in words and "1 that do not" in words and "at most 3 cm" in words
+
+
+def test_an_image_without_a_pose_says_why(server: Any) -> None:
+    nothing = np.empty((0, 2)), np.empty((0, 3))
+    show_localized(server, localized_image(Localization.refused("too dark"), *nothing), VIEWS)
+    assert "not localized: too dark" in panel(server) and "/camera" not in drawn(server)
 
 
 def test_the_ellipsoid_has_three_standard_deviations(server: Any) -> None:
     covariance = np.diag([0.01, 0.04, 0.0001, 1, 1, 1])
     turn = exp([0, 0, 0.5, 0, 0, 0])[:3, :3]
     covariance[:3, :3] = turn @ covariance[:3, :3] @ turn.T
-    map_scene.show_covariance(server, exp([0, 0, 0, 1, 0, 0]), covariance)
+    words = map_scene.show_covariance(server, exp([0, 0, 0, 1, 0, 0]), covariance)
     mesh = drawn(server)["/covariance"]
     np.testing.assert_allclose(np.abs(mesh.vertices @ turn).max(axis=0), [0.3, 0.6, 0.03], rtol=0.02)
     np.testing.assert_allclose(mesh.position, [1, 0, 0])
-    assert mesh.faces.max() < len(mesh.vertices)
+    assert mesh.faces.max() < len(mesh.vertices) and words.endswith("at most 60 cm")
+    assert map_scene.show_covariance(server, np.eye(4), 1e-4 * covariance).endswith("drawn 10 times larger")
+    vertices = drawn(server)["/covariance"].vertices
+    np.testing.assert_allclose(np.linalg.norm(vertices, axis=1).max(), 0.06, rtol=0.02)
 
 
 def test_an_image_with_its_matches(
     server: Any, room_file: Path, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output, scene = run(monkeypatch, server, room_file, "--image", image, "--camera", "260,260,159.5,119.5")
-    assert {"/map", "/camera", "/matches/right", "/covariance"} <= set(scene)
+    assert {"/views", "/camera/image", "/camera/frustum", "/matches/right", "/covariance"} <= set(scene)
     np.testing.assert_allclose(scene["/camera"].position, [2.1, 1.1, 1.2], atol=0.05)
-    assert scene["/camera"].image is not None and scene["/camera"].aspect == pytest.approx(4 / 3)
-    assert len(scene["/matches/right"].points) > 100 and "matches agree with the pose" in output
-
-
-def test_a_slider_goes_through_a_replay(
-    server: Any, room_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stamps, poses = [10.0, 11, 12, 13, 14], [exp([0, 0, 0.1 * i, 0.1 * i, 0, 1]) for i in range(5)]
-    map_scene.show_replay(server, stamps, poses)
-    handles = server.gui._gui_input_handle_from_uuid.values()
-    (slider,) = (handle for handle in handles if isinstance(handle, viser.GuiSliderHandle))
-    assert (slider.min, slider.max) == (0, 4)
-    for number in (3, 0, 4):
-        slider.value = number
-        np.testing.assert_allclose(drawn(server)["/replay/body"].position, poses[number][:3, 3], atol=1e-6)
-    (tmp_path / "out").mkdir()
-    write_trajectory(tmp_path / "out/trajectory.tum", stamps, poses)
-    _, scene = run(monkeypatch, server, room_file, "--replay", tmp_path / "out")
-    assert scene["/replay/path"].points.shape == (4, 2, 3)
+    assert len(scene["/matches/right"].points) == MOST_MATCHES and "localized with" in output
+    behind = server.initial_camera.position - scene["/camera"].position
+    assert behind @ looking(np.array([2.1, 1.1, 1.2]), 0.05, 0.1)[:3, 2] < -1
 
 
 def test_options_that_do_not_fit_are_named(
@@ -167,13 +203,23 @@ def test_options_that_do_not_fit_are_named(
         run(monkeypatch, server, room_file, "--replay", tmp_path)
 
 
+def test_the_command_shows_a_replay(
+    server: Any, room_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_trajectory(tmp_path / "trajectory.tum", [1.0], [VIEWS[0]])
+    row = {"number": 0, "stamp": 1.0, "translation_m": None, "rotation_deg": None, "num_inliers": None}
+    (tmp_path / "result.json").write_text(json.dumps({"frames": [row]}))
+    _, scene = run(monkeypatch, server, room_file, "--replay", tmp_path)
+    assert {"/views", "/replay/body", "/replay/poses"} <= set(scene)
+
+
 @pytest.mark.slow
 def test_a_browser_draws_it_without_an_error(server: Any, room: PointMap, tmp_path: Path) -> None:
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
         pytest.skip("needs Chromium")
-    map_scene.show_map(server, room)
+    map_points.show_map(server, room, "room.map")
     pose = looking(np.array([2.1, 1.1, 1.2]), 0.05, 0.1)
     map_scene.show_camera(server, "/camera", pose, CAMERA, np.full((240, 320, 3), 200, np.uint8))
     errors: list[str] = []

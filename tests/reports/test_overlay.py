@@ -9,7 +9,7 @@ from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import compose, exp
 from diff2i2p_core.localization.result import Localization
-from diff2i2p_core.reports.overlay import live_picture, overlay, panel, render_map, visible_pixels
+from diff2i2p_core.reports.overlay import live_picture, overlay, overlay_parts, render_map, visible_pixels
 
 CAMERA = Camera(320, 240, 262.5, 262.5, 159.5, 119.5)
 VOXEL = 0.02
@@ -60,20 +60,14 @@ def test_overlay_marks_only_where_the_map_is_and_keeps_the_rest_of_the_image() -
 
 
 @pytest.mark.parametrize("colored", [True, False])
-def test_panel_has_three_parts_of_at_most_480_pixels(colored: bool) -> None:
+def test_a_pose_has_three_pictures_of_at_most_480_pixels(colored: bool) -> None:
     big = CAMERA.scaled_to(960, 720)
     points = plate(1.5, 0.5)
     colors = np.full(points.shape, 200, np.uint8) if colored else None
-    picture = panel(
-        np.zeros((720, 960, 3), np.uint8),
-        big,
-        np.eye(4),
-        PointCloud(points, colors),
-        VOXEL,
-        "caption",
-        np.array([[480.0, 360]]),
-    )
-    assert picture.shape == (360 + 24 + 28, 3 * 480, 3)
+    image = np.zeros((720, 960, 3), np.uint8)
+    parts = overlay_parts(image, big, np.eye(4), PointCloud(points, colors), VOXEL)
+    assert [picture.shape for _, picture in parts] == 3 * [(360, 480, 3)]
+    assert [bool(picture.any()) for _, picture in parts] == [False, True, True]
 
 
 @pytest.mark.parametrize("localized", [True, False])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from html_page import Balance
 from diff2i2p_core.evaluation.summary import summarize
 from diff2i2p_core.evaluation.trajectory import QueryResult
 from diff2i2p_core.geometry.se3 import exp
+from diff2i2p_core.reports.page import Figure
 from diff2i2p_core.reports.plots import cumulative_curve, grade
 from diff2i2p_core.reports.report import headline, pick_frames, write_report
 
@@ -28,13 +30,16 @@ def results() -> list[QueryResult]:
 
 def test_grades_and_picked_frames() -> None:
     assert [grade(r) for r in results()] == ["good", "fair", "poor", "none", "good"]
-    assert [(word, r.number) for word, r in pick_frames(results())] == [
-        ("best", 600),
-        ("median", 604),
-        ("worst", 602),
+    picked = [(caption.split(":")[0], r.number) for caption, r in pick_frames(results())]
+    assert picked == [
+        ("best of the localized", 600),
+        ("median of the localized", 604),
+        ("worst of the localized", 602),
+        ("frame 603", 603),
     ]
-    assert pick_frames(results()[3:4]) == []
     assert len(pick_frames(results()[:1])) == 1
+    without_truth = [replace(r, true_map_from_camera=None, num_inliers=10 * r.number) for r in results()]
+    assert [r.number for _, r in pick_frames(without_truth)] == [604, 602, 600, 603]
 
 
 def test_the_curve_ends_at_the_fraction_within_its_limit() -> None:
@@ -69,17 +74,21 @@ def test_the_labels_of_a_curve_do_not_cover_each_other(
 def test_report_is_one_well_formed_file_without_outside_resources(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     points = np.random.default_rng(0).uniform(-2, 2, (3000, 3)).astype(np.float32)
-    picture = np.full((40, 60, 3), 90, np.uint8)
+    parts = [("image", np.full((40, 60, 3), 90, np.uint8)), ("map", np.full((40, 60, 3), 9, np.uint8))]
     made = results()
-    write_report(path, "A <demo>", {"map": "a&b"}, made, summarize(made), points, [("best", picture)])
+    write_report(path, "A <demo>", {"map": "a&b"}, made, summarize(made), points, [Figure("best <b>", parts)])
     text = path.read_text(encoding="utf-8")
     parser = Balance()
     parser.feed(text)
     assert parser.open == []
-    assert len(parser.links) == 2 and all(link.startswith("data:image/") for link in parser.links)
+    assert (
+        len(parser.links) == 3
+        and parser.images == 2
+        and all(link.startswith("data:image/") for link in parser.links)
+    )
     assert "http" not in text
     assert "A &lt;demo&gt;" in text and "&lt;too few&gt; &amp; unlikely" in text
-    assert "4 / 5" in text and "prefers-color-scheme" in text
+    assert "best &lt;b&gt;" in text and "4 / 5" in text and "prefers-color-scheme" in text
 
 
 def test_headline_without_any_pose() -> None:
