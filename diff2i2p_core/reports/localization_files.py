@@ -32,7 +32,7 @@ def write_results(folder: Path | str, title: str, result: FramesResult) -> None:
         (frame_caption(word, query), _panel(result, query, frame_caption(word, query)))
         for word, query in pick_frames(result.results)
     ]
-    content = {**summary.as_dict(), "about": result.about, "frames": [r.as_dict() for r in result.results]}
+    content = {**result.as_dict(), "about": result.about, "frames": [r.as_dict() for r in result.results]}
     write_text(folder / NUMBERS, json.dumps(content, indent=1) + "\n")
     write_trajectory(folder / TRAJECTORY, list(localized), list(localized.values()))
     write_report(
@@ -43,6 +43,7 @@ def write_results(folder: Path | str, title: str, result: FramesResult) -> None:
         summary,
         result.point_map.cloud.points,
         panels,
+        result.cameras,
     )
     overlay = folder / OVERLAY
     overlay.unlink(missing_ok=True)
@@ -53,12 +54,12 @@ def write_results(folder: Path | str, title: str, result: FramesResult) -> None:
 
 def _panel(result: FramesResult, query: QueryResult, caption: str) -> Image:
     assert query.map_from_camera is not None
-    frames, point_map = result.frames, result.point_map
-    image = frames[frames.numbers.index(query.number)].image
+    image, camera, body_from_camera = result.picture(query.number)
+    point_map = result.point_map
     return panel(
         image,
-        frames.camera,
-        query.map_from_camera,
+        camera,
+        query.map_from_camera @ body_from_camera,
         point_map.cloud,
         point_map.spacing,
         caption,
