@@ -1,4 +1,5 @@
 """ros2 launch diff2i2p localize.launch.py map:=room.map image:=/camera/image_raw [rviz:=true]
+ros2 launch diff2i2p localize.launch.py map:=room.map base_frame:=base_link cameras:=front,left
 
 `--show-args` lists the arguments. If one is empty, the value in the parameter file is used.
 """
@@ -15,6 +16,8 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 
+from diff2i2p.launch_topics import camera_names, camera_remappings
+
 SHARE = Path(get_package_share_directory("diff2i2p"))
 
 PARAMETERS = {
@@ -25,6 +28,7 @@ PARAMETERS = {
     "odometry_source": "tf, or topic: odometry as nav_msgs/Odometry on the topic odom",
     "base_frame": "robot frame; if set, its pose is published instead of the camera's",
     "camera_frame": "optical frame of the camera; empty: the images' frame_id",
+    "cameras": "names of several cameras on base_frame, such as front,left; empty: one camera",
     "map_up": "axis of a map cloud that points up: x, y, z, -x, -y, -z or auto",
     "publish_tf": "true or false: publish the transform as well as the pose",
     "mode": "continuous or on_request: process images all the time, or only for the service localize_once",
@@ -34,9 +38,18 @@ PARAMETERS = {
 """Arguments that are also parameters of the node."""
 
 TOPICS = {
-    "image": ("camera/image_raw", "image topic; <image>/compressed is read as well"),
-    "camera_info": ("", "calibration topic; empty: camera_info beside the image topic"),
-    "depth": ("", "depth topic, registered to the image, for maps of all kinds; empty: none"),
+    "image": (
+        "camera/image_raw",
+        "image topic; <image>/compressed is read as well; with cameras: one each, or <camera>/image_raw",
+    ),
+    "camera_info": (
+        "",
+        "calibration topic; empty: camera_info beside the image topic; with cameras: one each",
+    ),
+    "depth": (
+        "",
+        "depth topic, registered to the image, for maps of all kinds; empty: none; with cameras: one each",
+    ),
     "odom": ("odom", "odometry topic, used with odometry_source:=topic"),
     "map_cloud": (
         "map_cloud",
@@ -84,11 +97,11 @@ def generate_launch_description() -> LaunchDescription:
 
 def _localization_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     values = {name: LaunchConfiguration(name).perform(context) for name in (*PARAMETERS, *TOPICS, *PROCESS)}
-    image = values["image"]
-    beside = f"{image.rpartition('/')[0]}/camera_info" if "/" in image else "camera_info"
     given: dict[str, object] = {name: values[name] for name in PARAMETERS if values[name]}
     if "publish_tf" in given:
         given["publish_tf"] = ParameterValue(LaunchConfiguration("publish_tf"), value_type=bool)
+    if values["cameras"]:
+        given["cameras"] = camera_names(values["cameras"])
     if values["depth"]:
         given["use_depth"] = True
     return [
@@ -107,10 +120,7 @@ def _localization_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
                 given | {"use_sim_time": LaunchConfiguration("use_sim_time")},
             ],
             remappings=[
-                ("image", image),
-                ("image/compressed", f"{image}/compressed"),
-                ("camera_info", values["camera_info"] or beside),
-                ("depth", values["depth"] or "depth"),
+                *camera_remappings(*(values[name] for name in ("cameras", "image", "camera_info", "depth"))),
                 ("odom", values["odom"]),
                 ("map_cloud", values["map_cloud"]),
             ],

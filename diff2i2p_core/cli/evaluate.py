@@ -20,7 +20,13 @@ def localization(
     map_frames: Annotated[
         Path, typer.Argument(help="Posed RGB-D folder to build the map from.", show_default=False)
     ],
-    query_frames: Annotated[Path, typer.Argument(help="Posed RGB-D folder to localize.", show_default=False)],
+    query_frames: Annotated[
+        Path,
+        typer.Argument(
+            help="Posed RGB-D folder to localize; several cameras: a folder with one of each.",
+            show_default=False,
+        ),
+    ],
     matcher: options.MatcherName = "auto",
     weights: options.Weights = None,
     limit: Annotated[
@@ -78,4 +84,9 @@ def localization(
         )
     if out is not None:
         write_results(out, f"Localization of {query_frames}", result)
-    typer.echo(json.dumps(result.summary.as_dict()) if as_json else headline(result.summary))
+    if as_json:
+        typer.echo(json.dumps(result.as_dict()))
+        return
+    typer.echo(headline(result.summary))
+    for name, camera in result.cameras.items():
+        typer.echo(f"  {name} alone: {headline(camera.summary)}")

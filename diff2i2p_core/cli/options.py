@@ -122,26 +122,17 @@ def matcher(name: str) -> Matcher:
 
 
 def parse_pose(text: str, option: str) -> NDArray[np.float64]:
-    """The transform (4, 4) from `x,y,z,qx,qy,qz,qw`, from the 16 numbers of its matrix row by row, or from a
-    file with the matrix."""
-    from diff2i2p_core.geometry.se3 import from_quaternion, is_rigid
+    """The transform (4, 4) from numbers, see `geometry.pose_text`, or from a file with its matrix."""
+    from diff2i2p_core.geometry.pose_text import pose_from_text
+    from diff2i2p_core.geometry.se3 import is_rigid
     from diff2i2p_core.io.rgbd_folder import read_matrix
 
+    if "," in text:
+        return pose_from_text(text, option)
     expected = "x,y,z,qx,qy,qz,qw (metres, unit quaternion), 16 numbers of a 4x4 matrix, or a file with one"
-    if "," not in text:
-        matrix = read_matrix(Path(text), (4, 4), f"{option} takes {expected}", "give a rigid 4x4 matrix")
-    else:
-        try:
-            values = np.array([float(word) for word in text.split(",")])
-        except ValueError:
-            values = np.empty(0)
-        if len(values) == 7 and np.isfinite(values).all() and np.linalg.norm(values[3:]) > 1e-6:
-            return from_quaternion(values[:3], values[3:])
-        if len(values) != 16:
-            raise InputError(f"{option} '{text}': expected {expected}")
-        matrix = values.reshape(4, 4)
+    matrix = read_matrix(Path(text), (4, 4), f"{option} takes {expected}", "give a rigid 4x4 matrix")
     if not is_rigid(matrix):
-        raise InputError(f"{option} '{text}': not a finite rigid transform; expected {expected}")
+        raise InputError(f"{option} {text}: not a finite rigid transform; give one, or {expected}")
     return matrix
 
 

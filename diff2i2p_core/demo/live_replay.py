@@ -2,41 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from diff2i2p_core.demo.heard import MAP_FRAME, Row, answers, matrix_of
+from diff2i2p_core.demo.live_results import names_of, results_of
 from diff2i2p_core.demo.node_process import FRAME_TIMEOUT, PLAYED, module, node_command, play
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.evaluation.localize_bag import Replay
 from diff2i2p_core.evaluation.replay_result import ReplayInput, ReplayResult
 from diff2i2p_core.evaluation.replay_settings import ReplaySettings
-from diff2i2p_core.evaluation.replay_truth import Truth
-from diff2i2p_core.evaluation.trajectory import QueryResult
-from diff2i2p_core.geometry.covariance import covariance_at
-from diff2i2p_core.geometry.se3 import translation_error
 from diff2i2p_core.mapping.map_file import load_map
 from diff2i2p_core.messages.bag_camera import BagCamera
-from diff2i2p_core.typing import Array, Progress
+from diff2i2p_core.messages.bag_rig import BagImages
+from diff2i2p_core.typing import Progress
 
 AFTER_LAST = 1.0
 """Seconds of the bag to play after the last image, for odometry that arrives later."""
-COUNTS = ("images_received", "images_dropped", "image_faults", "camera_info_faults", "tf_faults")
-"""Keys of the node's diagnostics that are reported at the end."""
 
 
 def replay_live(given: ReplayInput, log_folder: Path, progress: Progress | None = None) -> ReplayResult:
     """Play the bag to a node. Returns the poses received over DDS, and what else the node reported.
 
-    Latency is from publishing an image to receiving its pose, in wall time.
+    Latency is from publishing an image (of several cameras: the last one of the moment) to receiving its
+    pose, in wall time.
 
     Raises:
         InputError: a process failed (with its last output), or the node does not take such messages.
     """
-    camera, settings, count = _camera(given), given.settings, len(given.camera.stamps)
+    camera, settings = given.camera, given.settings
+    count = sum(len(each.stamps) for each in camera.cameras)
     tell = progress or (lambda what, done, total: None)
     longest = max(camera.lead, *np.diff([camera.stamps[0], *camera.stamps]).tolist()) / 1e9
     patience = FRAME_TIMEOUT + (longest + AFTER_LAST) / settings.rate
@@ -47,14 +42,37 @@ def replay_live(given: ReplayInput, log_folder: Path, progress: Progress | None 
     return ReplayResult.of(given, load_map(given.map_path), replay, said)
 
 
-def _camera(given: ReplayInput) -> BagCamera:
-    assert isinstance(given.camera, BagCamera)  # the settings refuse several
-    return given.camera
-
-
 def _node(given: ReplayInput) -> list[str]:
-    camera, settings = _camera(given), given.settings
-    compressed = camera.topic in camera.compressed
+    camera, settings, names = given.camera, given.settings, names_of(given.camera)
+    several = len(names) > 1
+    remappings: dict[str, str] = {}
+    for name, each in zip(names, camera.cameras, strict=True):
+        _check_playable(each)
+        below = f"{name}/" if several else ""
+        remappings |= {f"{below}{topic}": played for topic, played in _topics(each).items()}
+    packed = {each.topic in each.compressed for each in camera.cameras}
+    parameters: dict[str, Any] = {
+        "use_sim_time": True,
+        "matcher": settings.matcher,
+        "device": settings.device,
+        "image_transport": "any" if len(packed) > 1 else "compressed" if packed == {True} else "raw",
+        "odom_frame": settings.odom_frame or "",
+        "base_frame": settings.base_frame or (camera.frame if several else ""),
+        "image_is_rectified": camera.rectified,
+        "use_prior": settings.track,
+        "use_depth": any(each.depth_topic is not None for each in camera.cameras),
+        "transform_tolerance": 0.0,  # the transform of an image is found by its stamp
+        **(
+            {"cameras": names, "sync_tolerance": float(settings.sync_tolerance)}
+            if several
+            else {"camera_frame": camera.frame}
+        ),
+    }
+    return node_command(given.map_path, settings.weights, parameters, remappings)
+
+
+def _check_playable(camera: BagCamera) -> None:
+    """InputError if the node does not take such messages."""
     if camera.topic in camera.index.videos:
         raise InputError(
             f"{camera.path}: {camera.topic} is a video, which the node does not take; replay without the node"
@@ -69,110 +87,25 @@ def _node(given: ReplayInput) -> list[str]:
             f"{camera.path}: {camera.depth_topic} is compressed, but the node takes raw depth; replay "
             "without the node, or name a raw depth topic"
         )
-    parameters: dict[str, Any] = {
-        "use_sim_time": True,
-        "matcher": settings.matcher,
-        "device": settings.device,
-        "image_transport": "compressed" if compressed else "raw",
-        "odom_frame": settings.odom_frame or "",
-        "base_frame": settings.base_frame or "",
-        "camera_frame": camera.frame,
-        "image_is_rectified": camera.rectified,
-        "use_prior": settings.track,
-        "use_depth": camera.depth_topic is not None,
-        "transform_tolerance": 0.0,  # the transform of an image is found by its stamp
+
+
+def _topics(camera: BagCamera) -> dict[str, str]:
+    """The bag's topics by the node's names for them."""
+    image = "image/compressed" if camera.topic in camera.compressed else "image"
+    depth = {} if camera.depth_topic is None else {"depth": camera.depth_topic}
+    return {image: camera.topic, "camera_info": camera.info_topic, **depth}
+
+
+def _player(camera: BagImages, settings: ReplaySettings, log: Path) -> list[str]:
+    topics = []
+    for each in camera.cameras:
+        topics += ["--image", each.topic, "--info", each.info_topic]
+        topics += ["--depth", each.depth_topic] if each.depth_topic else []
+    values = {
+        "--rate": settings.rate,
+        "--after-last": AFTER_LAST,
+        "--last-stamp": min(camera.groups[-1].values()),
+        "--leave-out": settings.odom_frame or settings.base_frame or camera.frame,
     }
-    remappings = {
-        "image/compressed" if compressed else "image": camera.topic,
-        "camera_info": camera.info_topic,
-    }
-    if camera.depth_topic is not None:
-        remappings["depth"] = camera.depth_topic
-    return node_command(given.map_path, settings.weights, parameters, remappings)
-
-
-def _player(camera: BagCamera, settings: ReplaySettings, log: Path) -> list[str]:
-    depth = ["--depth", camera.depth_topic] if camera.depth_topic else []
-    return module(
-        "bag_player",
-        str(camera.path),
-        str(log),
-        *("--image", camera.topic, "--info", camera.info_topic, *depth),
-        *(
-            "--rate",
-            str(settings.rate),
-            "--after-last",
-            str(AFTER_LAST),
-            "--leave-out",
-            settings.odom_frame or settings.base_frame or camera.frame,
-        ),
-    )
-
-
-def results_of(
-    camera: BagCamera,
-    settings: ReplaySettings,
-    played: Sequence[Row],
-    heard: Sequence[Row],
-    truth: Truth | None,
-) -> tuple[Replay, dict[str, Any]]:
-    """Results from the rows of player and listener: one for each image that the node processed."""
-    published = {row["stamp"]: row["published"] for row in played}
-    answer_of = answers(heard, "pose")
-    results = []
-    for number, stamp in enumerate(camera.stamps):
-        if stamp in published and stamp in answer_of:
-            true = None if truth is None else truth.at(stamp)
-            answer = answer_of[stamp]
-            pose = _of_camera(answer.pose, _from_camera(camera, settings.base_frame, stamp))
-            results.append(answer.result(number, stamp, published[stamp], true, *pose))
-    last: dict[str, str] = next(
-        (row["values"] for row in reversed(heard) if row["kind"] == "diagnostics"), {}
-    )
-    node: dict[str, Any] = {name: int(last[name]) for name in COUNTS if name in last}
-    node["transforms"], node["transforms_apart_m"] = _transforms(camera, settings, results, heard)
-    stamps = camera.stamps
-    replay = Replay(results, len(stamps) - len(results), stamps[0] / 1e9, stamps[-1] / 1e9)
-    return replay, node
-
-
-def _of_camera(pose: Row | None, base_from_camera: Array | None) -> tuple[Array | None, Array | None]:
-    """map_from_camera and its covariance, from the received pose of the base."""
-    if pose is None or base_from_camera is None:
-        return None, None
-    map_from_base = matrix_of(pose)
-    map_from_camera = map_from_base @ base_from_camera
-    lever = map_from_camera[:3, 3] - map_from_base[:3, 3]
-    return map_from_camera, covariance_at(np.reshape(pose["covariance"], (6, 6)), lever)
-
-
-def _transforms(
-    camera: BagCamera,
-    settings: ReplaySettings,
-    results: Sequence[QueryResult],
-    heard: Sequence[Row],
-) -> tuple[int, float | None]:
-    """The number of transforms on /tf, and the maximum distance of their camera from that of `pose`."""
-    child = settings.odom_frame or settings.base_frame or camera.frame
-    pose_of = {camera.stamps[r.number]: r.map_from_camera for r in results}
-    count = 0
-    apart: dict[int, float] = {}
-    for row in heard:
-        if row["kind"] != "tf" or (row["parent"], row["child"]) != (MAP_FRAME, child):
-            continue
-        count += 1
-        stamp = row["stamp"]
-        pose, child_from_camera = pose_of.get(stamp), _from_camera(camera, child, stamp)
-        if pose is not None and child_from_camera is not None:
-            map_from_child = matrix_of(row)
-            # A repeated transform can have the stamp of an image by chance.
-            off = translation_error(map_from_child @ child_from_camera, pose)
-            apart[stamp] = min(off, apart.get(stamp, off))
-    return count, max(apart.values(), default=None)
-
-
-def _from_camera(camera: BagCamera, frame: str | None, stamp: int) -> Array | None:
-    """(4, 4) frame_from_camera from the bag's TF."""
-    if frame is None or frame == camera.frame:
-        return np.eye(4)
-    return camera.index.tree.at(frame, camera.frame, stamp)
+    options = [word for name, value in values.items() for word in (name, str(value))]
+    return module("bag_player", str(camera.path), str(log), *topics, *options)

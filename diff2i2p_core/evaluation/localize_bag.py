@@ -8,31 +8,12 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Protocol, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.evaluation.replay_truth import Truth
 from diff2i2p_core.evaluation.trajectory import QueryResult
-from diff2i2p_core.geometry.camera import Camera
-from diff2i2p_core.localization.result import Localization
+from diff2i2p_core.localization.tracker import Tracker
 from diff2i2p_core.messages.bag_camera import BagCamera, BagImage
 from diff2i2p_core.messages.bag_rig import BagImages
-from diff2i2p_core.typing import Array
-
-
-class ImageLocalizer(Protocol):
-    """The part of `localization.tracker.Tracker` that a replay needs."""
-
-    def localize(
-        self,
-        image: NDArray[np.uint8],
-        camera: Camera,
-        stamp_ns: int,
-        *,
-        odom_from_body: Array | None = None,
-        depth: NDArray[np.float32] | None = None,
-    ) -> Localization: ...
 
 
 @dataclass(frozen=True)
@@ -51,7 +32,7 @@ class Replay:
 
 def localize_bag(
     camera: BagCamera,
-    localizer: ImageLocalizer,
+    tracker: Tracker,
     truth: Truth | None = None,
     *,
     odom: str | None = None,
@@ -64,7 +45,7 @@ def localize_bag(
     processing time, or with `realtime` also the wait before it. `progress` gets the number of images read.
     InputError if no image can be used.
     """
-    work = _Work(camera, localizer, truth, odom)
+    work = _Work(camera, tracker, truth, odom)
     images = counted(camera.images(), progress)
     results = in_time(images, work.done) if realtime else [work.at_once(image) for image in images]
     if len(work.faults) == len(results):
@@ -87,7 +68,7 @@ def check_frames(camera: BagImages, odom: str | None, base: str | None) -> None:
 @dataclass(frozen=True)
 class _Work:
     camera: BagCamera
-    localizer: ImageLocalizer
+    tracker: Tracker
     truth: Truth | None
     odom: str | None
     faults: list[InputError] = field(default_factory=list)
@@ -112,9 +93,7 @@ class _Work:
             if self.camera.depth_topic is not None and depth is None:
                 reason = "no depth at its time"
             else:
-                answer = self.localizer.localize(
-                    pixels, pinhole, image.stamp, odom_from_body=odom, depth=depth
-                )
+                answer = self.tracker.localize(pixels, pinhole, image.stamp, odom_from_body=odom, depth=depth)
                 reason = answer.reason
         seconds = time.perf_counter() - started
         accepted = answer is not None and answer.localized

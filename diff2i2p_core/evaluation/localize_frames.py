@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.evaluation.localize_rig_frames import CameraResult, Seen, localize_rig_frames
 from diff2i2p_core.evaluation.summary import Summary, summarize
 from diff2i2p_core.evaluation.trajectory import QueryResult
+from diff2i2p_core.geometry.rig import RigCamera
 from diff2i2p_core.io.rgbd_folder import PosedFrames
+from diff2i2p_core.io.rig_folder import PosedRig, is_rig_folder
 from diff2i2p_core.localization.localizer import Localizer
 from diff2i2p_core.localization.settings import LocalizerSettings, TrackerSettings
 from diff2i2p_core.localization.tracker import Tracker
@@ -25,17 +31,33 @@ RATE = 30.0
 class FramesResult:
     """The results of localizing the images of a folder; `about` are labels and values for a report."""
 
-    frames: PosedFrames
+    frames: PosedFrames | PosedRig
     """The folder of the images."""
     point_map: PointMap
     results: Sequence[QueryResult]
+    """With several cameras, poses are those of their body."""
     about: dict[str, str]
     localizer: Localizer | None = None
     """To match images again for pictures."""
+    cameras: Mapping[str, CameraResult] = field(default_factory=dict)
+    """With several cameras, by name: each of them alone, and what it contributed."""
 
     @property
     def summary(self) -> Summary:
         return summarize(self.results)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON object."""
+        cameras = {name: result.as_dict() for name, result in self.cameras.items()}
+        return {**self.summary.as_dict(), **({"cameras": cameras} if cameras else {})}
+
+    def seen(self, number: int) -> Seen:
+        """What query `number` is. Of several cameras, the first that has a frame of this number."""
+        frames = self.frames
+        if isinstance(frames, PosedRig):
+            return frames.moment(number)[0]
+        frame = frames[frames.numbers.index(number)]
+        return RigCamera("camera", frames.camera, np.eye(4)), frame, frames.registered_depth(frame)
 
 
 def evaluate_frames(
@@ -58,6 +80,8 @@ def evaluate_frames(
 ) -> FramesResult:
     """Build a map from one posed RGB-D folder, and localize images of another (or the same) folder in it.
 
+    If `query_frames` is the folder of several cameras on one body (`io.rig_folder`), the body is localized.
+
     Args:
         matcher: what images are matched with, see `Localizer.from_frames`.
         map_range: frame numbers that make the map, see `in_range`; `query_range` those to localize.
@@ -71,7 +95,8 @@ def evaluate_frames(
     """
     tell = progress or (lambda what, done, total: None)
     selected = in_range(PosedFrames(map_frames), map_range, "`map_range`")
-    queries = PosedFrames(query_frames, note if Path(query_frames) != Path(map_frames) else lambda line: None)
+    kind = PosedRig if is_rig_folder(query_frames) else PosedFrames
+    queries = kind(query_frames, note if Path(query_frames) != Path(map_frames) else lambda line: None)
     numbers = evenly(in_range(queries, query_range, "`query_range`"), limit)
     localizer = Localizer.from_frames(
         map_frames,
@@ -85,14 +110,14 @@ def evaluate_frames(
         progress=progress,
         note=note,
     )
-    results = localize_frames(
-        localizer,
-        queries,
-        numbers,
-        lambda done: tell("localizing", done, len(numbers)),
-        track=track,
-        depth=depth,
-    )
+    done = lambda count: tell("localizing", count, len(numbers))  # noqa: E731
+    cameras: Mapping[str, CameraResult] = {}
+    if isinstance(queries, PosedRig):
+        results, cameras = localize_rig_frames(
+            localizer, queries, numbers, done, rate=RATE, track=track, depth=depth
+        )
+    else:
+        results = localize_frames(localizer, queries, numbers, done, track=track, depth=depth)
     info = localizer.map.info
     searched = "tracked" if track else "without prior"
     with_depth = depth or localizer.needs_depth
@@ -104,12 +129,13 @@ def evaluate_frames(
         "queries": f"{query_frames}, {len(numbers)} images, {searched}"
         + (", with depth" if with_depth else "")
         + ("" if align else ", not aligned to colours"),
+        **({"cameras": f"{', '.join(cameras)}, on one body"} if cameras else {}),
         "weights": f"{info.weights_name} ({info.weights_id[:12]})",
     }
-    return FramesResult(queries, localizer.map, results, about, localizer)
+    return FramesResult(queries, localizer.map, results, about, localizer, cameras)
 
 
-def in_range(frames: PosedFrames, text: str, option: str) -> list[int]:
+def in_range(frames: PosedFrames | PosedRig, text: str, option: str) -> list[int]:
     """The folder's frame numbers that are in the ranges of `text`, which commas separate.
 
     A range is `A:B`, which includes both ends, either of which may be left out, or `A:B:STEP` for every

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.evaluation.localize_bag import Replay, counted, in_time
@@ -18,22 +17,9 @@ from diff2i2p_core.geometry.covariance import covariance_at
 from diff2i2p_core.geometry.rig import RigCamera
 from diff2i2p_core.geometry.se3 import invert
 from diff2i2p_core.localization.rig_result import RigLocalization
+from diff2i2p_core.localization.tracker import Tracker
 from diff2i2p_core.messages.bag_rig import BagRig, RigImages
 from diff2i2p_core.typing import Array
-
-
-class RigLocalizer(Protocol):
-    """The part of `localization.tracker.Tracker` that a replay of several cameras needs."""
-
-    def localize_rig(
-        self,
-        images: Sequence[NDArray[np.uint8]],
-        cameras: Sequence[RigCamera],
-        stamp_ns: int,
-        *,
-        odom_from_body: Array | None = None,
-        depths: Sequence[NDArray[np.float32] | None] | None = None,
-    ) -> RigLocalization: ...
 
 
 @dataclass
@@ -47,6 +33,13 @@ class CameraShare:
     """Of the images with an accepted pose."""
     mounted: RigCamera | None = None
     """Where it is on the body, at its first image."""
+
+    def add(self, answer: RigLocalization, name: str) -> None:
+        """Count the image that the camera with this name had for an answer."""
+        self.images += 1
+        if answer.localized and name in answer.cameras:
+            self.contributed += name in answer.contributing
+            self.inliers.append(answer.cameras[name].num_inliers)
 
     def as_dict(self) -> dict[str, Any]:
         median = float(np.median(self.inliers)) if self.inliers else None
@@ -62,7 +55,7 @@ class CameraShare:
 
 def localize_rig_bag(
     rig: BagRig,
-    localizer: RigLocalizer,
+    tracker: Tracker,
     truth: Truth | None = None,
     *,
     base: str | None = None,
@@ -74,7 +67,7 @@ def localize_rig_bag(
 
     `base` is the body's frame in TF, by default that of the first camera.
     """
-    work = _Work(rig, localizer, truth, base or rig.frame, odom)
+    work = _Work(rig, tracker, truth, base or rig.frame, odom)
     moments = counted(rig.moments(), progress)
     results = in_time(moments, work.done) if realtime else [work.done(moment)[0] for moment in moments]
     if work.faults and len(work.faults) == sum(share.images for share in work.shares.values()):
@@ -86,9 +79,9 @@ def localize_rig_bag(
 
 class _Work:
     def __init__(
-        self, rig: BagRig, localizer: RigLocalizer, truth: Truth | None, body: str, odom: str | None
+        self, rig: BagRig, tracker: Tracker, truth: Truth | None, body: str, odom: str | None
     ) -> None:
-        self._rig, self._localizer, self._truth = rig, localizer, truth
+        self._rig, self._tracker, self._truth = rig, tracker, truth
         self._body, self._odom = body, odom
         self.shares = {camera.topic: CameraShare() for camera in rig.cameras}
         self.faults: list[InputError] = []
@@ -123,8 +116,6 @@ class _Work:
         images, cameras, depths, reason = [], [], [], ""
         for number, image in moment.images.items():
             camera = self._rig.cameras[number]
-            share = self.shares[camera.topic]
-            share.images += 1
             mounting = self._mounting(camera.frame, image.stamp, moment.stamp)
             try:
                 pixels, pinhole, depth = camera.decode(image)
@@ -141,16 +132,15 @@ class _Work:
                 cameras.append(RigCamera(camera.topic, pinhole, mounting))
                 share.mounted = share.mounted or cameras[-1]
                 depths.append(depth)
-        if not cameras:
-            return RigLocalization.refused(reason)
-        odom = self._odom_from_body(moment.stamp)
-        answer = self._localizer.localize_rig(
-            images, cameras, moment.stamp, odom_from_body=odom, depths=depths
-        )
-        if answer.localized:
-            for name, share in answer.cameras.items():
-                self.shares[name].contributed += name in answer.contributing
-                self.shares[name].inliers.append(share.num_inliers)
+        answer = RigLocalization.refused(reason)
+        if cameras:
+            odom = self._odom_from_body(moment.stamp)
+            answer = self._tracker.localize_rig(
+                images, cameras, moment.stamp, odom_from_body=odom, depths=depths
+            )
+        for number in moment.images:
+            topic = self._rig.cameras[number].topic
+            self.shares[topic].add(answer, topic)
         return answer
 
     def _odom_from_body(self, stamp: int) -> Array | None:

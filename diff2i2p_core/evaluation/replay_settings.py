@@ -98,8 +98,6 @@ class ReplaySettings:
             value = self.camera_frame if name == "camera" else getattr(self, f"{name}_topic")
             if len(topics) > 1 and value is not None:
                 raise InputError(f"`{name}`: is for a single camera; with several, it is found by each image")
-        if len(topics) > 1 and self.live:
-            raise InputError("`live`: is for a single camera; replay several without the node")
 
     @property
     def limits(self) -> list[Requirement]:

@@ -24,6 +24,7 @@ from diff2i2p_core.localization.proposers import network_weights, proposers_of, 
 from diff2i2p_core.localization.query import Query
 from diff2i2p_core.localization.registered_depth import RegisteredDepth
 from diff2i2p_core.localization.result import Localization
+from diff2i2p_core.localization.rig_joint import can_propose
 from diff2i2p_core.localization.rig_query import RigHypothesis, RigQuery
 from diff2i2p_core.localization.rig_result import RigLocalization
 from diff2i2p_core.localization.rig_views import propose_rig
@@ -222,7 +223,8 @@ class Localizer:
 
         Any camera can find the place; then the matches of all of them determine the pose. A camera that sees
         nothing useful does no harm. `prior` is a map_from_body; `depths` has one for each image, as in
-        `localize`.
+        `localize`. Cameras without depth are left out by a matcher that needs it; if none has depth, the
+        answer is a refusal.
         """
         settings = self._settings_for_map
         rig = RigQuery.of(images, cameras, settings, depths=depths, prior=prior, device=self._device)
@@ -244,8 +246,10 @@ class Localizer:
     def _rig_answer(self, rig: RigQuery) -> RigLocalization:
         aligner = self._aligner if rig.settings.align else None
         aligns = [aligner.to(query) for query in rig.queries] if aligner else []
-        answer = RigLocalization.refused("nothing proposes a pose")
-        for proposer in self.proposers:
+        able = [each for each in self.proposers if any(can_propose(each, query) for query in rig.queries)]
+        nothing = "nothing proposes a pose" if able else "no camera has depth, which the matcher needs"
+        answer = RigLocalization.refused(nothing)
+        for proposer in able:
             hypotheses: list[RigHypothesis] = []
             for group in propose_rig(proposer, rig):
                 hypotheses += group

@@ -39,6 +39,16 @@ class Clock:
         self._last = now
 
 
+def check_images(image: Image, camera: Camera, depth: NDArray[np.float32] | None = None) -> None:
+    """InputError unless a camera can have taken the image (H, W, 3) and its registered depth (H, W)."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise InputError(f"image: {image.dtype} of shape {image.shape}; give (H, W, 3) uint8 RGB")
+    check_aspect(image.shape[1], image.shape[0], "image")
+    camera.check_size(image.shape, "image")
+    if depth is not None:
+        camera.check_size(depth.shape, "depth")
+
+
 @dataclass(frozen=True)
 class Query:
     """A rectified image of a pinhole camera, with the settings that are used for it."""
@@ -68,10 +78,7 @@ class Query:
 
         InputError if they do not match.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise InputError(f"image: {image.dtype} of shape {image.shape}; give (H, W, 3) uint8 RGB")
-        check_aspect(image.shape[1], image.shape[0], "image")
-        camera.check_size(image.shape, "image")
+        check_images(image, camera, depth)
         if prior is not None and not is_rigid(prior):
             raise InputError("prior: not a finite rigid transform; give x,y,z,qx,qy,qz,qw")
         clock = Clock(device)

@@ -16,10 +16,13 @@ from diff2i2p_core.localization.rig_query import Candidate, RigHypothesis, RigQu
 
 
 def propose_jointly(proposer: Proposer, rig: RigQuery) -> Iterator[list[RigHypothesis]]:
-    """Hypotheses in groups, the most promising first: the proposer's for each camera, each of them joined
-    with those of the other cameras that agree best with its pose."""
+    """Hypotheses in groups, the most promising first: the proposer's for each camera that has the depth it
+    needs, each of them joined with those of the other cameras that agree best with its pose."""
     found: list[list[Hypothesis]] = [[] for _ in rig.queries]
-    for groups in zip_longest(*(proposer.propose(query) for query in rig.queries), fillvalue=()):
+    proposals = [
+        proposer.propose(query) if can_propose(proposer, query) else iter(()) for query in rig.queries
+    ]
+    for groups in zip_longest(*proposals, fillvalue=()):
         credible = []
         for query, known, group in zip(rig.queries, found, groups, strict=True):
             credible.append(_credible(query, group))
@@ -31,6 +34,11 @@ def propose_jointly(proposer: Proposer, rig: RigQuery) -> Iterator[list[RigHypot
         ]
         if joint:
             yield joint
+
+
+def can_propose(proposer: Proposer, query: Query) -> bool:
+    """Whether the query has what the proposer needs."""
+    return query.depth is not None or not proposer.needs_depth
 
 
 def _credible(query: Query, group: Sequence[Hypothesis]) -> list[Hypothesis]:

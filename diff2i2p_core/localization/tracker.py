@@ -50,6 +50,9 @@ class _Track:
     """The one before it, if the camera moved from there."""
     given: _Given | None = None
     """The pose at the next image."""
+    everywhere: bool = False
+    """Whether the fix is a pose known so roughly that there may be several answers around it: near a prior,
+    they are not told apart."""
     rival: Fix | None = None
     """A pose from the whole map that contradicts the fix, until it is confirmed."""
     near_misses: Counter[str] = field(default_factory=Counter)
@@ -102,7 +105,8 @@ class Tracker:
         """Give the pose at the next image, and by how many metres and degrees it may be off.
 
         These limit the answers that are accepted at once; the default, and the most that is searched near the
-        pose, are the localizer's limits. If they are larger, the next image is searched in the whole map.
+        pose, are the localizer's limits. If they are larger, images are searched in the whole map, where
+        places that look alike are told apart or refused, until one of them is localized.
         """
         limits = self._limits()
         metres, degrees = within or limits
@@ -184,9 +188,9 @@ class Tracker:
         """The answer of `search`, which gets the body's prior and also returns its pose, if it fits."""
         track = self._track
         track.now = now = (track.now or Moment(stamp_ns, None, 0.0, 0.0)).after(stamp_ns, odom_from_body)
-        everywhere = track.given is not None and track.given.everywhere
         prediction = self._predict(track, now)
-        near = prediction is not None and track.near_misses[name] < self.settings.misses and not everywhere
+        few_misses = track.near_misses[name] < self.settings.misses
+        near = prediction is not None and few_misses and not track.everywhere
         prior = prediction.map_from_body if prediction is not None and near else None
         track.prior_used = near
         answer, pose = search(prior)
@@ -222,6 +226,7 @@ class Tracker:
     def _predict(self, track: _Track, now: Moment) -> Prediction | None:
         if (given := track.given) is not None:
             track.fix, track.given = Fix(now, given.map_from_body, given.metres, given.degrees), None
+            track.everywhere = given.everywhere
         if track.fix is None or not self.settings.use_prior:
             return None
         return predict(track.fix, track.before, now, self.settings, self._limits())
@@ -254,6 +259,7 @@ class Tracker:
         moved_there = prediction is not None and not prediction.misfit(pose)
         track.before = track.fix if moved_there else None
         track.fix = self._fix(track.now, pose)
+        track.everywhere = False
         track.rival = None
         track.misses = 0
         track.near_misses.clear()

@@ -88,6 +88,16 @@ class BagCamera:
         """The stamps of the images, ascending."""
         return self.index.stamps[self.topic]
 
+    @property
+    def cameras(self) -> tuple[BagCamera, ...]:
+        """This one; as for several cameras on one body."""
+        return (self,)
+
+    @property
+    def groups(self) -> list[dict[int, int]]:
+        """The stamps of each moment by the number of the camera."""
+        return [{0: stamp} for stamp in self.stamps]
+
     def images(self, numbers: Iterable[int] | None = None) -> Iterator[BagImage]:
         """The images (by default all) in order. An image with depth waits until its depth is read."""
         wanted = None if numbers is None else set(numbers)

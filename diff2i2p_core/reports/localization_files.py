@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from diff2i2p_core.evaluation.localize_frames import FramesResult
 from diff2i2p_core.evaluation.trajectory import QueryResult
@@ -15,7 +17,7 @@ from diff2i2p_core.reports.match_pictures import localization_figure
 from diff2i2p_core.reports.overlay import overlay_parts, titled_row
 from diff2i2p_core.reports.page import Figure
 from diff2i2p_core.reports.report import pick_frames, write_report
-from diff2i2p_core.typing import Image
+from diff2i2p_core.typing import Array, Image
 
 REPORT, OVERLAY, NUMBERS, TRAJECTORY = FILES = (
     "report.html",
@@ -32,7 +34,7 @@ def write_results(folder: Path | str, title: str, result: FramesResult) -> None:
     localized = {r.stamp: r.map_from_camera for r in result.results if r.map_from_camera is not None}
     picked = pick_frames(result.results)
     shown = [figure for caption, query in picked if (figure := _figure(result, query, caption))]
-    content = {**summary.as_dict(), "about": result.about, "frames": [r.as_dict() for r in result.results]}
+    content = {**result.as_dict(), "about": result.about, "frames": [r.as_dict() for r in result.results]}
     write_text(folder / NUMBERS, json.dumps(content, indent=1) + "\n")
     write_trajectory(folder / TRAJECTORY, list(localized), list(localized.values()))
     write_report(
@@ -43,6 +45,7 @@ def write_results(folder: Path | str, title: str, result: FramesResult) -> None:
         summary,
         result.point_map.cloud.points,
         shown,
+        result.cameras,
     )
     overlay = folder / OVERLAY
     overlay.unlink(missing_ok=True)
@@ -54,17 +57,36 @@ def write_results(folder: Path | str, title: str, result: FramesResult) -> None:
 
 
 def _figure(result: FramesResult, query: QueryResult, caption: str) -> Figure | None:
-    """The matches of an image or, without a localizer, its pose alone. None if there is neither."""
-    frames = result.frames
-    if result.localizer is not None:
-        frame = frames[frames.numbers.index(query.number)]
-        depth = frames.registered_depth(frame) if result.localizer.needs_depth else None
-        return localization_figure(result.localizer, frame.image, frames.camera, query, caption, depth)
-    return None if query.map_from_camera is None else Figure(caption, _parts(result, query))
+    """The matches of an image or, without a localizer, its pose alone. None if there is neither.
+
+    Of several cameras' images, it is the first camera's.
+    """
+    if result.localizer is None:
+        return None if query.map_from_camera is None else Figure(caption, _parts(result, query))
+    camera, frame, depth = result.seen(query.number)
+    return localization_figure(
+        result.localizer,
+        frame.image,
+        camera.camera,
+        _of_camera(query, camera.body_from_camera),
+        caption,
+        np.asarray(depth, np.float32),
+    )
+
+
+def _of_camera(query: QueryResult, body_from_camera: Array) -> QueryResult:
+    """With poses of the camera instead of those of its body."""
+    found, true = query.map_from_camera, query.true_map_from_camera
+    return replace(
+        query,
+        map_from_camera=None if found is None else found @ body_from_camera,
+        true_map_from_camera=None if true is None else true @ body_from_camera,
+    )
 
 
 def _parts(result: FramesResult, query: QueryResult) -> list[tuple[str, Image]]:
     assert query.map_from_camera is not None
-    frames, point_map = result.frames, result.point_map
-    image = frames[frames.numbers.index(query.number)].image
-    return overlay_parts(image, frames.camera, query.map_from_camera, point_map.cloud, point_map.spacing)
+    camera, frame, _ = result.seen(query.number)
+    pose = query.map_from_camera @ camera.body_from_camera
+    point_map = result.point_map
+    return overlay_parts(frame.image, camera.camera, pose, point_map.cloud, point_map.spacing)

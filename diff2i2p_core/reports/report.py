@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from diff2i2p_core.evaluation.localize_rig_frames import CameraResult
 from diff2i2p_core.evaluation.summary import RECALL_LIMITS, Summary, WithinSigmas
 from diff2i2p_core.evaluation.trajectory import QueryResult
 from diff2i2p_core.reports.page import (
@@ -18,6 +19,7 @@ from diff2i2p_core.reports.page import (
     best_median_worst,
     figures,
     percent,
+    plain_table,
     tiles,
     write_page,
 )
@@ -32,16 +34,18 @@ def write_report(
     summary: Summary,
     map_points: NDArray[np.float32],
     shown: Sequence[Figure] = (),
+    cameras: Mapping[str, CameraResult] | None = None,
 ) -> None:
     """Write the report of `results` (one or more) with their `summary`.
 
-    `about` has labels and values that describe the run. `shown` are pictures of single
-    frames.
+    `about` has labels and values that describe the run. `shown` are pictures of single frames. `cameras` are
+    those of a rig.
     """
     sections = [
         f"<h1>{html.escape(title)}</h1>",
         f"<p>{html.escape(headline(summary))}</p>",
         _tiles(summary),
+        *(["<h2>Cameras</h2>", _camera_table(cameras, summary)] if cameras else []),
         "<h2>Seen from above</h2>",
         "<p>Line: the true path, ticks: viewing directions. Dots: estimated poses"
         + color_key()
@@ -113,6 +117,28 @@ def _tiles(summary: Summary) -> str:
             _sigma_tile("rotation", covariance.rotation),
         ]
     return tiles(numbers)
+
+
+def _camera_table(cameras: Mapping[str, CameraResult], joint: Summary) -> str:
+    """All cameras together, and each of them alone."""
+
+    def row(name: str, contributed: str, summary: Summary) -> list[str]:
+        return [
+            name,
+            f"{summary.localized} of {summary.queries}",
+            amount(summary.median_translation_m, "cm", 1, 100),
+            amount(summary.median_rotation_deg, "°", 2),
+            percent(summary.recall_010m_5deg),
+            str(summary.false_localizations),
+            contributed,
+        ]
+
+    head = ["cameras", "localized", "median position error", "median rotation error"]
+    head += ["within 10 cm, 5°", "false", "contributes to joint poses"]
+    rows = [row("all together", "", joint)]
+    for name, result in cameras.items():
+        rows.append(row(f"{name} alone", str(result.share.contributed), result.summary))
+    return plain_table(head, rows)
 
 
 def recall_tiles(summary: Summary) -> list[tuple[str, str]]:

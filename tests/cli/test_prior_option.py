@@ -33,7 +33,10 @@ def test_the_same_pose_in_three_ways(tmp_path: Path) -> None:
     [
         ("1,2,3", "--prior '1,2,3': expected x,y,z,qx,qy,qz,qw"),
         ("1,2,3,a,0,0,1", "expected x,y,z"),
-        (",".join("2" * 16), "not a finite rigid transform"),
+        (",".join("2" * 16), "not a rigid transform"),
+        ("1,2,3,0,0,0,0", "has no unit quaternion"),
+        ("1,2,3,0,0,0,1.5", "has no unit quaternion"),
+        ("1,2,3,0.5", "'1,2,3,0.5': expected x,y,z,qx"),
         ("none.txt", "none.txt: cannot be read; --prior takes x,y,z"),
     ],
 )

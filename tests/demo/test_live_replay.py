@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 pytest.importorskip("rosbags", reason="needs the extra `bags`")
-from bag_writer import BASE_FROM_CAMERA, Sent, write_bag, write_ros1_bag
-from replay_room import MAP_INFO, messages, stamp, true_pose
+from bag_writer import BASE_FROM_CAMERA, Sent, camera_info, image, tf, transform, write_bag, write_ros1_bag
+from replay_room import CAMERA, MAP_INFO, messages, stamp, true_pose
 
-from diff2i2p_core.demo.live_replay import replay_live, results_of
+from diff2i2p_core.demo.live_replay import replay_live
+from diff2i2p_core.demo.live_results import names_of, results_of
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.evaluation.replay_result import ReplayInput
 from diff2i2p_core.evaluation.replay_settings import ReplaySettings
@@ -20,8 +21,10 @@ from diff2i2p_core.evaluation.replay_truth import TruthSource, open_truth
 from diff2i2p_core.geometry.covariance import covariance_at
 from diff2i2p_core.geometry.se3 import invert, to_quaternion
 from diff2i2p_core.messages.bag_camera import BagCamera
+from diff2i2p_core.messages.bag_rig import BagRig
 from diff2i2p_core.typing import Array
 
+LATER = 3_000_000
 COVARIANCE = np.diag([1.0, 2.0, 3.0, 0.1, 0.2, 0.3]) * 1e-4
 
 
@@ -83,6 +86,41 @@ def test_poses_of_the_base_become_the_cameras_and_the_rest_has_a_reason(camera: 
     assert without_tf.reason.startswith("localized, but the transform cannot be published")
     assert (node["images_received"], node["images_dropped"], node["tf_faults"]) == (12, 9, 1)
     assert node["transforms"] == 2 and node["transforms_apart_m"] == pytest.approx(0, abs=1e-9)
+
+
+def test_images_of_several_cameras_are_one_result(tmp_path: Path) -> None:
+    """The second camera's images are 3 ms later; of moment 4, the node has used that one alone."""
+    front, left = "/camera/color/image_raw", "/left/image_raw"
+    sent = messages()
+    for number in range(12):
+        later = stamp(number) + LATER
+        link = transform(later, "base_link", "left", BASE_FROM_CAMERA)
+        sent.append(Sent("/tf", later, tf(link)))
+        sent.append(Sent("/left/camera_info", later, camera_info(later, "left", CAMERA)))
+        sent.append(Sent(left, later, image(later, "left", np.zeros((48, 64, 3), np.uint8), "rgb8")))
+    path = write_bag(tmp_path / "bag", sent)
+    rig = BagRig([BagCamera(path, image=topic, pose_topic="/gt") for topic in (front, left)], 10 * LATER)
+    names = names_of(rig)
+    both = {"cameras": f"{names[0]}: 70 inliers, {names[1]}: 4 inliers", "contributing": names[0]}
+    alone = row("pose", 4, true_pose(4), 3_000_000_000, covariance=COVARIANCE.ravel().tolist())
+    said = diagnostics(4, "none", cameras=f"{names[1]}: 50 inliers", contributing=names[1])
+    alone["stamp"] = stamp(4) + LATER
+    said["values"]["last_stamp"] = f"{(stamp(4) + LATER) // 10**9}.{(stamp(4) + LATER) % 10**9:09d}"
+    heard = [
+        row("pose", 2, true_pose(2), 2_000_000_000, covariance=COVARIANCE.ravel().tolist()),
+        diagnostics(2, "none", **both),
+        diagnostics(3, "low coverage (x)", **both),
+        alone,
+        said,
+    ]
+    played = [{"stamp": stamp(n), "published": 1_000_000_000} for n in range(12)]
+    played += [{"stamp": stamp(n) + LATER, "published": 1_500_000_000} for n in range(12)]
+    replay, _ = results_of(rig, ReplaySettings(), played, heard, open_truth(TruthSource(topic="/gt"), rig))
+    assert [r.number for r in replay.results] == [2, 3, 4] and replay.dropped == 9
+    assert [r.map_from_camera is not None for r in replay.results] == [True, False, True]
+    assert [r.latency_ms for r in replay.results] == [500.0, None, 1500.0]  # from the last image
+    assert replay.cameras[front] == {"images": 2, "contributed": 1, "median_inliers": 70.0}
+    assert replay.cameras[left] == {"images": 3, "contributed": 1, "median_inliers": 27.0}
 
 
 def test_without_answers_every_image_counts_as_dropped(camera: BagCamera) -> None:

@@ -20,6 +20,7 @@ from diff2i2p_core.evaluation.localize_bag import check_frames, localize_bag
 from diff2i2p_core.evaluation.replay_truth import TruthSource, open_truth
 from diff2i2p_core.geometry.se3 import compose, invert
 from diff2i2p_core.io.trajectories import write_trajectory
+from diff2i2p_core.localization.tracker import Tracker
 from diff2i2p_core.messages.bag_camera import BagCamera
 from diff2i2p_core.typing import Array
 
@@ -135,17 +136,18 @@ def test_a_fast_localizer_drops_nothing_in_real_time(tmp_path: Path) -> None:
     assert [r.number for r in done.results] == [*range(12)] and done.dropped == 0
 
 
-class Noting:
+class Noting(Tracker):
     """Notes the odometry that each image comes with."""
 
     def __init__(self) -> None:
+        super().__init__(KnowingLocalizer())
         self.odometry: list[Array | None] = []
         self.stamps: list[int] = []
 
     def localize(self, image: Any, camera: Any, stamp_ns: int, **options: Any) -> Any:
         self.odometry.append(options["odom_from_body"])
         self.stamps.append(stamp_ns)
-        return KnowingLocalizer().localize(image, camera)
+        return self.localizer.localize(image, camera)
 
 
 def test_odometry_of_tf_goes_with_each_image(tmp_path: Path) -> None:

@@ -133,7 +133,6 @@ def test_wrong_settings_and_bags_are_named(tmp_path: Path) -> None:
     for options, words in (
         ({"image_topic": (FRONT, FRONT)}, "the same topic twice"),
         ({"image_topic": (FRONT, LEFT), "camera_frame": "camera"}, "`camera`: is for a single camera"),
-        ({"image_topic": (FRONT, LEFT), "live": True}, "`live`: is for a single camera"),
         ({"sync_tolerance": -1.0}, "`sync_tolerance` -1"),
     ):
         with pytest.raises(InputError, match=words):

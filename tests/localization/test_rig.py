@@ -18,6 +18,7 @@ from diff2i2p_core.geometry.se3 import exp, rotation_error_deg, translation_erro
 from diff2i2p_core.localization.hypothesis import Hypothesis
 from diff2i2p_core.localization.localizer import Localizer
 from diff2i2p_core.localization.query import Query
+from diff2i2p_core.localization.registered_depth import RegisteredDepth
 from diff2i2p_core.localization.rendered_views import RenderedViews
 from diff2i2p_core.localization.rig_result import RigLocalization
 from diff2i2p_core.models.xfeat import XFeat
@@ -199,6 +200,20 @@ def test_bad_input_is_named(localizer: Localizer) -> None:
         localizer.localize_rig([BLANK, BLANK], [LEFT, LEFT])
     with pytest.raises(InputError, match="prior: not a finite rigid transform"):
         localizer.localize_rig([BLANK], [LEFT], prior=np.zeros((4, 4)))
+
+
+def test_cameras_without_the_depth_that_a_matcher_needs_are_left_out(
+    localizer: Localizer, room: Room, path: list[Array]
+) -> None:
+    body, cameras = path[BODY], [FRONT, LEFT]
+    by_depth = Localizer(localizer.map, [RegisteredDepth(localizer.surface, needs_depth=True)])
+    images = seen(room, body, *cameras)
+    refused = by_depth.localize_rig(images, cameras)
+    assert refused.reason == "no camera has depth, which the matcher needs" and not refused.localized
+    depth = room.render(CAMERA, body @ FRONT.body_from_camera)[1]
+    found = by_depth.localize_rig(images, cameras, depths=[depth, None])
+    assert found.reason != refused.reason and found.cameras["left"].num_correspondences == 0
+    assert error(found, body) < 0.1 and "front" in found.contributing
 
 
 def test_a_doubtful_camera_is_named(localizer: Localizer, tmp_path: Path) -> None:

@@ -66,3 +66,8 @@ def test_a_rig_is_tracked_as_one_body() -> None:
     assert stale.reason.startswith("stale") and not stale.cameras
     with pytest.raises(InputError, match="there is none"):
         rig.tracker.localize_rig([], [], rig.stamp)
+    rig.tracker.set_pose(HERE, within=(6.0, 40.0))
+    rig.localizer.near_answer = HERE
+    for _ in range(2):
+        assert see("ambiguous (both)").reason == "ambiguous (both)" and rig.localizer.priors[-1] is None
+    assert see(moved(HERE, 3.0)).localized

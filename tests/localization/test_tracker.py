@@ -263,8 +263,15 @@ def test_a_pose_that_is_known_roughly_is_searched_in_the_whole_map() -> None:
     assert rig.prior is not None
     rig.tracker.set_pose(HERE, within=(1.0, 90.0))
     assert rig.see(moved(HERE, 5.0)).reason.startswith("jump (5.00 m") and rig.prior is None
-    rig.tracker.set_pose(HERE, within=(1.0, 90.0))
-    rig.see(MISS)
-    assert rig.prior is None
-    rig.see(MISS)  # and then near the pose
+
+
+def test_an_ambiguity_within_a_rough_pose_stays_one() -> None:
+    """Near a prior, places that look alike are not told apart: the rough pose must not become one."""
+    rig = Rig()
+    rig.tracker.set_pose(HERE, within=(6.0, 40.0))
+    for _ in range(3):
+        assert rig.see("ambiguous (both)", near=moved(HERE, 0.5)).reason.startswith("ambiguous")
+        assert rig.prior is None
+    assert rig.see(moved(HERE, 3.0)).localized
+    rig.see(moved(HERE, 3.0))
     assert rig.prior is not None

@@ -130,7 +130,7 @@ def test_a_saved_pose_comes_before_the_parameter(
 
 def test_a_wrong_parameter_is_named(robot: Robot, launch_node: Callable[..., Any], map_file: str) -> None:
     launch_node(map=map_file, initial_pose="1,2,3")
-    robot.wait_status(ERROR, "parameter initial_pose: '1,2,3' is not x,y,z,yaw or x,y,z,qx,qy,qz,qw")
+    robot.wait_status(ERROR, "parameter initial_pose '1,2,3': expected x,y,z,yaw (metres, radians) or x,y,")
 
 
 def test_the_forms_of_the_parameter() -> None:
@@ -141,8 +141,8 @@ def test_the_forms_of_the_parameter() -> None:
     faults = {
         "1,2,3,0.5": "it is the pose of the camera's optical frame, which needs x,y,z,qx",
         "1,2,3,0,0,0,0": "no unit quaternion",
-        "1,2,nan,0,0,0,1": "is not x,y,z,yaw",
-        "here": "'here' is not x,y,z,yaw",
+        "1,2,nan,0,0,0,1": "expected x,y,z,yaw",
+        "here": "'here': expected x,y,z,yaw",
     }
     for text, words in faults.items():
         with pytest.raises(InputError, match=words):

@@ -17,6 +17,7 @@ from ros_harness import Robot, image_message, stamp_of, wait_for
 from scripted_localizer import truth
 from sensor_msgs.msg import CameraInfo, Image
 
+from diff2i2p.graph_check import GraphCheck
 from diff2i2p.poses import matrix_from_pose, stamp_from, stamped_transform
 from diff2i2p_core.geometry.se3 import exp, invert
 
@@ -30,6 +31,8 @@ class Cameras:
     def __init__(self, robot: Robot) -> None:
         sensor = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
         self._robot = robot
+        self.sizes: dict[str, int] = {}
+        """Heights of images that do not fit their calibration."""
         self._images = {name: robot.create_publisher(Image, f"{name}/image", sensor) for name in MOUNTINGS}
         self._infos = {
             name: robot.create_publisher(CameraInfo, f"{name}/camera_info", sensor) for name in MOUNTINGS
@@ -45,6 +48,9 @@ class Cameras:
         for name, number in numbers.items():
             info = self._robot.camera_info_message()
             message = image_message(number, stamp)
+            if name in self.sizes:
+                message.height = self.sizes[name]
+                message.data = message.data[: message.height * message.step]
             message.header.frame_id = info.header.frame_id = f"{name}_optical"
             info.header.stamp = message.header.stamp
             self._infos[name].publish(info)
@@ -93,6 +99,48 @@ def test_a_camera_without_a_transform_is_left_out_and_named(
     _, pose = cameras.pose_of(front=5, left=7)
     np.testing.assert_allclose(pose, truth(7) @ invert(MOUNTINGS["left"]), atol=1e-6)
     robot.wait_status(WARN, "front is left out: tf: ")
+
+
+def test_an_image_that_does_not_fit_does_not_spoil_the_others(
+    robot: Robot, cameras: Cameras, launch_node: Callable[..., Any], map_file: str
+) -> None:
+    cameras.mount("front", "left")
+    launch_node(map=map_file, cameras=["front", "left"], base_frame="base_link", use_prior=False)
+    cameras.sizes["front"] = 20
+    _, pose = cameras.pose_of(front=5, left=7)
+    np.testing.assert_allclose(pose, truth(7) @ invert(MOUNTINGS["left"]), atol=1e-6)
+    robot.wait_status(WARN, "localized, but front is left out: image")
+    cameras.sizes.clear()
+    cameras.pose_of(front=5, left=7)
+    wait_for(lambda: robot.status[1] == "localized", "the front camera again")
+
+
+def test_doctor_names_what_each_camera_lacks(
+    robot: Robot, cameras: Cameras, launch_node: Callable[..., Any], map_file: str, ros_context: Any
+) -> None:
+    """The left one has no transform, and the right one, which is remapped, no driver."""
+    cameras.mount("front")
+    launch_node(
+        map=map_file,
+        cameras=["front", "left", "right"],
+        base_frame="base_link",
+        transform_timeout=0.0,
+        image_timeout=1.0,
+        arguments=["-r", "right/image:=/starboard/rgb"],
+    )
+    cameras.pose_of(front=5, left=7)
+    timer = robot.create_timer(0.1, lambda: cameras.send(time.time_ns(), front=5, left=7))
+    robot.wait_value("silent_cameras", "right")
+    found = {row["name"]: row for row in GraphCheck(ros_context, "/diff2i2p", 3.0).run()}
+    robot.destroy_timer(timer)
+    good = ["front image", "front camera_info", "left image", "left camera_info"]
+    good.append("TF base_link <- front_optical")
+    assert {name: found[name]["status"] for name in good} == dict.fromkeys(good, "ok")
+    assert found["TF base_link <- left_optical"]["found"] == "nobody publishes 'left_optical'"
+    assert found["right image"]["found"] == "nobody publishes /starboard/rgb"
+    assert found["right camera_info"]["status"] == found["right images"]["status"] == "missing"
+    assert found["TF"]["found"] == "the frame of right is unknown: no camera_info was received"
+    assert found["right compressed image"]["status"] == "note" and "left images" not in found
 
 
 @pytest.mark.parametrize(

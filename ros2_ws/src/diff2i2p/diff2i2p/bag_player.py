@@ -1,6 +1,7 @@
 """Plays a bag's camera and transforms in the bag's time, with /clock, for `diff2i2p replay --live`.
 
-    python -m diff2i2p.bag_player BAG LOG --image /camera/image_raw --info /camera/camera_info --rate 0.5
+    python -m diff2i2p.bag_player BAG LOG --image /camera/image_raw --info /camera/camera_info --rate 0.5 \
+        --last-stamp 1700000000000000000
 
 Messages are published as recorded, on their original topics. Writes one JSON line per image to LOG: stamp
 (ns) and published (monotonic ns).
@@ -45,16 +46,17 @@ class BagPlayer(Node):
     def __init__(self, bag: Bag, arguments: argparse.Namespace) -> None:
         super().__init__("bag_player")
         self._bag = bag
-        self._camera = [arguments.image, arguments.info, *([arguments.depth] if arguments.depth else [])]
-        self._image, self._info, self._rate = arguments.image, arguments.info, arguments.rate
+        self._camera = [*arguments.image, *arguments.info, *arguments.depth]
+        self._images, self._infos, self._rate = arguments.image, arguments.info, arguments.rate
         self._left_out: str = arguments.leave_out
         self._end = 0
         """Where to stop in the bag, in nanoseconds: a little after the last image."""
+        self._last_stamp: int = arguments.last_stamp
         self._bag_time = self.create_publisher(Clock, "/clock", QoSProfile(depth=1))
         self._types: dict[str, Any] = {}
         self._publishers_of: dict[str, Any] = {}
         for topic, received, kind, _ in self._messages():
-            if topic == self._image:
+            if topic in self._images:
                 self._end = received + round(arguments.after_last * 1e9)
             if topic not in self._types:
                 self._types[topic] = _message_class(kind)
@@ -67,13 +69,13 @@ class BagPlayer(Node):
 
     def play(self, log: Any) -> None:
         """Play until the result of the last image is in. TimeoutError if nobody subscribes."""
-        first, calibration = self._first()
+        first, calibrations = self._first()
         self._wait_matched()
         # A driver repeats the calibration; a bag may have it only after the first image.
-        self._publishers_of[self._info].publish(calibration)
+        for topic, calibration in calibrations.items():
+            self._publishers_of[topic].publish(calibration)
         self._run_clock(first, SETTLE)
         begun = time.monotonic()
-        last = 0
         for topic, received, _, data in self._messages():
             if received > self._end:
                 break
@@ -85,22 +87,28 @@ class BagPlayer(Node):
             content = self._without_left_out(data) if topic.endswith(("tf", "tf_static")) else data
             published = time.monotonic_ns()
             self._publishers_of[topic].publish(content)
-            if topic == self._image:
-                last = nanoseconds(deserialize_message(data, self._types[topic]).header.stamp)
-                log.write(json.dumps({"stamp": last, "published": published}) + "\n")
+            if topic in self._images:
+                stamp = nanoseconds(deserialize_message(data, self._types[topic]).header.stamp)
+                log.write(json.dumps({"stamp": stamp, "published": published}) + "\n")
                 log.flush()
         until = time.monotonic() + LAST_ANSWER
-        while self._worked_on < last and time.monotonic() < until:
+        while self._worked_on < self._last_stamp and time.monotonic() < until:
             rclpy.spin_once(self, timeout_sec=0.1)
 
     def _messages(self) -> Any:
         topics = [*self._camera, *self._bag.topics((TRANSFORMS,))]
         return self._bag.read_raw(topics)
 
-    def _first(self) -> tuple[int, bytes]:
-        """The time of the first message, and the first calibration."""
+    def _first(self) -> tuple[int, dict[str, bytes]]:
+        """The time of the first message, and the first calibration of each camera."""
         first = next(received for _, received, _, _ in self._messages())
-        return first, next(data for topic, _, _, data in self._messages() if topic == self._info)
+        calibrations: dict[str, bytes] = {}
+        for topic, _, _, data in self._messages():
+            if topic in self._infos:
+                calibrations.setdefault(topic, data)
+                if len(calibrations) == len(set(self._infos)):
+                    break
+        return first, calibrations
 
     def _wait_matched(self) -> None:
         until = time.monotonic() + DISCOVERY_TIMEOUT
@@ -147,13 +155,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("bag", type=Path, help="bag folder or file")
     parser.add_argument("log", type=Path, help="JSON lines to write")
-    parser.add_argument("--image", required=True, help="image topic")
-    parser.add_argument("--info", required=True, help="camera_info topic")
-    parser.add_argument("--depth", help="depth topic")
+    several = {"action": "append", "default": []}
+    parser.add_argument("--image", **several, required=True, help="image topic, of each camera")
+    parser.add_argument("--info", **several, required=True, help="camera_info topic, of each camera")
+    parser.add_argument("--depth", **several, help="depth topic, of each camera")
     parser.add_argument(
         "--rate", type=float, default=1.0, help="playback speed: seconds of the bag per second"
     )
     parser.add_argument("--after-last", type=float, default=1.0, help="seconds to play after the last image")
+    parser.add_argument("--last-stamp", type=int, required=True, help="wait for the result of this image, ns")
     parser.add_argument("--leave-out", default="", help="frame whose transforms to leave out")
     arguments = parser.parse_args()
 

@@ -30,7 +30,7 @@ from tf2_msgs.msg import TFMessage
 from diff2i2p.graph_topics import Check, TopicChecks, check
 from diff2i2p.qos import sensor_qos, static_transform_qos
 
-ASKED = ("map_frame", "odom_frame", "base_frame", "camera_frame", "use_sim_time")
+ASKED = ("map_frame", "odom_frame", "base_frame", "camera_frame", "cameras", "use_sim_time")
 TF_SECONDS = 1.0
 """How long to listen for a second parent of a frame."""
 ANSWER_SECONDS = 10.0
@@ -52,7 +52,6 @@ class GraphCheck:
         self._executor = SingleThreadedExecutor(context=context)
         self._executor.add_node(self._node)
         self._said: DiagnosticStatus | None = None
-        self._camera_frame = ""
         self._parents: dict[str, set[str]] = defaultdict(set)
         self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         static = static_transform_qos(depth=100)
@@ -87,12 +86,16 @@ class GraphCheck:
             return
         yield self._diagnostics()
         yield from self._images()
-        topics = TopicChecks(self._node, self._name, self._namespace, self._wait)
+        cameras = [name for name in values["cameras"] if name] or [""]
+        camera_of = {topic: name for name in cameras for topic in self._value(f"topics_{name}").split(", ")}
+        topics = TopicChecks(self._node, self._name, self._namespace, self._wait, camera_of)
         yield from topics.checks()
-        if topics.camera_info:
-            self._listen_to_camera(topics.camera_info)
         if values["odom_frame"] or values["base_frame"]:
-            yield from self._frames(values)
+            frames = {}
+            for name in cameras:
+                topic = topics.camera_infos.get(name, "")
+                frames[name] = values["camera_frame"] or (self._frame_of(topic) if topic else "")
+            yield from self._frames(values, frames)
         yield from self._parents_of_frames()
         yield from self._clock(bool(values["use_sim_time"]))
 
@@ -114,6 +117,9 @@ class GraphCheck:
             found = f"the stamps of the images are {_duration(abs(age))} {side} the node's clock"
             fix = "a bag needs use_sim_time and --clock; a driver must stamp with the clock of ROS"
             yield check("image stamps", "note", found, fix)
+        silent = self._value("silent_cameras")
+        for camera in [] if silent in ("", "none") else silent.split(", "):
+            yield check(f"{camera} images", "missing", f"no image of {camera}", "is its driver running?")
         if lost:
             found = f"{lost} images were lost on the way, {self._value('images_received')} arrived"
             yield check("images", "note", found, "give the camera driver the DDS profile (docs/ros2.md)")
@@ -122,19 +128,25 @@ class GraphCheck:
         rows = [] if self._said is None else self._said.values
         return next((str(row.value) for row in rows if row.key == key), "")
 
-    def _listen_to_camera(self, topic: str) -> None:
-        subscription = self._node.create_subscription(CameraInfo, topic, self._on_camera_info, sensor_qos())
-        self._wait(lambda: self._camera_frame)
+    def _frame_of(self, topic: str) -> str:
+        """The frame that a camera_info names; "" if none arrives."""
+        heard: list[CameraInfo] = []
+        subscription = self._node.create_subscription(CameraInfo, topic, heard.append, sensor_qos())
+        self._wait(lambda: heard)
         self._node.destroy_subscription(subscription)
+        return heard[0].header.frame_id.removeprefix("/") if heard else ""
 
-    def _frames(self, values: dict[str, Any]) -> Iterator[Check]:
-        """The transforms that other nodes must publish by the frame contract."""
-        camera = values["camera_frame"] or self._camera_frame
-        base, odom = values["base_frame"], values["odom_frame"]
-        if not camera:
-            yield check("TF", "note", "the camera's frame is unknown: no camera_info was received")
-        wanted = [(base, camera, "start robot_state_publisher, or set camera_frame or base_frame")]
-        wanted += [(odom, base or camera, "start the odometry, or set odom_frame or base_frame")]
+    def _frames(self, values: dict[str, Any], cameras: dict[str, str]) -> Iterator[Check]:
+        """The transforms that other nodes must publish by the frame contract. `cameras`: their frames."""
+        base, odom, frames = values["base_frame"], values["odom_frame"], [*cameras.values()]
+        for camera, frame in cameras.items():
+            if not frame:
+                whose = f"the frame of {camera}" if camera else "the camera's frame"
+                found = f"{whose} is unknown: no camera_info was received"
+                yield check("TF", "missing" if camera else "note", found, "is its driver running?")
+        fix = "start robot_state_publisher, or set camera_frame or base_frame"
+        wanted = [(base, frame, fix) for frame in frames]
+        wanted += [(odom, base or frames[0], "start the odometry, or set odom_frame or base_frame")]
         for parent, child, fix in wanted:
             if not parent or not child:
                 continue
@@ -194,9 +206,6 @@ class GraphCheck:
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         name = f"{self._target.lstrip('/')}: localization"
         self._said = next((status for status in message.status if status.name == name), self._said)
-
-    def _on_camera_info(self, message: CameraInfo) -> None:
-        self._camera_frame = message.header.frame_id.removeprefix("/")
 
     def _on_transforms(self, message: TFMessage) -> None:
         for transform in message.transforms:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from rclpy.node import Node
 from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 
 from diff2i2p.topic_types import type_mistake
+from diff2i2p_core.messages.kinds import COMPRESSED, IMAGE
 
 Check = dict[str, str]
 INPUTS = {
-    "sensor_msgs/msg/Image": "image",
-    "sensor_msgs/msg/CompressedImage": "compressed image",
+    IMAGE: "image",
+    COMPRESSED: "compressed image",
     "sensor_msgs/msg/CameraInfo": "camera_info",
     "sensor_msgs/msg/PointCloud2": "map cloud",
 }
 """The node's subscriptions by message type."""
-OPTIONAL = ("compressed image",)
 
 
 def check(name: str, status: str, found: str, fix: str = "") -> Check:
@@ -26,26 +26,36 @@ def check(name: str, status: str, found: str, fix: str = "") -> Check:
 
 
 class TopicChecks:
-    """`wait` waits some seconds until a condition holds, and tells whether it does."""
+    """`wait` waits some seconds until a condition holds, and tells whether it does. `camera_of`: the camera
+    that a topic belongs to, if there are several."""
 
     def __init__(
-        self, node: Node, name: str, namespace: str, wait: Callable[[Callable[[], object], float], bool]
+        self,
+        node: Node,
+        name: str,
+        namespace: str,
+        wait: Callable[[Callable[[], object], float], bool],
+        camera_of: Mapping[str, str],
     ) -> None:
         self._node = node
         self._of = (name, namespace)
         self._wait = wait
-        self.camera_info = ""
-        """The topic of the calibration, once it was checked."""
+        self._camera_of = camera_of
+        self.camera_infos: dict[str, str] = {}
+        """The topic of the calibration of each camera ("" if there is only one), once they were checked."""
 
     def checks(self) -> Iterator[Check]:
         subscribed = self._node.get_subscriber_names_and_types_by_node(*self._of)
         topics = {topic: kinds[0] for topic, kinds in sorted(subscribed)}
         for topic, kind in topics.items():
             if what := INPUTS.get(kind):
+                camera = self._camera_of.get(topic, "")
                 if what == "camera_info":
-                    self.camera_info = topic
-                alone = [*topics.values()].count(kind) == 1
-                yield self._check(what if alone else f"{what} {topic}", topic, kind)
+                    self.camera_infos[camera] = topic
+                alike = [each for each in topics if topics[each] == kind]
+                alone = [self._camera_of.get(each, "") for each in alike].count(camera) == 1
+                name = f"{camera} {what}" if camera else what
+                yield self._check(name if alone else f"{name} {topic}", topic, kind)
 
     def _check(self, name: str, topic: str, kind: str) -> Check:
         self._wait(lambda: self._node.get_publishers_info_by_topic(topic), 1.0)
@@ -76,8 +86,10 @@ class TopicChecks:
         ]
 
     def _unpublished(self, name: str, topic: str, kind: str) -> Check:
-        if name.startswith(OPTIONAL):
+        if kind == COMPRESSED:
             return check(name, "note", f"nobody publishes {topic}")
+        if kind == IMAGE and self._has_publishers(f"{topic}/compressed"):
+            return check(name, "note", f"nobody publishes {topic}", "needed unless compressed images come")
         others = [other for other, types in self._node.get_topic_names_and_types() if kind in types]
         others = [other for other in others if self._has_publishers(other)]
         fix = f"remap {topic}; published are: {', '.join(others)}" if others else "start its publisher"

@@ -11,7 +11,7 @@ from diff2i2p.headers import check_map_frame
 from diff2i2p.parameters import Parameters
 from diff2i2p.poses import Matrix, matrix_from_pose
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.geometry.se3 import from_quaternion
+from diff2i2p_core.geometry.pose_text import pose_from_text
 
 SIGMAS = 3.0
 """Standard deviations by which the given pose may be off."""
@@ -37,25 +37,12 @@ def pose_from_parameter(parameters: Parameters) -> InitialPose | None:
     text = parameters.initial_pose
     if not text.strip():
         return None
-    try:
-        numbers = [float(word) for word in text.split(",")]
-        if len(numbers) not in (4, 7) or not np.isfinite(numbers).all():
-            raise ValueError
-    except ValueError:
+    if text.count(",") == 3 and not parameters.base_frame:
         raise InputError(
-            f"parameter initial_pose: '{text}' is not x,y,z,yaw or x,y,z,qx,qy,qz,qw (metres, radians)"
-        ) from None
-    if len(numbers) == 4:
-        if not parameters.base_frame:
-            raise InputError(
-                "parameter initial_pose: without base_frame it is the pose of the camera's optical frame, "
-                "which needs x,y,z,qx,qy,qz,qw"
-            )
-        half = numbers.pop() / 2
-        numbers += [0.0, 0.0, np.sin(half), np.cos(half)]
-    if abs(np.linalg.norm(numbers[3:]) - 1) > 0.01:
-        raise InputError(f"parameter initial_pose: '{text}' has no unit quaternion")
-    return InitialPose(from_quaternion(numbers[:3], numbers[3:]))
+            "parameter initial_pose: without base_frame it is the pose of the camera's optical frame, "
+            "which needs x,y,z,qx,qy,qz,qw"
+        )
+    return InitialPose(pose_from_text(text, "parameter initial_pose", (4, 7)))
 
 
 def _within(covariance: Matrix, what: str) -> tuple[float, float] | None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.lifecycle import LifecycleNode
 
 from diff2i2p.answers import Answer
 from diff2i2p.diagnostics import Diagnostics
+from diff2i2p.health import Health
 from diff2i2p.initial_pose import InitialPose, pose_from_message, pose_from_parameter
 from diff2i2p.parameters import Parameters
 from diff2i2p.pose_file import PoseFile
-from diff2i2p.qos import OVERRIDABLE, output_qos
+from diff2i2p.qos import output_qos
+from diff2i2p.subscriptions import Subscriptions
 from diff2i2p_core.errors import InputError
 
 
@@ -24,6 +25,7 @@ class InitialPoses:
         self,
         node: LifecycleNode,
         parameters: Parameters,
+        health: Health,
         diagnostics: Diagnostics,
         give: Callable[[InitialPose], bool],
     ) -> None:
@@ -34,21 +36,16 @@ class InitialPoses:
         self._give = give
         self._first = pose_from_parameter(parameters)
         self._file = PoseFile(parameters) if parameters.initial_pose_file else None
-        self._subscription: Any = None
+        self._subscriptions = Subscriptions(node, health, diagnostics)
 
     def subscribe(self) -> None:
-        self._subscription = self._node.create_subscription(
-            PoseWithCovarianceStamped,
-            "initialpose",
-            self._diagnostics.guarded("initialpose", self._take),
-            output_qos(),
-            qos_overriding_options=OVERRIDABLE,
-        )
+        self._subscriptions.add(PoseWithCovarianceStamped, "initialpose", self._take, output_qos())
 
     def close(self) -> None:
-        if self._subscription is not None:
-            self._node.destroy_subscription(self._subscription)
-            self._subscription = None
+        self._subscriptions.close()
+
+    def tick(self) -> None:
+        self._subscriptions.tick()
 
     def answer(self, message: PoseWithCovarianceStamped) -> Answer:
         """Take a pose from a service; a fault is counted like one on the topic."""

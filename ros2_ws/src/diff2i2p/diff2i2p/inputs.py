@@ -6,7 +6,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
@@ -20,15 +19,8 @@ from diff2i2p.job import Job
 from diff2i2p.pairing import StampPairing
 from diff2i2p.parameters import Parameters
 from diff2i2p.poses import nanoseconds
-from diff2i2p.qos import (
-    OVERRIDABLE,
-    UnsupportedEventTypeError,
-    keeps_messages,
-    latched_qos,
-    on_mismatch,
-    sensor_qos,
-)
-from diff2i2p.topic_types import TypeWatch
+from diff2i2p.qos import keeps_messages, latched_qos, sensor_qos
+from diff2i2p.subscriptions import Subscriptions
 from diff2i2p_core.errors import InputError
 
 REMEMBERED = 100
@@ -63,21 +55,21 @@ class CameraInputs:
         """An image whose calibration should come in a moment."""
         self._stamps: deque[int] = deque(maxlen=REMEMBERED)
         self._pairing = StampPairing(self._on_pair, self._on_unpaired)
-        self._types = TypeWatch(node, health, diagnostics)
-        self._subscriptions: list[tuple[str, Any]] = []
+        self._subscriptions = Subscriptions(node, health, diagnostics)
         transport = parameters.image_transport
         self._subscribe(CameraInfo, "camera_info", self._on_camera_info)
         self._latched: Any = None
         if transport != "compressed":
-            self._subscribe(Image, "image", self._on_image)
+            self._subscribe(Image, "image", self._on_image, self._on_lost)
         if transport != "raw":
-            self._subscribe(CompressedImage, "image/compressed", self._on_image)
+            self._subscribe(CompressedImage, "image/compressed", self._on_image, self._on_lost)
         if parameters.use_depth:
             self._subscribe(Image, "depth", self._on_depth)
+        if camera:
+            health.values[f"topics_{camera}"] = ", ".join(self._subscriptions.topics)
 
     def close(self) -> None:
-        for _, subscription in self._subscriptions:
-            self._node.destroy_subscription(subscription)
+        self._subscriptions.close()
         if self._latched is not None:
             self._node.destroy_subscription(self._latched)
 
@@ -85,8 +77,7 @@ class CameraInputs:
         """Called about once a second: name topics that have messages of another type, and ask for a
         calibration that was published once, before the node started."""
         self._release()
-        for name, subscription in self._subscriptions:
-            self._types.check(name, subscription)
+        self._subscriptions.tick()
         topic = self._topic("camera_info")
         if self._latched is None and keeps_messages(self._node, topic):
             self._latched = self._node.create_subscription(
@@ -103,22 +94,15 @@ class CameraInputs:
         self._stamps.clear()
         self._pairing.reset()
 
-    def _subscribe(self, kind: type, topic: str, callback: Callable[[Any], None]) -> None:
+    def _subscribe(
+        self,
+        kind: type,
+        topic: str,
+        take: Callable[[Any], None],
+        lost: Callable[[Any], None] | None = None,
+    ) -> None:
         name = topic.partition("/")[0]
-        lost = self._on_lost if name == "image" else None
-        create = partial(
-            self._node.create_subscription,
-            kind,
-            self._topic(topic),
-            self._diagnostics.guarded(name, callback),
-            sensor_qos(),
-            qos_overriding_options=OVERRIDABLE,
-        )
-        try:
-            subscription = create(event_callbacks=on_mismatch(name, self._diagnostics.complain, lost))
-        except UnsupportedEventTypeError:  # not every middleware counts what it loses
-            subscription = create(event_callbacks=on_mismatch(name, self._diagnostics.complain))
-        self._subscriptions.append((name, subscription))
+        self._subscriptions.add(kind, self._topic(topic), take, sensor_qos(), name=name, lost=lost)
 
     def _topic(self, name: str) -> str:
         return f"{self._camera}/{name}" if self._camera else name

@@ -18,8 +18,8 @@ from diff2i2p.headers import check_map_frame
 from diff2i2p.health import Health
 from diff2i2p.map_names import map_path
 from diff2i2p.parameters import Parameters
-from diff2i2p.qos import OVERRIDABLE, latched_qos, on_mismatch
-from diff2i2p.topic_types import TypeWatch
+from diff2i2p.qos import latched_qos
+from diff2i2p.subscriptions import Subscriptions
 
 TIMEOUT = 120.0
 """Seconds after which a request is answered that the map is not loaded yet."""
@@ -47,17 +47,10 @@ class MapInputs:
         self._last_cloud = 0
         self._requested = self._opened = ""
         """The file that `load` asked for, and that was opened for it."""
-        self._types = TypeWatch(node, health, diagnostics)
-        self._subscription: Any = None
+        self._clouds: Subscriptions | None = None
         if not parameters.map:
-            self._subscription = node.create_subscription(
-                PointCloud2,
-                "map_cloud",
-                diagnostics.guarded("map_cloud", self._on_cloud),
-                latched_qos(),
-                qos_overriding_options=OVERRIDABLE,
-                event_callbacks=on_mismatch("map_cloud", diagnostics.complain),
-            )
+            self._clouds = Subscriptions(node, health, diagnostics)
+            self._clouds.add(PointCloud2, "map_cloud", self._on_cloud, latched_qos())
 
     def close(self) -> None:
         self._drop_topic()
@@ -71,7 +64,7 @@ class MapInputs:
     def reload(self) -> Future:
         """Load the file that the parameter `map` names now. Returns a future of the answer."""
         name = str(self._node.get_parameter("map").value)
-        if self._subscription is not None:
+        if self._clouds is not None:
             return ready((False, "the map comes from the topic map_cloud; publish it again there"))
         if not name:
             return ready((False, "the parameter map is empty; set it to a map file"))
@@ -90,8 +83,8 @@ class MapInputs:
     def tick(self) -> None:
         """Name a topic of another type, and answer the requests that have waited too long."""
         self._adopt()
-        if self._subscription is not None and not self._last_cloud:
-            self._types.check("map_cloud", self._subscription)
+        if self._clouds is not None and not self._last_cloud:
+            self._clouds.tick()
         self._answers.expire(f"the map is still being loaded after {TIMEOUT:g} s")
 
     def loaded(self, words: str) -> None:
@@ -118,9 +111,9 @@ class MapInputs:
             self._drop_topic()
 
     def _drop_topic(self) -> None:
-        if self._subscription is not None:
-            self._node.destroy_subscription(self._subscription)
-            self._subscription = None
+        if self._clouds is not None:
+            self._clouds.close()
+            self._clouds = None
 
     def _on_cloud(self, message: PointCloud2) -> None:
         check_cloud(message)

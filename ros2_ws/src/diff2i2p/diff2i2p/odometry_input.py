@@ -12,8 +12,8 @@ from diff2i2p.diagnostics import Diagnostics
 from diff2i2p.headers import check_header
 from diff2i2p.health import Health
 from diff2i2p.parameters import Parameters
-from diff2i2p.qos import OVERRIDABLE, odometry_qos, on_mismatch
-from diff2i2p.topic_types import TypeWatch
+from diff2i2p.qos import odometry_qos
+from diff2i2p.subscriptions import Subscriptions
 from diff2i2p_core.errors import InputError, quoted
 
 
@@ -29,26 +29,18 @@ class OdometryInput:
         take: Callable[[TransformStamped], None],
         moved: Callable[[Odometry], None],
     ) -> None:
-        self._node = node
         self._odom_frame = parameters.odom_frame
         self._health = health
         self._take = take
         self._moved = moved
-        self._types = TypeWatch(node, health, diagnostics)
-        self._subscription = node.create_subscription(
-            Odometry,
-            "odom",
-            diagnostics.guarded("odom", self._on_odometry),
-            odometry_qos(),
-            qos_overriding_options=OVERRIDABLE,
-            event_callbacks=on_mismatch("odom", diagnostics.complain),
-        )
+        self._subscriptions = Subscriptions(node, health, diagnostics)
+        self._subscriptions.add(Odometry, "odom", self._on_odometry, odometry_qos())
 
     def close(self) -> None:
-        self._node.destroy_subscription(self._subscription)
+        self._subscriptions.close()
 
     def tick(self) -> None:
-        self._types.check("odom", self._subscription)
+        self._subscriptions.tick()
 
     def _on_odometry(self, message: Odometry) -> None:
         check_header(message.header, "odom")

@@ -17,7 +17,8 @@ from diff2i2p.parameters import Parameters
 from diff2i2p.poses import nanoseconds
 
 LATE = 0.05
-"""Seconds that an image waits for those of other cameras, beyond the tolerance of their stamps."""
+"""Seconds that an image waits for those of other cameras, beyond the tolerance of their stamps: on the node's
+clock, as a bag may be played slowly, and in fact, as it may be played fast."""
 
 
 class RigInputs:
@@ -33,6 +34,8 @@ class RigInputs:
     ) -> None:
         self._node, self._parameters, self._health, self._take = node, parameters, health, take
         self._waiting: dict[str, Job] = {}
+        self._since = 0
+        """When the first of them came, on the node's clock; nanoseconds."""
         self._last = dict.fromkeys(parameters.cameras, time.monotonic())
         self._inputs = [
             CameraInputs(node, parameters, health, diagnostics, self._arrived, camera)
@@ -62,9 +65,11 @@ class RigInputs:
         for inputs in self._inputs:
             inputs.tick()
         timeout, now = self._parameters.image_timeout, time.monotonic()
-        for camera, last in self._last.items():
-            silent = now - last > timeout
-            self._health.note(f"camera {camera}", f"no image of {camera} for {timeout:g} s" if silent else "")
+        silent = [camera for camera, last in self._last.items() if now - last > timeout]
+        self._health.values["silent_cameras"] = ", ".join(silent) or "none"
+        for camera in self._last:
+            words = f"no image of {camera} for {timeout:g} s" if camera in silent else ""
+            self._health.note(f"camera {camera}", words)
 
     def reset(self) -> None:
         """Time jumped back: drop what waits, it belongs to another time."""
@@ -78,13 +83,18 @@ class RigInputs:
         apart = [abs(nanoseconds(job.message.header.stamp) - stamp) for stamp in stamps]
         if job.name in self._waiting or any(value > self._parameters.sync_tolerance * 1e9 for value in apart):
             self._pass_on()
+        if not self._waiting:
+            self._since = self._node.get_clock().now().nanoseconds
         self._waiting[job.name] = job
         if len(self._waiting) == len(self._inputs):
             self._pass_on()
 
     def _pass_on_late(self) -> None:
-        patience = self._parameters.sync_tolerance + LATE
-        if any(time.monotonic() - job.received > patience for job in self._waiting.values()):
+        if not self._waiting:
+            return
+        by_clock = (self._node.get_clock().now().nanoseconds - self._since) / 1e9
+        waited = time.monotonic() - min(job.received for job in self._waiting.values())
+        if min(waited, by_clock) > self._parameters.sync_tolerance + LATE:
             self._pass_on()
 
     def _pass_on(self) -> None:

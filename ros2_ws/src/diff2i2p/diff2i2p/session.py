@@ -64,7 +64,7 @@ class Session:
         self._inputs: CameraInputs | RigInputs | None = None
         self._announced = False
         self._jumps = 0
-        self._initial = InitialPoses(node, parameters, diagnostics, self._give_pose)
+        self._initial = InitialPoses(node, parameters, health, diagnostics, self._give_pose)
         self._image_answers = Answers(node)
         self._buffer = Buffer()
         frames = Frames(parameters, self._buffer)
@@ -153,6 +153,7 @@ class Session:
             self._inputs.tick()
         if self._odometry is not None:
             self._odometry.tick()
+        self._initial.tick()
         self._health.note("transform", self._own.conflict)
         self._initial.save_if_due(self._outputs.last_pose, self._health.map, SAVE_PERIOD)
 
