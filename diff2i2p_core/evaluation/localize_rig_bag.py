@@ -130,6 +130,7 @@ class _Work:
             else:
                 images.append(pixels)
                 cameras.append(RigCamera(camera.topic, pinhole, mounting))
+                share = self.shares[camera.topic]
                 share.mounted = share.mounted or cameras[-1]
                 depths.append(depth)
         answer = RigLocalization.refused(reason)
