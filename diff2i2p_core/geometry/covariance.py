@@ -56,34 +56,20 @@ def lever_jacobian(lever: Array) -> Array:
 def reprojection(map_from_camera: Array, points: Array, camera: Camera) -> tuple[Array, Array, Array]:
     """Pixels (N, 2) and depths (N,) of map points (N, 3), and the derivative (N, 2, 6) of the pixels."""
     rotation = map_from_camera[:3, :3]
-    offset = points - map_from_camera[:3, 3]
-    x, y, z = (offset @ rotation).T
+    x, y, z = ((points - map_from_camera[:3, 3]) @ rotation).T
     safe = np.where(np.abs(z) < 1e-9, 1e-9, z)
-    pixels = np.stack([camera.fx * x / safe + camera.cx, camera.fy * y / safe + camera.cy], axis=1)
-    zero = np.zeros_like(safe)
-    by_camera_point = np.stack(
-        [
-            np.stack([camera.fx / safe, zero, -camera.fx * x / safe**2], axis=1),
-            np.stack([zero, camera.fy / safe, -camera.fy * y / safe**2], axis=1),
-        ],
-        axis=1,
-    )
-    by_map_point = by_camera_point @ rotation.T
-    # Moving the pose by (dt, dw) has the same effect as moving the point by -dt - dw x offset.
-    jacobian = np.concatenate([-by_map_point, _cross(by_map_point, offset[:, None])], axis=2)
-    return pixels, z, jacobian
-
-
-def _cross(a: Array, b: Array) -> Array:
-    """Cross products along the last axis. np.cross is several times slower on small arrays."""
-    return np.stack(
-        [
-            a[..., 1] * b[..., 2] - a[..., 2] * b[..., 1],
-            a[..., 2] * b[..., 0] - a[..., 0] * b[..., 2],
-            a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0],
-        ],
-        axis=-1,
-    )
+    a, b = x / safe, y / safe
+    u_scale, v_scale = camera.fx / safe, camera.fy / safe
+    pixels = np.stack([camera.fx * a + camera.cx, camera.fy * b + camera.cy], axis=1)
+    # Moving the pose by (dt, dw) has the same effect as moving the point by -dt - dw x offset. The
+    # derivatives by both, in the camera's axes, are filled in: in half the time of stacking them.
+    by_motion = np.zeros((len(points), 2, 2, 3))
+    by_u, by_v = by_motion[:, 0], by_motion[:, 1]
+    by_u[:, 0, 0], by_u[:, 0, 2] = -u_scale, u_scale * a
+    by_v[:, 0, 1], by_v[:, 0, 2] = -v_scale, v_scale * b
+    by_u[:, 1, 0], by_u[:, 1, 1], by_u[:, 1, 2] = u_scale * a * y, -u_scale * (a * x + z), u_scale * y
+    by_v[:, 1, 0], by_v[:, 1, 1], by_v[:, 1, 2] = v_scale * (b * y + z), -v_scale * b * x, -v_scale * x
+    return pixels, z, (by_motion.reshape(-1, 3) @ rotation.T).reshape(-1, 2, 6)
 
 
 def pose_covariance(residual: Array, jacobian: Array, *, min_sigma_px: float = 0.0) -> Array | None:

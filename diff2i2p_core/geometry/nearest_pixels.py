@@ -16,11 +16,11 @@ def nearest_pixels(
     measures distances more exactly, but takes longer.
     """
     unknown = np.ones(shape, np.uint8)
-    unknown.flat[known] = 0
+    unknown.ravel()[known] = 0
     distance, labels = cv2.distanceTransformWithLabels(
         unknown, cv2.DIST_L2, mask, labelType=cv2.DIST_LABEL_PIXEL
     )
     label = np.asarray(labels, np.int32)
     row_of_label = np.zeros(len(known) + 1, np.int64)
-    row_of_label[label.flat[known]] = np.arange(len(known))
+    row_of_label[label.ravel()[known]] = np.arange(len(known))
     return row_of_label.take(label), np.asarray(distance, np.float32)

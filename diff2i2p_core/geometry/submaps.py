@@ -123,11 +123,13 @@ def front_limit(
     `closed`: gaps of one cell are closed, so that a footprint of half the spacing leaves none.
     """
     height, width = shape
-    exact = np.log2(footprint_at_1m / z)
-    levels = [np.clip(np.ceil(x), 0, _MAX_LEVEL) for x in ((exact, exact + _OVERLAP) if closed else (exact,))]
+    overlap = 2**_OVERLAP if closed else 1.0
     limit = np.full(shape, np.inf, np.float32)
     for n in range(_MAX_LEVEL + 1):
-        members = np.flatnonzero(np.logical_or.reduce([level == n for level in levels]))
+        # At these depths, a footprint is 2^(n-1) to 2^n pixels wide.
+        low = footprint_at_1m / 2**n if n < _MAX_LEVEL else 0.0
+        high = overlap * footprint_at_1m / 2 ** (n - 1) if n > 0 else math.inf
+        members = np.flatnonzero((z >= np.float32(low)) & (z < np.float32(high)))
         if not len(members):
             continue
         step = 1 << n

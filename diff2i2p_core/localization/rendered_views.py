@@ -18,6 +18,7 @@ from torch import Tensor
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.pnp import solve_pnp
 from diff2i2p_core.geometry.se3 import invert, is_near
+from diff2i2p_core.localization.beside import beside
 from diff2i2p_core.localization.gates import H, is_same_pose
 from diff2i2p_core.localization.hypothesis import Hypothesis
 from diff2i2p_core.localization.intensity_alignment import IntensityAlignment, align_intensity
@@ -62,32 +63,36 @@ class RenderedViews:
             if guided:  # describes the image in its own way
                 yield [self._guided(query, query.prior)]
             else:
-                yield [self._rendered(query, self.features(query), query.prior, "the prior", near=True)]
+                yield [self._rendered(query, query.prior, "the prior", near=True)]
             limits = query.settings.prior_distance, query.settings.prior_angle_deg
             near = near_prior(self.views.poses, query.prior, *limits)[: settings.candidates]
             if near and guided:
                 return
             if near:
-                features = self.features(query)
-                yield from self._refined(query, features, self.matched(query, features, near), near=True)
+                matched = self.matched(query, self.features(query), near)
+                yield from self._refined(query, matched, near=True)
                 return
         features = self.features(query)
         ranked = ranked_views(self.views, features.descriptors, settings)[: settings.candidates]
         query.clock.spent("retrieve")
         matched = self.matched(query, features, ranked, until=settings.clear_inliers)
-        yield from self._refined(query, features, matched)
+        yield from self._refined(query, matched)
         others = ranked[len(matched) :]
         if others:
-            yield from self._refined(query, features, self.matched(query, features, others))
+            yield from self._refined(query, self.matched(query, features, others))
 
     def features(self, query: Query) -> Keypoints:
         """The features of the query's image, with pixels in it."""
+        features = self._features(query)
+        query.clock.spent("image")
+        return features
+
+    def _features(self, query: Query) -> Keypoints:
         return query.computed(f"features {self.views.settings.look}", lambda: self._described(query))
 
     def _described(self, query: Query) -> Keypoints:
         camera = self.views.settings.resampled(query.camera)
         keypoints = self.networks.describe_image(resized(query.image, camera), self.views.settings.keypoints)
-        query.clock.spent("image")
         return replace(keypoints, pixels=_in_image(keypoints.pixels, camera, query))
 
     def _guided(self, query: Query, prior: Array) -> Hypothesis:
@@ -140,7 +145,7 @@ class RenderedViews:
         return hypotheses
 
     def _refined(
-        self, query: Query, features: Keypoints, matched: Sequence[Hypothesis], near: bool = False
+        self, query: Query, matched: Sequence[Hypothesis], near: bool = False
     ) -> Iterator[list[Hypothesis]]:
         """The hypotheses with the most support, rendered again. The first group has the best one, and those
         with another pose and nearly as much support. Each further group has one more."""
@@ -149,26 +154,19 @@ class RenderedViews:
             yield list(matched)  # so that the answer can report the low support
             return
         for group in groups:
-            yield [self._again(query, features, hypothesis, near) for hypothesis in group]
+            yield [self._again(query, hypothesis, near) for hypothesis in group]
 
-    def _again(self, query: Query, features: Keypoints, hypothesis: Hypothesis, near: bool) -> Hypothesis:
+    def _again(self, query: Query, hypothesis: Hypothesis, near: bool) -> Hypothesis:
         pose = hypothesis.map_from_camera
         assert pose is not None
-        return self._rendered(query, features, pose, hypothesis.source, near, hypothesis.submap)
+        return self._rendered(query, pose, hypothesis.source, near, hypothesis.submap)
 
     def _rendered(
-        self,
-        query: Query,
-        features: Keypoints,
-        pose: Array,
-        source: str,
-        near: bool = False,
-        view: int = -1,
+        self, query: Query, pose: Array, source: str, near: bool = False, view: int = -1
     ) -> Hypothesis:
         """Render from `pose` (map_from_camera) with the query's camera, match, solve, and repeat."""
         for _ in range(query.settings.views.renders):
-            seen = self.view_from(query, pose)
-            hypothesis = self._solved(query, features, seen, source, view)
+            hypothesis = self._solved(query, *self.image_and_view(query, pose), source, view)
             hypothesis = replace(hypothesis, settled=True, near_prior=near)
             after = hypothesis.map_from_camera
             if after is None or is_last_render(query.settings.views, hypothesis.support, pose, after):
@@ -176,8 +174,14 @@ class RenderedViews:
             pose = after
         return hypothesis
 
-    def view_from(self, query: Query, pose: Array) -> ViewFeatures:
-        """The map rendered from `pose` (map_from_camera) with the query's camera."""
+    def image_and_view(self, query: Query, pose: Array) -> tuple[Keypoints, ViewFeatures]:
+        """The features of the query's image, and of the map from `pose` (map_from_camera) with its camera. On
+        two cores, both are computed at the same time."""
+        with beside(lambda: self._features(query), self.device):
+            view = self._view_from(query, pose)
+        return self.features(query), view
+
+    def _view_from(self, query: Query, pose: Array) -> ViewFeatures:
         camera = self.views.settings.resampled(query.camera)
         seen = describe_view(self._cloud, self._spacing, pose, camera, self.views.settings, self.networks)
         query.clock.spent("render")

@@ -32,7 +32,6 @@ class RigViews:
 
     def __init__(self, views: RenderedViews, rig: RigQuery) -> None:
         self._views, self._rig = views, rig
-        self._features = [views.features(query) for query in rig.queries]
         self._settled: dict[str, RigHypothesis] = {}
 
     def propose(self) -> Iterator[list[RigHypothesis]]:
@@ -58,7 +57,7 @@ class RigViews:
         found: list[Candidate] = []
         unlikely: list[list[int]] = []
         for camera, query in enumerate(self._rig.queries):
-            descriptors = self._features[camera].descriptors
+            descriptors = self._views.features(query).descriptors
             ranked = ranked_views(self._views.views, descriptors, settings)[: settings.candidates]
             query.clock.spent("retrieve")
             matched = self._matched(camera, ranked, until=settings.clear_inliers)
@@ -78,8 +77,8 @@ class RigViews:
             yield from self._refined(others)
 
     def _matched(self, camera: int, views: Sequence[int], until: int | None = None) -> list[Candidate]:
-        query, features = self._rig.queries[camera], self._features[camera]
-        hypotheses = self._views.matched(query, features, views, until)
+        query = self._rig.queries[camera]
+        hypotheses = self._views.matched(query, self._views.features(query), views, until)
         return [Candidate.of(self._rig, camera, hypothesis) for hypothesis in hypotheses]
 
     def _refined(self, found: Sequence[Candidate], near: bool = False) -> Iterator[list[RigHypothesis]]:
@@ -115,8 +114,8 @@ class RigViews:
     def _solved(self, pose: Array, source: str, near: bool) -> RigHypothesis:
         rig, matches = self._rig, []
         for camera, (mounted, query) in enumerate(zip(rig.cameras, rig.queries, strict=True)):
-            view = self._views.view_from(query, pose @ mounted.body_from_camera)
-            pixels, points, likeness = self._views.matches(query, self._features[camera], view)
+            features, view = self._views.image_and_view(query, pose @ mounted.body_from_camera)
+            pixels, points, likeness = self._views.matches(query, features, view)
             matches.append(rig.matches(camera, pixels, points, self._views.inlier_px(query), likeness))
         pnp = replace(rig.settings.pnp, max_error_px=rig.settings.views.max_error_px)
         estimate = solve_rig_pnp(matches, pnp)

@@ -37,16 +37,18 @@ class PictureNetworks:
 
     def __init__(self, network: XFeat, device: str = "cpu") -> None:
         self.network = network.to(device)
+        """As given. Features are computed with it in bfloat16 if that is faster."""
+        self._fast = self.network.rounded()
 
     @property
     def device(self) -> torch.device:
         return next(self.network.parameters()).device
 
     def describe_image(self, image: NDArray[uint8], most: int) -> Keypoints:
-        return detect(dense_features(self.network, image), most)
+        return detect(dense_features(self._fast, image), most)
 
     def describe_render(self, view: RenderedView, most: int) -> Keypoints:
-        return detect(dense_features(self.network, view.image), most)
+        return detect(dense_features(self._fast, view.image), most)
 
     def state(self) -> State:
         return {}

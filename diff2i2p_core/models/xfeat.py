@@ -138,13 +138,29 @@ class XFeat(nn.Module):
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return model
 
+    def rounded(self) -> XFeat:
+        """A copy in bfloat16 if this is on a CPU that computes with it, else itself.
+
+        Measured: 40 % less time. Descriptors turn by 0.6 degrees in the mean, so other pixels match, but as
+        many, and errors of poses stay the same (docs/benchmarks.md).
+        """
+        if next(self.parameters()).device.type != "cpu" or not computes_bfloat16():
+            return self
+        return copy.deepcopy(self).bfloat16()
+
+
+def computes_bfloat16() -> bool:
+    """Whether the CPU has instructions for bfloat16. Without them, it takes longer than float32."""
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
 
 @torch.no_grad()
 def dense_features(model: XFeat, image: NDArray[np.uint8]) -> DenseFeatures:
     """Features of a grey (H, W) or RGB (H, W, 3) image, on the model's device."""
-    device = next(model.parameters()).device
+    weights = next(model.parameters())
     padded = torch.from_numpy(_network_input(image))[None, None]
-    descriptors, logits, reliability = model(padded.to(device))
+    descriptors, logits, reliability = (part.float() for part in model(padded.to(weights)))
     heatmap = F.pixel_shuffle(logits.softmax(1)[:, :-1], CELL)
     descriptors = F.normalize(descriptors[0], dim=0)
     return DenseFeatures(descriptors, heatmap[0, 0], reliability[0, 0], (image.shape[0], image.shape[1]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,13 +30,34 @@ def mutual_nearest(a: Tensor, b: Tensor, least: float) -> tuple[Tensor, Tensor, 
     if not len(a) or not len(b):
         nothing = torch.zeros(0, dtype=torch.long, device=a.device)
         return nothing, nothing, a.new_zeros(0)
+    columns, row_best, column_best = _best(a, b) if a.is_cuda else _best_by_blocks(a, b)
+    rows = ((row_best > least) & (column_best[columns] == row_best)).nonzero()[:, 0]
+    return rows, columns[rows], row_best[rows]
+
+
+def _best(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """For each row of `a`, the index of the most similar row of `b` and their dot product (N,) each; for each
+    row of `b`, its largest dot product (M,)."""
     similarity = a @ b.T
-    # The index of a maximum takes torch 15 times as long as the maximum, so few rows are searched for it.
-    row_best, column_best = similarity.amax(dim=1), similarity.amax(dim=0)
-    rows = (row_best > least).nonzero()[:, 0]
-    columns = similarity[rows].argmax(dim=1)
-    kept = column_best[columns] == row_best[rows]
-    return rows[kept], columns[kept], row_best[rows[kept]]
+    row_best, columns = similarity.max(dim=1)
+    return columns, row_best, similarity.amax(dim=0)
+
+
+def _best_by_blocks(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The same on a CPU, in half the time: similarities of some rows stay in the cache, and their memory is
+    used again. numpy finds the index of a maximum in a tenth of torch's time."""
+    rows = max(1, CACHED_SIMILARITIES // len(b))
+    others, block = b.T.contiguous(), a.new_empty(min(rows, len(a)), len(b))
+    columns, row_best = np.empty(len(a), np.int64), np.empty(len(a), block.numpy().dtype)
+    column_best = np.full(len(b), -np.inf, row_best.dtype)
+    for first in range(0, len(a), rows):
+        some = a[first : first + rows]
+        part = slice(first, first + len(some))
+        similarity = torch.mm(some, others, out=block[: len(some)]).numpy()
+        similarity.argmax(axis=1, out=columns[part])
+        row_best[part] = similarity[np.arange(len(some)), columns[part]]
+        np.maximum(column_best, similarity.max(axis=0), out=column_best)
+    return torch.from_numpy(columns), torch.from_numpy(row_best), torch.from_numpy(column_best)
 
 
 @torch.no_grad()

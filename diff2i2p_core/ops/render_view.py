@@ -25,6 +25,8 @@ from diff2i2p_core.typing import Array
 
 BUFFER_LONG_SIDE = 160
 """Pixels of the coarse z-buffer along its long side."""
+AT_ONCE = 32768
+"""Points that are projected at once, so that they stay in the cache."""
 REACH = 1.6
 """A point fills pixels up to this many spacings away, so holes of three spacings are closed."""
 
@@ -72,7 +74,9 @@ def render_view(
     if not len(seen):
         empty = np.zeros((*shape, *shades.shape[1:]), np.uint8)
         return RenderedView(empty, np.zeros(shape, np.float32), camera, pose)
-    filled, means = pixel_means(pixel, np.column_stack([1 / z, shades[seen]]), camera.width * camera.height)
+    rows = np.empty((len(seen), 1 + shades[:1].size), np.float32)
+    rows[:, 0], rows[:, 1:] = 1 / z, shades.take(seen, axis=0).reshape(len(seen), -1)
+    filled, means = pixel_means(pixel, rows, camera.width * camera.height)
     nearest, distance = nearest_pixels(filled, shape)
     inverse_depth = means[:, 0].take(nearest)
     shown = distance <= np.maximum(REACH * spacing * camera.fx * inverse_depth, 1)
@@ -106,21 +110,39 @@ def seen_points(
     max_depth: float,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
     """Indices of the points that the camera sees, their pixels (row by row) and depths."""
-    matrix = pose.astype(np.float32)
-    x, y, z = matrix[:3, :3] @ points.T + matrix[:3, 3:]
-    ahead = np.flatnonzero((z > min_depth) & (z < max_depth))
-    x, y, z = x[ahead], y[ahead], z[ahead]
-    u = np.float32(camera.fx) * x / z + np.float32(camera.cx + 0.5)
-    v = np.float32(camera.fy) * y / z + np.float32(camera.cy + 0.5)
-    inside = np.flatnonzero((u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height))
-    columns, rows, z = u[inside].astype(np.int64), v[inside].astype(np.int64), z[inside]
+    matrix = pose[:3] * [[camera.fx], [camera.fy], [1]]
+    projection = matrix[:, :3].astype(np.float32), matrix[:, 3:].astype(np.float32)
+    blocks = range(0, max(1, len(points)), AT_ONCE)
+    parts = [_in_image(points, first, projection, camera, (min_depth, max_depth)) for first in blocks]
+    inside, columns, rows, z = (np.concatenate(each) for each in zip(*parts, strict=True))
     step = max(1, round(max(camera.width, camera.height) / BUFFER_LONG_SIDE))
     coarse = columns // step, rows // step
     shape = -(-camera.height // step), -(-camera.width // step)
     footprint_at_1m = 0.5 * spacing * max(camera.fx, camera.fy) / step
     limit = front_limit(z, *coarse, shape, footprint_at_1m, spacing, closed=True)
     front = np.flatnonzero(z <= limit[coarse[1], coarse[0]])
-    return ahead[inside[front]], (rows * camera.width + columns)[front], z[front]
+    return inside[front], rows[front] * camera.width + columns[front], z[front]
+
+
+def _in_image(
+    points: NDArray[np.float32],
+    first: int,
+    projection: tuple[NDArray[np.float32], NDArray[np.float32]],
+    camera: Camera,
+    depths: tuple[float, float],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Of `AT_ONCE` points from the `first` one on: indices of those whose projection (3, 3), (3, 1) is in the
+    image and between the depths; their columns, rows and depths."""
+    u, v, z = projection[0] @ points[first : first + AT_ONCE].T + projection[1]
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # points beside the camera
+        u /= z
+        v /= z
+    u += np.float32(camera.cx + 0.5)
+    v += np.float32(camera.cy + 0.5)
+    inside = (z > depths[0]) & (z < depths[1])
+    inside &= (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
+    rows = np.flatnonzero(inside)
+    return rows + first, u[rows].astype(np.int64), v[rows].astype(np.int64), z[rows]
 
 
 def pixel_means(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,14 +16,17 @@ from diff2i2p_core.geometry.covariance import perturb
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import rotation_error_deg, translation_error
 from diff2i2p_core.io.rgbd_folder import Frame, PosedFrames
+from diff2i2p_core.localization import beside
 from diff2i2p_core.localization.hypothesis import Hypothesis
 from diff2i2p_core.localization.localizer import Localizer
 from diff2i2p_core.localization.rendered_views import RenderedViews
 from diff2i2p_core.mapping.build_file import build_map
 from diff2i2p_core.mapping.map_file import load_map
 from diff2i2p_core.mapping.source import read_frames
-from diff2i2p_core.models.xfeat import XFeat
+from diff2i2p_core.models.view_networks import PictureNetworks
+from diff2i2p_core.models.xfeat import Keypoints, XFeat
 from diff2i2p_core.rooms.room import camera_path, make_room, write_frames
+from diff2i2p_core.typing import Image
 from diff2i2p_core.weights.published import FOLDER_VARIABLE
 
 CAMERA = Camera(320, 240, 262.5, 262.5, 159.75, 119.75)
@@ -73,6 +77,28 @@ def test_a_rough_prior_needs_no_view(
     found = localizer.localize(query.image, frames.camera, prior=prior)
     assert found.map_from_camera is not None
     assert translation_error(found.map_from_camera, query.world_from_camera) < 0.08
+
+
+def test_one_core_and_two_give_the_same_pose_and_leave_no_thread(
+    localizer: Localizer, frames: PosedFrames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = frame(frames, QUERIES[0])
+    prior = perturb(query.world_from_camera, np.array([0.02, -0.02, 0.02, 0.01, -0.01, 0.01]))
+    described, describe = [], PictureNetworks.describe_image
+
+    def noted(networks: PictureNetworks, image: Image, most: int) -> Keypoints:
+        described.append(threading.current_thread())
+        return describe(networks, image, most)
+
+    monkeypatch.setattr(PictureNetworks, "describe_image", noted)
+    poses: list[object] = []
+    for cores in (1, 2):
+        monkeypatch.setattr(beside, "_cores", lambda cores=cores: cores)
+        found = localizer.localize(query.image, frames.camera, prior=prior)
+        assert found.map_from_camera is not None
+        poses.append(found.map_from_camera.tolist())
+    assert poses[0] == poses[1]
+    assert described[0] is threading.current_thread() and described[1] not in threading.enumerate()
 
 
 def test_images_of_another_room_are_refused(localizer: Localizer, tmp_path: Path) -> None:

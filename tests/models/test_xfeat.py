@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.models import xfeat
 from diff2i2p_core.models.xfeat import CELL, DenseFeatures, XFeat, dense_features, descriptors_at, detect
 from diff2i2p_core.weights.xfeat import xfeat_path
 
@@ -268,3 +269,26 @@ def test_folded_norms_change_nothing() -> None:
 def test_other_arrays_are_refused(image: NDArray[np.uint8]) -> None:
     with pytest.raises(InputError, match="give uint8"):
         dense_features(XFeat(), image)
+
+
+def test_in_bfloat16_the_features_are_almost_the_same(
+    published: XFeat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(xfeat, "computes_bfloat16", lambda: True)
+    rounded = published.rounded()
+    assert next(rounded.parameters()).dtype == torch.bfloat16
+    assert next(published.parameters()).dtype == torch.float32
+    image = picture(320, 256)
+    exact, fast = (dense_features(model, image) for model in (published, rounded))
+    assert fast.descriptors.dtype == fast.heatmap.dtype == fast.reliability.dtype == torch.float32
+    likeness = (exact.descriptors * fast.descriptors).sum(dim=0)
+    assert likeness.mean() > 0.9995 and not torch.equal(exact.descriptors, fast.descriptors)
+    pixels = [{tuple(each) for each in detect(dense, 500).pixels.tolist()} for dense in (exact, fast)]
+    assert len(pixels[0] & pixels[1]) > 0.85 * len(pixels[0])
+
+
+def test_it_stays_in_float32_where_bfloat16_is_slow(
+    published: XFeat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(xfeat, "computes_bfloat16", lambda: False)
+    assert published.rounded() is published

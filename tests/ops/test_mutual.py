@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from diff2i2p_core.ops import mutual
-from diff2i2p_core.ops.mutual import mutual_matches, mutual_top_k
+from diff2i2p_core.ops.mutual import mutual_matches, mutual_nearest, mutual_top_k
 
 
 def patches(
@@ -79,3 +79,31 @@ def test_no_pairs_no_matches() -> None:
     rows, columns, a, b = patches()
     found = mutual_matches(rows[:0], columns[:0], a, b, k=1, least=0.0)
     assert [len(f) for f in found] == [0, 0]
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_nearest_against_brute_force_in_blocks_of_any_size(
+    monkeypatch: pytest.MonkeyPatch, kind: torch.dtype
+) -> None:
+    _, _, a, b = patches()
+    a, b = a.to(kind), b.to(kind)
+    similarity = a @ b.T
+    expected = [
+        (i, int(similarity[i].argmax()))
+        for i in range(len(a))
+        if similarity[i].max() > 0.5 and similarity[:, similarity[i].argmax()].argmax() == i
+    ]
+    assert len(expected) > 10
+    for at_once in (1, 300, 2**20):  # one row, seven, all
+        monkeypatch.setattr(mutual, "CACHED_SIMILARITIES", at_once)
+        rows, columns, likeness = mutual_nearest(a, b, 0.5)
+        assert list(zip(rows.tolist(), columns.tolist(), strict=True)) == expected
+        torch.testing.assert_close(likeness, similarity[rows, columns])
+    best = mutual._best(a, b)  # as on a GPU
+    for ours, theirs in zip(mutual._best_by_blocks(a, b), best, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_nothing_has_no_nearest() -> None:
+    _, _, a, b = patches()
+    assert all(len(part) == 0 for part in (*mutual_nearest(a[:0], b, 0.5), *mutual_nearest(a, b[:0], 0.5)))
