@@ -18,7 +18,7 @@ from diff2i2p_core.geometry.distortion import COEFFICIENTS, SYNONYMS
 from diff2i2p_core.io.trajectories import read_trajectory
 from diff2i2p_core.messages.encodings import COLORS, DEPTHS
 from diff2i2p_core.messages.images import FILES, depth_of, image_of
-from diff2i2p_core.messages.video import CODECS
+from diff2i2p_core.messages.packets import CODECS
 
 PAGE = (Path(__file__).parents[1] / "docs/formats.md").read_text(encoding="utf-8")
 
