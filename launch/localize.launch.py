@@ -24,6 +24,7 @@ PARAMETERS = {
     "odom_frame": "odometry frame; if set, map -> odom_frame is published",
     "odometry_source": "tf, or topic: odometry as nav_msgs/Odometry on the topic odom",
     "base_frame": "robot frame; if set, its pose is published instead of the camera's",
+    "image_transport": "any, raw, compressed or ffmpeg (H.264 or H.265 on <image>/ffmpeg)",
     "camera_frame": "optical frame of the camera; empty: the images' frame_id",
     "map_up": "axis of a map cloud that points up: x, y, z, -x, -y, -z or auto",
     "publish_tf": "true or false: publish the transform as well as the pose",
@@ -109,6 +110,7 @@ def _localization_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             remappings=[
                 ("image", image),
                 ("image/compressed", f"{image}/compressed"),
+                ("image/ffmpeg", f"{image}/ffmpeg"),
                 ("camera_info", values["camera_info"] or beside),
                 ("depth", values["depth"] or "depth"),
                 ("odom", values["odom"]),

@@ -20,8 +20,12 @@ from diff2i2p_core.geometry.covariance import covariance_at
 from diff2i2p_core.geometry.se3 import translation_error
 from diff2i2p_core.mapping.map_file import load_map
 from diff2i2p_core.messages.bag_camera import BagCamera
+from diff2i2p_core.messages.kinds import COMPRESSED, IMAGE
+from diff2i2p_core.messages.packets import PACKET
 from diff2i2p_core.typing import Array, Progress
 
+TRANSPORTS = {IMAGE: "raw", COMPRESSED: "compressed", PACKET: "ffmpeg"}
+"""Values of the node's parameter image_transport, by message type."""
 AFTER_LAST = 1.0
 """Seconds of the bag to play after the last image, for odometry that arrives later."""
 COUNTS = ("images_received", "images_dropped", "image_faults", "camera_info_faults", "tf_faults")
@@ -54,17 +58,17 @@ def _camera(given: ReplayInput) -> BagCamera:
 
 def _node(given: ReplayInput) -> list[str]:
     camera, settings = _camera(given), given.settings
-    compressed = camera.topic in camera.compressed
-    if camera.topic in camera.index.videos:
+    transport = TRANSPORTS.get(camera.kinds[camera.topic])
+    if transport is None:
         raise InputError(
-            f"{camera.path}: {camera.topic} is a video, which the node does not take; replay without the node"
+            f"{camera.path}: {camera.topic} holds messages that the node does not take; replay without it"
         )
     if camera.is_ros1:
         raise InputError(
             f"{camera.path}: is a ROS 1 bag, which cannot be played to the node; replay it without the node, "
             "or convert it with rosbags-convert"
         )
-    if camera.depth_topic in camera.compressed:
+    if camera.depth_topic is not None and camera.kinds[camera.depth_topic] != IMAGE:
         raise InputError(
             f"{camera.path}: {camera.depth_topic} is compressed, but the node takes raw depth; replay "
             "without the node, or name a raw depth topic"
@@ -73,7 +77,7 @@ def _node(given: ReplayInput) -> list[str]:
         "use_sim_time": True,
         "matcher": settings.matcher,
         "device": settings.device,
-        "image_transport": "compressed" if compressed else "raw",
+        "image_transport": transport,
         "odom_frame": settings.odom_frame or "",
         "base_frame": settings.base_frame or "",
         "camera_frame": camera.frame,
@@ -83,7 +87,7 @@ def _node(given: ReplayInput) -> list[str]:
         "transform_tolerance": 0.0,  # the transform of an image is found by its stamp
     }
     remappings = {
-        "image/compressed" if compressed else "image": camera.topic,
+        "image" if transport == "raw" else f"image/{transport}": camera.topic,
         "camera_info": camera.info_topic,
     }
     if camera.depth_topic is not None:

@@ -8,11 +8,13 @@ from rclpy.node import Node
 from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 
 from diff2i2p.topic_types import type_mistake
+from diff2i2p_core.messages.packets import PACKET
 
 Check = dict[str, str]
 INPUTS = {
     "sensor_msgs/msg/Image": "image",
     "sensor_msgs/msg/CompressedImage": "compressed image",
+    PACKET: "video",
     "sensor_msgs/msg/CameraInfo": "camera_info",
     "sensor_msgs/msg/PointCloud2": "map cloud",
 }
@@ -78,6 +80,9 @@ class TopicChecks:
     def _unpublished(self, name: str, topic: str, kind: str) -> Check:
         if name.startswith(OPTIONAL):
             return check(name, "note", f"nobody publishes {topic}")
+        if mistake := type_mistake(self._node, topic, kind):
+            found, _, fix = mistake.partition("; ")
+            return check(name, "missing", found, fix)
         others = [other for other, types in self._node.get_topic_names_and_types() if kind in types]
         others = [other for other in others if self._has_publishers(other)]
         fix = f"remap {topic}; published are: {', '.join(others)}" if others else "start its publisher"

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from diff2i2p.camera_infos import CameraInfos
@@ -27,8 +28,10 @@ from diff2i2p.qos import (
     latched_qos,
     on_mismatch,
     sensor_qos,
+    video_qos,
 )
 from diff2i2p.topic_types import TypeWatch
+from diff2i2p.video_stream import TRANSPORT, FFMPEGPacket, VideoStream
 from diff2i2p_core.errors import InputError
 
 REMEMBERED = 100
@@ -68,10 +71,13 @@ class CameraInputs:
         transport = parameters.image_transport
         self._subscribe(CameraInfo, "camera_info", self._on_camera_info)
         self._latched: Any = None
-        if transport != "compressed":
+        self._video = VideoStream()
+        if transport in ("any", "raw"):
             self._subscribe(Image, "image", self._on_image)
-        if transport != "raw":
-            self._subscribe(CompressedImage, "image/compressed", self._on_image)
+        if transport in ("any", "compressed"):
+            self._subscribe(CompressedImage, "image/compressed", self._on_image, video_qos())
+        if transport == TRANSPORT:
+            self._subscribe(FFMPEGPacket, "image/ffmpeg", self._on_image, video_qos())
         if parameters.use_depth:
             self._subscribe(Image, "depth", self._on_depth)
 
@@ -101,9 +107,12 @@ class CameraInputs:
         self._infos.reset()
         self._held = None
         self._stamps.clear()
+        self._video.reset()
         self._pairing.reset()
 
-    def _subscribe(self, kind: type, topic: str, callback: Callable[[Any], None]) -> None:
+    def _subscribe(
+        self, kind: type, topic: str, callback: Callable[[Any], None], qos: QoSProfile | None = None
+    ) -> None:
         name = topic.partition("/")[0]
         lost = self._on_lost if name == "image" else None
         create = partial(
@@ -111,7 +120,7 @@ class CameraInputs:
             kind,
             self._topic(topic),
             self._diagnostics.guarded(name, callback),
-            sensor_qos(),
+            qos or sensor_qos(),
             qos_overriding_options=OVERRIDABLE,
         )
         try:
@@ -140,8 +149,10 @@ class CameraInputs:
             self._release()
         self._diagnostics.publish_change()
 
-    def _on_image(self, message: Image | CompressedImage) -> None:
+    def _on_image(self, received: Any) -> None:
+        """An Image, a CompressedImage or a FFMPEGPacket."""
         self._health.image_arrived()
+        message: Image | CompressedImage = self._video.image(received)
         check_image(message)
         stamp = nanoseconds(message.header.stamp)
         now = self._node.get_clock().now().nanoseconds
