@@ -30,7 +30,7 @@ from tf2_msgs.msg import TFMessage
 from diff2i2p.graph_topics import Check, TopicChecks, check
 from diff2i2p.qos import sensor_qos, static_transform_qos
 
-ASKED = ("map_frame", "odom_frame", "base_frame", "camera_frame", "use_sim_time")
+ASKED = ("map_frame", "odom_frame", "odometry_source", "base_frame", "camera_frame", "use_sim_time")
 TF_SECONDS = 1.0
 """How long to listen for a second parent of a frame."""
 ANSWER_SECONDS = 10.0
@@ -134,7 +134,8 @@ class GraphCheck:
         if not camera:
             yield check("TF", "note", "the camera's frame is unknown: no camera_info was received")
         wanted = [(base, camera, "start robot_state_publisher, or set camera_frame or base_frame")]
-        wanted += [(odom, base or camera, "start the odometry, or set odom_frame or base_frame")]
+        if values["odometry_source"] == "tf":
+            wanted += [(odom, base or camera, "start the odometry, or set odom_frame or base_frame")]
         for parent, child, fix in wanted:
             if not parent or not child:
                 continue

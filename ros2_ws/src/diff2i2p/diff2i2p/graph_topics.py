@@ -17,6 +17,7 @@ INPUTS = {
     PACKET: "video",
     "sensor_msgs/msg/CameraInfo": "camera_info",
     "sensor_msgs/msg/PointCloud2": "map cloud",
+    "nav_msgs/msg/Odometry": "odometry",
 }
 """The node's subscriptions by message type."""
 OPTIONAL = ("compressed image",)
