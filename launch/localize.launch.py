@@ -27,6 +27,7 @@ PARAMETERS = {
     "odom_frame": "odometry frame; if set, map -> odom_frame is published",
     "odometry_source": "tf, or topic: odometry as nav_msgs/Odometry on the topic odom",
     "base_frame": "robot frame; if set, its pose is published instead of the camera's",
+    "image_transport": "any, raw, compressed or ffmpeg (H.264 or H.265 on <image>/ffmpeg)",
     "camera_frame": "optical frame of the camera; empty: the images' frame_id",
     "cameras": "names of several cameras on base_frame, such as front,left; empty: one camera",
     "map_up": "axis of a map cloud that points up: x, y, z, -x, -y, -z or auto",

@@ -12,13 +12,15 @@ import cv2
 import numpy as np
 import pytest
 
+from diff2i2p_core.demo.live_replay import TRANSPORTS
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.distortion import COEFFICIENTS, SYNONYMS
 from diff2i2p_core.io.trajectories import read_trajectory
 from diff2i2p_core.messages.encodings import COLORS, DEPTHS
 from diff2i2p_core.messages.images import FILES, depth_of, image_of
-from diff2i2p_core.messages.video import CODECS
+from diff2i2p_core.messages.kinds import COMPRESSED, IMAGE
+from diff2i2p_core.messages.packets import CODECS, PACKET, VIDEO, as_compressed, codec_of
 
 PAGE = (Path(__file__).parents[1] / "docs/formats.md").read_text(encoding="utf-8")
 
@@ -73,7 +75,7 @@ def test_encodings(heading: str, known: dict[str, Any]) -> None:
 
 
 def test_compressed_images() -> None:
-    (files, *_), (mosaic, *_), (video, *_), _ = table("Compressed images")
+    (files, *_), (mosaic, *_), (video, *_) = table("Compressed images")
     assert files.split(", ") == list(FILES)
     pixels = np.full((8, 8, 3), 90, np.uint8)
     for name in FILES:
@@ -89,6 +91,21 @@ def test_compressed_images() -> None:
     for name in CODECS:  # decoded with those before it, see tests/messages/test_video.py
         with pytest.raises(InputError, match=f"is a packet of '{name}' video"):
             image_of(packed(b"\0\0\0\1\x67" + bytes(50), name), "image")
+
+
+def test_video() -> None:
+    """Each type is in a test of tests/messages/test_video.py and tests/ros/test_video_topics.py."""
+    types = [(names(row[0])[0].replace("/", "/msg/"), row[1:3]) for row in table("Video")]
+    assert types == [(COMPRESSED, ["yes", "yes"]), (PACKET, ["yes", "yes"]), (VIDEO, ["yes", "no"])]
+    assert set(TRANSPORTS) == {IMAGE, *(kind for kind, (_, node) in types if node == "yes")}
+    for cell, read, _ in table("Video", 1):
+        for name in names(cell):
+            message = as_compressed(SimpleNamespace(header=None, encoding=name, data=b"x"))
+            found = codec_of(name)
+            assert (found is not None) == (read == "yes")
+            words = "cannot be decoded, because" if found else "is not supported; use h264 or hevc"
+            with pytest.raises(InputError, match=words):
+                image_of(message, "image")
 
 
 K, D = "[260, 0, 160, 0, 260, 120, 0, 0, 1]", "[0.1, 0, 0, 0]"

@@ -15,8 +15,12 @@ from diff2i2p_core.evaluation.replay_settings import ReplaySettings
 from diff2i2p_core.mapping.map_file import load_map
 from diff2i2p_core.messages.bag_camera import BagCamera
 from diff2i2p_core.messages.bag_rig import BagImages
+from diff2i2p_core.messages.kinds import COMPRESSED, IMAGE
+from diff2i2p_core.messages.packets import PACKET
 from diff2i2p_core.typing import Progress
 
+TRANSPORTS = {IMAGE: "raw", COMPRESSED: "compressed", PACKET: "ffmpeg"}
+"""Values of the node's parameter image_transport, by message type."""
 AFTER_LAST = 1.0
 """Seconds of the bag to play after the last image, for odometry that arrives later."""
 
@@ -47,15 +51,14 @@ def _node(given: ReplayInput) -> list[str]:
     several = len(names) > 1
     remappings: dict[str, str] = {}
     for name, each in zip(names, camera.cameras, strict=True):
-        _check_playable(each)
         below = f"{name}/" if several else ""
         remappings |= {f"{below}{topic}": played for topic, played in _topics(each).items()}
-    packed = {each.topic in each.compressed for each in camera.cameras}
+    transports = {_transport(each) for each in camera.cameras}
     parameters: dict[str, Any] = {
         "use_sim_time": True,
         "matcher": settings.matcher,
         "device": settings.device,
-        "image_transport": "any" if len(packed) > 1 else "compressed" if packed == {True} else "raw",
+        "image_transport": _common(transports, camera),
         "odom_frame": settings.odom_frame or "",
         "base_frame": settings.base_frame or (camera.frame if several else ""),
         "image_is_rectified": camera.rectified,
@@ -71,27 +74,39 @@ def _node(given: ReplayInput) -> list[str]:
     return node_command(given.map_path, settings.weights, parameters, remappings)
 
 
-def _check_playable(camera: BagCamera) -> None:
-    """InputError if the node does not take such messages."""
-    if camera.topic in camera.index.videos:
+def _common(transports: set[str], camera: BagImages) -> str:
+    if len(transports) > 1 and "ffmpeg" in transports:
         raise InputError(
-            f"{camera.path}: {camera.topic} is a video, which the node does not take; replay without the node"
+            f"{camera.path}: some cameras have ffmpeg packets and some have images, which the node does not "
+            "take together; replay without it"
+        )
+    return "any" if len(transports) > 1 else next(iter(transports))
+
+
+def _transport(camera: BagCamera) -> str:
+    """Of the camera's images. InputError if the node does not take such messages."""
+    transport = TRANSPORTS.get(camera.kinds[camera.topic])
+    if transport is None:
+        raise InputError(
+            f"{camera.path}: {camera.topic} holds messages that the node does not take; replay without it"
         )
     if camera.is_ros1:
         raise InputError(
             f"{camera.path}: is a ROS 1 bag, which cannot be played to the node; replay it without the node, "
             "or convert it with rosbags-convert"
         )
-    if camera.depth_topic in camera.compressed:
+    if camera.depth_topic is not None and camera.kinds[camera.depth_topic] != IMAGE:
         raise InputError(
             f"{camera.path}: {camera.depth_topic} is compressed, but the node takes raw depth; replay "
             "without the node, or name a raw depth topic"
         )
+    return transport
 
 
 def _topics(camera: BagCamera) -> dict[str, str]:
     """The bag's topics by the node's names for them."""
-    image = "image/compressed" if camera.topic in camera.compressed else "image"
+    transport = TRANSPORTS[camera.kinds[camera.topic]]
+    image = "image" if transport == "raw" else f"image/{transport}"
     depth = {} if camera.depth_topic is None else {"depth": camera.depth_topic}
     return {image: camera.topic, "camera_info": camera.info_topic, **depth}
 

@@ -46,6 +46,18 @@ class Calibration:
             return pinhole(np.asarray(self.p, float).reshape(3, 4)[:, :3])
         return pinhole(self.k)
 
+    def check_part(self) -> None:
+        """InputError if the region of interest reaches beyond the full image."""
+        x, y, width, height = self.roi
+        right, bottom = x + (width or self.width), y + (height or self.height)
+        if not (self.is_part and self.width and self.height):
+            return
+        if min(self.roi) < 0 or right > self.width or bottom > self.height:
+            raise InputError(
+                f"camera: the region of interest, {width}x{height} pixels at {x}, {y}, reaches beyond the "
+                f"full image of {self.width}x{self.height}; give it in pixels of the full image"
+            )
+
     def full_size(self, image: tuple[int, int] | None) -> tuple[int, int]:
         """Width and height before binning: of the region of interest, else of the full image.
 

@@ -71,6 +71,7 @@ class Camera:
         of such an image.
         """
         x, y, *_ = calibration.roi
+        calibration.check_part()
         size = calibration.full_size(image)
         fx, fy, cx, cy = calibration.matrix(rectified=rectified)
         distortion = ("none", ()) if rectified else (calibration.model, tuple(calibration.d))

@@ -96,6 +96,8 @@ def _placed(raw: RawCloud, origin: Origin, name: str, note: Note) -> PlacedCloud
     for words in left_out:
         note(f"{name}: {words}")
     fix = "subtract an origin (`origin`, such as auto)"
+    if subtracted is not None:
+        fix = "give an origin near the cloud, or auto (`origin`)"
     cloud = usable(PointCloud(points, colors, intensity), name, note, fix)
     return PlacedCloud(cloud, subtracted, raw.scanners if subtracted is None else raw.scanners - subtracted)
 

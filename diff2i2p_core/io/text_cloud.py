@@ -30,11 +30,15 @@ def read_text_cloud(path: Path) -> RawCloud:
     comments are passed over.
     """
     names, rows = list[str](), list[list[bytes]]()
-    for line in path.read_bytes().removeprefix(codecs.BOM_UTF8).splitlines():
+    scans = path.suffix.lower() == ".pts"
+    for line in _plain(path).splitlines():
         if not rows:
             names = _names(line) or names
         if line.strip() and not line.lstrip().startswith(_COMMENTS):
-            rows.append(_words(line))
+            words = _words(line)
+            if scans and rows and len(words) == 1:
+                continue  # the number of points of the next scan
+            rows.append(words)
         if len(rows) == 1 and (len(rows[0]) == 1 or _names(line)):
             rows.clear()  # the number of points that begins a .pts file, or names
     if not rows:
@@ -56,6 +60,17 @@ def read_text_cloud(path: Path) -> RawCloud:
     cloud = from_columns(dict(zip(names, table.T, strict=True)), path)
     taken = [f"its columns are taken as {', '.join(names)}"] if width > 3 else []
     return replace(cloud, notes=[*taken, *cloud.notes])
+
+
+def _plain(path: Path) -> bytes:
+    """The text in an encoding that has ASCII's bytes. Windows may have saved it as UTF-16."""
+    content = path.read_bytes()
+    if not content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.removeprefix(codecs.BOM_UTF8)
+    try:
+        return content.decode("utf-16").encode()
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: its UTF-16 text is damaged; save the cloud again") from None
 
 
 def _words(line: bytes) -> list[bytes]:

@@ -85,6 +85,12 @@ class Localizer:
                 f"{map_path}: has no features for the matcher '{matcher}', only for "
                 f"{' and '.join(point_map.kinds)}; use that, or build the map again"
             )
+        if weights is not None and "network" not in kinds:
+            raise InputError(
+                f"{map_path}: weights '{weights}' are given, but only the matcher 'network' uses weights, "
+                f"and {'the map has none of its features' if matcher == 'auto' else 'another is chosen'}; "
+                "leave them out"
+            )
         network = None
         if "network" in kinds:
             network = load_model(network_weights(point_map.info, weights, str(map_path)), device)

@@ -21,7 +21,7 @@ from diff2i2p_core.mapping.matchers import Matcher
 from diff2i2p_core.mapping.packed_views import RenderSettings
 from diff2i2p_core.mapping.surface_viewpoints import surface_viewpoints
 from diff2i2p_core.mapping.units import check_metres
-from diff2i2p_core.mapping.viewpoints import axis_vector, looking, sample_viewpoints
+from diff2i2p_core.mapping.viewpoints import axis_vector, looking, rotation_from_z_up, sample_viewpoints
 from diff2i2p_core.typing import Array, Progress
 
 RENDER_SPACING = 0.0125
@@ -45,6 +45,8 @@ class MapSource:
     """The same for rendered views."""
     origin: Array | None = None
     """(3,) what was subtracted from the coordinates of a georeferenced cloud."""
+    map_from_level: Array | None = None
+    """(3, 3) rotation from axes with z up, where no trajectory shows what is up."""
 
     @classmethod
     def along(cls, cloud: PointCloud, poses: Array) -> MapSource:
@@ -66,14 +68,18 @@ class MapSource:
         else:
             direction = axis_vector(up)
         standing = sample_viewpoints(cloud.points, up=direction)
-        return cls(cloud, standing, surface_viewpoints(cloud, RenderSettings().camera(), up=direction))
+        renders = surface_viewpoints(cloud, RenderSettings().camera(), up=direction)
+        return cls(cloud, standing, renders, map_from_level=rotation_from_z_up(direction))
 
     def seen_from(self, scanners: Array) -> MapSource:
-        """With more views: those of a scanner (S, 3) that is level in a frame with z up, all around."""
-        if not len(scanners):
+        """With more views: those from where a scanner stood (S, 3), level, all around."""
+        if not len(scanners) or self.map_from_level is None:
             return self
         yaws = np.arange(_AROUND) * 2 * np.pi / _AROUND
-        views = np.array([looking(position, yaw, 0.0) for position in scanners for yaw in yaws])
+        around = [looking(np.zeros(3), yaw, 0.0) for yaw in yaws]
+        views = np.tile(np.array(around), (len(scanners), 1, 1))
+        views[:, :3, :3] = self.map_from_level @ views[:, :3, :3]
+        views[:, :3, 3] = np.repeat(scanners, _AROUND, axis=0)
         return replace(
             self,
             submap_views=np.concatenate([self.submap_views, views]),

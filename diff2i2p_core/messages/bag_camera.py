@@ -19,7 +19,7 @@ from diff2i2p_core.messages.bag_reader import Bag, depth_images, image_topic, pi
 from diff2i2p_core.messages.calibrations import Calibrations
 from diff2i2p_core.messages.cameras import camera_of, has_size
 from diff2i2p_core.messages.images import depth_of, image_of
-from diff2i2p_core.messages.kinds import COMPRESSED, IMAGES, POSES, stamp_of
+from diff2i2p_core.messages.kinds import IMAGES, POSES, stamp_of
 
 DEPTH_APART = 20_000_000
 """Maximum nanoseconds between an image and its depth; the same as the node's default."""
@@ -70,8 +70,8 @@ class BagCamera:
                 candidates = set(bag.topics(IMAGES)) if depth else depth_images(bag)
                 self.depth_topic = pick(bag, "depth image", depth, candidates)
             topics = [self.topic, *([self.depth_topic] if self.depth_topic else [])]
-            self.compressed = [t for t, kind in bag.topics(IMAGES).items() if kind == COMPRESSED]
-            """Of the image topics."""
+            self.kinds = bag.topics(IMAGES)
+            """The message types of all image topics."""
             self.index = BagIndex.of(bag, topics, pose_topic)
             self.is_ros1 = bag.is_ros1
             self.lead = self.index.received[self.topic][0] - bag.begin

@@ -15,9 +15,13 @@ from diff2i2p_core.errors import InputError
 from diff2i2p_core.messages.bag_reader import Bag
 from diff2i2p_core.messages.calibrations import Calibrations
 from diff2i2p_core.messages.kinds import CAMERA_INFO, TRANSFORMS, stamp_of
+from diff2i2p_core.messages.packets import checked_codec, is_video
 from diff2i2p_core.messages.transform_tree import TransformTree
 from diff2i2p_core.messages.transforms import pose_of, transform_row
-from diff2i2p_core.messages.video import VideoDecoder, is_video
+from diff2i2p_core.messages.video import VideoDecoder
+
+TRANSPORTS = ("compressed", "compressedDepth", "ffmpeg", "foxglove")
+"""Names that image_transport's plugins add to the topic."""
 
 
 @dataclass
@@ -64,7 +68,7 @@ class BagIndex:
                 index.received[topic].append(received)
                 index.frames[topic] = message.header.frame_id
                 if is_video(message):
-                    index.videos[topic] = message.format.strip().lower()
+                    index.videos[topic] = checked_codec(message, f"{bag.path}: {topic}")
         for topic in topics:
             index._leave_out(bag, topic)
         index.notes += [*bag.notes, *index.tree.notes]
@@ -94,7 +98,7 @@ class BagIndex:
 
     def info_topic(self, bag: Bag, topic: str, info: str | None = None) -> str:
         """The calibration topic of an image topic: `info`, the camera_info beside it, or the only one."""
-        parent = topic.removesuffix("/compressed").removesuffix("/compressedDepth").rpartition("/")[0]
+        parent = base_topic(topic).rpartition("/")[0]
         beside = f"{parent}/camera_info"
         name = info or (beside if beside in self.infos or len(self.infos) != 1 else next(iter(self.infos)))
         if name not in self.infos:
@@ -146,6 +150,12 @@ def _ascending(stamps: Sequence[int]) -> list[int]:
             kept.append(position)
             last = stamp
     return kept
+
+
+def base_topic(topic: str) -> str:
+    """The topic of the raw images that an image_transport's topic belongs to."""
+    base, _, transport = topic.rpartition("/")
+    return base if transport in TRANSPORTS else topic
 
 
 def nearest(stamps: NDArray[np.int64], stamp: int) -> int:

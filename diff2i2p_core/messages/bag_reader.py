@@ -10,6 +10,7 @@ from typing import Any
 from diff2i2p_core.errors import InputError, reason
 from diff2i2p_core.messages.cut_mcap import CutMcap, is_cut
 from diff2i2p_core.messages.kinds import CAMERA_INFO, IMAGES, TRANSFORMS
+from diff2i2p_core.messages.packets import PACKETS, as_compressed, define_packets
 
 _RECOVERY = {".mcap": "mcap recover", ".db3": "sqlite3 FILE .recover", ".bag": "rosbag reindex"}
 """Commands that may save a damaged file, by its suffix."""
@@ -81,6 +82,8 @@ class Bag:
                 message = self._reader.deserialize(data, kind)
             except Exception as error:
                 raise self._broken(error) from None
+            if kind in PACKETS:
+                message = as_compressed(message)
             yield topic, received, _lower_case(message) if kind == CAMERA_INFO and self.is_ros1 else message
 
     def read_raw(self, topics: Iterable[str]) -> Iterator[tuple[str, int, str, bytes]]:
@@ -148,6 +151,7 @@ def _opened(files: list[Any]) -> Any:
     # Before Iron, ROS 2 did not store message definitions in bags.
     reader = AnyReader(files, default_typestore=get_typestore(Stores.ROS2_HUMBLE))
     reader.open()
+    define_packets(reader.typestore)
     return reader
 
 

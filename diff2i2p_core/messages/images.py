@@ -14,8 +14,8 @@ from PIL import Image as Pillow
 from diff2i2p_core.errors import InputError, quoted
 from diff2i2p_core.geometry.image_size import check_aspect
 from diff2i2p_core.messages.encodings import COLORS, DEPTHS, Encoding, mosaic_of
+from diff2i2p_core.messages.packets import checked_codec, is_video
 from diff2i2p_core.messages.rvl import decode_rvl
-from diff2i2p_core.messages.video import is_video
 
 MAX_PIXELS = 64_000_000
 """Larger images are refused before anything is allocated or decoded."""
@@ -33,9 +33,11 @@ def check_image(message: Any, where: str) -> None:
         if "compressedDepth" in message.format:
             raise InputError(f"{where}: it is a depth image; name the topic of the colour images")
         if is_video(message):
+            checked_codec(message, where)
             raise InputError(
-                f"{where}: it is a packet of {quoted(message.format)} video that cannot be decoded alone; "
-                "give JPEG, or a bag whose video begins with a key frame and has no B-frames"
+                f"{where}: it is a packet of {quoted(message.format)} video that cannot be decoded, because "
+                "packets before it are missing, or the video has B-frames; images come from the next key "
+                "frame on, and B-frames can be turned off in the encoder"
             )
         return
     encoding = _check_raw(message, COLORS, where)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from diff2i2p_core.messages.packets import PACKETS
+
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
-IMAGES = (IMAGE, COMPRESSED)
+IMAGES = (IMAGE, COMPRESSED, *PACKETS)
 CLOUD, CAMERA_INFO = "sensor_msgs/msg/PointCloud2", "sensor_msgs/msg/CameraInfo"
 TRANSFORMS = "tf2_msgs/msg/TFMessage"
 POSES = (

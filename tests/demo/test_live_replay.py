@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,18 @@ import numpy as np
 import pytest
 
 pytest.importorskip("rosbags", reason="needs the extra `bags`")
-from bag_writer import BASE_FROM_CAMERA, Sent, camera_info, image, tf, transform, write_bag, write_ros1_bag
+from bag_writer import (
+    BASE_FROM_CAMERA,
+    STORE,
+    Sent,
+    camera_info,
+    image,
+    message,
+    tf,
+    transform,
+    write_bag,
+    write_ros1_bag,
+)
 from replay_room import CAMERA, MAP_INFO, messages, stamp, true_pose
 
 from diff2i2p_core.demo.live_replay import replay_live
@@ -22,6 +34,7 @@ from diff2i2p_core.geometry.covariance import covariance_at
 from diff2i2p_core.geometry.se3 import invert, to_quaternion
 from diff2i2p_core.messages.bag_camera import BagCamera
 from diff2i2p_core.messages.bag_rig import BagRig
+from diff2i2p_core.messages.packets import VIDEO, define_packets
 from diff2i2p_core.typing import Array
 
 LATER = 3_000_000
@@ -130,18 +143,23 @@ def test_without_answers_every_image_counts_as_dropped(camera: BagCamera) -> Non
 
 
 def video_messages() -> list[Sent]:
+    """With packets of a type that the node does not know."""
     sent = messages(2, jpegs=[b"\0\0\0\1"] * 2)
-    for content in (s.content for s in sent if s.topic.endswith("/compressed")):
-        content.format = "h264"
-    return sent
+    return [replace(s, content=_video(s.content)) if s.topic.endswith("/compressed") else s for s in sent]
+
+
+def _video(jpeg: Any) -> Any:
+    head = jpeg.header
+    return message(VIDEO, timestamp=head.stamp, frame_id=head.frame_id, data=jpeg.data, format="h264")
 
 
 def test_bags_that_the_node_cannot_take_are_refused(tmp_path: Path) -> None:
     old = BagCamera(write_ros1_bag(tmp_path / "old.bag", messages(2)))
+    define_packets(STORE)
     video = BagCamera(write_bag(tmp_path / "video", video_messages()))
     for camera, words in (
         (old, "is a ROS 1 bag, which cannot be played"),
-        (video, "is a video, which the node"),
+        (video, "holds messages that the node does not take"),
     ):
         given = ReplayInput(ReplaySettings(live=True), camera, None, tmp_path / "x.map", MAP_INFO)  # type: ignore[arg-type]
         with pytest.raises(InputError, match=words):

@@ -144,3 +144,11 @@ def test_every_number_of_coefficients_can_be_rectified() -> None:
 
 def test_synonyms_lead_to_known_models() -> None:
     assert set(SYNONYMS.values()) == set(COEFFICIENTS)
+
+
+@pytest.mark.parametrize("roi", [(400, 0, 300, 400), (0, 300, 640, 200), (-8, 0, 64, 48), (10, 0, 0, 0)])
+def test_a_region_of_interest_beyond_the_image_is_refused(roi: tuple[int, int, int, int]) -> None:
+    k = np.array([[500.0, 0, 320], [0, 500, 240], [0, 0, 1]])
+    with pytest.raises(InputError, match=r"region of interest, .* reaches beyond the full image of 640x480"):
+        Camera.of(Calibration(k, 640, 480, roi=roi))
+    Camera.of(Calibration(k, 640, 480, roi=(340, 80, 300, 400)))

@@ -152,31 +152,31 @@ def write_bag(path: Path, messages: Sequence[Sent], *, mcap: bool = True, compre
     return path
 
 
-def as_ros1(content: Any) -> Any:
+def as_ros1(content: Any, store: Any = STORE1) -> Any:
     """A message of ROS 2, or a part of one, as one of ROS 1."""
     if isinstance(content, list):
-        return [as_ros1(part) for part in content]
+        return [as_ros1(part, store) for part in content]
     kind = getattr(content, "__msgtype__", None)
     if kind is None:
         return content
-    known: Any = STORE1.types[kind]
+    known: Any = store.types[kind]
     fields: dict[str, Any] = {"seq": 0} if kind.endswith("/Header") else {}
     upper = {name.lower(): name for name in known.__dataclass_fields__}
     for name, value in vars(content).items():
         if name != "__msgtype__":
-            fields[upper[name.lower()]] = as_ros1(value)
+            fields[upper[name.lower()]] = as_ros1(value, store)
     return known(**fields)
 
 
-def write_ros1_bag(path: Path, messages: Sequence[Sent]) -> Path:
-    """The same as `write_bag`, for ROS 1."""
+def write_ros1_bag(path: Path, messages: Sequence[Sent], store: Any = STORE1) -> Path:
+    """The same as `write_bag`, for ROS 1. `store` knows the types."""
     with Writer1(path) as writer:
         connections: dict[str, Any] = {}
         for sent in sorted(messages, key=lambda sent: sent.stamp):
             kind = sent.content.__msgtype__
             if sent.topic not in connections:
-                connections[sent.topic] = writer.add_connection(sent.topic, kind, typestore=STORE1)
-            data = STORE1.serialize_ros1(as_ros1(sent.content), kind)
+                connections[sent.topic] = writer.add_connection(sent.topic, kind, typestore=store)
+            data = store.serialize_ros1(as_ros1(sent.content, store), kind)
             writer.write(connections[sent.topic], sent.stamp, data)
     return path
 

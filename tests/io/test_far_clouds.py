@@ -93,6 +93,14 @@ def test_origin_of_a_cloud_with_zeros_and_stray_points(tmp_path: Path) -> None:
     assert origin is not None and origin.tolist() == [431_200, 5_412_300, 500] and len(cloud) == 294
 
 
+def test_an_origin_far_from_the_cloud_is_named(tmp_path: Path) -> None:
+    path = saved(tmp_path, ".npz", POINTS)
+    with pytest.raises(
+        InputError, match=r"coordinates reach 5412\d+.*; give an origin near the cloud, or auto"
+    ):
+        read_cloud_at(path, UTM)
+
+
 def test_origin_near_zero_changes_nothing(tmp_path: Path) -> None:
     cloud, origin, _ = read_cloud_at(saved(tmp_path, ".npz", POINTS.astype(np.float64)), "auto")
     assert origin is not None and origin.tolist() == [0, 0, 0]

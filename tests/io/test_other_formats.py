@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import sys
 from pathlib import Path
 
@@ -51,6 +52,17 @@ def test_text(tmp_path: Path, name: str) -> None:
     assert cloud.colors is not None
     np.testing.assert_allclose(cloud.colors, COLORS, atol=1)
     assert (cloud.intensity is not None) == ("intensity" in name or name == "count.pts")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+def test_several_scans_as_windows_saves_them(tmp_path: Path, encoding: str) -> None:
+    text = "2\n" + rows(POINTS[:2]) + "\n1\n" + rows(POINTS[2:3])
+    mark = codecs.BOM_UTF16_BE if encoding.endswith("be") else b""
+    (tmp_path / "a.pts").write_bytes(mark + text.encode(encoding))
+    np.testing.assert_allclose(read_cloud(tmp_path / "a.pts").points, POINTS[:3], atol=1e-6)
+    (tmp_path / "a.pts").write_bytes(codecs.BOM_UTF16_LE + b"1")
+    with pytest.raises(InputError, match="UTF-16 text is damaged"):
+        read_cloud(tmp_path / "a.pts")
 
 
 @pytest.mark.parametrize(

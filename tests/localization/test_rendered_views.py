@@ -128,6 +128,9 @@ def test_a_map_file_gives_the_same_poses_whatever_the_jobs(
     assert translation_error(poses[0], query.world_from_camera) < 0.05
     with pytest.raises(InputError, match=r"one\.map: has no features for the matcher 'network'"):
         Localizer.open(tmp_path / "one.map", matcher="network")
+    words = r"one\.map: weights 'lite-rgb' are given, .* the map has none of its features; leave them out"
+    with pytest.raises(InputError, match=words):
+        Localizer.open(tmp_path / "one.map", "lite-rgb")
 
 
 def test_auto_makes_both_and_asks_the_views_first(

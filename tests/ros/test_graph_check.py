@@ -103,6 +103,18 @@ def test_absent_frames_and_qos_that_does_not_fit(
     assert frames["status"] == "missing" and "robot_state_publisher" in frames["fix"]
 
 
+def test_odometry_from_a_topic_is_looked_for_there(
+    robot: Robot, launch_node: Callable[..., Any], map_file: str, look: Callable[..., Any]
+) -> None:
+    frames = {"odom_frame": "odom", "base_frame": "base_link", "camera_frame": CAMERA_FRAME}
+    launch_node(map=map_file, odometry_source="topic", **frames)
+    robot.static_broadcaster.sendTransform([_static("base_link", CAMERA_FRAME)])
+    wait_for(lambda: robot.get_subscriptions_info_by_topic("/odom"), "the node")
+    found = look()
+    assert found["odometry"]["found"] == "nobody publishes /odom"
+    assert [name for name in found if name.startswith("TF ")] == ["TF base_link <- camera_optical"]
+
+
 @pytest.mark.slow
 def test_the_command_shows_it(robot: Robot) -> None:
     result = CliRunner().invoke(app, ["doctor", "--ros", "--node", "/nobody", "--json"])

@@ -27,6 +27,7 @@ from tf2_msgs.msg import TFMessage
 
 from diff2i2p.player_program import play_as_program
 from diff2i2p.poses import nanoseconds, stamp_from
+from diff2i2p_core.errors import InputError
 from diff2i2p_core.messages.bag_reader import Bag
 from diff2i2p_core.messages.kinds import TRANSFORMS
 
@@ -148,7 +149,12 @@ class BagPlayer(Node):
 def _message_class(kind: str) -> Any:
     """The class for a type such as `sensor_msgs/msg/Image`."""
     package, _, name = kind.split("/")
-    return getattr(importlib.import_module(f"{package}.msg"), name)
+    try:
+        return getattr(importlib.import_module(f"{package}.msg"), name)
+    except ImportError:
+        raise InputError(
+            f"the ROS package {package} is not installed; install it, or replay without the node"
+        ) from None
 
 
 def main() -> int:

@@ -30,7 +30,15 @@ from tf2_msgs.msg import TFMessage
 from diff2i2p.graph_topics import Check, TopicChecks, check
 from diff2i2p.qos import sensor_qos, static_transform_qos
 
-ASKED = ("map_frame", "odom_frame", "base_frame", "camera_frame", "cameras", "use_sim_time")
+ASKED = (
+    "map_frame",
+    "odom_frame",
+    "odometry_source",
+    "base_frame",
+    "camera_frame",
+    "cameras",
+    "use_sim_time",
+)
 TF_SECONDS = 1.0
 """How long to listen for a second parent of a frame."""
 ANSWER_SECONDS = 10.0
@@ -146,7 +154,8 @@ class GraphCheck:
                 yield check("TF", "missing" if camera else "note", found, "is its driver running?")
         fix = "start robot_state_publisher, or set camera_frame or base_frame"
         wanted = [(base, frame, fix) for frame in frames]
-        wanted += [(odom, base or frames[0], "start the odometry, or set odom_frame or base_frame")]
+        if values["odometry_source"] == "tf":
+            wanted += [(odom, base or frames[0], "start the odometry, or set odom_frame or base_frame")]
         for parent, child, fix in wanted:
             if not parent or not child:
                 continue

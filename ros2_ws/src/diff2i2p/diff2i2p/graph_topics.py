@@ -9,13 +9,16 @@ from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 
 from diff2i2p.topic_types import type_mistake
 from diff2i2p_core.messages.kinds import COMPRESSED, IMAGE
+from diff2i2p_core.messages.packets import PACKET
 
 Check = dict[str, str]
 INPUTS = {
     IMAGE: "image",
     COMPRESSED: "compressed image",
+    PACKET: "video",
     "sensor_msgs/msg/CameraInfo": "camera_info",
     "sensor_msgs/msg/PointCloud2": "map cloud",
+    "nav_msgs/msg/Odometry": "odometry",
 }
 """The node's subscriptions by message type."""
 
@@ -90,6 +93,9 @@ class TopicChecks:
             return check(name, "note", f"nobody publishes {topic}")
         if kind == IMAGE and self._has_publishers(f"{topic}/compressed"):
             return check(name, "note", f"nobody publishes {topic}", "needed unless compressed images come")
+        if mistake := type_mistake(self._node, topic, kind):
+            found, _, fix = mistake.partition("; ")
+            return check(name, "missing", found, fix)
         others = [other for other, types in self._node.get_topic_names_and_types() if kind in types]
         others = [other for other in others if self._has_publishers(other)]
         fix = f"remap {topic}; published are: {', '.join(others)}" if others else "start its publisher"

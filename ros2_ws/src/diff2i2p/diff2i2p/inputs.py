@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from diff2i2p.camera_infos import CameraInfos
@@ -19,8 +20,9 @@ from diff2i2p.job import Job
 from diff2i2p.pairing import StampPairing
 from diff2i2p.parameters import Parameters
 from diff2i2p.poses import nanoseconds
-from diff2i2p.qos import keeps_messages, latched_qos, sensor_qos
+from diff2i2p.qos import keeps_messages, latched_qos, sensor_qos, video_qos
 from diff2i2p.subscriptions import Subscriptions
+from diff2i2p.video_stream import TRANSPORT, FFMPEGPacket, VideoStream
 from diff2i2p_core.errors import InputError
 
 REMEMBERED = 100
@@ -59,10 +61,13 @@ class CameraInputs:
         transport = parameters.image_transport
         self._subscribe(CameraInfo, "camera_info", self._on_camera_info)
         self._latched: Any = None
-        if transport != "compressed":
-            self._subscribe(Image, "image", self._on_image, self._on_lost)
-        if transport != "raw":
-            self._subscribe(CompressedImage, "image/compressed", self._on_image, self._on_lost)
+        self._video = VideoStream()
+        if transport in ("any", "raw"):
+            self._subscribe(Image, "image", self._on_image)
+        if transport in ("any", "compressed"):
+            self._subscribe(CompressedImage, "image/compressed", self._on_image, video_qos())
+        if transport == TRANSPORT:
+            self._subscribe(FFMPEGPacket, "image/ffmpeg", self._on_image, video_qos())
         if parameters.use_depth:
             self._subscribe(Image, "depth", self._on_depth)
         if camera:
@@ -92,17 +97,15 @@ class CameraInputs:
         self._infos.reset()
         self._held = None
         self._stamps.clear()
+        self._video.reset()
         self._pairing.reset()
 
     def _subscribe(
-        self,
-        kind: type,
-        topic: str,
-        take: Callable[[Any], None],
-        lost: Callable[[Any], None] | None = None,
+        self, kind: type, topic: str, take: Callable[[Any], None], qos: QoSProfile | None = None
     ) -> None:
         name = topic.partition("/")[0]
-        self._subscriptions.add(kind, self._topic(topic), take, sensor_qos(), name=name, lost=lost)
+        lost = self._on_lost if name == "image" else None
+        self._subscriptions.add(kind, self._topic(topic), take, qos or sensor_qos(), name=name, lost=lost)
 
     def _topic(self, name: str) -> str:
         return f"{self._camera}/{name}" if self._camera else name
@@ -124,8 +127,10 @@ class CameraInputs:
             self._release()
         self._diagnostics.publish_change()
 
-    def _on_image(self, message: Image | CompressedImage) -> None:
+    def _on_image(self, received: Any) -> None:
+        """An Image, a CompressedImage or a FFMPEGPacket."""
         self._health.image_arrived()
+        message: Image | CompressedImage = self._video.image(received)
         check_image(message)
         stamp = nanoseconds(message.header.stamp)
         now = self._node.get_clock().now().nanoseconds

@@ -33,6 +33,7 @@ def camera_remappings(cameras: str, image: str, camera_info: str, depth: str) ->
         pairs += [
             (f"{prefix}image", topic),
             (f"{prefix}image/compressed", f"{topic}/compressed"),
+            (f"{prefix}image/ffmpeg", f"{topic}/ffmpeg"),
             (f"{prefix}camera_info", info),
         ]
     if depth:

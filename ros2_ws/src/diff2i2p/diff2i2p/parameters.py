@@ -68,8 +68,9 @@ class Parameters:
     publish_tf: bool = parameter(True, "Publish the transform as well as the pose")
     image_transport: str = parameter(
         "any",
-        "Image topics to subscribe to. `any`: both; a stamp seen on one topic is skipped on the other",
-        choices=("any", "raw", "compressed"),
+        "Image topics to subscribe to. `any`: raw and compressed; a stamp seen on one topic is skipped on "
+        "the other. `ffmpeg`: the video on `image/ffmpeg`",
+        choices=("any", "raw", "compressed", "ffmpeg"),
     )
     image_is_rectified: bool = parameter(
         False, "The images are already rectified: use P of camera_info, not K and D"

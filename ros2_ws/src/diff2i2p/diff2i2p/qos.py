@@ -30,6 +30,11 @@ def sensor_qos() -> QoSProfile:
     return QoSProfile(depth=1, reliability=qos_profile_sensor_data.reliability)
 
 
+def video_qos() -> QoSProfile:
+    """Best effort, so that every driver fits; bursts may wait, because each packet is needed."""
+    return QoSProfile(depth=100, reliability=qos_profile_sensor_data.reliability)
+
+
 def odometry_qos() -> QoSProfile:
     """Best effort, so that every driver fits; a second of fast odometry may wait."""
     return QoSProfile(depth=100, reliability=qos_profile_sensor_data.reliability)

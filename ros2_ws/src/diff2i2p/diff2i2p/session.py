@@ -29,6 +29,7 @@ from diff2i2p.poses import nanoseconds
 from diff2i2p.rig_inputs import RigInputs
 from diff2i2p.transform_inputs import TransformInputs
 from diff2i2p.transforms import Buffer, TransformBroadcaster
+from diff2i2p.video_stream import check_transport
 from diff2i2p.worker import Worker
 from diff2i2p_core.errors import InputError
 
@@ -66,6 +67,7 @@ class Session:
         self._jumps = 0
         self._initial = InitialPoses(node, parameters, health, diagnostics, self._give_pose)
         self._image_answers = Answers(node)
+        check_transport(parameters)
         self._buffer = Buffer()
         frames = Frames(parameters, self._buffer)
         self.pipeline = Pipeline(localizer_class, frames, health)

@@ -37,6 +37,10 @@ class TypeWatch:
 def type_mistake(node: Node, topic: str, wanted: str) -> str:
     """What is wrong if publishers of `topic` offer other types than `wanted` only; else empty."""
     offered = {info.topic_type for info in node.get_publishers_info_by_topic(topic)}
+    if not offered and wanted == IMAGE:
+        transports = [name for name in ("ffmpeg", "compressed") if node.count_publishers(f"{topic}/{name}")]
+        if transports == ["ffmpeg"]:
+            return f"{topic} is published as video only, on {topic}/ffmpeg; set image_transport to ffmpeg"
     if not offered or wanted in offered:
         return ""
     words = f"{topic} is published as {' and '.join(sorted(offered))}, but {wanted} is needed"
