@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diff2i2p_core.geometry.se3 import is_near
-from diff2i2p_core.localization.settings import GateSettings
+from diff2i2p_core.localization.intensity_alignment import IntensityAlignment
+from diff2i2p_core.localization.settings import GateSettings, NearSettings
 from diff2i2p_core.typing import Array
 
 _CELLS = (8, 6)
@@ -84,3 +85,14 @@ def rejection(
             f"low coverage (inliers in {inlier_coverage:.2f} of the image, need {settings.min_coverage:.2f})"
         )
     return ""
+
+
+def disagreement(alignment: IntensityAlignment, settings: NearSettings) -> str:
+    """The reason to reject a pose that was aligned to the map's intensity, or "" to accept it."""
+    if alignment.significance < settings.min_significance:
+        what = "low agreement with the map's intensity"
+    elif alignment.weakest < settings.min_weakest:
+        what = "low agreement with the map's intensity either near or far away"
+    else:
+        return ""
+    return f"{what} ({alignment.agreeing} of {alignment.patches} patches, about as in wrong poses)"

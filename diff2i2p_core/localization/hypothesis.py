@@ -11,6 +11,7 @@ import torch
 from diff2i2p_core.geometry.pnp import NoPose, PoseEstimate
 from diff2i2p_core.geometry.se3 import invert
 from diff2i2p_core.localization.depth_registration import DepthFit
+from diff2i2p_core.localization.intensity_alignment import IntensityAlignment
 from diff2i2p_core.localization.query import Query
 from diff2i2p_core.typing import Array
 
@@ -34,8 +35,8 @@ class Hypothesis:
     """Whether only the surroundings of the query's prior were searched."""
     guided: bool = False
     """Whether each pixel was matched only around where the prior predicts it (`near_matches`)."""
-    agreement: float | None = None
-    """Of the image with the map's intensity (`intensity_alignment`), if they were compared."""
+    alignment: IntensityAlignment | None = None
+    """How the image agrees with the map's intensity, if they were compared."""
     settled: bool = False
     """Whether the matches were made from about this pose. Then many inliers are enough to accept it."""
     fit: DepthFit | None = None

@@ -1,167 +1,169 @@
 """Aligns a pose until an image agrees with the intensity of a lidar's points, and says how well they agree.
 
-A lidar measures how much of its own infrared light comes back. So what is bright for a camera may be dark
-for it, as a car, or the other way round, as foliage. But edges are at the same places. Within each cell of
-the image, the grey values at the points' pixels are compared with their intensities by the squared
-correlation, whatever its sign. Its mean over the cells is largest at the right pose. It is maximized from
-coarse to fine by Powell's method (Computer Journal 1964).
+Patches of the points say by how much they are beside where the image shows them (`patch_shifts`). A pose is
+fitted to the shifts of all patches such that those of moving traffic, and those that match by chance, do not
+count (iteratively reweighted least squares). This is repeated from coarse to fine. At the end, many patches
+agree with a right pose, and few with a wrong one.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from diff2i2p_core.geometry.camera import Camera
-from diff2i2p_core.geometry.covariance import perturb
+from diff2i2p_core.geometry.covariance import perturb, reprojection
 from diff2i2p_core.geometry.point_cloud import PointCloud
-from diff2i2p_core.geometry.se3 import invert, is_near, transform_points
+from diff2i2p_core.geometry.se3 import invert, transform_points
+from diff2i2p_core.localization.patch_shifts import GreyPicture, PatchShifts, patch_shifts
 from diff2i2p_core.ops.render_scan import seen_in_scan
 from diff2i2p_core.typing import Array, Image
 
-BLURS = (4.0, 2.0, 1.0)
-"""Standard deviations in pixels of the image's blur, one after the other. A wide one widens the basin."""
-CELLS = (12, 8)
-"""Columns and rows."""
-NOISE, IMAGE_NOISE = 5.0, 3.0
-"""Standard deviations, of 255. Cells of intensities or grey values with less say little."""
-PATCH = 8
-"""Pixels. All points in a square of this side count as much as one."""
-UNITS = np.array([0.1, 0.1, 0.1, 0.004, 0.004, 0.004])
-"""Metres and radians of the first steps."""
-SHIFTS = np.array(
-    [[0, 0, 0, 0, 0, 0], [2, -1, 2, 1, 2, -1], [-2, 1, 2, -1, -1, 2], [-1, 2, -2, 2, -2, 1]], np.float64
+MIN_SEEN, MAX_SEEN = 300, 20000
+"""Of the visible points: at least, and if there are more, evenly thinned to so many."""
+MIN_PATCHES = 12
+SPREAD = np.array([0.5, 0.5, 0.5, 0.05, 0.05, 0.05])
+"""Metres and radians: standard deviations of a start."""
+REWEIGHTED = 10
+"""Times."""
+BY_CHANCE = 0.12
+"""Fraction of the patches that agree with wrong poses, after alignment."""
+MOST_TRUSTED = 4.0
+"""Maximum information of a patch, relative to the median."""
+
+
+@dataclass(frozen=True)
+class Level:
+    focal: float
+    """Of the picture, in pixels; not more than the image's."""
+    blur: float
+    """Standard deviation in pixels. A wide one widens the basin."""
+    reach: int
+    step: int
+    """Patches are shifted by up to `reach` steps of `step` pixels."""
+    tolerance: float
+    """Pixels beyond which a patch does not agree."""
+    repeats: int
+
+
+LEVELS = (
+    Level(310, 1.5, 5, 2, 5.0, 2),
+    Level(620, 2.0, 5, 2, 6.0, 2),
+    Level(620, 1.2, 5, 1, 3.0, 2),
+    Level(1240, 1.2, 5, 1, 2.0, 3),
 )
-"""Of the starts, in `UNITS`."""
-AGREEING = 2
-SAME_METRES, SAME_DEG = 0.12, 0.25
-"""Ends of alignments that are nearer are the same pose."""
-EVALUATIONS = 400
-"""Maximum number of poses that are compared, for each blur."""
-MIN_POINTS = 300
-_DIFFERENCE = 0.5
-"""Of `UNITS`, for the second derivatives."""
-
-
-_End = tuple[float, Array, Callable[[Array], float]]
-"""The disagreement where a search ended, the pose there, and the disagreement as a function of poses."""
+CHECK = Level(1240, 1.2, 8, 1, 2.0, 1)
+"""The search at the end, by which the pose is judged."""
 
 
 @dataclass(frozen=True)
 class IntensityAlignment:
     map_from_camera: Array
-    agreement: float
-    """0 to 1: square root of the mean squared correlation of grey values and intensities in the cells."""
+    patches: int
+    """Number of patches that were compared."""
+    agreeing: int
+    """Number of these that agree with the pose."""
+    significance: float
+    """How many standard deviations that is above what wrong poses reach by chance."""
+    weakest: float
+    """The same of the nearer or of the farther half of the patches, whichever is less. What is far away
+    fixes the rotation alone."""
     covariance: Array
-    """(6, 6), ROS order."""
+    """(6, 6), ROS order. It assumes independent points."""
+
+    @property
+    def agreement(self) -> float:
+        """Fraction of the patches that agree with the pose."""
+        return self.agreeing / self.patches
 
 
-def align_intensity(
-    image: Image,
-    camera: Camera,
-    cloud: PointCloud,
-    start: Array,
-    depths: tuple[float, float],
-) -> IntensityAlignment | None:
-    """The pose near `start` (map_from_camera) at which an image (H, W, 3) RGB agrees best with a cloud with
-    intensity, of which points between two depths are used.
+class IntensityTarget:
+    """An image (H, W, 3) RGB of a camera without distortion, to align clouds with intensity to."""
 
-    It is found from several starts around that one. None if too few points are visible, or if fewer than
-    `AGREEING` of them, the best one included, end at the same pose.
-    """
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    pictures = [np.asarray(cv2.GaussianBlur(grey, (0, 0), blur), np.float32) for blur in BLURS]
-    ends: list[_End] = []
-    for shift in SHIFTS:
-        pose = perturb(np.asarray(start, np.float64), shift * UNITS)
-        end = None
-        for picture in pictures:
-            end = _climbed(_disagreement(picture, camera, cloud, pose, depths), pose)
-            if end is None:
-                return None
-            pose = end[1]
-        if end is not None:
-            ends.append(end)
-    disagreement, best, of_best = min(ends, key=lambda end: end[0])
-    if sum(is_near(other, best, SAME_METRES, SAME_DEG) for _, other, _ in ends) < AGREEING:
-        return None
-    values, vectors = np.linalg.eigh(_curvature(partial(_after_step, of_best, best)))
-    if values[0] <= 0:  # not at a maximum of the agreement
-        return None
-    # A mean of squared correlations over C cells changes by about 1 / C by chance.
-    inverse = (vectors / values) @ vectors.T * 2 / (CELLS[0] * CELLS[1])
-    return IntensityAlignment(best, math.sqrt(max(-disagreement, 0.0)), inverse * np.outer(UNITS, UNITS))
+    def __init__(self, image: Image, camera: Camera) -> None:
+        self._grey, self._camera = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), camera
+        self._pictures: dict[tuple[float, float], GreyPicture] = {}
 
+    def align(
+        self, cloud: PointCloud, start: Array, depths: tuple[float, float]
+    ) -> IntensityAlignment | None:
+        """The pose near `start` (map_from_camera) at which the image agrees best with a cloud with intensity,
+        of which points between two depths are used. None if too few points or patches are visible."""
+        pose = np.asarray(start, np.float64)
+        for level in LEVELS:
+            for _ in range(level.repeats):
+                shifts = self._shifts(cloud, pose, depths, level)
+                if shifts is None:
+                    return None
+                step, _, _ = _fitted(shifts, pose, self._picture(level).camera, level.tolerance)
+                pose = perturb(pose, step)
+        shifts = self._shifts(cloud, pose, depths, CHECK)
+        if shifts is None:
+            return None
+        _, agree, covariance = _fitted(shifts, pose, self._picture(CHECK).camera, CHECK.tolerance)
+        depth = transform_points(invert(pose), shifts.points)[:, 2]
+        near = depth < np.median(depth)
+        weakest = min(_significance(agree[near]), _significance(agree[~near]))
+        return IntensityAlignment(
+            pose, len(agree), int(agree.sum()), _significance(agree), weakest, covariance
+        )
 
-def _climbed(of_pose: Callable[[Array], float] | None, pose: Array) -> _End | None:
-    """Where Powell's method ends from a pose."""
-    if of_pose is None:
-        return None
-    options = {"maxfev": EVALUATIONS, "xtol": 0.03, "ftol": 1e-5}
-    steps = minimize(partial(_after_step, of_pose, pose), np.zeros(6), method="Powell", options=options)
-    end = perturb(pose, steps.x * UNITS)
-    return of_pose(end), end, of_pose
+    def _picture(self, level: Level) -> GreyPicture:
+        """Computed once."""
+        key = level.focal, level.blur
+        if key not in self._pictures:
+            camera = scaled_to_focal(self._camera, level.focal)
+            size = camera.width, camera.height
+            grey = cv2.resize(self._grey, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+            self._pictures[key] = GreyPicture(np.asarray(cv2.GaussianBlur(grey, (0, 0), level.blur)), camera)
+        return self._pictures[key]
 
-
-def _after_step(of_pose: Callable[[Array], float], pose: Array, step: Array) -> float:
-    """The disagreement after a step (6,) in `UNITS` from a pose."""
-    return of_pose(perturb(pose, step * UNITS))
-
-
-def _disagreement(
-    image: NDArray[np.float32],
-    camera: Camera,
-    cloud: PointCloud,
-    pose: Array,
-    depths: tuple[float, float],
-) -> Callable[[Array], float] | None:
-    """The negative mean squared correlation as a function of map_from_camera, for the points that are visible
-    from `pose`, in the cells in which they are from there. None if they are too few."""
-    assert cloud.intensity is not None
-    seen, pixel, _ = seen_in_scan(cloud.points, invert(pose), camera, *depths)
-    if len(seen) < MIN_POINTS:
-        return None
-    points, intensity = cloud.points[seen].astype(np.float64), cloud.intensity[seen].astype(np.float64)
-    row, column = np.divmod(pixel, camera.width)
-    patch = (row // PATCH) * (camera.width // PATCH + 1) + column // PATCH
-    weight = 1 / np.bincount(patch)[patch]
-    cell = (row * CELLS[1] // camera.height) * CELLS[0] + column * CELLS[0] // camera.width
-
-    def sums(values: Array) -> Array:
-        return np.asarray(np.bincount(cell, weight * values, CELLS[0] * CELLS[1]), np.float64)
-
-    total = np.maximum(sums(np.ones(len(seen))), 1e-9)
-    contrast = intensity - (sums(intensity) / total)[cell]
-    power = sums(contrast**2) + total * NOISE**2
-
-    def of_pose(map_from_camera: Array) -> float:
-        pixels, z = camera.project(transform_points(invert(map_from_camera), points))
-        pixels[z <= 0] = -1e4
-        u, v = pixels.astype(np.float32).T[:, None]
-        sampled = np.asarray(cv2.remap(image, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))[0]
-        shade = sampled - (sums(sampled) / total)[cell]
-        squared = sums(shade * contrast) ** 2 / (power * (sums(shade**2) + total * IMAGE_NOISE**2))
-        return -float((squared * total).sum() / total.sum())
-
-    return of_pose
+    def _shifts(
+        self, cloud: PointCloud, pose: Array, depths: tuple[float, float], level: Level
+    ) -> PatchShifts | None:
+        """None if there are too few points or patches."""
+        assert cloud.intensity is not None
+        coarse = self._picture(LEVELS[0]).camera
+        seen, _, _ = seen_in_scan(cloud.points, invert(pose), coarse, *depths)
+        seen = seen[:: len(seen) // MAX_SEEN + 1]
+        if len(seen) < MIN_SEEN:
+            return None
+        points, intensity = (x[seen].astype(np.float64) for x in (cloud.points, cloud.intensity))
+        shifts = patch_shifts(self._picture(level), points, intensity, pose, level.reach, level.step)
+        return shifts if np.count_nonzero(shifts.settled) >= MIN_PATCHES else None
 
 
-def _curvature(function: Callable[[Array], float]) -> Array:
-    """(6, 6) second derivatives at zero."""
-    steps = np.eye(6) * _DIFFERENCE
-    middle = function(np.zeros(6))
-    hessian = np.zeros((6, 6))
-    for i in range(6):
-        hessian[i, i] = function(steps[i]) + function(-steps[i]) - 2 * middle
-        for j in range(i):
-            mixed = function(steps[i] + steps[j]) + function(-steps[i] - steps[j])
-            mixed -= function(steps[i] - steps[j]) + function(steps[j] - steps[i])
-            hessian[i, j] = hessian[j, i] = mixed / 4
-    return np.asarray(hessian / _DIFFERENCE**2, np.float64)
+def _significance(agree: NDArray[np.bool_]) -> float:
+    """Of patches (K,) that agree: see `IntensityAlignment`."""
+    deviation = np.sqrt(max(len(agree), 1) * BY_CHANCE * (1 - BY_CHANCE))
+    return float((np.count_nonzero(agree) - BY_CHANCE * len(agree)) / deviation)
+
+
+def scaled_to_focal(camera: Camera, focal: float) -> Camera:
+    """The camera of a smaller image with this focal length; itself if it has less."""
+    scale = min(2 * focal / (camera.fx + camera.fy), 1.0)
+    return camera.scaled_to(max(1, round(camera.width * scale)), max(1, round(camera.height * scale)))
+
+
+def _fitted(
+    shifts: PatchShifts, pose: Array, camera: Camera, tolerance: float
+) -> tuple[Array, NDArray[np.bool_], Array]:
+    """The step (6,) for `perturb` that fits the shifts best, which of the patches agree with it, and its
+    covariance (6, 6)."""
+    _, _, jacobian = reprojection(pose, shifts.points, camera)
+    known = np.linalg.eigvalsh(shifts.information)[:, 1]
+    # Many points on one reflector are not more exact than a few.
+    trusted = np.minimum(1, MOST_TRUSTED * np.median(known) / known) * shifts.settled
+    information = trusted[:, None, None] * shifts.information
+    by_pose = np.einsum("kai,kab->kib", jacobian, information)
+    step, hessian, distance = np.zeros(6), np.eye(6), np.zeros(0)
+    for _ in range(REWEIGHTED):
+        residual = jacobian @ step - shifts.shifts
+        distance = np.sqrt(np.einsum("ka,kab,kb->k", residual, shifts.information, residual) / known)
+        weight = 1 / (1 + (distance / tolerance) ** 2) ** 2
+        hessian = np.einsum("k,kib,kbj->ij", weight, by_pose, jacobian) + np.diag(1 / SPREAD**2)
+        step = np.linalg.solve(hessian, np.einsum("k,kib,kb->i", weight, by_pose, shifts.shifts))
+    return step, (distance < tolerance) & shifts.settled, np.linalg.inv(hessian)

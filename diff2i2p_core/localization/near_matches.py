@@ -2,9 +2,8 @@
 
 Few keypoints of such a render are those of the image. So the render is described on a grid, and keypoints
 of the image are matched with the part of it around the same pixel, because the prior predicts where things
-are. The radius shrinks from render to render. Matches are as coarse as the cells of the descriptors, so the
-pose is then aligned. Finally the render at the pose is matched with the first, wide radius. There wrong
-poses have few inliers, while in a narrow one chance gives many to any pose.
+are. Matches are as coarse as the cells of the descriptors, so the pose is then aligned. How many of the
+matches agree with the aligned pose tells whether it is right.
 """
 
 from __future__ import annotations
@@ -36,8 +35,8 @@ class NearMatches:
     likeness: Array
     """(M,)."""
     estimate: PoseEstimate | NoPose
-    agreement: float | None = None
-    """Of `align_intensity`; None without it."""
+    alignment: IntensityAlignment | None = None
+    """That gave the pose, if any."""
 
 
 def search_near(
@@ -50,26 +49,25 @@ def search_near(
 ) -> NearMatches:
     """The pose near `prior` (map_from_camera) of an image with these keypoints, and the matches that tell
     whether it is right. `describe` renders the map from a pose, `align` moves a pose."""
-    pose = prior
-    for radius in settings.radii:
-        matches = match_near(keypoints, describe(pose), radius)
-        pnp = PnpSettings(max_error_px=settings.max_error_px)
-        estimate = solve_pnp(matches.pixels, matches.points, camera, matches.likeness, pnp)
-        if isinstance(estimate, NoPose):
-            return replace(matches, estimate=estimate)
-        pose = invert(estimate.camera_from_points)
-        covariance = estimate.covariance
-    agreement = None
+    matches = match_near(keypoints, describe(prior), settings.radius)
+    pnp = PnpSettings(max_error_px=settings.max_error_px)
+    estimate = solve_pnp(matches.pixels, matches.points, camera, matches.likeness, pnp)
+    if isinstance(estimate, NoPose):
+        return replace(matches, estimate=estimate)
+    pose = invert(estimate.camera_from_points)
+    aligned = None if align is None else align(pose)
     if align is not None:
-        aligned = align(pose)
         if aligned is None:
-            return replace(matches, estimate=NoPose("the map's intensity does not fix a pose near the prior"))
-        pose, agreement, covariance = aligned.map_from_camera, aligned.agreement, aligned.covariance
+            reason = "too little of the map's intensity is visible near the prior"
+            return replace(matches, estimate=NoPose(reason))
+        pose = aligned.map_from_camera
     if not is_near(pose, prior, settings.max_metres, settings.max_deg):
         limits = f"{settings.max_metres:g} m and {settings.max_deg:g} deg"
         return replace(matches, estimate=NoPose(f"the pose is not within {limits} of the prior"))
-    matches = match_near(keypoints, describe(pose), settings.radii[0])
-    return replace(matches, estimate=_at(matches, camera, pose, covariance, settings), agreement=agreement)
+    if aligned is None:
+        return replace(matches, estimate=estimate)
+    of_aligned = _at(matches, camera, pose, aligned.covariance, settings)
+    return replace(matches, estimate=of_aligned, alignment=aligned)
 
 
 def match_near(image: Keypoints, view: GridFeatures, radius: float) -> NearMatches:

@@ -21,7 +21,7 @@ from diff2i2p_core.geometry.se3 import invert, is_near
 from diff2i2p_core.localization.beside import beside
 from diff2i2p_core.localization.gates import H, is_same_pose
 from diff2i2p_core.localization.hypothesis import Hypothesis
-from diff2i2p_core.localization.intensity_alignment import IntensityAlignment, align_intensity
+from diff2i2p_core.localization.intensity_alignment import IntensityAlignment, IntensityTarget
 from diff2i2p_core.localization.near_matches import search_near
 from diff2i2p_core.localization.query import Query
 from diff2i2p_core.localization.retrieval import near_prior
@@ -112,8 +112,8 @@ class RenderedViews:
             return view
 
         def align(pose: Array) -> IntensityAlignment | None:
-            cloud = self._cloud.seen(invert(pose), camera, depths)
-            aligned = align_intensity(image, camera, cloud, pose, depths)
+            target = query.computed("intensity", lambda: IntensityTarget(query.image, query.camera))
+            aligned = target.align(self._cloud.seen(invert(pose), camera, depths), pose, depths)
             query.clock.spent("align")
             return aligned
 
@@ -130,7 +130,7 @@ class RenderedViews:
             matches.estimate,
             near_prior=True,
             guided=True,
-            agreement=matches.agreement,
+            alignment=matches.alignment,
         )
 
     def matched(

@@ -104,8 +104,8 @@ class NearSettings:
     """Settings for matching near a prior, with renders that look little like images: a lidar's intensity.
     Lengths are in pixels of the render."""
 
-    radii: tuple[float, ...] = (76.0, 30.0, 19.0)
-    """Around the predicted pixel, for each render. The first is 7 degrees at the focal length of scans."""
+    radius: float = 76.0
+    """Around the predicted pixel: 7 degrees at the focal length of scans."""
     keypoints: int = 3000
     """Maximum number of the image's keypoints that are matched."""
     max_error_px: float = 6.0
@@ -114,11 +114,15 @@ class NearSettings:
     max_deg: float = 6.0
     """Maximum distance of a pose from the prior."""
     min_inliers: int = 40
-    """Of matches within the first radius, in a render at the pose itself. Measured: right poses have at least
-    47, wrong ones at most 34."""
+    """Of the matches in a render from the prior."""
     min_inlier_ratio: float = 0.1
-    min_agreement: float = 0.45
-    """Of the map's intensity with the image (`intensity_alignment`)."""
+    min_significance: float = 4.2
+    """By how many standard deviations more patches of the map's intensity must agree with the image than agree
+    with wrong poses (`intensity_alignment`). Measured: right poses have at least 5, wrong ones at most 3.2."""
+    min_weakest: float = 1.5
+    """The same for the nearer and for the farther half of the patches alone."""
+    sigma_scale: float = 12.0
+    """Factor on the standard deviations, because errors of neighbouring points are alike."""
 
 
 @dataclass(frozen=True)

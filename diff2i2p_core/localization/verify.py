@@ -13,7 +13,7 @@ from diff2i2p_core.localization.aligner import Align
 from diff2i2p_core.localization.alignment import Alignment
 from diff2i2p_core.localization.depth_registration import Fit
 from diff2i2p_core.localization.depth_verification import answer_by_fit, refined
-from diff2i2p_core.localization.gates import coverage, is_same_pose, rejection, rivals
+from diff2i2p_core.localization.gates import coverage, disagreement, is_same_pose, rejection, rivals
 from diff2i2p_core.localization.hypothesis import Hypothesis
 from diff2i2p_core.localization.query import Query
 from diff2i2p_core.localization.result import Localization
@@ -68,9 +68,8 @@ def _by_inliers(ranked: Sequence[Hypothesis], query: Query, prior: Array | None)
         gates,
         pixel_scale=camera.width / 640,
     )
-    least = query.settings.near.min_agreement
-    if not reason and best.agreement is not None and best.agreement < least:
-        reason = f"low agreement with the map's intensity ({best.agreement:.2f}, need {least:.2f})"
+    if not reason and best.alignment is not None:
+        reason = disagreement(best.alignment, query.settings.near)
     if not reason and prior is None:
         reason = _rival(ranked, gates)
     return Localization(
@@ -82,7 +81,7 @@ def _by_inliers(ranked: Sequence[Hypothesis], query: Query, prior: Array | None)
         num_inliers=estimate.num_inliers,
         inlier_ratio=estimate.num_inliers / count,
         reprojection_error_px=estimate.reprojection_error_px,
-        agreement=best.agreement or 0.0,
+        agreement=0.0 if best.alignment is None else best.alignment.agreement,
         matcher=best.matcher,
         submap=-1 if reason else best.submap,
         inlier_pixels=best.pixels[estimate.inliers],
@@ -116,9 +115,9 @@ def gates_for(settings: LocalizerSettings, *, settled: bool, guided: bool = Fals
 
 
 def _covariance(best: Hypothesis, estimate: PoseEstimate, settings: LocalizerSettings) -> Array:
-    """(6, 6), scaled to measured errors; that of an alignment as it is."""
-    if best.agreement is not None:
-        return estimate.covariance
+    """(6, 6), scaled to measured errors."""
+    if best.alignment is not None:
+        return np.asarray(estimate.covariance * settings.near.sigma_scale**2)
     per_inlier = len(best.pixels) / estimate.num_inliers
     return calibrated(estimate.covariance, per_inlier, settings, settled=best.settled)
 

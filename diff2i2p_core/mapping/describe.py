@@ -15,7 +15,7 @@ from diff2i2p_core.mapping.blocks import BlockCloud
 from diff2i2p_core.mapping.looks import Look, look_named
 from diff2i2p_core.mapping.packed_views import MIN_FEATURES, RenderSettings, ViewFeatures
 from diff2i2p_core.models.view_networks import ViewNetworks
-from diff2i2p_core.models.xfeat import DIMENSION, XFeat, dense_features, descriptors_at
+from diff2i2p_core.models.xfeat import CELL, DIMENSION, XFeat, dense_features, descriptors_at
 from diff2i2p_core.ops.render_view import RenderedView
 from diff2i2p_core.typing import Array
 
@@ -26,8 +26,9 @@ def rendering_of(cloud: BlockCloud, look: Look) -> tuple[float, RenderSettings]:
     return spacing, RenderSettings.for_cloud(spacing, cloud.noise(spacing), look.name, look.focal)
 
 
-GRID = 4
-"""Pixels between the descriptions of a render that is described everywhere."""
+GRID = CELL
+"""Pixels between the descriptions of a render that is described everywhere. Half of it gives a third more
+matches for four times the time, and the same poses."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import invert, rotation_error_deg, translation_error
 from diff2i2p_core.io.clouds import read_cloud
 from diff2i2p_core.io.image_files import read_image
-from diff2i2p_core.localization.intensity_alignment import align_intensity
+from diff2i2p_core.localization.intensity_alignment import IntensityTarget
 from diff2i2p_core.localization.localizer import Localizer
 from diff2i2p_core.localization.near_matches import match_near
 from diff2i2p_core.localization.register import register
@@ -79,14 +79,14 @@ def test_keypoints_and_grid_are_sampled_at_the_same_place(xfeat_network: XFeat) 
 def test_alignment_finds_the_pose_whatever_the_sign(xfeat_network: XFeat) -> None:
     cloud, image = road()
     start = perturb(np.eye(4), np.array([0.12, -0.05, 0.15, 0.004, -0.006, 0.005]))
-    found = align_intensity(image, CAMERA, cloud, start, (0.5, 80))
+    found = IntensityTarget(image, CAMERA).align(cloud, start, (0.5, 80))
     assert found is not None and found.agreement > 0.6
     assert translation_error(found.map_from_camera, np.eye(4)) < 0.06
     assert rotation_error_deg(found.map_from_camera, np.eye(4)) < 0.15
     assert (np.linalg.eigvalsh(found.covariance) > 0).all()
-    other = align_intensity(road(1)[1], CAMERA, cloud, start, (0.5, 80))
+    other = IntensityTarget(road(1)[1], CAMERA).align(cloud, start, (0.5, 80))
     assert other is None or other.agreement < 0.4
-    assert align_intensity(image, CAMERA, cloud.take(slice(50)), start, (0.5, 80)) is None
+    assert IntensityTarget(image, CAMERA).align(cloud.take(slice(50)), start, (0.5, 80)) is None
 
 
 def test_a_scan_is_registered_from_a_prior(xfeat_network: XFeat) -> None:
