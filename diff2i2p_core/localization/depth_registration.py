@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+import small_gicp
 from numpy.typing import NDArray
 
 from diff2i2p_core.geometry.se3 import compose, exp, invert, rigid, transform_points
 from diff2i2p_core.localization.depth_cells import Comparison, DepthCells
 from diff2i2p_core.localization.depth_view import DepthView
 from diff2i2p_core.localization.query import Query
-from diff2i2p_core.mapping.surface import Surface
+from diff2i2p_core.mapping.surface import OrientedCloud, Surface
 from diff2i2p_core.typing import Array
 
 _FAR = ((0.6, 8), (0.25, 8))
 _ROUGH = ((0.3, 8),)
-_EXACT = ((0.15, 10), (0.08, 6), (0.04, 8))
+_FINE, _EXACT = ((0.15, 10), (0.08, 6)), ((0.04, 8),)
 """Maximum distances of matched points in metres, and iterations."""
+_SOME = 500
+"""Points until the last of these; then all."""
 _MATCHED = 0.08
 """Metres between a point and its match in the map."""
 _ALIKE = 0.7
 """Minimum cosine of the normals of matched points."""
 _NOISE, _NOISE_SQUARED = 0.01, 0.003
 """Metres, and metres per squared metre of distance: standard deviation of a right point from the surface."""
+_PARALLEL = 16
+"""Power of the cosine of the normals in the likeness, which is 0.5 at 17 degrees: about twice their noise."""
 _LEAST_SIGMA = 0.005
 """Metres."""
 
@@ -37,7 +43,11 @@ class DepthFit:
     """(4, 4)."""
     comparison: Comparison
     closeness: float
-    """0 to 1: how close the depth's points are to the map's surface, in the mean."""
+    """0 to 1: how close the depth's points are to the map's surface, in the mean. It tells a place from
+    others."""
+    likeness: float
+    """The same, but only for points whose normals are nearly parallel to the map's. A floor is close to the
+    map's floor wherever the camera is turned, so this tells better which of several nearby poses is right."""
     weakest: float
     """How well the depth fixes the pose in the direction in which it does so least: the smallest eigenvalue
     of the mean normal equations, with rotations in units of the points' distance. 0: it slides freely."""
@@ -56,13 +66,29 @@ class DepthFit:
     @property
     def quality(self) -> float:
         """0 to 1. Ranks poses of one image."""
-        return self.closeness * self.comparison.agreement
+        return self.likeness * self.comparison.agreement
 
     def slid(self, metres: float) -> Array:
         """The pose moved in the direction that the depth fixes least."""
         twist, middle = self.sliding
         to_middle = compose(np.eye(3), middle)
         return rigid(to_middle @ exp(metres * twist) @ invert(to_middle) @ self.map_from_camera)
+
+
+class _Match(NamedTuple):
+    """Points of a view at a pose, and the map's surface there."""
+
+    points: Array
+    """(M, 3) map frame."""
+    normals: Array
+    """(M, 3) of the surface."""
+    offsets: Array
+    """(M,) signed distance from it in metres."""
+    cosines: Array
+    """(M,) between both normals."""
+    matched: NDArray[np.bool_]
+    closeness: Array
+    """(M,) 0 to 1."""
 
 
 Fit = Callable[[Array], DepthFit]
@@ -93,49 +119,60 @@ class DepthRegistration:
         """The pose that few points give from a start that is off by at most 0.3 m, and the fraction of
         them that have a match there."""
         view = self.view
-        pose = self.surface.coarse.pull(view.few_cloud, start, _ROUGH)
-        return float(self._close(pose, view.few)[3].mean()), pose
+        pose = self._pulled(self.surface.coarse, view.few, start, _ROUGH)
+        return float(self._match(pose, view.few).matched.mean()), pose
 
     def fit(self, start: Array) -> DepthFit:
         """The pose near a start that all points give."""
-        return self.judged(self.surface.fine.pull(self.view.many_cloud, start, _EXACT))
+        pose = self._pulled(self.surface.fine, self.view.many[:_SOME], start, _FINE)
+        return self.judged(self._pulled(self.surface.fine, self.view.many, pose, _EXACT))
 
     def from_afar(self, start: Array) -> DepthFit:
         """The same from a start that may be off by half a metre."""
-        return self.fit(self.surface.coarse.pull(self.view.few_cloud, start, _FAR))
+        return self.fit(self._pulled(self.surface.coarse, self.view.few, start, _FAR))
 
     def judged(self, pose: Array) -> DepthFit:
         """How the depth fits at a pose."""
         rows = self.view.many
-        close, offset, normals, matched = self._close(pose, rows)
-        points = transform_points(pose, self.view.points[rows])
+        match = self._match(pose, rows)
+        points, matched = match.points, match.matched
         weakest, sliding, covariance = _precision(
-            points[matched] - pose[:3, 3], normals[matched], offset[matched]
+            points[matched] - pose[:3, 3], match.normals[matched], match.offsets[matched]
         )
         return DepthFit(
             pose,
             self._cells.compare(self.surface, pose),
-            float(close.mean()),
+            float(match.closeness.mean()),
+            float((match.closeness**1.5 * match.cosines**_PARALLEL).mean()),
             weakest,
             (sliding, points[matched].mean(axis=0) if matched.any() else pose[:3, 3]),
             covariance,
             matched,
             self.view.points[rows],
-            points - offset[:, None] * normals,
+            points - match.offsets[:, None] * match.normals,
         )
 
-    def _close(self, pose: Array, rows: NDArray[np.int64]) -> tuple[Array, Array, Array, NDArray[np.bool_]]:
-        """For points of the view at a pose: closeness to the surface (M,), signed distance from it (M,) in
-        metres, its normals (M, 3), and whether (M,) they have a match there."""
+    def _pulled(
+        self, target: OrientedCloud, rows: NDArray[np.int64], start: Array, steps: Sequence[tuple[float, int]]
+    ) -> Array:
+        """The pose near a start to which points of the view are pulled."""
+        points = self.view.points[rows]
+        near = self.surface.is_near(transform_points(start, points), steps[0][0])
+        return target.pull(small_gicp.PointCloud(points[near]), start, steps) if near.any() else start
+
+    def _match(self, pose: Array, rows: NDArray[np.int64]) -> _Match:
         surface, points = self.surface.fine, self.view.points[rows]
         placed = transform_points(pose, points)
-        nearest, distance = surface.nearest(placed)
+        near = self.surface.is_near(placed, _MATCHED)
+        nearest, distance = np.zeros(len(rows), np.int64), np.full(len(rows), np.inf)
+        nearest[near], distance[near] = surface.nearest(placed[near])
         normals = surface.normals[nearest]
-        offset = ((placed - surface.points[nearest]) * normals).sum(axis=1)
-        alike = np.abs(((self.view.normals[rows] @ pose[:3, :3].T) * normals).sum(axis=1)) > _ALIKE
-        matched = alike & (distance < _MATCHED)
+        offsets = ((placed - surface.points[nearest]) * normals).sum(axis=1)
+        cosines = np.abs(((self.view.normals[rows] @ pose[:3, :3].T) * normals).sum(axis=1))
+        matched = (cosines > _ALIKE) & (distance < _MATCHED)
         sigma = _NOISE + _NOISE_SQUARED * (points**2).sum(axis=1)
-        return matched * np.exp(-0.5 * np.square(offset / sigma)), offset, normals, matched
+        closeness = matched * np.exp(-0.5 * np.square(offsets / sigma))
+        return _Match(placed, normals, offsets, cosines, matched, closeness)
 
 
 def _precision(arms: Array, normals: Array, offsets: Array) -> tuple[float, Array, Array]:

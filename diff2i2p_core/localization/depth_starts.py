@@ -85,8 +85,10 @@ class DepthStarts:
         """Poses (P, 4, 4) in free space, such that main directions of depth and map are parallel."""
         rotations = parallel_rotations(main_directions(view.normals, signed=True), self._directions)
         rotations = [turn for turn in rotations if -turn[:, 1] @ self._up > _UPRIGHT]
-        poses = [compose(turn, position) for turn in rotations for position in self._positions]
-        return np.array(poses).reshape(-1, 4, 4)
+        poses = np.tile(np.eye(4), (len(rotations), len(self._positions), 1, 1))
+        for pose, turn in zip(poses, rotations, strict=True):
+            pose[:, :3, :3], pose[:, :3, 3] = turn, self._positions
+        return poses.reshape(-1, 4, 4)
 
     @cached_property
     def _views(self) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from diff2i2p_core.geometry.se3 import is_near
+from diff2i2p_core.geometry.se3 import is_near, translation_error
 from diff2i2p_core.localization.depth_registration import DepthFit, Fit
 from diff2i2p_core.localization.gates import is_same_pose
 from diff2i2p_core.localization.hypothesis import Hypothesis
@@ -16,6 +16,8 @@ from diff2i2p_core.typing import Array
 
 _PROPOSED = 3
 """Poses of the image's matches that depth may confirm."""
+_FAR_METRES, _FAR_DEG = 1.0, 30.0
+"""A registration that ends farther from its prior has gone to another place."""
 
 
 def misfit(fit: DepthFit, settings: DepthSettings) -> str:
@@ -44,6 +46,8 @@ def answer_by_fit(hypotheses: Sequence[Hypothesis], query: Query) -> Localizatio
     reason = misfit(fit, settings.depth)
     if not reason:
         reason = _unclear(fit, list(fits.values()), settings.depth)
+    if not reason and best.near_prior:
+        reason = _far(fit, query.prior)
     if not reason and not best.near_prior:
         reason = _rival(fit, list(fits.values()), settings)
     accepted = Localization(
@@ -106,6 +110,13 @@ def _unclear(best: DepthFit, fits: Sequence[DepthFit], settings: DepthSettings) 
         ):
             return "ambiguous (the depth can slide along the map)"
     return ""
+
+
+def _far(fit: DepthFit, prior: Array | None) -> str:
+    """Why a pose does not belong to the prior that it was registered from; else ""."""
+    if prior is None or is_near(fit.map_from_camera, prior, _FAR_METRES, _FAR_DEG):
+        return ""
+    return f"the depth fits only {translation_error(fit.map_from_camera, prior):.1f} m from the prior"
 
 
 def _rival(best: DepthFit, fits: Sequence[DepthFit], settings: LocalizerSettings) -> str:

@@ -36,28 +36,24 @@ class RegisteredDepth:
         self._starts = DepthStarts(surface)
 
     def propose(self, query: Query) -> Iterator[list[Hypothesis]]:
-        """With a prior, only the registration from it. Else first those that match about as well as the best
-        one, because each may be the rival of another; then the less likely ones."""
+        """One group, because each may be the rival of another. With a prior, only those from there."""
         if query.depth is None and self.needs_depth:
             raise InputError("the matcher 'depth' needs the query's depth; give a depth image")
         registration = DepthRegistration.of(query, self.surface)
         if registration is None:
             return
+        near, settings = query.prior is not None, query.settings.depth
         if query.prior is not None:
-            fits = _with_slid(registration, [registration.from_afar(query.prior)], query.settings.depth)
-            query.clock.spent("depth")
-            yield [self._hypothesis(query, fit, "the prior", near=True) for fit in fits]
-            return
-        settings = query.settings.depth
-        starts = self._starts.likely(registration.view, settings.starts)
-        rough = sorted((registration.rough(start) for start in starts), key=lambda found: -found[0])
-        poses = _distinct(rough, settings.refined)
-        likely = [pose for matched, pose in poses if matched > settings.rough_rival * poses[0][0]]
-        for group in (likely, [pose for _, pose in poses[len(likely) :]]):
-            fits = _with_slid(registration, [registration.fit(pose) for pose in group], settings)
-            query.clock.spent("depth")
-            if fits:
-                yield [self._hypothesis(query, fit, "the depth") for fit in fits]
+            fits = [registration.from_afar(query.prior)]
+        else:
+            starts = self._starts.likely(registration.view, settings.starts)
+            rough = sorted((registration.rough(start) for start in starts), key=lambda found: -found[0])
+            fits = [registration.fit(pose) for pose in _distinct(rough, settings.refined)]
+        fits = _with_slid(registration, fits, settings)
+        query.clock.spent("depth")
+        if fits:
+            source = "the prior" if near else "the depth"
+            yield [self._hypothesis(query, fit, source, near) for fit in fits]
 
     def _hypothesis(self, query: Query, fit: DepthFit, source: str, near: bool = False) -> Hypothesis:
         pixels = query.camera.project(fit.points)[0]
@@ -85,10 +81,10 @@ def _with_slid(
     return fits + [registration.fit(best.slid(metres)) for metres in settings.slides]
 
 
-def _distinct(rough: Sequence[tuple[float, Array]], count: int) -> list[tuple[float, Array]]:
-    """The first `count` registrations of which none has nearly the same pose as another."""
-    distinct = list[tuple[float, Array]]()
-    for matched, pose in rough:
-        if len(distinct) < count and not any(is_near(pose, other, 0.1, 4) for _, other in distinct):
-            distinct.append((matched, pose))
+def _distinct(rough: Sequence[tuple[float, Array]], count: int) -> list[Array]:
+    """The poses of the first `count` registrations of which none has nearly the same pose as another."""
+    distinct = list[Array]()
+    for _, pose in rough:
+        if len(distinct) < count and not any(is_near(pose, other, 0.1, 4) for other in distinct):
+            distinct.append(pose)
     return distinct

@@ -131,24 +131,21 @@ class DepthSettings:
 
     starts: int = 40
     """Number of poses, the best by a distance field, that are registered with few points."""
-    refined: int = 6
+    refined: int = 8
     """Number of these, the best, that are registered with all points."""
-    rough_rival: float = 0.75
-    """Poses at which few points match less than this fraction of those at the best one are tried only if the
-    others fail."""
     min_agreement: float = 0.84
     """Minimum fraction of the depth that agrees with the map's, of that which agrees or contradicts."""
     min_known: float = 0.4
     """Minimum fraction of the depth that agrees or contradicts: with map at the pose."""
-    min_closeness: float = 0.42
+    min_closeness: float = 0.4
     """Minimum mean closeness of the depth's points to the surface: 1 on it, 0.6 at one standard deviation."""
     min_weakest: float = 0.02
     """Minimum of the smallest eigenvalue of the registration, which is about 0.3 if all directions are fixed
     equally well. Noise of the normals alone gives about 0.01."""
-    firm: float = 0.06
+    firm: float = 0.15
     """Below this, other poses in that direction are tried: `slides`, in metres."""
-    slides: tuple[float, ...] = (-0.6, -0.3, 0.3, 0.6)
-    max_rival_quality: float = 0.82
+    slides: tuple[float, ...] = (-0.6, -0.3, -0.1, 0.1, 0.3, 0.6)
+    max_rival_quality: float = 0.86
     rival_agreement: float = 0.7
     """A pose is ambiguous if one elsewhere has more than this fraction of its quality, and this agreement."""
     unclear_quality: float = 0.95

@@ -101,6 +101,11 @@ class Surface:
     def coarse(self) -> OrientedCloud:
         return OrientedCloud(voxel_means(self._cloud.points, COARSE).astype(np.float64))
 
+    def is_near(self, points: Array, metres: float) -> NDArray[np.bool_]:
+        """Which of the points (N, 3) may be within `metres` of the surface: the trees are slow for others."""
+        diagonal = np.sqrt(3) * self.field.cell
+        return np.asarray(self.field.at(points.astype(np.float32)) <= min(metres + diagonal, FAR))
+
     @cached_property
     def field(self) -> DistanceField:
         return DistanceField(self._cloud.points)

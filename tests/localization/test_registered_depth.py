@@ -91,10 +91,12 @@ def test_a_prior_is_enough(localizer: Localizer, room: Room, path: Array) -> Non
 
 
 def test_a_wrong_prior_is_refused(localizer: Localizer, room: Room, path: Array) -> None:
+    """This one leads to a place 2 m away that looks similar."""
     turned = perturb(path[11], np.array([0, 0, 0, 0, 0, np.pi / 2]))
     found = localizer.localize(BLACK, CAMERA, depth=measured(room, path[11]), prior=turned)
     assert not found.localized
     assert found.covariance is None
+    assert "m from the prior" in found.reason
 
 
 def test_another_room_is_refused(localizer: Localizer) -> None:
