@@ -38,7 +38,7 @@ from diff2i2p_core.ops.vlad import WORDS
 POINTS, SPACING = 60_000, 0.02
 """Number of points in the cloud: about what a camera sees of a room."""
 SIZES = (320, 240), (480, 360), (640, 480)
-VIEWS = 10, 100, 1000, 100_000
+VIEWS = 10, 100, 1000, 10_000, 100_000
 """Sizes of maps. The last is a city block; see docs/scaling.md."""
 INLIERS = 500
 

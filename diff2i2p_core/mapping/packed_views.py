@@ -15,7 +15,7 @@ from torch import Tensor
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import transform_points
-from diff2i2p_core.ops.vlad import learn_words, vlad
+from diff2i2p_core.ops.vlad import learn_words, similarities, vlad
 from diff2i2p_core.typing import Array
 
 MIN_FEATURES = 50
@@ -166,7 +166,7 @@ class PackedViews:
     def ranked(self, descriptors: Tensor) -> list[int]:
         """Indices of all views, the most similar to an image with `descriptors` (N, D) first."""
         signature = vlad(descriptors, self.words.to(descriptors.device))
-        likeness = self.signatures.to(signature) @ signature
+        likeness = similarities(self.signatures, signature)
         return likeness.argsort(descending=True, stable=True).tolist()
 
     def tensors(self) -> dict[str, Tensor | np.ndarray[Any, Any]]:

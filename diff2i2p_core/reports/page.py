@@ -25,9 +25,9 @@ main{max-width:1180px;margin:0 auto;padding:28px 18px 60px}
 h1{font-size:26px;margin:0 0 4px}h2{font-size:18px;margin:34px 0 10px}
 p{margin:4px 0 12px;color:var(--soft)}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(210px,46%),1fr));gap:10px;margin:18px 0}
-.tile,.card{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:12px 14px}
-.tile b{display:block;font-size:23px;line-height:1.25}.tile,.card{min-width:0}
-.tile span{color:var(--soft);font-size:13px}
+.tile,.card{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:12px 14px;
+min-width:0}
+.tile b{display:block;font-size:23px;line-height:1.25}.tile span{color:var(--soft);font-size:13px}
 .stack{display:grid;gap:10px;margin-bottom:10px}
 .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(320px,100%),1fr));gap:10px}
 svg{width:100%;height:auto;max-height:600px;display:block}
