@@ -105,7 +105,7 @@ def _transport(camera: BagCamera) -> str:
 
 def _topics(camera: BagCamera) -> dict[str, str]:
     """The bag's topics by the node's names for them."""
-    transport = TRANSPORTS[camera.kinds[camera.topic]]
+    transport = _transport(camera)
     image = "image" if transport == "raw" else f"image/{transport}"
     depth = {} if camera.depth_topic is None else {"depth": camera.depth_topic}
     return {image: camera.topic, "camera_info": camera.info_topic, **depth}

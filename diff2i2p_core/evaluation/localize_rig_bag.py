@@ -43,13 +43,12 @@ class CameraShare:
 
     def as_dict(self) -> dict[str, Any]:
         median = float(np.median(self.inliers)) if self.inliers else None
-        mounted = self.mounted
-        return {
-            "images": self.images,
-            "contributed": self.contributed,
-            "median_inliers": median,
-            "camera": None if mounted is None else asdict(mounted.camera.undistorted()),
-            "body_from_camera": None if mounted is None else mounted.body_from_camera.tolist(),
+        counts = {"images": self.images, "contributed": self.contributed, "median_inliers": median}
+        if self.mounted is None:
+            return counts
+        return counts | {
+            "camera": asdict(self.mounted.camera.undistorted()),
+            "body_from_camera": self.mounted.body_from_camera.tolist(),
         }
 
 

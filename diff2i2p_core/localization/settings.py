@@ -117,8 +117,9 @@ class NearSettings:
     """Of the matches in a render from the prior."""
     min_inlier_ratio: float = 0.1
     min_significance: float = 4.2
-    """By how many standard deviations more patches of the map's intensity must agree with the image than agree
-    with wrong poses (`intensity_alignment`). Measured: right poses have at least 5, wrong ones at most 3.2."""
+    """By how many standard deviations more patches of the map's intensity must agree with the image than
+    agree with wrong poses (`intensity_alignment`). Measured: right poses have at least 5, wrong ones at most
+    3.2."""
     min_weakest: float = 1.5
     """The same for the nearer and for the farther half of the patches alone."""
     sigma_scale: float = 12.0
