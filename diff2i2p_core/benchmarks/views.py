@@ -70,7 +70,7 @@ def _view(width: int, height: int, device: str) -> Work:
 
 def _features(width: int, height: int, device: str) -> Work:
     """Features of an untrained network, with the maximum number of keypoints."""
-    model = XFeat().for_inference().to(device)
+    model = XFeat().for_inference().to(device).rounded()
     image = np.asarray(cv2.resize(wall_picture()[0], (width, height)), np.uint8)
     return lambda: detect(dense_features(model, image), min_heat=0)
 
