@@ -18,6 +18,7 @@ from diff2i2p_core.localization.localizer import Localizer
 from diff2i2p_core.mapping.map_file import save_map
 from diff2i2p_core.models.xfeat import XFeat
 from diff2i2p_core.rooms.room import camera_path, make_room, write_frames
+from diff2i2p_core.typing import Image
 
 REPO = Path(__file__).resolve().parents[2]
 CAMERA = Camera(320, 240, 262.5, 262.5, 159.75, 119.75)
@@ -37,16 +38,20 @@ def test_over_dds_the_body_is_localized_wherever_either_camera_is(
     frames = PosedFrames(tmp_path / "room")
     numbers = [*range(1, 24, 3)]
 
-    def seen(topic: str, number: int, pixels: object) -> object:
+    def seen(topic: str, number: int, pixels: Image) -> Image:
         return blank(FRONT, numbers[:4])(topic, number, blank(LEFT, numbers[4:])(topic, number, pixels))
 
     bag = write_bag(tmp_path / "bag", two_cameras(frames, numbers, 6, period=1.0, seen=seen))
     settings = ReplaySettings(
-        image_topic=(FRONT, LEFT), base_frame="base_link", truth=TruthSource(topic="/gt"), live=True, rate=1.0
+        image_topic=(FRONT, LEFT),
+        base_frame="base_link",
+        truth=TruthSource(topic="/gt"),
+        live=True,
+        rate=0.25,
     )
     result = replay(bag, tmp_path / "map", settings, out=tmp_path / "out")
     summary = result.summary
-    assert summary.queries >= 6 and summary.localized == summary.queries, (tmp_path / "out").iterdir()
+    assert summary.queries >= 5 and summary.localized == summary.queries, result.as_dict()
     assert summary.false_localizations == 0 and (summary.median_translation_m or 1) < 0.05
     shares = result.as_dict()["cameras"]
     assert 0 < shares[FRONT]["contributed"] < summary.queries

@@ -27,7 +27,7 @@ from bag_writer import (
 
 from diff2i2p_core.geometry.se3 import invert
 from diff2i2p_core.io.rgbd_folder import PosedFrames
-from diff2i2p_core.typing import Array, Image
+from diff2i2p_core.typing import Image
 
 FRONT, LEFT = "/front/image_raw", "/left/image_raw"
 LATER = 3_000_000
@@ -51,7 +51,8 @@ def two_cameras(
         stamp = START + round(number * period * 1e9)
         front, left = frames[index_of[number]], frames[index_of[number + apart]]
         moved = invert(front.world_from_camera) @ left.world_from_camera
-        sent.append(Sent("/gt", stamp, pose_stamped(stamp, "map", front.world_from_camera)))
+        for at in (stamp, stamp + LATER):
+            sent.append(Sent("/gt", at, pose_stamped(at, "map", front.world_from_camera)))
         link = transform(stamp + LATER, "base_link", "left", BASE_FROM_CAMERA @ moved)
         sent.append(Sent("/tf", stamp + LATER, tf(link)))
         for topic, at, frame in ((FRONT, stamp, front), (LEFT, stamp + LATER, left)):
@@ -110,7 +111,7 @@ def main() -> None:
 def covered(topic: str, number: int, pixels: Image) -> Image:
     """The middle quarter of an image is black."""
     height, width = pixels.shape[:2]
-    dark: Array = pixels.copy()
+    dark: Image = pixels.copy()
     dark[height // 4 : 3 * height // 4, width // 4 : 3 * width // 4] = 0
     return dark
 
