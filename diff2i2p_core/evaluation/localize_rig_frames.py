@@ -6,22 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from diff2i2p_core.evaluation.localize_rig_bag import CameraShare
 from diff2i2p_core.evaluation.summary import Summary, summarize
 from diff2i2p_core.evaluation.trajectory import QueryResult
-from diff2i2p_core.geometry.rig import RigCamera
-from diff2i2p_core.io.rgbd_folder import Frame
-from diff2i2p_core.io.rig_folder import PosedRig
+from diff2i2p_core.io.rig_folder import PosedRig, Seen
 from diff2i2p_core.localization.localizer import Localizer
 from diff2i2p_core.localization.rig_result import RigLocalization
 from diff2i2p_core.localization.settings import TrackerSettings
 from diff2i2p_core.localization.tracker import Tracker
 from diff2i2p_core.typing import Array
-
-Seen = tuple[RigCamera, Frame, Array]
-"""A camera, its frame, and the depth that is registered to the image."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +76,7 @@ def _answer(tracker: Tracker, seen: Sequence[Seen], stamp: int, *, depth: bool) 
         [frame.image for _, frame, _ in seen],
         [camera for camera, _, _ in seen],
         stamp,
-        depths=[np.asarray(metres, np.float32) if depth else None for _, _, metres in seen],
+        depths=[metres if depth else None for _, _, metres in seen],
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.rig import RigCamera
@@ -20,6 +21,9 @@ from diff2i2p_core.typing import Array
 
 MOUNTING = "body_from_camera.txt"
 """The file that makes a posed RGB-D folder that of a camera on a body."""
+
+Seen = tuple[RigCamera, Frame, NDArray[np.float32]]
+"""A camera, its frame, and the depth (H, W) registered to the image, in metres."""
 
 APART_METRES, APART_DEGREES = 0.05, 2.0
 """Larger differences between poses and mountings are noted."""
@@ -53,9 +57,8 @@ class PosedRig:
         """Of the cameras."""
         return list(self._cameras)
 
-    def moment(self, number: int) -> list[tuple[RigCamera, Frame, Array]]:
-        """The cameras that have a frame of this number, with it, and its depth (H, W) registered to the
-        image, in metres."""
+    def moment(self, number: int) -> list[Seen]:
+        """The frames of this number."""
         return [
             (RigCamera(name, each.frames.camera, each.body_from_camera), frame, depth)
             for name, each in self._cameras.items()

@@ -68,7 +68,8 @@ def _by_inliers(ranked: Sequence[RigHypothesis], rig: RigQuery, prior: Array | N
     if not reason and prior is None:
         reason = _rival(ranked, gates)
     covariance = calibrated(estimate.covariance, count / inliers, settings, settled=best.settled)
-    return _answer(rig, best, pose, covariance, reason)
+    # More cameras do not average out what is wrong for all of them: the map, and how they are mounted.
+    return _answer(rig, best, pose, covariance * sum(used), reason)
 
 
 def _coverage(hypothesis: RigHypothesis, used: Sequence[bool], inliers: Sequence[NDArray[np.bool_]]) -> float:

@@ -78,6 +78,14 @@ def test_few_inliers_of_each_camera_are_enough_together() -> None:
     assert found.localized and found.contributing == ("front", "left")
 
 
+def test_more_cameras_do_not_average_out_the_errors_of_the_map() -> None:
+    """The covariance is that of one camera with the same estimate, times the number that count."""
+    both = ask(hypothesis(HERE, (90, 90), totals=(300, 300)))
+    one = ask(hypothesis(HERE, (90, 6), totals=(300, 400)))
+    assert both.covariance is not None and one.covariance is not None
+    np.testing.assert_allclose(both.covariance, 2 * one.covariance)
+
+
 def test_a_low_ratio_in_all_images_is_refused() -> None:
     found = ask(hypothesis(HERE, (70, 70)))
     assert found.reason.startswith("low inlier ratio (0.17") and found.contributing == ()

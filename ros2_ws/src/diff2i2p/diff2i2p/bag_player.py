@@ -161,10 +161,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("bag", type=Path, help="bag folder or file")
     parser.add_argument("log", type=Path, help="JSON lines to write")
-    several = {"action": "append", "default": []}
-    parser.add_argument("--image", **several, required=True, help="image topic, of each camera")
-    parser.add_argument("--info", **several, required=True, help="camera_info topic, of each camera")
-    parser.add_argument("--depth", **several, help="depth topic, of each camera")
+    for name, what in (("image", "image"), ("info", "camera_info"), ("depth", "depth")):
+        text = f"{what} topic; may be repeated, for several cameras"
+        parser.add_argument(f"--{name}", action="append", default=[], help=text, required=name != "depth")
     parser.add_argument(
         "--rate", type=float, default=1.0, help="playback speed: seconds of the bag per second"
     )
