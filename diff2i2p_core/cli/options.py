@@ -201,7 +201,7 @@ def _in_words(result: Localization, origin: Sequence[float] | None) -> str:
     sigma = np.sqrt(np.diag(result.covariance))
     position = ", ".join(f"{value:.3f}" for value in result.map_from_camera[:3, 3])
     quaternion = ", ".join(f"{value:.4f}" for value in to_quaternion(result.map_from_camera))
-    agreement = f"\n  colours      agreement with the map {result.agreement:.2f}" if result.agreement else ""
+    agreement = f"\n  appearance   agreement with the map {result.agreement:.2f}" if result.agreement else ""
     if result.depth_agreement:
         agreement += f"\n  depth        {result.depth_agreement:.0%} agrees with the map"
     if origin is not None:
@@ -221,6 +221,8 @@ def _in_words(result: Localization, origin: Sequence[float] | None) -> str:
 def _where(result: Localization) -> str:
     if result.matcher == "depth":
         return "by depth"
+    if result.submap < 0:
+        return "near the prior"
     return f"in {'view' if result.matcher == 'views' else 'submap'} {result.submap}"
 
 

@@ -89,10 +89,7 @@ def rejection(
 
 def disagreement(alignment: IntensityAlignment, settings: NearSettings) -> str:
     """The reason to reject a pose that was aligned to the map's intensity, or "" to accept it."""
-    if alignment.significance < settings.min_significance:
-        what = "low agreement with the map's intensity"
-    elif alignment.weakest < settings.min_weakest:
-        what = "low agreement with the map's intensity either near or far away"
-    else:
+    if alignment.agreement >= settings.min_agreement and alignment.significance >= settings.min_significance:
         return ""
-    return f"{what} ({alignment.agreeing} of {alignment.patches} patches, about as in wrong poses)"
+    counts = f"{alignment.agreeing} of {alignment.patches} patches, hardly more than by chance"
+    return f"low agreement with the map's intensity ({counts})"

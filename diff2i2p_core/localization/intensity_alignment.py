@@ -8,6 +8,7 @@ agree with a right pose, and few with a wrong one.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.covariance import perturb, reprojection
 from diff2i2p_core.geometry.point_cloud import PointCloud
-from diff2i2p_core.geometry.se3 import invert, transform_points
+from diff2i2p_core.geometry.se3 import invert
 from diff2i2p_core.localization.patch_shifts import GreyPicture, PatchShifts, patch_shifts
 from diff2i2p_core.ops.render_scan import seen_in_scan
 from diff2i2p_core.typing import Array, Image
@@ -25,6 +26,8 @@ from diff2i2p_core.typing import Array, Image
 MIN_SEEN, MAX_SEEN = 300, 20000
 """Of the visible points: at least, and if there are more, evenly thinned to so many."""
 MIN_PATCHES = 12
+VISIBILITY_FOCAL = 620.0
+"""Of the picture in which points hide others, in pixels."""
 SPREAD = np.array([0.5, 0.5, 0.5, 0.05, 0.05, 0.05])
 """Metres and radians: standard deviations of a start."""
 REWEIGHTED = 10
@@ -66,11 +69,6 @@ class IntensityAlignment:
     """Number of patches that were compared."""
     agreeing: int
     """Number of these that agree with the pose."""
-    significance: float
-    """How many standard deviations that is above what wrong poses reach by chance."""
-    weakest: float
-    """The same of the nearer or of the farther half of the patches, whichever is less. What is far away
-    fixes the rotation alone."""
     covariance: Array
     """(6, 6), ROS order. It assumes independent points."""
 
@@ -78,6 +76,12 @@ class IntensityAlignment:
     def agreement(self) -> float:
         """Fraction of the patches that agree with the pose."""
         return self.agreeing / self.patches
+
+    @property
+    def significance(self) -> float:
+        """How many standard deviations the number of agreeing patches is above that by chance."""
+        deviation = math.sqrt(self.patches * BY_CHANCE * (1 - BY_CHANCE))
+        return (self.agreeing - self.patches * BY_CHANCE) / deviation
 
 
 class IntensityTarget:
@@ -104,12 +108,7 @@ class IntensityTarget:
         if shifts is None:
             return None
         _, agree, covariance = _fitted(shifts, pose, self._picture(CHECK).camera, CHECK.tolerance)
-        depth = transform_points(invert(pose), shifts.points)[:, 2]
-        near = depth < np.median(depth)
-        weakest = min(_significance(agree[near]), _significance(agree[~near]))
-        return IntensityAlignment(
-            pose, len(agree), int(agree.sum()), _significance(agree), weakest, covariance
-        )
+        return IntensityAlignment(pose, len(agree), int(agree.sum()), covariance)
 
     def _picture(self, level: Level) -> GreyPicture:
         """Computed once."""
@@ -126,20 +125,14 @@ class IntensityTarget:
     ) -> PatchShifts | None:
         """None if there are too few points or patches."""
         assert cloud.intensity is not None
-        coarse = self._picture(LEVELS[0]).camera
-        seen, _, _ = seen_in_scan(cloud.points, invert(pose), coarse, *depths)
+        camera = scaled_to_focal(self._camera, VISIBILITY_FOCAL)
+        seen, _, _ = seen_in_scan(cloud.points, invert(pose), camera, *depths)
         seen = seen[:: len(seen) // MAX_SEEN + 1]
         if len(seen) < MIN_SEEN:
             return None
         points, intensity = (x[seen].astype(np.float64) for x in (cloud.points, cloud.intensity))
         shifts = patch_shifts(self._picture(level), points, intensity, pose, level.reach, level.step)
         return shifts if np.count_nonzero(shifts.settled) >= MIN_PATCHES else None
-
-
-def _significance(agree: NDArray[np.bool_]) -> float:
-    """Of patches (K,) that agree: see `IntensityAlignment`."""
-    deviation = np.sqrt(max(len(agree), 1) * BY_CHANCE * (1 - BY_CHANCE))
-    return float((np.count_nonzero(agree) - BY_CHANCE * len(agree)) / deviation)
 
 
 def scaled_to_focal(camera: Camera, focal: float) -> Camera:

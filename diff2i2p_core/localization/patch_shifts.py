@@ -1,7 +1,7 @@
 """By how many pixels patches of a lidar's points are beside where an image shows them.
 
-A lidar measures how much of its own infrared light comes back. So what is bright for a camera may be dark for
-it, as a car, or the other way round, as foliage; but edges are at the same places. In each patch of the
+A lidar measures how much of its own infrared light comes back. So what is bright for a camera may be dark
+for it, as a car, or the other way round, as foliage; but edges are at the same places. In each patch of the
 image, the grey values at the points' pixels are compared with their intensities by the squared correlation,
 whatever its sign, for all shifts of a few pixels. The best shift tells where the points should be. How fast
 the correlation falls around it tells in which directions that is known: a lane mark fixes only one.
@@ -123,7 +123,7 @@ def _best(similarity: Array, count: Array, points: Array, step: int) -> PatchShi
     """The best shifts from the similarity (K, S, S) at all of them, by a parabola around the maximum of the
     likelihood of correlated normal variables."""
     patches, size, _ = similarity.shape
-    row, column = np.divmod(similarity.reshape(patches, -1).argmax(axis=1), size)
+    row, column = np.divmod(similarity.reshape(patches, size * size).argmax(axis=1), size)
     likely = similarity[np.arange(patches), row, column] > MIN_SIMILARITY
     row, column, count, points = row[likely], column[likely], count[likely], points[likely]
     inner_row, inner_column = row.clip(1, size - 2), column.clip(1, size - 2)

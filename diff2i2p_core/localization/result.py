@@ -25,14 +25,15 @@ class Localization:
     reprojection_error_px: float
     """Root mean square over the inliers; 0 without inliers."""
     submap: int
-    """The submap that the pose comes from; -1 if none."""
+    """The submap that the pose comes from; -1 if none, as near a prior."""
     inlier_pixels: Array
     """(K, 2) (u, v) in the given image (rectified, if its camera has distortion)."""
     inlier_points: Array
     """(K, 3) map frame."""
     agreement: float = 0.0
-    """Correlation of the coloured map, drawn from the pose, with the image. 0 if they were not compared, or
-    do not agree enough to confirm the pose."""
+    """Correlation of the coloured map, drawn from the pose, with the image; of a map with intensity, the
+    fraction of its patches that agree. 0 if they were not compared, or do not agree enough to confirm the
+    pose."""
     depth_agreement: float = 0.0
     """The fraction of the query's depth that agrees with the map at the pose, of that with map. 0 without
     depth, or if it does not confirm the pose."""

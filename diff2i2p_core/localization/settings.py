@@ -114,14 +114,15 @@ class NearSettings:
     max_deg: float = 6.0
     """Maximum distance of a pose from the prior."""
     min_inliers: int = 40
-    """Of the matches in a render from the prior."""
+    """Of the matches in a render from the prior. Measured: right poses have at least 48, wrong ones at most
+    35."""
     min_inlier_ratio: float = 0.1
+    min_agreement: float = 0.2
+    """Minimum fraction of the patches of the map's intensity that agree with the image. Measured with more
+    than 100 patches: right poses have at least 0.26, wrong ones at most 0.18."""
     min_significance: float = 4.2
-    """By how many standard deviations more patches of the map's intensity must agree with the image than
-    agree with wrong poses (`intensity_alignment`). Measured: right poses have at least 5, wrong ones at most
-    3.2."""
-    min_weakest: float = 1.5
-    """The same for the nearer and for the farther half of the patches alone."""
+    """By how many standard deviations more of them must agree than by chance, because of few patches, many
+    can (`intensity_alignment`)."""
     sigma_scale: float = 12.0
     """Factor on the standard deviations, because errors of neighbouring points are alike."""
 

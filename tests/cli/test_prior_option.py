@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from in_process import Command
 
-from diff2i2p_core.cli.options import parse_pose
+from diff2i2p_core.cli.options import answer, parse_pose
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.se3 import from_quaternion
 from diff2i2p_core.localization.localizer import Localizer
@@ -43,6 +44,22 @@ def test_the_same_pose_in_three_ways(tmp_path: Path) -> None:
 def test_other_texts_are_refused(text: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
         parse_pose(text, "--prior")
+
+
+def test_words_of_a_pose_that_comes_from_the_prior(capsys: pytest.CaptureFixture[str]) -> None:
+    """No view or submap of the map was matched."""
+    found = replace(
+        Localization.refused(""),
+        localized=True,
+        map_from_camera=POSE,
+        covariance=np.eye(6) * 1e-4,
+        num_correspondences=504,
+        agreement=0.54,
+        matcher="views",
+    )
+    answer(found, as_json=False)
+    words = capsys.readouterr().out
+    assert "localized near the prior" in words and "agreement with the map 0.54" in words
 
 
 def test_register_takes_a_prior(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
