@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
+from diff2i2p_core.geometry.covariance import difference, perturb
 from diff2i2p_core.geometry.se3 import is_near, translation_error
 from diff2i2p_core.localization.depth_registration import DepthFit, Fit
 from diff2i2p_core.localization.gates import is_same_pose
@@ -16,6 +19,8 @@ from diff2i2p_core.typing import Array
 
 _PROPOSED = 3
 """Poses of the image's matches that depth may confirm."""
+_CONTRADICTING = 22.5
+"""Squared Mahalanobis distance of two poses that one of 1,000 pairs exceeds."""
 _FAR_METRES, _FAR_DEG = 1.0, 30.0
 """A registration that ends farther from its prior has gone to another place."""
 
@@ -35,6 +40,15 @@ def misfit(fit: DepthFit, settings: DepthSettings) -> str:
     if fit.weakest < settings.min_weakest:
         return "ambiguous (the depth can slide along the map, as in a corridor)"
     return ""
+
+
+def with_slid(fits: list[DepthFit], fit: Fit, settings: DepthSettings) -> list[DepthFit]:
+    """The fits, and where the best one is fixed weakly in one direction, those from starts in this direction.
+    One of these may be better, or show that the depth does not tell them apart."""
+    best = max(fits, key=lambda found: found.quality, default=None)
+    if best is None or not settings.min_weakest < best.weakest < settings.firm:
+        return fits
+    return fits + [fit(best.slid(metres)) for metres in settings.slides]
 
 
 def answer_by_fit(hypotheses: Sequence[Hypothesis], query: Query) -> Localization:
@@ -69,7 +83,7 @@ def answer_by_fit(hypotheses: Sequence[Hypothesis], query: Query) -> Localizatio
 
 
 def refined(answer: Localization, ranked: Sequence[Hypothesis], query: Query, fit: Fit) -> Localization:
-    """The answer from an image's matches, with its pose registered to the depth where that fits.
+    """The answer from an image's matches, combined with the depth's where that fits.
 
     A pose that the depth clearly contradicts is refused. Poses without enough matches are accepted if the
     depth confirms one of them alone.
@@ -78,25 +92,43 @@ def refined(answer: Localization, ranked: Sequence[Hypothesis], query: Query, fi
     if answer.map_from_camera is not None:
         found = fit(answer.map_from_camera)
         seen = found.comparison
-        if not misfit(found, settings.depth) and is_same_pose(
-            found.map_from_camera, answer.map_from_camera, settings.gates
-        ):
-            return _with(answer, found, settings)
+        if not misfit(found, settings.depth):
+            return _combined(answer, found, settings)
         if seen.known > settings.depth.min_known and seen.agreement < settings.depth.contradiction:
             return answer.without_pose(f"the depth contradicts the map (agreement {seen.agreement:.2f})")
         return answer
     starts = [h.map_from_camera for h in ranked if h.map_from_camera is not None]
-    fits = sorted((fit(start) for start in starts[:_PROPOSED]), key=lambda found: -found.quality)
-    if not fits or misfit(fits[0], settings.depth) or _rival(fits[0], fits, settings):
+    fits = with_slid([fit(start) for start in starts[:_PROPOSED]], fit, settings.depth)
+    best = max(fits, key=lambda found: found.quality, default=None)
+    if best is None or misfit(best, settings.depth):
         return answer
-    return _with(replace(answer, localized=True, reason=""), fits[0], settings)
-
-
-def _with(answer: Localization, fit: DepthFit, settings: LocalizerSettings) -> Localization:
+    if _unclear(best, fits, settings.depth) or _rival(best, fits, settings):
+        return answer
     return replace(
         answer,
-        map_from_camera=fit.map_from_camera,
-        covariance=_calibrated(fit, settings),
+        localized=True,
+        reason="",
+        map_from_camera=best.map_from_camera,
+        covariance=_calibrated(best, settings),
+        depth_agreement=best.comparison.agreement,
+    )
+
+
+def _combined(answer: Localization, fit: DepthFit, settings: LocalizerSettings) -> Localization:
+    """The mean of both poses, weighted by their covariances: depth of a wall fixes its distance, but not the
+    position along it. The image's pose if they contradict each other."""
+    pose, covariance = answer.map_from_camera, answer.covariance
+    assert pose is not None and covariance is not None
+    step = difference(fit.map_from_camera, pose)
+    weight = np.linalg.inv(covariance + _calibrated(fit, settings))
+    if step @ weight @ step > _CONTRADICTING:
+        return answer
+    gain = covariance @ weight
+    combined = covariance - gain @ covariance
+    return replace(
+        answer,
+        map_from_camera=perturb(pose, gain @ step),
+        covariance=(combined + combined.T) / 2,
         depth_agreement=fit.comparison.agreement,
     )
 

@@ -279,8 +279,8 @@ class Localizer:
         return answer
 
     def _in_order(self, query: Query) -> Sequence[Proposer]:
-        """The proposers for a query. Near a prior, depth is the fastest."""
-        if query.depth is None or query.prior is None:
+        """The proposers for a query. Near a prior, depth is the fastest, but colours are more exact."""
+        if query.depth is None or query.prior is None or self._aligner is not None:
             return self.proposers
         return sorted(self.proposers, key=lambda proposer: proposer.name != RegisteredDepth.name)
 

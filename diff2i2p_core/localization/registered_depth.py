@@ -17,9 +17,9 @@ from diff2i2p_core.geometry.pnp import PoseEstimate
 from diff2i2p_core.geometry.se3 import invert, is_near
 from diff2i2p_core.localization.depth_registration import DepthFit, DepthRegistration
 from diff2i2p_core.localization.depth_starts import DepthStarts
+from diff2i2p_core.localization.depth_verification import with_slid
 from diff2i2p_core.localization.hypothesis import Hypothesis
 from diff2i2p_core.localization.query import Query
-from diff2i2p_core.localization.settings import DepthSettings
 from diff2i2p_core.mapping.surface import Surface
 from diff2i2p_core.typing import Array
 
@@ -49,7 +49,7 @@ class RegisteredDepth:
             starts = self._starts.likely(registration.view, settings.starts)
             rough = sorted((registration.rough(start) for start in starts), key=lambda found: -found[0])
             fits = [registration.fit(pose) for pose in _distinct(rough, settings.refined)]
-        fits = _with_slid(registration, fits, settings)
+        fits = with_slid(fits, registration.fit, settings)
         query.clock.spent("depth")
         if fits:
             source = "the prior" if near else "the depth"
@@ -68,17 +68,6 @@ class RegisteredDepth:
             fit.covariance,
         )
         return Hypothesis(self.name, source, pixels, fit.feet, estimate, near_prior=near, fit=fit)
-
-
-def _with_slid(
-    registration: DepthRegistration, fits: list[DepthFit], settings: DepthSettings
-) -> list[DepthFit]:
-    """The fits, and where the best one is fixed weakly in one direction, those from starts in this direction.
-    One of these may be better, or show that the depth does not tell them apart."""
-    best = max(fits, key=lambda fit: fit.quality, default=None)
-    if best is None or not settings.min_weakest < best.weakest < settings.firm:
-        return fits
-    return fits + [registration.fit(best.slid(metres)) for metres in settings.slides]
 
 
 def _distinct(rough: Sequence[tuple[float, Array]], count: int) -> list[Array]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -18,12 +20,13 @@ from diff2i2p_core.geometry.depth import back_project
 from diff2i2p_core.geometry.pnp import PoseEstimate
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.rig import RigCamera
-from diff2i2p_core.geometry.se3 import compose, invert, is_near, transform_points
+from diff2i2p_core.geometry.se3 import compose, invert, is_near, transform_points, translation_error
 from diff2i2p_core.localization.depth_registration import DepthRegistration
 from diff2i2p_core.localization.hypothesis import Hypothesis
 from diff2i2p_core.localization.localizer import Localizer
 from diff2i2p_core.localization.query import Query
 from diff2i2p_core.localization.registered_depth import RegisteredDepth
+from diff2i2p_core.localization.result import Localization
 from diff2i2p_core.localization.settings import LocalizerSettings
 from diff2i2p_core.localization.verify import verify
 from diff2i2p_core.mapping.build_file import build_map
@@ -105,6 +108,40 @@ def test_another_room_is_refused(localizer: Localizer) -> None:
         assert not localizer.localize(BLACK, CAMERA, depth=measured(other, pose)).localized
 
 
+def test_parallel_normals_tell_nearby_poses_apart(localizer: Localizer, room: Room, path: Array) -> None:
+    """On a floor, points stay close to the map wherever the camera is turned."""
+    query = Query.of(BLACK, CAMERA, LocalizerSettings(), depth=measured(room, path[21]))
+    registration = DepthRegistration.of(query, localizer.surface)
+    assert registration is not None
+    right, turned = (
+        registration.judged(perturb(path[21], np.array([0, 0, 0, *turn])))
+        for turn in (np.zeros(3), [0, 0, 0.1])
+    )
+    assert turned.likeness / right.likeness < 0.9 * turned.closeness / right.closeness
+
+
+def test_colours_come_before_depth_near_a_prior(localizer: Localizer, room: Room, path: Array) -> None:
+    """They are more exact. Without colours, depth is the fastest."""
+    asked = list[str]()
+
+    class Other(RegisteredDepth):
+        name = "other"
+
+        def propose(self, query: Query) -> Iterator[list[Hypothesis]]:
+            asked.append(self.name)
+            return iter(())
+
+    cloud = localizer.map.cloud
+    for colors in (None, np.zeros((len(cloud.points), 3), np.uint8)):
+        asked.clear()
+        with_depth = localizer_of(replace(cloud, colors=colors), path[::2], needs_depth=False)
+        proposers = [Other(with_depth.surface), *with_depth.proposers]
+        both = Localizer(cast(PointMap, with_depth.map), proposers)
+        found = both.localize(BLACK, CAMERA, depth=measured(room, path[11]), prior=path[11])
+        assert found.matcher == "depth"
+        assert bool(asked) == (colors is not None)
+
+
 def corridor_depth() -> NDArray[np.float32]:
     """Along a corridor that is 2 m wide and 2.4 m high, from its middle; nothing is seen beyond 5 m."""
     v, u = np.indices((CAMERA.height, CAMERA.width))
@@ -169,6 +206,34 @@ def test_depth_refines_and_confirms_the_poses_of_images(
     assert found.map_from_camera is not None
     assert is_near(found.map_from_camera, path[21], 0.03, 1)
     assert found.matcher == "views"
+
+
+def test_poses_of_image_and_depth_are_combined_by_their_covariances(
+    localizer: Localizer, room: Room, path: Array
+) -> None:
+    """So colours with depth are not worse than colours alone."""
+    query = Query.of(BLACK, CAMERA, LocalizerSettings(), depth=measured(room, path[21]))
+    registration = DepthRegistration.of(query, localizer.surface)
+    assert registration is not None
+    fitted = registration.fit(path[21]).map_from_camera
+
+    def answer(pose: Array, sigma: float) -> Localization:
+        hypothesis = replace(proposed(pose, 150), settled=True)  # so that no factor depends on its inliers
+        assert isinstance(hypothesis.estimate, PoseEstimate)
+        estimate = replace(hypothesis.estimate, covariance=np.eye(6) * (sigma / 10) ** 2)
+        return verify(query, [replace(hypothesis, estimate=estimate)], fit=registration.fit)
+
+    near = perturb(fitted, np.array([0.02, 0, 0, 0, 0, 0]))
+    exact, rough = answer(near, 1e-4), answer(near, 0.05)
+    assert exact.map_from_camera is not None and rough.map_from_camera is not None
+    far = answer(perturb(fitted, np.array([0.1, 0, 0, 0, 0, 0])), 1e-4)
+    assert far.localized and far.depth_agreement == 0  # the two contradict each other
+    rough_error = translation_error(rough.map_from_camera, fitted)
+    exact_error = translation_error(exact.map_from_camera, near)
+    assert rough_error < 0.01
+    assert exact_error < 0.001
+    assert exact.covariance is not None and rough.covariance is not None
+    assert np.trace(exact.covariance) < np.trace(rough.covariance)
 
 
 def test_depth_refuses_a_pose_that_it_contradicts(localizer: Localizer, room: Room, path: Array) -> None:
