@@ -148,9 +148,9 @@ class _Work:
             images, cameras, moment.stamp, odom_from_body=odom, depths=depths
         )
         if answer.localized:
-            for name, share in answer.cameras.items():
+            for name, of_camera in answer.cameras.items():
                 self.shares[name].contributed += name in answer.contributing
-                self.shares[name].inliers.append(share.num_inliers)
+                self.shares[name].inliers.append(of_camera.num_inliers)
         return answer
 
     def _odom_from_body(self, stamp: int) -> Array | None:

@@ -14,8 +14,8 @@ from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.point_cloud import PointCloud
 
 _BUFFER_LONG_SIDE = 160
-_MAX_LEVEL = 5
-_OVERLAP = 0.25
+MAX_LEVEL = 5
+OVERLAP = 0.25
 """Part of a level, so that no gap is left between the depths of two levels."""
 
 
@@ -124,9 +124,9 @@ def front_limit(
     """
     height, width = shape
     exact = np.log2(footprint_at_1m / z)
-    levels = [np.clip(np.ceil(x), 0, _MAX_LEVEL) for x in ((exact, exact + _OVERLAP) if closed else (exact,))]
+    levels = [np.clip(np.ceil(x), 0, MAX_LEVEL) for x in ((exact, exact + OVERLAP) if closed else (exact,))]
     limit = np.full(shape, np.inf, np.float32)
-    for n in range(_MAX_LEVEL + 1):
+    for n in range(MAX_LEVEL + 1):
         members = np.flatnonzero(np.logical_or.reduce([level == n for level in levels]))
         if not len(members):
             continue
@@ -137,12 +137,21 @@ def front_limit(
             0, cell, torch.from_numpy(z[members]), "amin"
         )
         front = nearest.numpy().reshape(h, w)
-        if closed:
-            front = _without_gaps(front)
-        tolerated = front * np.float32(1.03) + np.float32(spacing) + _slope(front)
-        full = tolerated.repeat(step, axis=0).repeat(step, axis=1)[:height, :width]
-        np.minimum(limit, full, out=limit)
+        np.minimum(limit, level_limit(front, n, shape, spacing, closed=closed), out=limit)
     return limit
+
+
+def level_limit(
+    front: NDArray[np.float32], level: int, shape: tuple[int, int], spacing: float, *, closed: bool
+) -> NDArray[np.float32]:
+    """The part (H, W) of `front_limit` of one level, whose cells have 2^level x 2^level pixels and the depths
+    `front`; inf where there is no surface."""
+    if closed:
+        front = _without_gaps(front)
+    tolerated = front * np.float32(1.03) + np.float32(spacing) + _slope(front)
+    step = 1 << level
+    full: NDArray[np.float32] = tolerated.repeat(step, axis=0).repeat(step, axis=1)[: shape[0], : shape[1]]
+    return full
 
 
 def _without_gaps(front: NDArray[np.float32]) -> NDArray[np.float32]:
