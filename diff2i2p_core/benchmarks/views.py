@@ -28,9 +28,11 @@ from diff2i2p_core.localization.verify import verify
 from diff2i2p_core.localization.view_ranking import ranked_views
 from diff2i2p_core.mapping.blocks import BlockCloud
 from diff2i2p_core.mapping.describe import describe_view
+from diff2i2p_core.mapping.device_blocks import placed
 from diff2i2p_core.mapping.packed_views import PackedViews, RenderSettings
 from diff2i2p_core.models.view_networks import PictureNetworks
 from diff2i2p_core.models.xfeat import DIMENSION, XFeat, dense_features, detect
+from diff2i2p_core.ops.device_cloud import DeviceCloud
 from diff2i2p_core.ops.mutual import mutual_nearest
 from diff2i2p_core.ops.render_view import render_view
 from diff2i2p_core.ops.vlad import WORDS
@@ -60,10 +62,11 @@ def cases() -> list[Case]:
 
 
 def _view(width: int, height: int, device: str) -> Work:
-    """Renders a view, always on the CPU."""
-    del device
+    """Renders a view of a cloud that is on the device."""
     points = wall_cloud(POINTS, SPACING)
-    cloud = PointCloud(points, wall_colors(points))
+    cloud: PointCloud | DeviceCloud = PointCloud(points, wall_colors(points))
+    if device != "cpu":
+        cloud = DeviceCloud.of(cloud, torch.device(device))
     camera = CAMERA.scaled_to(width, height)
     return lambda: render_view(cloud, np.eye(4), camera, SPACING)
 
@@ -78,7 +81,7 @@ def _features(width: int, height: int, device: str) -> Work:
 def _description(device: str) -> Work:
     """A view of the map: rendered, described, with the points of its features."""
     points, settings = wall_cloud(POINTS, SPACING), RenderSettings.for_cloud(SPACING)
-    cloud = BlockCloud.of(PointCloud(points, wall_colors(points)))
+    cloud = placed(BlockCloud.of(PointCloud(points, wall_colors(points))), torch.device(device))
     torch.manual_seed(0)
     model = XFeat().for_inference()
     last = cast(nn.Conv2d, model.keypoint_head[-1])
@@ -89,16 +92,17 @@ def _description(device: str) -> Work:
 
 def _retrieval(num_views: int, device: str) -> Work:
     """The order of a map's views for an image: by signatures, then by matches of the strongest features."""
-    views, settings = _views(num_views), LocalizerSettings().views
+    views, settings = _views(num_views, device), LocalizerSettings().views
     descriptors = _unit(views.settings.keypoints).to(device)
     return torch.inference_mode()(lambda: ranked_views(views, descriptors, settings))
 
 
-def _views(count: int) -> PackedViews:
+def _views(count: int, device: str) -> PackedViews:
     """Views with as many features as retrieval reads. Their descriptors, of about unit length, overlap in
     memory."""
     rows = count * LocalizerSettings().views.compared_features
     values = torch.randn(rows + DIMENSION, generator=torch.Generator().manual_seed(0)).half() / DIMENSION**0.5
+    signatures = torch.randn(min(1000, count), WORDS * DIMENSION).half().repeat(-(-count // 1000), 1)
     return PackedViews(
         RenderSettings(),
         np.broadcast_to(np.eye(4), (count, 4, 4)),
@@ -106,7 +110,7 @@ def _views(count: int) -> PackedViews:
         torch.zeros(1, 3).half().expand(rows, 3),
         values.as_strided((rows, DIMENSION), (1, 1)),
         _unit(WORDS),
-        torch.randn(min(1000, count), WORDS * DIMENSION).half().repeat(-(-count // 1000), 1)[:count],
+        signatures[:count].to(device),
     )
 
 

@@ -14,8 +14,8 @@ from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.point_cloud import PointCloud
 
 _BUFFER_LONG_SIDE = 160
-_MAX_LEVEL = 5
-_OVERLAP = 0.25
+MAX_LEVEL = 5
+OVERLAP = 0.25
 """Part of a level, so that no gap is left between the depths of two levels."""
 
 
@@ -123,11 +123,11 @@ def front_limit(
     `closed`: gaps of one cell are closed, so that a footprint of half the spacing leaves none.
     """
     height, width = shape
-    overlap = 2**_OVERLAP if closed else 1.0
+    overlap = 2**OVERLAP if closed else 1.0
     limit = np.full(shape, np.inf, np.float32)
-    for n in range(_MAX_LEVEL + 1):
+    for n in range(MAX_LEVEL + 1):
         # At these depths, a footprint is 2^(n-1) to 2^n pixels wide.
-        low = footprint_at_1m / 2**n if n < _MAX_LEVEL else 0.0
+        low = footprint_at_1m / 2**n if n < MAX_LEVEL else 0.0
         high = overlap * footprint_at_1m / 2 ** (n - 1) if n > 0 else math.inf
         members = np.flatnonzero((z >= np.float32(low)) & (z < np.float32(high)))
         if not len(members):
@@ -139,12 +139,21 @@ def front_limit(
             0, cell, torch.from_numpy(z[members]), "amin"
         )
         front = nearest.numpy().reshape(h, w)
-        if closed:
-            front = _without_gaps(front)
-        tolerated = front * np.float32(1.03) + np.float32(spacing) + _slope(front)
-        full = tolerated.repeat(step, axis=0).repeat(step, axis=1)[:height, :width]
-        np.minimum(limit, full, out=limit)
+        np.minimum(limit, level_limit(front, n, shape, spacing, closed=closed), out=limit)
     return limit
+
+
+def level_limit(
+    front: NDArray[np.float32], level: int, shape: tuple[int, int], spacing: float, *, closed: bool
+) -> NDArray[np.float32]:
+    """The part (H, W) of `front_limit` of one level, whose cells have 2^level x 2^level pixels and the depths
+    `front`; inf where there is no surface."""
+    if closed:
+        front = _without_gaps(front)
+    tolerated = front * np.float32(1.03) + np.float32(spacing) + _slope(front)
+    step = 1 << level
+    full: NDArray[np.float32] = tolerated.repeat(step, axis=0).repeat(step, axis=1)[: shape[0], : shape[1]]
+    return full
 
 
 def _without_gaps(front: NDArray[np.float32]) -> NDArray[np.float32]:

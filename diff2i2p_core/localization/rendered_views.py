@@ -28,6 +28,7 @@ from diff2i2p_core.localization.retrieval import near_prior
 from diff2i2p_core.localization.settings import LocalizerSettings, ViewSettings
 from diff2i2p_core.localization.view_ranking import ranked_views
 from diff2i2p_core.mapping.describe import GridFeatures, describe_grid, describe_view
+from diff2i2p_core.mapping.device_blocks import placed
 from diff2i2p_core.mapping.packed_views import ViewFeatures
 from diff2i2p_core.mapping.view_map import ViewMap
 from diff2i2p_core.models.inputs import resized
@@ -51,8 +52,10 @@ class RenderedViews:
     def __init__(self, networks: ViewNetworks, view_map: ViewMap) -> None:
         self.networks = networks
         self.device = networks.device
-        self.views, self._look = view_map.views, view_map.look
+        signatures = view_map.views.signatures.to(self.device)
+        self.views, self._look = replace(view_map.views, signatures=signatures), view_map.look
         self._cloud, self._spacing = view_map.cloud, view_map.spacing
+        self._placed = placed(view_map.cloud, self.device)
 
     def propose(self, query: Query) -> Iterator[list[Hypothesis]]:
         """With a prior: a render from it, then the views around it. Without: views that look like the image,
@@ -107,7 +110,7 @@ class RenderedViews:
         depths = settings.min_depth, settings.max_depth
 
         def describe(pose: Array) -> GridFeatures:
-            view = describe_grid(self._cloud, self._spacing, pose, camera, settings, network)
+            view = describe_grid(self._placed, self._spacing, pose, camera, settings, network)
             query.clock.spent("render")
             return view
 
@@ -183,7 +186,7 @@ class RenderedViews:
 
     def _view_from(self, query: Query, pose: Array) -> ViewFeatures:
         camera = self.views.settings.resampled(query.camera)
-        seen = describe_view(self._cloud, self._spacing, pose, camera, self.views.settings, self.networks)
+        seen = describe_view(self._placed, self._spacing, pose, camera, self.views.settings, self.networks)
         query.clock.spent("render")
         return seen
 

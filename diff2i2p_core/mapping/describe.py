@@ -12,6 +12,7 @@ from torch import Tensor
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import invert, transform_points
 from diff2i2p_core.mapping.blocks import BlockCloud
+from diff2i2p_core.mapping.device_blocks import Blocks
 from diff2i2p_core.mapping.looks import Look, look_named
 from diff2i2p_core.mapping.packed_views import MIN_FEATURES, RenderSettings, ViewFeatures
 from diff2i2p_core.models.view_networks import ViewNetworks
@@ -44,7 +45,7 @@ class GridFeatures:
 
 
 def describe_grid(
-    cloud: BlockCloud,
+    cloud: Blocks,
     spacing: float,
     map_from_view: Array,
     camera: Camera,
@@ -61,7 +62,7 @@ def describe_grid(
 
 
 def describe_view(
-    cloud: BlockCloud,
+    cloud: Blocks,
     spacing: float,
     map_from_view: Array,
     camera: Camera,
@@ -81,7 +82,7 @@ def describe_view(
 
 
 def render_look(
-    cloud: BlockCloud, spacing: float, map_from_view: Array, camera: Camera, settings: RenderSettings
+    cloud: Blocks, spacing: float, map_from_view: Array, camera: Camera, settings: RenderSettings
 ) -> RenderedView:
     """A cloud, rendered for `camera` (without distortion) at a pose, in the look that the settings name."""
     view_from_map = invert(map_from_view)
@@ -97,7 +98,7 @@ def render_look(
 
 
 def describe_views(
-    cloud: BlockCloud, spacing: float, poses: Array, settings: RenderSettings, networks: ViewNetworks
+    cloud: Blocks, spacing: float, poses: Array, settings: RenderSettings, networks: ViewNetworks
 ) -> Iterator[ViewFeatures | None]:
     """The features of each of the views (V, 4, 4), map_from_view, to store in a map: with points in the frame
     of the view. None for a view with less than `MIN_FEATURES`."""

@@ -13,6 +13,7 @@ from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.mapping.blocks import BlockCloud
 from diff2i2p_core.mapping.build import map_from_views, map_info, sees_nothing, thinned
 from diff2i2p_core.mapping.describe import describe_views, pack_features, rendering_of
+from diff2i2p_core.mapping.device_blocks import placed
 from diff2i2p_core.mapping.looks import LOOKS, Look, look_of
 from diff2i2p_core.mapping.map_file import PointMap
 from diff2i2p_core.mapping.matchers import Matcher, kinds_for
@@ -85,8 +86,8 @@ def view_map_of(
     """Render views (V, 4, 4) of a cloud and compute their features. None if no view sees enough."""
     blocks = BlockCloud.of(cloud.thinned(RENDER_SPACING))
     spacing, settings = rendering_of(blocks, look_of(cloud))
-    views, numbers = [], []
-    for number, view in enumerate(describe_views(blocks, spacing, poses, settings, networks)):
+    views, numbers, there = [], [], placed(blocks, networks.device)
+    for number, view in enumerate(describe_views(there, spacing, poses, settings, networks)):
         if view is not None:
             views.append(view)
             numbers.append(number)

@@ -11,6 +11,7 @@ from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.models.view_networks import PictureNetworks, ShapeNetworks, State, ViewNetworks
+from diff2i2p_core.ops.device_cloud import DeviceCloud
 from diff2i2p_core.ops.render_scan import render_scan
 from diff2i2p_core.ops.render_view import RenderedView, render_shape, render_view
 from diff2i2p_core.typing import Array
@@ -23,7 +24,7 @@ class Render(Protocol):
 
     def __call__(
         self,
-        cloud: PointCloud,
+        cloud: PointCloud | DeviceCloud,
         camera_from_cloud: Array,
         camera: Camera,
         spacing: float,

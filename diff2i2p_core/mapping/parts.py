@@ -15,6 +15,7 @@ from diff2i2p_core.io.files import atomic_path
 from diff2i2p_core.io.tensor_file import StreamedTensor, write_tensors
 from diff2i2p_core.mapping.blocks import BlockCloud
 from diff2i2p_core.mapping.describe import describe_views, pack_features
+from diff2i2p_core.mapping.device_blocks import placed
 from diff2i2p_core.mapping.encode import encode_views
 from diff2i2p_core.mapping.looks import look_named
 from diff2i2p_core.mapping.map_file import submap_tensors
@@ -116,7 +117,8 @@ def view_networks(cloud: Path, settings: RenderSettings, device: str) -> ViewNet
 
 def view_encoder(cloud: Path, spacing: float, settings: RenderSettings, device: str) -> Encode:
     """Computes local features of views rendered from the `BlockCloud` in a folder."""
-    networks, blocks = view_networks(cloud, settings, device), BlockCloud.open(cloud)
+    networks = view_networks(cloud, settings, device)
+    blocks = placed(BlockCloud.open(cloud), networks.device)
 
     def encode(poses: Array, numbers: range) -> dict[str, StreamedTensor]:
         views = describe_views(blocks, spacing, poses, settings, networks)

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
@@ -21,6 +22,7 @@ from diff2i2p_core.geometry.nearest_pixels import nearest_pixels
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import invert, transform_points
 from diff2i2p_core.geometry.submaps import front_limit
+from diff2i2p_core.ops.device_cloud import DeviceCloud, means_there, seen_there
 from diff2i2p_core.typing import Array
 
 BUFFER_LONG_SIDE = 160
@@ -53,7 +55,7 @@ class RenderedView:
 
 
 def render_view(
-    cloud: PointCloud,
+    cloud: PointCloud | DeviceCloud,
     camera_from_cloud: ArrayLike,
     camera: Camera,
     spacing: float,
@@ -63,20 +65,22 @@ def render_view(
 ) -> RenderedView:
     """The view of a camera without distortion of a cloud whose points are `spacing` metres apart.
 
-    Depths are in metres. InputError for a cloud with neither colours nor intensity.
+    Depths are in metres. What a GPU holds is projected there, and only pixels are filled on the CPU.
+    InputError for a cloud with neither colours nor intensity.
     """
     shades = cloud.colors if cloud.colors is not None else cloud.intensity
     if shades is None:
         raise InputError("cloud: has neither colours nor intensity to render; give one that has either")
     pose = np.asarray(camera_from_cloud, np.float64)
-    seen, pixel, z = seen_points(cloud.points, pose, camera, spacing, min_depth, max_depth)
+    limits = spacing, min_depth, max_depth
+    if isinstance(cloud, DeviceCloud):
+        filled, means = _pixels_there(cloud.points, shades, pose, camera, *limits)
+    else:
+        filled, means = _pixels_here(cloud.points, shades, pose, camera, *limits)
     shape = camera.height, camera.width
-    if not len(seen):
+    if not len(filled):
         empty = np.zeros((*shape, *shades.shape[1:]), np.uint8)
         return RenderedView(empty, np.zeros(shape, np.float32), camera, pose)
-    rows = np.empty((len(seen), 1 + shades[:1].size), np.float32)
-    rows[:, 0], rows[:, 1:] = 1 / z, shades.take(seen, axis=0).reshape(len(seen), -1)
-    filled, means = pixel_means(pixel, rows, camera.width * camera.height)
     nearest, distance = nearest_pixels(filled, shape)
     inverse_depth = means[:, 0].take(nearest)
     shown = distance <= np.maximum(REACH * spacing * camera.fx * inverse_depth, 1)
@@ -87,8 +91,40 @@ def render_view(
     return RenderedView(image, np.where(shown, 1 / inverse_depth, np.float32(0)), camera, pose)
 
 
+def _pixels_here(
+    points: NDArray[np.float32],
+    shades: NDArray[np.uint8],
+    pose: Array,
+    camera: Camera,
+    spacing: float,
+    min_depth: float,
+    max_depth: float,
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The pixels with points, ascending, and the means of inverse depth and shades in each."""
+    seen, pixel, z = seen_points(points, pose, camera, spacing, min_depth, max_depth)
+    rows = np.empty((len(seen), 1 + shades[:1].size), np.float32)
+    rows[:, 0], rows[:, 1:] = 1 / z, shades.take(seen, axis=0).reshape(len(seen), -1)
+    return pixel_means(pixel, rows, camera.width * camera.height)
+
+
+def _pixels_there(
+    points: Tensor,
+    shades: Tensor,
+    pose: Array,
+    camera: Camera,
+    spacing: float,
+    min_depth: float,
+    max_depth: float,
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The same on the device of the points."""
+    step = buffer_step(camera)
+    seen, pixel, z = seen_there(points, pose, camera, spacing, min_depth, max_depth, step)
+    rows = torch.column_stack([1 / z, shades[seen].float()])
+    return means_there(pixel, rows, camera.width * camera.height)
+
+
 def render_shape(
-    cloud: PointCloud,
+    cloud: PointCloud | DeviceCloud,
     camera_from_cloud: ArrayLike,
     camera: Camera,
     spacing: float,
@@ -97,7 +133,10 @@ def render_shape(
     max_depth: float = 10.0,
 ) -> RenderedView:
     """The same with a black image: only the depth of the cloud counts."""
-    black = PointCloud(cloud.points, intensity=np.zeros(len(cloud), np.uint8))
+    if isinstance(cloud, DeviceCloud):
+        black: PointCloud | DeviceCloud = cloud.shape_only()
+    else:
+        black = PointCloud(cloud.points, intensity=np.zeros(len(cloud), np.uint8))
     return render_view(black, camera_from_cloud, camera, spacing, min_depth=min_depth, max_depth=max_depth)
 
 
@@ -115,7 +154,7 @@ def seen_points(
     blocks = range(0, max(1, len(points)), AT_ONCE)
     parts = [_in_image(points, first, projection, camera, (min_depth, max_depth)) for first in blocks]
     inside, columns, rows, z = (np.concatenate(each) for each in zip(*parts, strict=True))
-    step = max(1, round(max(camera.width, camera.height) / BUFFER_LONG_SIDE))
+    step = buffer_step(camera)
     coarse = columns // step, rows // step
     shape = -(-camera.height // step), -(-camera.width // step)
     footprint_at_1m = 0.5 * spacing * max(camera.fx, camera.fy) / step
@@ -143,6 +182,11 @@ def _in_image(
     inside &= (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
     rows = np.flatnonzero(inside)
     return rows + first, u[rows].astype(np.int64), v[rows].astype(np.int64), z[rows]
+
+
+def buffer_step(camera: Camera) -> int:
+    """Pixels of the image along a side of a cell of the coarse z-buffer."""
+    return max(1, round(max(camera.width, camera.height) / BUFFER_LONG_SIDE))
 
 
 def pixel_means(

@@ -131,7 +131,9 @@ def _colors(cloud: PointCloud, heights: NDArray[np.floating]) -> tuple[NDArray[n
     if cloud.intensity is not None:
         return np.repeat(cloud.intensity[:, None], 3, axis=1), "grey by intensity"
     low, high = np.quantile(heights, [0.02, 0.98]) if len(heights) else (0.0, 1.0)
-    return depth_colors(high - heights, 0, float(high - low)), "coloured by height, from blue to red"
+    return depth_colors(
+        high - heights.astype(np.float64), 0, float(high - low)
+    ), "coloured by height, from blue to red"
 
 
 def _count(views: int, most: int) -> str:

@@ -78,6 +78,7 @@ def test_one_answer_for_the_images_of_a_moment(tmp_path: Path) -> None:
     counts = {"images": 12, "contributed": 10, "median_inliers": 80.0}
     assert counts.items() <= shares[FRONT].items()
     mounting = rig.index.tree.at("base_link", "camera", rig.stamps[0])
+    assert mounting is not None
     np.testing.assert_allclose(shares[FRONT]["body_from_camera"], mounting)
     assert Camera(**shares[LEFT]["camera"]) == CAMERA
     assert shares[LEFT]["images"] == 12 and shares[LEFT]["contributed"] == 10
