@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 
 from diff2i2p_core.geometry.pnp import NoPose, PoseEstimate, inliers_at
-from diff2i2p_core.geometry.se3 import invert
 from diff2i2p_core.localization.aligner import Align
 from diff2i2p_core.localization.alignment import Alignment
 from diff2i2p_core.localization.depth_registration import Fit

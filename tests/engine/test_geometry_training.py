@@ -199,7 +199,7 @@ def test_the_configurations_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None
     configs = Path(__file__).parents[2] / "training" / "configs" / "geometry"
     full = read_settings(configs / "views.yaml", ["steps=7"], GeometryConfig)
     held_out = read_settings(configs / "leave-teddy-out.yaml", (), GeometryConfig)
-    assert full.steps == 7 and len(full.places) == 3
+    assert full.steps == 7 and len(full.places) == 6 and sum(place.rings for place in full.places) == 3
     trained, measured = ({place.folder for place in some} for some in (held_out.places, held_out.validation))
     assert measured == {Path("/data/tum_fr3_teddy")} and not trained & measured
     assert not any("hololens" in str(place.folder) for place in full.places)
