@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -18,6 +19,8 @@ class GeometryPlace(SceneConfig):
     """Every n-th frame is an image to match."""
     views: Count = 3
     """Renders near each image."""
+    rings: bool = False
+    """Whether to render what a spinning lidar would measure."""
 
 
 class GeometryRooms(Section):
@@ -30,6 +33,8 @@ class GeometryRooms(Section):
     views: Count = 2
     weight: float = Field(default=1.0, ge=0)
     """Of each room."""
+    rings_every: Count = 5
+    """Every n-th room is rendered as a spinning lidar would measure it."""
 
 
 class GeometryRates(Section):
@@ -53,6 +58,9 @@ class GeometryConfig(Section):
     """Pairs of a photo and a render in each step."""
     samples: Count = 200
     """Pixels of each pair."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16: run the networks (not the losses) under autocast. On CPUs with instructions for it, a step takes
+    two thirds of the time."""
     threads: int | None = Field(default=None, gt=0)
     """CPU threads; null: torch's default."""
     start_from: str | None = None

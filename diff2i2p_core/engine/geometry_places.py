@@ -26,8 +26,9 @@ def training_places(
         rooms = config.rooms
         seeds = room_seeds(rooms.seeds, "train")
         for done, seed in enumerate(seeds, start=1):
-            key = f"room {seed} {rooms.images} {rooms.views}"
-            make = partial(place_of_room, seed, images=rooms.images, views=rooms.views)
+            rings = done % rooms.rings_every == 0
+            key = f"room {seed} {rooms.images} {rooms.views} {rings}"
+            make = partial(place_of_room, seed, images=rooms.images, views=rooms.views, rings=rings)
             places.append(_kept(folder, key, make))
             weights.append(rooms.weight)
             if progress is not None:
@@ -53,7 +54,9 @@ def _prepared(scene: GeometryPlace, progress: Progress | None) -> Place:
     if not numbers:
         raise InputError(f"{scene.folder}: has no frames from {first} to {last}")
     images = numbers[:: scene.every]
-    return place_of_folder(frames, numbers, images=images, views=scene.views, progress=progress)
+    return place_of_folder(
+        frames, numbers, images=images, views=scene.views, rings=scene.rings, progress=progress
+    )
 
 
 def _kept(folder: Path, key: str, make: Callable[[], Place]) -> Place:

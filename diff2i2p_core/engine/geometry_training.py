@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from diff2i2p_core.engine.geometry_config import GeometryConfig
+from diff2i2p_core.errors import InputError
 from diff2i2p_core.losses.matching_features import contrastive, localized, reliability_loss
 from diff2i2p_core.models.geometry_features import GeometryFeatures, sampled
 from diff2i2p_core.models.xfeat import CELL
@@ -56,17 +57,22 @@ class GeometryTrainer:
         self._rates = [group["lr"] for group in self.optimizer.param_groups]
 
     def train_step(self) -> dict[str, float]:
-        """One step; losses and shares of found points."""
+        """One step; losses and shares of found points. InputError if a loss or its gradient is not finite."""
         factor = _schedule(self.step, self.settings)
         for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * factor
         rng = np.random.default_rng([self.settings.seed, self.step])
         torch.manual_seed((self.settings.seed << 32) + self.step)
         batch = draw_batch(self.places, self.weights, self.settings.pairs, self.settings.samples, rng)
-        loss, values = _loss(self.model, batch)
+        loss, values = _loss(self.model, batch, bf16=self.settings.precision == "bf16")
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0))
+        if not (math.isfinite(norm) and math.isfinite(loss.item())):
+            raise InputError(
+                f"not finite at step {self.step} (loss {loss.item():.4g}; gradient {norm:.4g}); nothing was "
+                f"changed; use a lower learning rate, or precision=fp32"
+            )
         self.optimizer.step()
         self.step += 1
         kept = min(_KEPT, self.step / (self.step + 10))
@@ -99,10 +105,11 @@ def _schedule(step: int, settings: GeometryConfig) -> float:
     return 0.05 + 0.95 * (1 + math.cos(math.pi * done)) / 2
 
 
-def _loss(model: GeometryFeatures, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+def _loss(model: GeometryFeatures, batch: Batch, *, bf16: bool) -> tuple[Tensor, dict[str, float]]:
     batch = Batch(*(x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x for x in batch))
-    photo_map, photo_logits = model.photos(batch.photos)
-    shape_map, shape_logits = model.shapes(batch.channels)
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
+        maps = (*model.photos(batch.photos), *model.shapes(batch.channels))
+    photo_map, photo_logits, shape_map, shape_logits = (found.float() for found in maps)
     photo, shape = sampled(photo_map, batch.photo_pixels), sampled(shape_map, batch.render_pixels)
     loss, of_photo, of_render = contrastive(photo, shape, batch.photo_pixels)
     near = localized(torch.stack([shape, photo], 2), _beside(photo_map, batch.photo_pixels))

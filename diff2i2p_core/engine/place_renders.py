@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from diff2i2p_core.engine.ring_clouds import ring_cloud, up_of
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.depth import back_project
 from diff2i2p_core.geometry.fused_views import View, fuse_views, thinned
@@ -29,7 +30,7 @@ WIDTH, HEIGHT = 320, 240
 """Pixels of images and renders."""
 FARTHEST = 8.0
 """Metres. Farther points are not drawn."""
-_METRES, _DEGREES = 0.3, 15.0
+_METRES, _DEGREES = 0.5, 20.0
 """Maximum distance and angle between the pose of an image and that of a render."""
 _FOCALS, _STEP, _SPACINGS, _SENSOR_REACH = (220.0, 290.0), 0.35, (0.015, 0.035), 6.0
 """Of synthetic rooms: focal lengths in pixels, then metres between images, between points, of the sensor."""
@@ -63,10 +64,11 @@ def place_of_folder(
     seed: int = 0,
     spacing: float = 0.02,
     images: Sequence[int] | None = None,
+    rings: bool = False,
     progress: Progress | None = None,
 ) -> Place:
     """A place from the frames `numbers`, with renders from `views` poses near each of the images `images`
-    (default all)."""
+    (default all). With `rings`, the renders are of what a spinning lidar would measure."""
     cloud = fuse_frames(frames, numbers, spacing, 2 if frames.camera.width > 400 else 1, progress=progress)
     chosen = numbers if images is None else images
     index_of = {number: index for index, number in enumerate(frames.numbers)}
@@ -76,11 +78,12 @@ def place_of_folder(
         shots.append((small_image(frame.image, frames.camera), frame.world_from_camera))
         if progress is not None:
             progress("reading images", done, len(chosen))
-    return place_of_shots(cloud, shots, small_camera(frames.camera), views, seed, progress)
+    return place_of_shots(cloud, shots, small_camera(frames.camera), views, seed, rings, progress)
 
 
-def place_of_room(seed: int, *, images: int, views: int, clutter: bool = True) -> Place:
-    """A place from a synthetic room: its cloud is fused from simulated depth images along a path."""
+def place_of_room(seed: int, *, images: int, views: int, clutter: bool = True, rings: bool = False) -> Place:
+    """A place from a synthetic room: its cloud is fused from simulated depth images along a path, or with
+    `rings` from what a spinning lidar would measure of it."""
     room = make_room(seed)
     scene = cluttered(room, seed) if clutter else room.scene
     rng = np.random.default_rng([seed, 5])
@@ -96,7 +99,7 @@ def place_of_room(seed: int, *, images: int, views: int, clutter: bool = True) -
         points = points[points[:, 2] > 0]
         seen.append(View(transform_points(pose, points), points[:, 2], np.zeros((len(points), 0))))
     points, _ = fuse_views(seen, rng.uniform(*_SPACINGS), min_views=1)
-    place = place_of_shots(PointCloud(points), shots, camera, views, seed)
+    place = place_of_shots(PointCloud(points), shots, camera, views, seed, rings)
     return replace(place, depths=np.stack(depths))
 
 
@@ -106,25 +109,21 @@ def place_of_shots(
     camera: Camera,
     views: int,
     seed: int,
+    rings: bool = False,
     progress: Progress | None = None,
 ) -> Place:
     """A place from grey images (H, W) of `camera` with their poses world_from_camera."""
     rng = np.random.default_rng(seed)
-    blocks = BlockCloud.of(cloud)
-    spacing = blocks.spacing()
-
-    def rendered(pose: Array) -> NDArray[np.float16]:
-        view = invert(pose)
-        seen = blocks.seen(view, camera, (0.15, FARTHEST))
-        shown = render_shape(seen, view, camera, spacing, min_depth=0.15, max_depth=FARTHEST)
-        return shown.depth.astype(np.float16)
+    poses = np.stack([pose for _, pose in shots])
+    whole = _Renderer(cloud, camera)
+    drawn = _Renderer(ring_cloud(cloud, poses, up_of(poses), rng), camera) if rings else whole
 
     depths, renders, frame_of, relative = [], [], [], []
-    for index, (_, pose) in enumerate(shots):
-        depths.append(rendered(pose))
+    for index, pose in enumerate(poses):
+        depths.append(whole.depth(pose))
         for _ in range(views):
             near = disturbance(rng)
-            renders.append(rendered(pose @ near))
+            renders.append(drawn.depth(pose @ near))
             frame_of.append(index)
             relative.append(near)
         if progress is not None:
@@ -137,6 +136,21 @@ def place_of_shots(
         np.stack(relative),
         np.array([camera.fx, camera.fy, camera.cx, camera.cy]),
     )
+
+
+class _Renderer:
+    """Depth of a cloud."""
+
+    def __init__(self, cloud: PointCloud, camera: Camera) -> None:
+        self._blocks, self._camera = BlockCloud.of(cloud), camera
+        self._spacing = self._blocks.spacing()
+
+    def depth(self, pose: Array) -> NDArray[np.float16]:
+        """(H, W) metres from `pose` (4, 4), world_from_camera."""
+        view = invert(pose)
+        seen = self._blocks.seen(view, self._camera, (0.15, FARTHEST))
+        shown = render_shape(seen, view, self._camera, self._spacing, min_depth=0.15, max_depth=FARTHEST)
+        return shown.depth.astype(np.float16)
 
 
 def disturbance(rng: np.random.Generator) -> Array:

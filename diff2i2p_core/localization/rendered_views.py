@@ -39,8 +39,6 @@ from diff2i2p_core.typing import Array
 
 _RESTS_METRES, _RESTS_DEG = 0.02, 0.5
 """If a match moves the pose by less, its render is the last one."""
-_CLOSE_METRES, _CLOSE_DEG = 0.1, 3.0
-"""The same if it has many inliers: the next render would not make the pose more accurate (measured)."""
 
 
 class RenderedViews:
@@ -223,7 +221,8 @@ def is_last_render(settings: ViewSettings, support: int, before: Array, after: A
     """Whether to keep the pose `after` that was found in a render from `before`."""
     if support < settings.promising_inliers or is_near(after, before, _RESTS_METRES, _RESTS_DEG):
         return True
-    return support >= settings.plenty_inliers and is_near(after, before, _CLOSE_METRES, _CLOSE_DEG)
+    nearby = settings.nearby_distance, settings.nearby_angle_deg
+    return support >= settings.plenty_inliers and is_near(after, before, *nearby)
 
 
 def in_groups(

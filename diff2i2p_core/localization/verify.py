@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 
 from diff2i2p_core.geometry.pnp import NoPose, PoseEstimate, inliers_at
-from diff2i2p_core.geometry.se3 import invert
 from diff2i2p_core.localization.aligner import Align
 from diff2i2p_core.localization.alignment import Alignment
 from diff2i2p_core.localization.depth_registration import Fit
@@ -51,15 +50,15 @@ def verify(
 
 def _by_inliers(ranked: Sequence[Hypothesis], query: Query, prior: Array | None) -> Localization:
     best, camera = ranked[0], query.camera
-    gates = gates_for(query.settings, settled=best.settled, guided=best.guided)
+    pose = best.map_from_camera
+    agrees = prior is not None and pose is not None and is_same_pose(prior, pose, query.settings.gates)
+    gates = gates_for(query.settings, settled=best.settled, guided=best.guided, near=agrees)
     estimate, count = best.estimate, len(best.pixels)
     if isinstance(estimate, NoPose):
         few = count < gates.min_correspondences
         reason = rejection(count, 0, 0.0, 0.0, gates) if few else ""
         refused = Localization.refused(reason or estimate.reason)
         return replace(refused, num_correspondences=count, matcher=best.matcher)
-    pose = invert(estimate.camera_from_points)
-    agrees = prior is not None and is_same_pose(prior, pose, gates)
     reason = rejection(
         count,
         estimate.num_inliers,
@@ -89,10 +88,12 @@ def _by_inliers(ranked: Sequence[Hypothesis], query: Query, prior: Array | None)
     )
 
 
-def gates_for(settings: LocalizerSettings, *, settled: bool, guided: bool = False) -> GateSettings:
+def gates_for(
+    settings: LocalizerSettings, *, settled: bool, guided: bool = False, near: bool = False
+) -> GateSettings:
     """The requirements on a hypothesis's inliers. Matches made from about the pose itself (`settled`) need no
     spread: parts of the image without map cannot be matched. Nor do those searched for near a prior
-    (`guided`)."""
+    (`guided`). Settled poses `near` a prior that agrees may have limits of their own."""
     if not settled and not guided:
         return settings.gates
     views = settings.views
@@ -105,11 +106,12 @@ def gates_for(settings: LocalizerSettings, *, settled: bool, guided: bool = Fals
             min_inlier_ratio=settings.near.min_inlier_ratio,
             min_coverage=views.min_coverage,
         )
+    least = views.near_inliers if near else views.min_inliers
     return replace(
         settings.gates,
-        min_correspondences=views.min_inliers,
-        min_inliers=views.min_inliers,
-        min_inlier_ratio=views.min_inlier_ratio,
+        min_correspondences=least,
+        min_inliers=least,
+        min_inlier_ratio=views.near_inlier_ratio if near else views.min_inlier_ratio,
         min_coverage=views.min_coverage,
     )
 

@@ -62,39 +62,33 @@ def _without_outliers(inverse: Channel) -> Channel:
 def _fitted_planes(inverse: Channel, half: int) -> tuple[Channel, Channel, Channel]:
     """Inverse depth of the best plane at each pixel, and its slopes along u and v."""
     side = 2 * half + 1
-    offsets = np.arange(-half, half + 1, dtype=np.float64)
-    ones = np.full(side, 1 / side)
+    offsets = np.arange(-half, half + 1, dtype=np.float32)
+    ones = np.full(side, 1 / side, np.float32)
     slope = offsets / (offsets @ offsets)
-    values = inverse.astype(np.float64)
 
-    def filtered(
-        image: NDArray[np.float64], row: NDArray[np.float64], column: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        return np.asarray(cv2.sepFilter2D(image, cv2.CV_64F, row, column, borderType=cv2.BORDER_REPLICATE))
+    def filtered(image: Channel, row: Channel, column: Channel) -> Channel:
+        return np.asarray(cv2.sepFilter2D(image, cv2.CV_32F, row, column, borderType=cv2.BORDER_REPLICATE))
 
-    mean = filtered(values, ones, ones)
-    along_u, along_v = filtered(values, slope, ones), filtered(values, ones, slope)
-    spread = float(offsets @ offsets) / side
-    square = filtered(values * values, ones, ones)
-    residual = square - mean**2 - (along_u**2 + along_v**2) * spread
-    residual = np.maximum(residual, 0) + (_RELATIVE_NOISE * mean) ** 2
-    best = [mean, along_u, along_v]
-    least = residual
-    for du, dv in ((-half, -half), (half, -half), (-half, half), (half, half)):
-        moved = [_shifted(image, du, dv) for image in (mean, along_u, along_v, residual)]
-        better = moved[3] < 0.7 * least
-        here = moved[0] - du * moved[1] - dv * moved[2]
-        least = np.where(better, moved[3], least)
-        best = [np.where(better, new, old) for new, old in zip((here, *moved[1:3]), best, strict=True)]
-    return best[0].astype(np.float32), best[1].astype(np.float32), best[2].astype(np.float32)
+    mean = filtered(inverse, ones, ones)
+    along_u, along_v = filtered(inverse, slope, ones), filtered(inverse, ones, slope)
+    spread = (offsets @ offsets) / np.float32(side)
+    residual = filtered(inverse * inverse, ones, ones) - mean**2 - (along_u**2 + along_v**2) * spread
+    residual = np.maximum(residual, 0) + (np.float32(_RELATIVE_NOISE) * mean) ** 2
+    around = [_padded(image, half) for image in (mean, along_u, along_v, residual)]
+    height, width = inverse.shape
+    for dv, du in ((-half, -half), (-half, half), (half, -half), (half, half)):
+        rows, columns = slice(half + dv, half + dv + height), slice(half + du, half + du + width)
+        there, slope_u, slope_v, error = (image[rows, columns] for image in around)
+        better = error < np.float32(0.7) * residual
+        here = there - np.float32(du) * slope_u - np.float32(dv) * slope_v
+        for best, new in ((residual, error), (mean, here), (along_u, slope_u), (along_v, slope_v)):
+            np.copyto(best, new, where=better)
+    return mean, along_u, along_v
 
 
-def _shifted(image: NDArray[np.float64], du: int, dv: int) -> NDArray[np.float64]:
-    """The image's values at (u + du, v + dv), those of the border outside."""
-    pad = max(abs(du), abs(dv))
-    padded = cv2.copyMakeBorder(image, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
-    height, width = image.shape
-    return np.asarray(padded[pad + dv : pad + dv + height, pad + du : pad + du + width])
+def _padded(image: Channel, margin: int) -> Channel:
+    """A copy with a margin that repeats the border."""
+    return np.asarray(cv2.copyMakeBorder(image, *(margin,) * 4, cv2.BORDER_REPLICATE))
 
 
 def _normals(inverse: Channel, along_u: Channel, along_v: Channel, camera: Camera) -> list[Channel]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import cv2
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.depth import back_project
 from diff2i2p_core.geometry.nearest_pixels import nearest_pixels
 from diff2i2p_core.geometry.se3 import transform_points
@@ -21,6 +23,10 @@ from diff2i2p_core.typing import Array
 
 _TOLERANCE = 0.05
 """Metres, and a fraction of the depth: a point is visible in an image if it is not farther behind."""
+CUT = (256, 192)
+"""Width and height in pixels of what the networks are trained on."""
+_ZOOM = 1.25
+"""Largest factor between the scales of a photo and of its cut."""
 
 
 class Batch(NamedTuple):
@@ -61,29 +67,84 @@ def shared_pixels(place: Place, view: int) -> Shared:
 def draw_batch(
     places: Sequence[Place], weights: Array, pairs: int, samples: int, rng: np.random.Generator
 ) -> Batch:
-    """Pairs from places drawn by weight, with photos in another light and renders of worse clouds."""
+    """Pairs from places drawn by weight, with photos in another light and renders of worse clouds.
+
+    Photo and render are cut to `CUT` at different positions, the photo also at another scale, and both are
+    mirrored or not. Otherwise, the networks would learn that the same point is at about the same place in
+    both, and confirm any pose from which the map is rendered.
+    """
     rows: list[tuple[Tensor, ...]] = []
     while len(rows) < pairs:
         place = places[int(rng.choice(len(places), p=weights))]
         view = int(rng.integers(len(place)))
-        shared = shared_pixels(place, view)
+        photo, window = Cut.of_photo(place.camera, rng), Cut.of_render(place.camera, rng)
+        shared = shared_in_cuts(shared_pixels(place, view), photo, window)
         if len(shared.photo_pixels) < samples:
             continue
-        render = degraded(place.renders[view].astype(np.float32), rng)
-        channels = depth_channels(render, place.camera)
+        grey = photo.image(relit(place.images[place.frame_of[view]], rng))
+        depth = degraded(window.image(place.renders[view].astype(np.float32)), rng)
+        camera = window.camera(place.camera)
+        if rng.random() < 0.5:
+            grey, depth = (np.ascontiguousarray(image[:, ::-1]) for image in (grey, depth))
+            camera = replace(camera, cx=CUT[0] - 1 - camera.cx)
+            shared = Shared(*(np.abs(uv - [CUT[0] - 1, 0]) for uv in shared))
+        channels = depth_channels(depth, camera)
         at = shared.render_pixels
         interest = (0.2 + _interest(channels))[at[:, 1], at[:, 0]]
         chosen = rng.choice(len(at), samples, replace=False, p=interest / interest.sum())
-        photo = relit(place.images[place.frame_of[view]], rng)
         rows.append(
             (
-                grey_tensor(photo),
+                grey_tensor(grey),
                 torch.from_numpy(channels),
-                torch.from_numpy(shared.photo_pixels[chosen].astype(np.float32)),
-                torch.from_numpy(at[chosen].astype(np.float32)),
+                *(torch.from_numpy(uv[chosen].astype(np.float32)) for uv in (shared.photo_pixels, at)),
             )
         )
     return Batch(*(torch.stack(column) for column in zip(*rows, strict=True)))
+
+
+class Cut(NamedTuple):
+    """A part of an image, resampled to `CUT`."""
+
+    left: float
+    top: float
+    """The position in pixels of its first pixel."""
+    scale: float
+    """Pixels of the cut per pixel."""
+
+    @classmethod
+    def of_photo(cls, camera: Camera, rng: np.random.Generator) -> Cut:
+        """With a scale that differs by a quarter at most."""
+        scale = float(np.exp(rng.uniform(-1, 1) * np.log(_ZOOM)))
+        free = camera.width - CUT[0] / scale, camera.height - CUT[1] / scale
+        return cls(rng.uniform() * free[0], rng.uniform() * free[1], scale)
+
+    @classmethod
+    def of_render(cls, camera: Camera, rng: np.random.Generator) -> Cut:
+        """As it is."""
+        free = camera.width - CUT[0], camera.height - CUT[1]
+        return cls(int(rng.integers(free[0] + 1)), int(rng.integers(free[1] + 1)), 1.0)
+
+    def image(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The cut of an image (H, W)."""
+        if self.scale == 1:
+            return image[int(self.top) :, int(self.left) :][: CUT[1], : CUT[0]]
+        matrix = np.array([[1 / self.scale, 0, self.left], [0, 1 / self.scale, self.top]])
+        cut = cv2.warpAffine(image, matrix, CUT, flags=cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT)
+        return np.asarray(cut, np.float32)
+
+    def camera(self, camera: Camera) -> Camera:
+        """The camera of the cut of a render."""
+        return Camera(*CUT, camera.fx, camera.fy, camera.cx - self.left, camera.cy - self.top)
+
+
+def shared_in_cuts(shared: Shared, photo: Cut, window: Cut) -> Shared:
+    """The pixels of both cuts that show points that are in both."""
+    of_photo = (shared.photo_pixels - [photo.left, photo.top]) * photo.scale
+    of_render = shared.render_pixels - np.array([window.left, window.top], np.int64)
+    kept = np.ones(len(of_photo), bool)
+    for pixels in (of_photo, of_render):
+        kept &= ((pixels >= 0) & (pixels <= np.array(CUT) - 1)).all(axis=1)
+    return Shared(of_render[kept], of_photo[kept])
 
 
 def _interest(channels: NDArray[np.float32]) -> NDArray[np.float32]:

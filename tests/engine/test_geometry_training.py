@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 from typer.testing import CliRunner
 
 from diff2i2p_core.cli.main import app
@@ -18,12 +19,14 @@ from diff2i2p_core.engine.geometry_run import GeometryRun
 from diff2i2p_core.engine.geometry_training import GeometryTrainer
 from diff2i2p_core.engine.geometry_validation import score_place
 from diff2i2p_core.engine.place_renders import place_of_room
+from diff2i2p_core.engine.ring_clouds import ring_cloud, up_of
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
-from diff2i2p_core.geometry.se3 import invert, transform_points
+from diff2i2p_core.geometry.point_cloud import PointCloud
+from diff2i2p_core.geometry.se3 import compose, invert, transform_points
 from diff2i2p_core.models.geometry_features import GeometryFeatures
 from diff2i2p_core.models.xfeat import XFeat
-from diff2i2p_core.pairs.render_batches import degraded, draw_batch, shared_pixels
+from diff2i2p_core.pairs.render_batches import Cut, degraded, draw_batch, shared_in_cuts, shared_pixels
 from diff2i2p_core.pairs.render_pairs import Place
 from diff2i2p_core.rooms.room import camera_path, make_room, write_frames
 from diff2i2p_core.weights.geometry import load_geometry
@@ -106,9 +109,63 @@ def test_the_shipped_weights_match_an_unseen_room() -> None:
 
 def test_batches_have_the_asked_shapes(place: Place) -> None:
     batch = draw_batch([place], np.ones(1), 2, 50, np.random.default_rng(0))
-    assert batch.photos.shape == (2, 1, 240, 320) and batch.channels.shape == (2, 10, 240, 320)
+    assert batch.photos.shape == (2, 1, 192, 256) and batch.channels.shape == (2, 10, 192, 256)
     assert batch.photo_pixels.shape == batch.render_pixels.shape == (2, 50, 2)
     assert torch.isfinite(batch.photos).all() and torch.isfinite(batch.channels).all()
+
+
+def test_cuts_show_the_same_points_at_other_pixels(place: Place) -> None:
+    """In an image of its own columns, a cut's values say which column of the place they show."""
+    ramp = np.broadcast_to(np.arange(320, dtype=np.float32), (240, 320)).copy()
+    whole = shared_pixels(place, 1)
+    column_of = dict(zip(map(tuple, whole.render_pixels.tolist()), whole.photo_pixels[:, 0], strict=True))
+    shifts = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        photo, window = Cut.of_photo(place.camera, rng), Cut.of_render(place.camera, rng)
+        shared = shared_in_cuts(whole, photo, window)
+        assert 0 < len(shared.photo_pixels) < len(whole.photo_pixels)
+        u, v = np.rint(shared.photo_pixels).astype(int).T
+        moved = shared.render_pixels + np.array([window.left, window.top]).astype(int)
+        columns = [column_of[pixel] for pixel in map(tuple, moved.tolist())]
+        assert np.abs(photo.image(ramp)[v, u] - columns).max() < 1.5
+        of_render = window.image(ramp)[shared.render_pixels[:, 1], shared.render_pixels[:, 0]]
+        assert (of_render == moved[:, 0]).all()
+        shifts.append(np.median(shared.photo_pixels[:, 0] - shared.render_pixels[:, 0]))
+    assert np.ptp(shifts) > 20
+
+
+def test_a_loss_that_is_not_finite_ends_the_training(place: Place, xfeat_network: XFeat) -> None:
+    config = GeometryConfig(steps=4, pairs=1, samples=50, rooms=GeometryRooms(), precision="bf16")
+    trainer = GeometryTrainer(GeometryFeatures.from_xfeat(xfeat_network), [place], [1.0], config)
+    trainer.train_step()
+    with torch.no_grad():
+        trainer.model.shapes.stem[0].weight[0, 0, 0, 0] = torch.inf
+    before = [values.clone() for values in trainer.average.parameters()]
+    with pytest.raises(InputError, match="not finite at step 1"):
+        trainer.train_step()
+    assert trainer.step == 1
+    assert all((a == b).all() for a, b in zip(before, trainer.average.parameters(), strict=True))
+
+
+def test_ring_clouds_are_part_of_the_cloud_on_rings() -> None:
+    rng = np.random.default_rng(0)
+    wall = np.column_stack(
+        [np.full(100_000, 3.0), rng.uniform(-2, 2, 100_000), rng.uniform(-1.5, 1.5, 100_000)]
+    )
+    pose = np.eye(4)
+    scan = ring_cloud(
+        PointCloud(wall.astype(np.float32)), pose[None].repeat(3, 0), np.array([0, 0, 1.0]), rng
+    )
+    assert 0 < len(scan) < len(wall)
+    assert 0.001 < np.std(scan.points[:, 0] - 3) < 0.05
+    elevation = np.degrees(np.arctan2(scan.points[:, 2], np.hypot(scan.points[:, 0], scan.points[:, 1])))
+    counts, _ = np.histogram(elevation, np.arange(-24, 24, 0.05))
+    assert (counts == 0).mean() > 0.2
+    up = up_of(
+        np.stack([compose(Rotation.from_euler("x", angle).as_matrix(), np.zeros(3)) for angle in (-0.2, 0.2)])
+    )
+    np.testing.assert_allclose(up, [0, -1, 0], atol=1e-9)
 
 
 def test_a_run_writes_weights_and_resumes(
@@ -142,7 +199,7 @@ def test_the_configurations_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None
     configs = Path(__file__).parents[2] / "training" / "configs" / "geometry"
     full = read_settings(configs / "views.yaml", ["steps=7"], GeometryConfig)
     held_out = read_settings(configs / "leave-teddy-out.yaml", (), GeometryConfig)
-    assert full.steps == 7 and len(full.places) == 3
+    assert full.steps == 7 and len(full.places) == 6 and sum(place.rings for place in full.places) == 3
     trained, measured = ({place.folder for place in some} for some in (held_out.places, held_out.validation))
     assert measured == {Path("/data/tum_fr3_teddy")} and not trained & measured
     assert not any("hololens" in str(place.folder) for place in full.places)

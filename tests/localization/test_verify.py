@@ -14,6 +14,7 @@ from diff2i2p_core.geometry.se3 import compose, invert, transform_points, transl
 from diff2i2p_core.localization.alignment import Alignment
 from diff2i2p_core.localization.hypothesis import Hypothesis
 from diff2i2p_core.localization.query import Query
+from diff2i2p_core.localization.rendered_views import is_last_render
 from diff2i2p_core.localization.result import Localization
 from diff2i2p_core.localization.settings import LocalizerSettings
 from diff2i2p_core.localization.verify import verify
@@ -114,3 +115,35 @@ def test_a_prior_alone_can_be_confirmed_where_nothing_matches() -> None:
     nothing = replace(hypothesis(HERE, 30), estimate=NoPose("too few correspondences"))
     assert not ask([nothing], Colors(HERE)).localized
     assert ask([nothing], Colors(HERE), prior=HERE).localized
+
+
+@pytest.mark.parametrize(
+    ("inliers", "anywhere", "near"), [(300, True, True), (180, False, True), (100, False, False)]
+)
+def test_matches_of_shapes_need_fewer_inliers_where_a_prior_agrees(
+    inliers: int, anywhere: bool, near: bool
+) -> None:
+    settings = SETTINGS.for_look("geometry")
+    settled = replace(hypothesis(HERE, inliers), settled=True, near_prior=True)
+    beside = compose(np.eye(3), [0.2, 0, 0])
+    for prior, accepted in ((None, anywhere), (beside, near), (THERE, anywhere)):
+        assert verify(Query(IMAGE, CAMERA, settings, prior=prior), [settled]).localized is accepted
+
+
+def test_inliers_of_shapes_in_a_part_of_the_image_are_refused() -> None:
+    settings = SETTINGS.for_look("geometry")
+    settled = replace(hypothesis(HERE, 300), settled=True)
+    part = replace(settled, pixels=settled.pixels * 0.3)
+    assert verify(Query(IMAGE, CAMERA, settings), [settled]).localized
+    assert verify(Query(IMAGE, CAMERA, settings), [part]).reason.startswith("low coverage")
+
+
+def test_a_pose_with_many_inliers_rests_sooner() -> None:
+    views = SETTINGS.for_look("geometry").views
+    for inliers, metres, rests in (
+        (300, 0.04, True),
+        (300, 0.08, False),
+        (150, 0.04, False),
+        (40, 0.5, True),
+    ):
+        assert is_last_render(views, inliers, HERE, compose(np.eye(3), [metres, 0, 0])) is rests
