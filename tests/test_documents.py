@@ -38,6 +38,12 @@ def test_links_lead_somewhere(path: Path) -> None:
     assert broken == []
 
 
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(REPO)))
+def test_named_tests_exist(path: Path) -> None:
+    named = set(re.findall(r"`(tests/[\w/]+(?:\.py)?)`", path.read_text(encoding="utf-8")))
+    assert [name for name in sorted(named) if not (REPO / name).exists()] == []
+
+
 @pytest.mark.parametrize("name", WRAPPED)
 def test_lines_fit_a_screen(name: str) -> None:
     lines = (REPO / name).read_text(encoding="utf-8").splitlines()

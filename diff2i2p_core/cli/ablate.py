@@ -22,7 +22,7 @@ def ablate(
     steps: Annotated[int, typer.Option(min=1, help="Steps of each run.")] = 2000,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each variant, with consecutive seeds.")] = 3,
     only: Annotated[
-        str, typer.Option(help="Subset of pose,dct,depthless,kpconv,negatives,deformed,csd,augmentation,all.")
+        str, typer.Option(help="Rules, such as pose,dct,csd,no_csd,all; an unknown one lists all names.")
     ] = "",
     as_json: options.AsJson = False,
 ) -> None:

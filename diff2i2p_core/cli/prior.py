@@ -1,4 +1,4 @@
-"""`diff2i2p prior`: train a small diffusion model for CSD, and measure what it has learned."""
+"""`diff2i2p prior`: train a small diffusion model for CSD, and measure what it and CSD are worth."""
 
 from __future__ import annotations
 
@@ -9,10 +9,17 @@ import typer
 
 if TYPE_CHECKING:
     from diff2i2p_core.engine.prior_config import PriorConfig
+    from diff2i2p_core.losses.diffusion_prior import DiffusionPrior
+    from diff2i2p_core.pairs.scenes import Scene
 
-app = typer.Typer(help="A small diffusion model of your own for CSD: train, measure.", no_args_is_help=True)
+app = typer.Typer(
+    help="A small diffusion model of your own for CSD: train, measure, gradient.", no_args_is_help=True
+)
 
 _Config = Annotated[Path, typer.Argument(help="YAML of the prior, see training/configs/prior.yaml")]
+_Model = Annotated[
+    Path | None, typer.Option(help="Folder of a prior; by default, that of the configuration's run.")
+]
 _Overrides = Annotated[list[str] | None, typer.Argument(help="key=value, such as steps=1000")]
 
 
@@ -46,13 +53,7 @@ def train(
 
 
 @app.command()
-def measure(
-    config: _Config,
-    overrides: _Overrides = None,
-    model: Annotated[
-        Path | None, typer.Option(help="Folder of a prior; by default, that of the configuration's run.")
-    ] = None,
-) -> None:
+def measure(config: _Config, overrides: _Overrides = None, model: _Model = None) -> None:
     """Print the denoising error on unseen frames with the right depth and with wrong ones."""
     from diff2i2p_core.engine.config_file import read_settings
     from diff2i2p_core.engine.prior_config import PriorConfig
@@ -61,12 +62,31 @@ def measure(
     _report(settings, model or settings.output / settings.name / "prior")
 
 
+@app.command()
+def gradient(config: _Config, overrides: _Overrides = None, model: _Model = None) -> None:
+    """Print whether CSD leads wrong poses of unseen frames to the truth, with its own rule and the released
+    one."""
+    from diff2i2p_core.engine.config_file import read_settings
+    from diff2i2p_core.engine.prior_config import PriorConfig
+    from diff2i2p_core.engine.prior_gradient import gradient_table, pose_gradients
+
+    settings = read_settings(config, overrides or (), PriorConfig)
+    prior, scenes = _unseen(settings, model or settings.output / settings.name / "prior")
+    typer.echo(gradient_table(pose_gradients(prior, scenes, settings.measured_frames)))
+
+
 def _report(settings: PriorConfig, folder: Path) -> None:
-    from diff2i2p_core.engine.prior_frames import HEIGHT
     from diff2i2p_core.engine.prior_report import denoising_errors, table
+
+    prior, scenes = _unseen(settings, folder)
+    typer.echo(table(denoising_errors(prior, scenes, settings.measured_frames)))
+
+
+def _unseen(settings: PriorConfig, folder: Path) -> tuple[DiffusionPrior, list[Scene]]:
+    """The prior in a folder, and the scenes to measure it on."""
+    from diff2i2p_core.engine.prior_frames import HEIGHT
     from diff2i2p_core.engine.training_pairs import load_scenes
     from diff2i2p_core.losses.diffusion_prior import DiffusionPrior
 
     prior = DiffusionPrior.load(str(folder), str(folder / "controlnet"), checkpointing=False)
-    scenes, _ = load_scenes(settings.unseen, HEIGHT, settings.cache)
-    typer.echo(table(denoising_errors(prior, scenes, settings.measured_frames)))
+    return prior, load_scenes(settings.unseen, HEIGHT, settings.cache)[0]

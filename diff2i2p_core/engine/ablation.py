@@ -97,6 +97,13 @@ RULES = {
         "losses.csd.weight above 0",
         lambda config: config.losses.csd.weight > 0,
     ),
+    "no_csd": Rule(
+        f"no CSD; not a released rule, so it is not in `{RELEASED}`",
+        {"losses": {"csd": {"weight": 0.0}}},
+        "losses.csd.weight above 0",
+        lambda config: config.losses.csd.weight > 0,
+        released=False,
+    ),
     "correspondences": Rule(
         "true correspondences up to a row too low",
         {"benchmark": {"matching": "released"}},

@@ -53,6 +53,11 @@ class PriorConfig(Section):
     """How many of them."""
     uncontrolled: float = Field(default=0.15, ge=0, lt=1)
     """Fraction of images that are denoised without their depth, so that the UNet alone is a prior, too."""
+    timesteps: tuple[int, int] = (200, 999)
+    """Smallest and largest step that is trained, of 1000. In images with less noise, depth says little that
+    the image does not show."""
+    average: float = Field(default=0.995, ge=0, lt=1)
+    """The prior has the exponential average of the weights, with this decay per step."""
     optimizer: OptimizerConfig = OptimizerConfig(lr=5e-4, weight_decay=0.01)
     log_every: int = Field(default=20, gt=0)
     save_every: int = Field(default=250, gt=0)

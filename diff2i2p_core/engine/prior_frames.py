@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import invert
 from diff2i2p_core.geometry.submaps import SubmapSettings, cut_submap
 from diff2i2p_core.losses.csd import control_image
@@ -36,9 +37,9 @@ class Example(NamedTuple):
 
 
 class PriorFrames:
-    """Endless random crops, half of them mirrored. Example n depends only on (seed, n).
+    """Endless random crops, half of them mirrored, with the scene's cloud as CSD renders it.
 
-    Half of the depth maps are the sensor's, half are the scene's cloud as CSD renders it.
+    Example n depends only on (seed, n).
     """
 
     def __init__(self, scenes: Sequence[Scene], weights: Sequence[float], size: int, seed: int) -> None:
@@ -51,12 +52,9 @@ class PriorFrames:
         number = int(rng.choice(len(self.scenes), p=self.weights))
         scene = self.scenes[number]
         frame = int(rng.integers(len(scene)))
-        depth = scene.depths[frame].astype(np.float32) / 1000
-        if rng.random() < 0.5:
-            if (number, frame) not in self._rendered:  # 19 kB each
-                self._rendered[number, frame] = seen_depth(scene, frame)
-            depth = self._rendered[number, frame]
-        image = scene.images[frame]
+        if (number, frame) not in self._rendered:  # 19 kB each
+            self._rendered[number, frame] = seen_depth(scene, frame)
+        image, depth = scene.images[frame], self._rendered[number, frame]
         fraction = rng.uniform(SMALLEST_CROP, 1)
         top, left = rng.uniform(0, 1 - fraction, 2)
         image, depth = _crop(image, top, left, fraction), _crop(depth, top, left, fraction)
@@ -70,10 +68,15 @@ class PriorFrames:
         return Example(*(torch.stack(part) for part in zip(*examples, strict=True)))
 
 
+def frame_submap(scene: Scene, frame: int) -> PointCloud:
+    """What a frame sees of the scene's cloud, in its camera frame."""
+    return cut_submap(scene.cloud, invert(scene.world_from_cameras[frame]), _SUBMAPS)
+
+
 def seen_depth(scene: Scene, frame: int, moved_from_camera: Array = _SEEN) -> NDArray[np.float32]:
     """What a camera that has moved away from a frame's sees of the frame's submap: (h, w) metres, 0 where
     there is nothing."""
-    submap = cut_submap(scene.cloud, invert(scene.world_from_cameras[frame]), _SUBMAPS)
+    submap = frame_submap(scene, frame)
     camera = scene.camera
     rendered = render_depth(
         torch.from_numpy(submap.points).float()[None],

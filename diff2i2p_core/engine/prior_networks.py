@@ -16,6 +16,8 @@ from diff2i2p_core.losses.pixel_space import PixelBlocks
 _GROUPS = 8
 """Of the normalisations."""
 _FIRST_CONTROL_CHANNELS = 16
+_OPENING = 0.3
+"""Of the ControlNet's residuals at the start, relative to other layers."""
 
 
 class PriorPair(nn.Module):
@@ -49,16 +51,21 @@ class PriorPair(nn.Module):
                 _FIRST_CONTROL_CHANNELS * 2**level for level in range(halvings + 1)
             ),
         )
-        self.scheduler: Any = DDIMScheduler(beta_schedule="squaredcos_cap_v2", clip_sample=False)
+        _open(self.controlnet)
+        self.scheduler: Any = DDIMScheduler(
+            beta_schedule="squaredcos_cap_v2", clip_sample=False, prediction_type="v_prediction"
+        )
 
-    def forward(self, images: Tensor, control: Tensor, timestep: Tensor, noise: Tensor) -> Tensor:
-        """The noise that is predicted in images (B, 3, S, S) after `timestep` (B,) steps, like `noise`.
+    def forward(
+        self, images: Tensor, control: Tensor, timestep: Tensor, noise: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The velocity that is predicted for images (B, 3, S, S) after `timestep` (B,) steps, and the true
+        one, both like `noise`.
 
         `control` (B, 3, S, S). A control image of -1 stands for none: its residuals are left out.
         """
         latents = self.latents(images)
-        alpha = self.scheduler.alphas_cumprod.to(latents)[timestep][:, None, None, None]
-        noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
+        noisy = self.scheduler.add_noise(latents, noise, timestep)
         text = latents.new_zeros(len(latents), 1, self.unet.config.cross_attention_dim)
         given = (control >= 0).flatten(1).all(1).to(latents)[:, None, None, None]
         inputs = {"encoder_hidden_states": text, "return_dict": False}
@@ -70,7 +77,7 @@ class PriorPair(nn.Module):
             mid_block_additional_residual=given * middle,
             **inputs,
         )[0]
-        return predicted
+        return predicted, self.scheduler.get_velocity(latents, noise, timestep)
 
     def latents(self, images: Tensor) -> Tensor:
         """Of images (B, 3, S, S) in [0, 1]."""
@@ -82,3 +89,16 @@ class PriorPair(nn.Module):
         """Write the parts with `save_pretrained`, as `losses.csd.model` reads them."""
         for name in ("unet", "controlnet", "scheduler"):
             getattr(self, name).save_pretrained(folder / name)
+
+
+@torch.no_grad()
+def _open(controlnet: Any) -> None:
+    """Random weights where a ControlNet starts with zeros. The zeros protect a UNet that is trained already;
+    here they would only delay learning, the more as there are two of them one after the other."""
+    embedding = controlnet.controlnet_cond_embedding.conv_out
+    outputs = (*controlnet.controlnet_down_blocks, controlnet.controlnet_mid_block)
+    for layer in (embedding, *outputs):
+        layer.reset_parameters()
+    for layer in outputs:
+        layer.weight.mul_(_OPENING)
+        layer.bias.zero_()

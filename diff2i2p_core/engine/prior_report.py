@@ -66,22 +66,32 @@ def _controls(
     prior: DiffusionPrior, scenes: Sequence[Scene], frames: int, seed: int
 ) -> Iterator[tuple[Tensor, dict[str, Tensor | None]]]:
     """An image (3, S, S) and its conditions (3, S, S) by kind, for each frame; None: no ControlNet."""
-    every = [(scene, index) for scene in scenes for index in range(len(scene))]
-    chosen = [every[i * len(every) // frames] for i in range(min(frames, len(every)))]
+    chosen = even_frames(scenes, frames)
     rng, size = np.random.default_rng(seed), prior.image_size
     for number, (scene, index) in enumerate(chosen):
         truth = seen_depth(scene, index)
         other = seen_depth(*chosen[(number + len(chosen) // 2) % len(chosen)])
         controls: dict[str, Tensor | None] = {RIGHT: condition(truth, truth, size)}
         for metres, degrees in MOVES:
-            moved = seen_depth(scene, index, _move(metres, degrees, rng))
-            controls[f"{100 * metres:.0f} cm, {degrees:.0f} deg"] = condition(moved, truth, size)
+            moved = seen_depth(scene, index, random_move(metres, degrees, rng))
+            controls[move_name(metres, degrees)] = condition(moved, truth, size)
         controls["another frame's"] = condition(other, other, size)
         controls["none"] = None
         yield square(scene.images[index], size), controls
 
 
-def _move(metres: float, degrees: float, rng: np.random.Generator) -> Array:
+def even_frames(scenes: Sequence[Scene], count: int) -> list[tuple[Scene, int]]:
+    """Scenes and numbers of frames, evenly spread."""
+    every = [(scene, index) for scene in scenes for index in range(len(scene))]
+    return [every[i * len(every) // count] for i in range(min(count, len(every)))]
+
+
+def move_name(metres: float, degrees: float) -> str:
+    return f"{100 * metres:.0f} cm, {degrees:.0f} deg"
+
+
+def random_move(metres: float, degrees: float, rng: np.random.Generator) -> Array:
+    """(4, 4) moved_from_camera: as far, and turned as far, in random directions."""
     axis, direction = (vector / np.linalg.norm(vector) for vector in rng.normal(size=(2, 3)))
     return compose(Rotation.from_rotvec(np.radians(degrees) * axis).as_matrix(), metres * direction)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from diff2i2p_core.engine.optimization import make_optimizer, set_learning_rate
 from diff2i2p_core.engine.prior_config import PriorConfig
@@ -41,6 +42,7 @@ class PriorTrainer:
         torch.manual_seed(config.seed)
         self.networks = PriorPair(config.networks).to(self.device)
         self.optimizer = make_optimizer(self.networks.parameters(), config.optimizer)
+        self.average = _average(self.networks.parameters(), config.average)
         self.schedule = Schedule(config.steps, config.steps, config.batch_size, 1, 1, config.optimizer)
         self.step = 0
         self.seconds = 0.0
@@ -94,20 +96,25 @@ class PriorTrainer:
                 "overwritten; lower optimizer.lr, then resume"
             )
         self.optimizer.step()
+        self.average.step(self.networks.parameters())
         return {"loss": loss.item(), "gradient": norm, "lr": lr}
 
     def loss(self, batch: Example) -> Tensor:
-        """The mean squared error of the predicted noise, at random timesteps."""
+        """The mean squared error of the predicted velocity, at random timesteps.
+
+        Where there is much noise, it weights the image more than an error of the noise would.
+        """
         generator = torch.Generator().manual_seed((self.config.seed << 32) + self.step)
         images, control = batch.image, batch.control.clone()
         control[torch.rand(len(images), generator=generator) < self.config.uncontrolled] = -1
-        timestep = torch.randint(0, 1000, (len(images),), generator=generator)
+        first, last = self.config.timesteps
+        timestep = torch.randint(first, last + 1, (len(images),), generator=generator)
         noise = torch.randn(self.networks.latents(images).shape, generator=generator)
         inputs: Sequence[Tensor] = [x.to(self.device) for x in (images, control, timestep, noise)]
         bf16 = self.config.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            predicted = self.networks(*inputs)
-        return F.mse_loss(predicted.float(), inputs[3])
+            predicted, velocity = self.networks(*inputs)
+        return F.mse_loss(predicted.float(), velocity)
 
     def _save(self) -> None:
         state = {
@@ -115,10 +122,14 @@ class PriorTrainer:
             "seconds": self.seconds,
             "networks": self.networks.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "average": self.average.state_dict(),
         }
         self.folder.save_checkpoint(state)
+        self.average.store(self.networks.parameters())
+        self.average.copy_to(self.networks.parameters())
         with self.folder.writing():
             self.networks.save(self.prior)
+        self.average.restore(self.networks.parameters())
 
     def _resume(self) -> None:
         state = self.folder.load_checkpoint()
@@ -129,4 +140,11 @@ class PriorTrainer:
                 f"{self.folder.checkpoint}: from other networks; keep those of the run's config.json"
             ) from None
         self.optimizer.load_state_dict(state["optimizer"])
+        self.average.load_state_dict(state["average"])
         self.step, self.seconds = state["step"], state["seconds"]
+
+
+def _average(parameters: Iterable[nn.Parameter], decay: float) -> Any:
+    from diffusers.training_utils import EMAModel
+
+    return EMAModel(parameters, decay=decay, foreach=True)

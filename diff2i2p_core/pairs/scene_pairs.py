@@ -42,7 +42,7 @@ class PairSettings(Section):
     novel_view_m: float = 0.4
     novel_view_deg: float = 12.0
     color_jitter: float = 0.25
-    """Strength of brightness, contrast, colour and blur changes of image and cloud."""
+    """Strength of brightness, contrast, colour and blur changes of image and cloud. 0: none."""
     point_noise: float = 0.004
     """Standard deviation of noise on the cloud's points, in metres."""
     point_dropout: float = 0.2
@@ -166,6 +166,8 @@ class ScenePairs(torch.utils.data.Dataset[Pair]):
 
 def jitter_colors(image: NDArray[np.uint8], strength: float, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Random contrast, brightness, gamma and white balance for (H, W, 3) colours, sometimes a blur."""
+    if strength == 0:
+        return image
     values = image.astype(np.float32) / 255
     gain = np.exp(rng.normal(0, strength, 1) + rng.normal(0, 0.35 * strength, 3))
     gamma = np.exp(rng.normal(0, strength))

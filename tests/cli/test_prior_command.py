@@ -36,6 +36,9 @@ def test_train_and_measure(command: Command, tmp_path: Path) -> None:
     ]  # fmt: skip
     for options in (("name=own",), ("--model", folder)):
         assert command("prior", "measure", config, *options).out.splitlines() == table
+    gradient = command("prior", "gradient", config, "--model", folder, "measured_frames=1")
+    assert gradient.status == 0 and gradient.out.startswith("| CSD | pose off by |")
+    assert sum(line.startswith("| released |") for line in gradient.out.splitlines()) == 3
     again = command("prior", "train", config, "name=own")
     assert again.status == 2 and "already holds a run" in again.err
     wrong = command("prior", "train", config, "networks.sice=8")

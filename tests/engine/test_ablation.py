@@ -42,6 +42,8 @@ def test_all_rules_together_are_the_released_objective() -> None:
     network = everything.model.build()
     assert (network.tuning, network.points.normalization) == (True, "positive_sum")
     assert all(found[name] != base for name in found if name != "none")
+    assert (found["csd"].losses.csd.mode, found["csd"].losses.csd.weight) == ("released", 0.001)
+    assert (found["no_csd"].losses.csd.weight, everything.losses.csd.weight) == (0, 0.001)
 
 
 def test_rules_that_change_nothing_are_left_out() -> None:

@@ -16,14 +16,17 @@ import torch.nn.functional as F
 from four_views import write_four_views
 from tiny_prior import write_tiny_prior
 
+from diff2i2p_core.engine import prior_gradient
 from diff2i2p_core.engine.prior_config import PriorConfig
 from diff2i2p_core.engine.prior_frames import HEIGHT, PriorFrames, seen_depth
-from diff2i2p_core.engine.prior_report import RIGHT, TIMESTEPS, denoising_errors, table
+from diff2i2p_core.engine.prior_gradient import gradient_table, pose_gradients
+from diff2i2p_core.engine.prior_report import MOVES, RIGHT, TIMESTEPS, denoising_errors, table
 from diff2i2p_core.engine.prior_trainer import PriorTrainer
 from diff2i2p_core.engine.signals import Stopped
 from diff2i2p_core.engine.training_pairs import load_scenes
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.se3 import compose
+from diff2i2p_core.losses import csd
 from diff2i2p_core.losses.csd import csd_loss
 from diff2i2p_core.losses.diffusion_prior import DiffusionPrior
 from diff2i2p_core.losses.distillation import Distillation
@@ -137,9 +140,59 @@ def test_a_resumed_run_equals_the_uninterrupted_one(room: Path, trained: Path, t
 
 def test_training_lowers_the_error(room: Path, tmp_path: Path) -> None:
     config = experiment(room, tmp_path, steps=60, batch_size=4, optimizer={"lr": 4e-3, "warmup": 5})
-    PriorTrainer(config).run()
-    losses = [json.loads(line)["loss"] for line in (tmp_path / "prior/log.jsonl").read_text().splitlines()]
-    assert np.mean(losses[-10:]) < 0.85 * np.mean(losses[:5])
+    trainer = PriorTrainer(config)
+    batch = PriorFrames(load_scenes(config.scenes, HEIGHT, None)[0], [1.0], 16, 99).batch(0, 32)
+    before = trainer.loss(batch).item()
+    trainer.run()
+    trainer.step = 0  # the same noise and steps
+    assert trainer.loss(batch).item() < 0.7 * before
+
+
+def test_depth_has_a_say_from_the_first_step(room: Path, tmp_path: Path) -> None:
+    """A ControlNet of zeros would take hundreds of steps to begin."""
+    trainer = PriorTrainer(experiment(room, tmp_path))
+    images, noise = torch.rand(1, 3, 16, 16), torch.randn(1, 12, 8, 8)
+    at = torch.tensor([500])
+    near, far = (trainer.networks(images, torch.full((1, 3, 16, 16), d), at, noise)[0] for d in (0.9, 0.1))
+    assert (near - far).abs().mean() > 1e-3
+
+
+class Recorded(torch.nn.Module):
+    """Networks that predict nothing and remember their inputs."""
+
+    def __init__(self, trainer: PriorTrainer) -> None:
+        super().__init__()
+        self.latents = trainer.networks.latents
+        self.timesteps: list[int] = []
+        self.controls: list[torch.Tensor] = []
+
+    def forward(self, images: Any, control: Any, timestep: Any, noise: Any) -> tuple[Any, Any]:
+        self.timesteps += timestep.tolist()
+        self.controls += list(control)
+        return noise, noise
+
+
+def test_steps_and_fraction_without_depth_are_as_set(room: Path, tmp_path: Path) -> None:
+    trainer = PriorTrainer(experiment(room, tmp_path, timesteps=[300, 400], uncontrolled=0.4))
+    frames = PriorFrames(load_scenes(trainer.config.scenes, HEIGHT, None)[0], [1.0], 16, 0)
+    batch = frames.batch(0, 50)
+    recorded = Recorded(trainer)
+    trainer.networks = recorded  # type: ignore[assignment]
+    for trainer.step in range(4):
+        trainer.loss(batch)
+    assert 300 <= min(recorded.timesteps) < 310 and 390 < max(recorded.timesteps) <= 400
+    without = sum(bool((control == -1).all()) for control in recorded.controls)
+    assert 0.3 < without / 200 < 0.5
+
+
+def test_the_prior_has_the_average_of_the_weights(room: Path, trained: Path, tmp_path: Path) -> None:
+    """Without averaging it has the last ones. The run itself continues with the last ones in both cases."""
+    last = PriorTrainer(experiment(room, tmp_path / "last", average=0)).run()
+    file = "unet/diffusion_pytorch_model.safetensors"
+    assert (last / file).read_bytes() != (trained / file).read_bytes()
+    states = [torch.load(path.parent / "checkpoint.pt", weights_only=True) for path in (trained, last)]
+    for name, weight in states[0]["networks"].items():
+        assert torch.equal(weight, states[1]["networks"][name]), name
 
 
 def test_examples_differ_and_repeat(scenes: list[Scene]) -> None:
@@ -200,6 +253,32 @@ def test_errors_show_which_depth_the_networks_expect(
     lines = table(list(errors.values())).splitlines()
     assert len(lines) == 2 + 6 and lines[2].startswith("| right | 0.0000")
     assert lines[-1].endswith("| 100 |")
+
+
+def test_gradients_of_a_good_loss_lead_to_the_truth(
+    trained: Path, scenes: list[Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In place of CSD: how far the depth is from the true one, and its negative."""
+
+    def error(prior: Any, depth: torch.Tensor, truth: torch.Tensor, step: Any) -> torch.Tensor:
+        both = (depth > 0) & (truth > 0)
+        return (depth - truth)[both].abs().clamp(max=0.5).sum()
+
+    def wrong(*arguments: Any) -> torch.Tensor:
+        return -error(*arguments)
+
+    monkeypatch.setattr(prior_gradient, "MODES", {"control": None, "released": None})
+    monkeypatch.setattr(csd, "MODES", {"control": csd.Mode(error, 1), "released": csd.Mode(wrong, 1)})
+    renderers = dict.fromkeys(("control", "released"), prior_gradient.RENDERERS["control"])
+    monkeypatch.setattr(prior_gradient, "RENDERERS", renderers)
+    prior = DiffusionPrior.load(str(trained), str(trained / "controlnet"), checkpointing=False)
+    gradients = pose_gradients(prior, scenes, 3)
+    right, reverse = gradients[: len(MOVES)], gradients[len(MOVES) :]
+    assert right[0].downhill == right[0].mean_downhill == 1 and right[0].cosine > 0.3
+    for a, b in zip(right, reverse, strict=True):
+        assert (a.mode, b.mode) == ("control", "released") and a.move == b.move
+        assert b.cosine == pytest.approx(-a.cosine) and b.downhill == pytest.approx(1 - a.downhill)
+    assert gradient_table(gradients).splitlines()[2].startswith("| control | 5 cm, 1 deg | 100 | 100 | +0.")
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,16 @@ def test_sgd(folder: Path, tmp_path: Path) -> None:
     assert trainer.optimizer.param_groups[0]["momentum"] == 0.5
 
 
+def test_clipping_limits_the_step(folder: Path, tmp_path: Path) -> None:
+    sgd = {"kind": "sgd", "momentum": 0, "lr": 1.0, "warmup": 0, "clip": 0.01, "weight_decay": 0}
+    trainer = Trainer(experiment(folder, tmp_path, steps=1, optimizer=sgd))
+    before = torch.cat([p.detach().flatten().clone() for p in trainer.model.parameters()])
+    trainer.run()
+    after = torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
+    assert json.loads((tmp_path / "test" / "log.jsonl").read_text())["gradient"] > 0.1
+    assert (after - before).norm().item() == pytest.approx(0.01, rel=1e-3)
+
+
 class BrokenGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:

@@ -16,6 +16,7 @@ from diff2i2p_core.engine.ablation import RULES
 from diff2i2p_core.engine.objective import Objective
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.se3 import transform_points
+from diff2i2p_core.losses.diffusion_prior import DiffusionPrior
 from diff2i2p_core.losses.settings import LossSettings
 from diff2i2p_core.models import diff2i2p
 from diff2i2p_core.models.features import ImageFeatures, SubmapFeatures
@@ -151,6 +152,49 @@ def test_the_released_rules_run(make: Make, room_batch: Batch) -> None:
     assert all(p.grad.isfinite().all() for p in subject.parameters() if p.grad is not None)
 
 
+def test_steps_are_drawn_from_their_range(
+    make: Make, room_batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    noised = DiffusionPrior.noised
+
+    def watched(self: DiffusionPrior, latents: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
+        seen.extend(timestep.tolist())
+        return noised(self, latents, noise, timestep)
+
+    monkeypatch.setattr(DiffusionPrior, "noised", watched)
+    for timesteps, allowed in (((400, 400), {400}), ((7, 9), {7, 8, 9})):
+        seen.clear()
+        make(csd={"timesteps": timesteps})(room_batch, 1)
+        assert len(seen) == len(room_batch.pairs) and set(seen) <= allowed
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"timesteps": [900, 900]},
+        {"prompts": ["a cave", "a room"]},
+        {"guidance": 3},
+        {"render_scale": 0.5},
+        {"render_gamma": 0.5},
+        {"dtype": "bf16"},
+        {"weight": 2},
+    ],
+    ids=lambda option: next(iter(option)),
+)
+def test_each_option_changes_the_term(make: Make, room_batch: Batch, option: dict[str, Any]) -> None:
+    plain, changed = (make(csd=csd)(room_batch, 1)["loss"] for csd in (None, option))
+    assert changed.isfinite() and changed != plain
+
+
+def test_checkpointing_is_chosen(make: Make) -> None:
+    for chosen in (True, False):
+        distillation = make(csd={"checkpointing": chosen}).registration.distillation
+        assert distillation is not None
+        unet = distillation.prior(torch.device("cpu")).unet
+        assert unet.is_gradient_checkpointing == chosen
+
+
 def test_pictures_show_both_poses(make: Make, room_batch: Batch) -> None:
     subject = make()
     model, pair = subject.model, room_batch.pairs[0]
@@ -162,6 +206,8 @@ def test_pictures_show_both_poses(make: Make, room_batch: Batch) -> None:
     assert both.float().mean() > 0.8
     assert (rendered.estimated.depth - rendered.truth.depth)[both].abs().median() < 0.1
     assert not rendered.estimated.depth.requires_grad
+    double = make(csd={"render_scale": 0.5}).registration.rendered_depths(pair, submap, matches)
+    assert double.truth.depth.shape == (1, 60, 80)
 
 
 def test_missing_models_are_named_when_the_objective_is_made(make: Make, tmp_path: Path) -> None:

@@ -154,6 +154,34 @@ def test_swapped_pixels_give_a_pose_far_off() -> None:
     assert result["loss"].isfinite()
 
 
+def test_weights_of_angle_and_displacement() -> None:
+    pair = make_pair(0)
+    matches = make_matches(pair, 60, noise=0.03)
+    result = terms([pair], [matches], PoseSettings(rotation_weight=2, translation_weight=5))
+    expected = 2 * result["rotation"] + 5 * result["translation"]
+    assert result["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_matches_beyond_the_threshold_do_not_pull_the_pose() -> None:
+    pair = make_pair(0)
+    matches = make_matches(pair, 100, noise=0.002, wrong=15)
+    free = {"gate_deg": None, "gate_m": None}
+    inliers, every = (
+        terms([pair], [matches], PoseSettings(inlier_px=limit, **free))["pose_m"] for limit in (8.0, None)
+    )
+    assert 10 * inliers < every
+
+
+def test_without_a_score_temperature_only_points_learn() -> None:
+    pair = make_pair(0)
+    for temperature in (0.1, None):
+        matches = make_matches(pair, 60, noise=0.03)
+        terms([pair], [matches], PoseSettings(score_temperature=temperature))["loss"].backward()
+        assert matches.points.grad is not None and matches.points.grad.any()
+        learns = matches.scores.grad is not None and bool(matches.scores.grad.any())
+        assert learns == (temperature is not None)
+
+
 def test_only_the_best_matches_take_part() -> None:
     pair = make_pair(0)
     matches = make_matches(pair, 60, noise=0.02)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,49 @@ def test_released_coarse_loss_has_more_negatives(tiny_weights: Path, room_batch:
     plain = losses_of_first(model, room_batch)["coarse"]
     for rule in ({"unknown_nodes": "negative"}, {"negatives": "smaller"}):
         assert losses_of_first(model, room_batch, coarse=rule)["coarse"] > plain
+
+
+def test_depthless_pixels_count_in_the_released_residual(tiny_weights: Path, room_batch: Batch) -> None:
+    """With the camera's position as their point, far from every surface (docs/method.md R20)."""
+    model = network(tiny_weights)
+    pair = room_batch.pairs[0]
+    points = pair.targets.pixel_points.copy()
+    points[::2] = 0
+    half = replace(pair, targets=replace(pair.targets, pixel_points=points))
+    batch = replace(room_batch, pairs=[half])
+
+    def untuned(released: bool) -> float:
+        return losses_of_first(model, batch, tuning={"depthless_pixels": released})["untuned"].item()
+
+    assert untuned(True) > 1.05 * untuned(False)
+
+
+def test_temperatures_sharpen_the_contrastive_losses(tiny_weights: Path, room_batch: Batch) -> None:
+    """With a high one all similarities look alike, so the loss is the logarithm of their number."""
+    model = network(tiny_weights)
+    for part in ("coarse", "fine"):
+        hot, warm = (
+            losses_of_first(model, room_batch, **{part: {"kind": "contrastive", "temperature": t}})[part]
+            for t in (1e4, 0.1)
+        )
+        assert hot > 1 and not torch.isclose(hot, warm, rtol=1e-3)
+
+
+def test_more_samples_are_compared(
+    tiny_weights: Path, room_batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: list[int] = []
+    draw = draw_correspondences
+
+    def counted(*arguments: Any) -> Any:
+        drawn = draw(*arguments)
+        counts.append(len(drawn[0]))
+        return drawn
+
+    monkeypatch.setattr("diff2i2p_core.losses.total.draw_correspondences", counted)
+    for samples in (8, 24):
+        losses_of_first(network(tiny_weights), room_batch, fine={"samples": samples})
+    assert counts == [8, 24]
 
 
 def test_training_matches_best_pixels_alone(tiny_weights: Path, room_batch: Batch) -> None:

@@ -66,6 +66,17 @@ def test_training_clouds_without_a_limit(tmp_path: Path) -> None:
     assert sizes == [30000, 30500]
 
 
+def test_test_clouds_have_a_limit_of_their_own(tmp_path: Path) -> None:
+    root = write_benchmark(tmp_path, [0.9], points=3000)
+    subset = {"validation": "train", "test": "train"}
+    settings = BenchmarkSettings(root=root, test_points=700, max_points=900, **subset)
+    sizes = {
+        role: len(BenchmarkPairs(settings, released_config(), role)[0].features)
+        for role in ("train", "validation", "test")
+    }
+    assert sizes == {"train": 900, "validation": 700, "test": 700}
+
+
 def test_half_of_the_training_images_are_enlarged(wall: Path) -> None:
     settings = BenchmarkSettings(root=wall, augmentation="none", scale_augmentation=1.2, test="train")
     enlarged = BenchmarkPairs(settings, SMALL, seed=1)
