@@ -70,6 +70,8 @@ def _by_inliers(ranked: Sequence[Hypothesis], query: Query, prior: Array | None)
     least = query.settings.near.min_agreement
     if not reason and best.agreement is not None and best.agreement < least:
         reason = f"low agreement with the map's intensity ({best.agreement:.2f}, need {least:.2f})"
+    if not reason and best.restless and not agrees:
+        reason = "restless (renders from the pose still move it)"
     if not reason and prior is None:
         reason = _rival(ranked, gates)
     return Localization(
