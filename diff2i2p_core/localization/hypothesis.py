@@ -39,6 +39,8 @@ class Hypothesis:
     """How the image agrees with the map's intensity, if they were compared."""
     settled: bool = False
     """Whether the matches were made from about this pose. Then many inliers are enough to accept it."""
+    restless: bool = False
+    """Whether the last of these renders still moved the pose by much."""
     fit: DepthFit | None = None
     """For a pose of the depth alone: how it fits. It decides instead of the inliers."""
 

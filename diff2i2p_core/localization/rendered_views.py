@@ -166,11 +166,14 @@ class RenderedViews:
         self, query: Query, pose: Array, source: str, near: bool = False, view: int = -1
     ) -> Hypothesis:
         """Render from `pose` (map_from_camera) with the query's camera, match, solve, and repeat."""
-        for _ in range(query.settings.views.renders):
+        views = query.settings.views
+        limits = views.restless_distance, views.restless_angle_deg
+        for _ in range(views.renders):
             hypothesis = self._solved(query, *self.image_and_view(query, pose), source, view)
-            hypothesis = replace(hypothesis, settled=True, near_prior=near)
             after = hypothesis.map_from_camera
-            if after is None or is_last_render(query.settings.views, hypothesis.support, pose, after):
+            restless = after is not None and not is_near(after, pose, *limits)
+            hypothesis = replace(hypothesis, settled=True, near_prior=near, restless=restless)
+            if after is None or is_last_render(views, hypothesis.support, pose, after):
                 break
             pose = after
         return hypothesis

@@ -69,6 +69,8 @@ def _by_inliers(ranked: Sequence[Hypothesis], query: Query, prior: Array | None)
     )
     if not reason and best.alignment is not None:
         reason = disagreement(best.alignment, query.settings.near)
+    if not reason and best.restless and not agrees:
+        reason = "restless (renders from the pose still move it)"
     if not reason and prior is None:
         reason = _rival(ranked, gates)
     return Localization(

@@ -140,7 +140,7 @@ def test_a_loss_that_is_not_finite_ends_the_training(place: Place, xfeat_network
     trainer = GeometryTrainer(GeometryFeatures.from_xfeat(xfeat_network), [place], [1.0], config)
     trainer.train_step()
     with torch.no_grad():
-        trainer.model.shapes.stem[0].weight[0, 0, 0, 0] = torch.inf
+        next(trainer.model.shapes.stem.parameters())[0, 0, 0, 0] = torch.inf
     before = [values.clone() for values in trainer.average.parameters()]
     with pytest.raises(InputError, match="not finite at step 1"):
         trainer.train_step()

@@ -138,6 +138,13 @@ def test_inliers_of_shapes_in_a_part_of_the_image_are_refused() -> None:
     assert verify(Query(IMAGE, CAMERA, settings), [part]).reason.startswith("low coverage")
 
 
+def test_a_pose_that_does_not_come_to_rest_is_refused_unless_a_prior_agrees() -> None:
+    settings = SETTINGS.for_look("geometry")
+    moving = replace(hypothesis(HERE, 390), settled=True, near_prior=True, restless=True)
+    assert verify(Query(IMAGE, CAMERA, settings), [moving]).reason.startswith("restless")
+    assert verify(Query(IMAGE, CAMERA, settings, prior=HERE), [moving]).localized
+
+
 def test_a_pose_with_many_inliers_rests_sooner() -> None:
     views = SETTINGS.for_look("geometry").views
     for inliers, metres, rests in (
