@@ -114,8 +114,8 @@ def _sampled(grey: NDArray[np.float32], u: NDArray[np.float32], v: NDArray[np.fl
     if not len(u):
         return np.zeros(0)
     rows = -(-len(u) // 32000)
-    padded = (np.resize(x, (rows, -(-len(u) // rows))) for x in (u, v))
-    values = cv2.remap(grey, *padded, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    across, down = (np.resize(x, (rows, -(-len(u) // rows))) for x in (u, v))
+    values = cv2.remap(grey, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(values, np.float64).ravel()[: len(u)]
 
 
