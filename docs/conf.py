@@ -28,6 +28,7 @@ copyright = "Diff2I2P maintainers"
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 html_theme = "furo"
 html_title = "Diff²I2P"
+highlight_language = "none"  # of blocks that name no language: drawings, commands, tables of files
 myst_heading_anchors = 4
 default_role = "code"  # single backticks in docstrings are code, as in Markdown
 autodoc_default_options = {

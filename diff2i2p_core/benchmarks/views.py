@@ -29,6 +29,7 @@ from diff2i2p_core.localization.view_ranking import ranked_views
 from diff2i2p_core.mapping.blocks import BlockCloud
 from diff2i2p_core.mapping.describe import describe_view
 from diff2i2p_core.mapping.device_blocks import placed
+from diff2i2p_core.mapping.looks import LOOKS
 from diff2i2p_core.mapping.packed_views import PackedViews, RenderSettings
 from diff2i2p_core.models.view_networks import PictureNetworks
 from diff2i2p_core.models.xfeat import DIMENSION, XFeat, dense_features, detect
@@ -64,9 +65,8 @@ def cases() -> list[Case]:
 def _view(width: int, height: int, device: str) -> Work:
     """Renders a view of a cloud that is on the device."""
     points = wall_cloud(POINTS, SPACING)
-    cloud: PointCloud | DeviceCloud = PointCloud(points, wall_colors(points))
-    if device != "cpu":
-        cloud = DeviceCloud.of(cloud, torch.device(device))
+    here = PointCloud(points, wall_colors(points))
+    cloud = here if device == "cpu" else DeviceCloud.of(here, torch.device(device))
     camera = CAMERA.scaled_to(width, height)
     return lambda: render_view(cloud, np.eye(4), camera, SPACING)
 
@@ -81,13 +81,14 @@ def _features(width: int, height: int, device: str) -> Work:
 def _description(device: str) -> Work:
     """A view of the map: rendered, described, with the points of its features."""
     points, settings = wall_cloud(POINTS, SPACING), RenderSettings.for_cloud(SPACING)
-    cloud = placed(BlockCloud.of(PointCloud(points, wall_colors(points))), torch.device(device))
+    cloud = BlockCloud.of(PointCloud(points, wall_colors(points)))
     torch.manual_seed(0)
     model = XFeat().for_inference()
     last = cast(nn.Conv2d, model.keypoint_head[-1])
     last.weight.mul_(100)  # an untrained network is too unsure to find keypoints
     networks = PictureNetworks(model, device)
-    return lambda: describe_view(cloud, SPACING, np.eye(4), settings.camera(), settings, networks)
+    there = placed(cloud, LOOKS[settings.look], networks.device)
+    return lambda: describe_view(there, SPACING, np.eye(4), settings.camera(), settings, networks)
 
 
 def _retrieval(num_views: int, device: str) -> Work:

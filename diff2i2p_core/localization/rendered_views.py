@@ -53,7 +53,7 @@ class RenderedViews:
         signatures = view_map.views.signatures.to(self.device)
         self.views, self._look = replace(view_map.views, signatures=signatures), view_map.look
         self._cloud, self._spacing = view_map.cloud, view_map.spacing
-        self._placed = placed(view_map.cloud, self.device)
+        self._placed = placed(view_map.cloud, self._look, self.device)
 
     def propose(self, query: Query) -> Iterator[list[Hypothesis]]:
         """With a prior: a render from it, then the views around it. Without: views that look like the image,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -86,7 +87,7 @@ def render_look(
 ) -> RenderedView:
     """A cloud, rendered for `camera` (without distortion) at a pose, in the look that the settings name."""
     view_from_map = invert(map_from_view)
-    in_view = cloud.seen(view_from_map, camera, (settings.min_depth, settings.max_depth))
+    in_view: Any = cloud.seen(view_from_map, camera, (settings.min_depth, settings.max_depth))
     return look_named(settings.look).render(
         in_view,
         view_from_map,

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.mapping.blocks import BlockCloud
+from diff2i2p_core.mapping.looks import Look
 from diff2i2p_core.ops.device_cloud import DeviceCloud
 
 
@@ -32,8 +33,8 @@ class DeviceBlocks:
 Blocks = BlockCloud | DeviceBlocks
 
 
-def placed(blocks: BlockCloud, device: torch.device) -> Blocks:
-    """The blocks where they are rendered for networks on `device`: a scan's intensity always on the CPU."""
-    if device.type == "cpu" or (blocks.cloud.intensity is not None and blocks.cloud.colors is None):
+def placed(blocks: BlockCloud, look: Look, device: torch.device) -> Blocks:
+    """The blocks where they are rendered in a look for networks on `device`."""
+    if device.type == "cpu" or not look.on_gpu:
         return blocks
     return DeviceBlocks(blocks, DeviceCloud.of(blocks.cloud, device))

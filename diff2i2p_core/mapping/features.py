@@ -86,7 +86,7 @@ def view_map_of(
     """Render views (V, 4, 4) of a cloud and compute their features. None if no view sees enough."""
     blocks = BlockCloud.of(cloud.thinned(RENDER_SPACING))
     spacing, settings = rendering_of(blocks, look_of(cloud))
-    views, numbers, there = [], [], placed(blocks, networks.device)
+    views, numbers, there = [], [], placed(blocks, look_of(cloud), networks.device)
     for number, view in enumerate(describe_views(there, spacing, poses, settings, networks)):
         if view is not None:
             views.append(view)

@@ -11,7 +11,6 @@ from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.models.view_networks import PictureNetworks, ShapeNetworks, State, ViewNetworks
-from diff2i2p_core.ops.device_cloud import DeviceCloud
 from diff2i2p_core.ops.render_scan import render_scan
 from diff2i2p_core.ops.render_view import RenderedView, render_shape, render_view
 from diff2i2p_core.typing import Array
@@ -24,7 +23,7 @@ class Render(Protocol):
 
     def __call__(
         self,
-        cloud: PointCloud | DeviceCloud,
+        cloud: PointCloud,
         camera_from_cloud: Array,
         camera: Camera,
         spacing: float,
@@ -52,6 +51,8 @@ class Look:
     matched near the prediction (`localization.near_matches`)."""
     focal: float = 420.0
     """Pixels, of renders of dense clouds."""
+    on_gpu: bool = False
+    """Whether `render` also takes a `DeviceCloud`, so that the points can stay on the networks' device."""
 
 
 def _xfeat(device: str, state: State | None = None) -> ViewNetworks:
@@ -74,6 +75,7 @@ LOOKS = {
             render_view,
             xfeat_weights,
             _xfeat,
+            on_gpu=True,
         ),
         Look(
             "intensity",
@@ -92,6 +94,7 @@ LOOKS = {
             geometry_weights,
             _geometry,
             focal=260.0,
+            on_gpu=True,
         ),
     )
 }

@@ -118,7 +118,7 @@ def view_networks(cloud: Path, settings: RenderSettings, device: str) -> ViewNet
 def view_encoder(cloud: Path, spacing: float, settings: RenderSettings, device: str) -> Encode:
     """Computes local features of views rendered from the `BlockCloud` in a folder."""
     networks = view_networks(cloud, settings, device)
-    blocks = placed(BlockCloud.open(cloud), networks.device)
+    blocks = placed(BlockCloud.open(cloud), look_named(settings.look), networks.device)
 
     def encode(poses: Array, numbers: range) -> dict[str, StreamedTensor]:
         views = describe_views(blocks, spacing, poses, settings, networks)

@@ -15,7 +15,6 @@ from scipy.spatial import Delaunay, QhullError
 
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.point_cloud import PointCloud
-from diff2i2p_core.ops.device_cloud import DeviceCloud
 from diff2i2p_core.ops.render_view import RenderedView, pixel_means, render_view
 from diff2i2p_core.typing import Array
 
@@ -32,7 +31,7 @@ BLUR = 0.8
 
 
 def render_scan(
-    cloud: PointCloud | DeviceCloud,
+    cloud: PointCloud,
     camera_from_cloud: Array,
     camera: Camera,
     spacing: float,
@@ -41,7 +40,6 @@ def render_scan(
     max_depth: float,
 ) -> RenderedView:
     """The view of a camera without distortion of a cloud with intensity; see `render_view`."""
-    assert isinstance(cloud, PointCloud), "scans are rendered on the CPU"
     assert cloud.intensity is not None
     grey = PointCloud(cloud.points, intensity=cloud.intensity)
     pose = np.asarray(camera_from_cloud, np.float64)

@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
@@ -68,23 +67,19 @@ def render_view(
     Depths are in metres. What a GPU holds is projected there, and only pixels are filled on the CPU.
     InputError for a cloud with neither colours nor intensity.
     """
-    shades = cloud.colors if cloud.colors is not None else cloud.intensity
-    if shades is None:
+    if cloud.colors is None and cloud.intensity is None:
         raise InputError("cloud: has neither colours nor intensity to render; give one that has either")
     pose = np.asarray(camera_from_cloud, np.float64)
-    limits = spacing, min_depth, max_depth
-    if isinstance(cloud, DeviceCloud):
-        filled, means = _pixels_there(cloud.points, shades, pose, camera, *limits)
-    else:
-        filled, means = _pixels_here(cloud.points, shades, pose, camera, *limits)
-    shape = camera.height, camera.width
+    pixels_of = _pixels_there if isinstance(cloud, DeviceCloud) else _pixels_here
+    filled, means = pixels_of(cloud, pose, camera, spacing, min_depth, max_depth)  # type: ignore[arg-type]
+    shape, channels = (camera.height, camera.width), () if cloud.colors is None else (3,)
     if not len(filled):
-        empty = np.zeros((*shape, *shades.shape[1:]), np.uint8)
+        empty = np.zeros((*shape, *channels), np.uint8)
         return RenderedView(empty, np.zeros(shape, np.float32), camera, pose)
     nearest, distance = nearest_pixels(filled, shape)
     inverse_depth = means[:, 0].take(nearest)
     shown = distance <= np.maximum(REACH * spacing * camera.fx * inverse_depth, 1)
-    image = means[:, 1:].round().astype(np.uint8).reshape(-1, *shades.shape[1:]).take(nearest, axis=0)
+    image = means[:, 1:].round().astype(np.uint8).reshape(-1, *channels).take(nearest, axis=0)
     image = cv2.medianBlur(image, 3)  # removes single points of a surface behind
     background = cv2.blur(image, (camera.width // 16 | 1,) * 2)
     image = np.asarray(cv2.copyTo(image, shown.astype(np.uint8), background), np.uint8)
@@ -92,33 +87,25 @@ def render_view(
 
 
 def _pixels_here(
-    points: NDArray[np.float32],
-    shades: NDArray[np.uint8],
-    pose: Array,
-    camera: Camera,
-    spacing: float,
-    min_depth: float,
-    max_depth: float,
+    cloud: PointCloud, pose: Array, camera: Camera, spacing: float, min_depth: float, max_depth: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The pixels with points, ascending, and the means of inverse depth and shades in each."""
-    seen, pixel, z = seen_points(points, pose, camera, spacing, min_depth, max_depth)
+    shades = cloud.colors if cloud.colors is not None else cloud.intensity
+    assert shades is not None
+    seen, pixel, z = seen_points(cloud.points, pose, camera, spacing, min_depth, max_depth)
     rows = np.empty((len(seen), 1 + shades[:1].size), np.float32)
     rows[:, 0], rows[:, 1:] = 1 / z, shades.take(seen, axis=0).reshape(len(seen), -1)
     return pixel_means(pixel, rows, camera.width * camera.height)
 
 
 def _pixels_there(
-    points: Tensor,
-    shades: Tensor,
-    pose: Array,
-    camera: Camera,
-    spacing: float,
-    min_depth: float,
-    max_depth: float,
+    cloud: DeviceCloud, pose: Array, camera: Camera, spacing: float, min_depth: float, max_depth: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The same on the device of the points."""
-    step = buffer_step(camera)
-    seen, pixel, z = seen_there(points, pose, camera, spacing, min_depth, max_depth, step)
+    shades = cloud.colors if cloud.colors is not None else cloud.intensity
+    assert shades is not None
+    limits = spacing, min_depth, max_depth
+    seen, pixel, z = seen_there(cloud.points, pose, camera, *limits, buffer_step(camera))
     rows = torch.column_stack([1 / z, shades[seen].float()])
     return means_there(pixel, rows, camera.width * camera.height)
 

@@ -53,7 +53,7 @@ dl{display:grid;grid-template-columns:max-content 1fr;gap:2px 18px;margin:0}dt{c
 dd{margin:0;overflow-wrap:anywhere}
 @media(max-width:480px){main{padding:16px 10px 40px}h1{font-size:21px;overflow-wrap:anywhere}
 dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:6px}th,td{padding:4px 6px}.card.scroll{overflow-x:auto}
-table:not(.names *) td:last-child{min-width:11em}.stack .card{overflow-x:auto}.stack svg{min-width:700px}
+table:not(.names *) td:last-child{min-width:22em}.stack .card{overflow-x:auto}.stack svg{min-width:700px}
 svg[viewBox^="0 0 720"] text{font-size:22px}}
 """
 

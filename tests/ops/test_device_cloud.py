@@ -14,6 +14,7 @@ from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import invert
 from diff2i2p_core.mapping.blocks import BlockCloud
 from diff2i2p_core.mapping.device_blocks import DeviceBlocks, placed
+from diff2i2p_core.mapping.looks import LOOKS
 from diff2i2p_core.mapping.viewpoints import looking
 from diff2i2p_core.ops.device_cloud import DeviceCloud
 from diff2i2p_core.ops.render_view import RenderedView, buffer_step, render_shape, render_view, seen_points
@@ -67,7 +68,7 @@ def test_nothing_in_view(room_cloud: PointCloud, device: str) -> None:
 
 
 def test_only_the_blocks_in_view_are_drawn(room_cloud: PointCloud) -> None:
-    far = PointCloud(room_cloud.points + np.float32([20, 0, 0]), room_cloud.colors)
+    far = PointCloud(room_cloud.points + np.array([20, 0, 0], np.float32), room_cloud.colors)
     blocks = BlockCloud.of(PointCloud.joined([room_cloud, far]))
     there = DeviceBlocks(blocks, DeviceCloud.of(blocks.cloud, torch.device("cpu")))
     for pose in POSES:
@@ -82,7 +83,7 @@ def test_only_the_blocks_in_view_are_drawn(room_cloud: PointCloud) -> None:
 
 def test_points_stay_on_the_gpu(room_cloud: PointCloud, monkeypatch: pytest.MonkeyPatch) -> None:
     with pretended_gpu(monkeypatch):
-        blocks = placed(BlockCloud.of(room_cloud), CUDA)
+        blocks = placed(BlockCloud.of(room_cloud), LOOKS["colors"], CUDA)
         assert isinstance(blocks, DeviceBlocks) and on_gpu(blocks.there.points)
         seen = blocks.seen(POSES[0], CAMERA, (0.1, 8.0))
         assert on_gpu(seen.points) and seen.colors is not None and on_gpu(seen.colors)
@@ -101,8 +102,6 @@ def test_points_stay_on_the_gpu(room_cloud: PointCloud, monkeypatch: pytest.Monk
 
 
 def test_what_is_rendered_on_the_cpu_stays_there(room_cloud: PointCloud) -> None:
-    assert room_cloud.colors is not None
-    colored = BlockCloud.of(room_cloud)
-    scan = BlockCloud.of(PointCloud(room_cloud.points, intensity=room_cloud.colors[:, 0]))
-    assert placed(colored, torch.device("cpu")) is colored
-    assert placed(scan, CUDA) is scan
+    blocks = BlockCloud.of(room_cloud)
+    assert placed(blocks, LOOKS["colors"], torch.device("cpu")) is blocks
+    assert placed(blocks, LOOKS["intensity"], CUDA) is blocks
