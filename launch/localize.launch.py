@@ -59,6 +59,16 @@ TOPICS = {
 }
 """A name without a leading slash is below the namespace."""
 
+PROFILE_OF = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+"""The variables of Fast DDS 2 and 3."""
+
+CHOICES = {
+    "log_level": ["debug", "info", "warn", "error", "fatal"],
+    **{name: ["true", "false", "True", "False"] for name in ("respawn", "use_sim_time", "rviz")},
+    "publish_tf": ["", "true", "false", "True", "False"],
+}
+"""The values of arguments that the node does not check, or not in one line."""
+
 PROCESS = {
     "namespace": ("", "namespace of the node and its relative topics"),
     "name": ("diff2i2p", "name of the node"),
@@ -76,7 +86,7 @@ PROCESS = {
 def generate_launch_description() -> LaunchDescription:
     empty = {name: ("", text) for name, text in PARAMETERS.items()}
     arguments = [
-        DeclareLaunchArgument(name, default_value=default, description=text)
+        DeclareLaunchArgument(name, default_value=default, description=text, choices=CHOICES.get(name))
         for name, (default, text) in (empty | TOPICS | PROCESS).items()
     ]
     arguments.append(
@@ -97,7 +107,12 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def _localization_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    values = {name: LaunchConfiguration(name).perform(context) for name in (*PARAMETERS, *TOPICS, *PROCESS)}
+    names = (*PARAMETERS, *TOPICS, *PROCESS, "params_file")
+    values = {name: LaunchConfiguration(name).perform(context) for name in names}
+    profile = _profile(values["fastdds_profile"])
+    for name, file in (("params_file", values["params_file"]), ("fastdds_profile", profile)):
+        if file and not Path(file).is_file():  # else launch and Fast DDS warn, and go on without it
+            raise FileNotFoundError(f"{name}: {file}: no such file")
     given: dict[str, object] = {name: values[name] for name in PARAMETERS if values[name]}
     if "publish_tf" in given:
         given["publish_tf"] = ParameterValue(LaunchConfiguration("publish_tf"), value_type=bool)
@@ -114,10 +129,10 @@ def _localization_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             output="screen",
             respawn=values["respawn"].lower() == "true",
             respawn_delay=2.0,
-            additional_env=_fastdds(values["fastdds_profile"]),
+            additional_env=dict.fromkeys(PROFILE_OF, profile) if profile else {},
             arguments=["--ros-args", "--log-level", values["log_level"]],
             parameters=[
-                LaunchConfiguration("params_file"),
+                values["params_file"],
                 given | {"use_sim_time": LaunchConfiguration("use_sim_time")},
             ],
             remappings=[
@@ -129,8 +144,5 @@ def _localization_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     ]
 
 
-def _fastdds(profile: str) -> dict[str, str]:
-    """The variables of Fast DDS 2 and 3."""
-    path = str(SHARE / "config" / "fastdds.xml") if profile == "shipped" else profile
-    variables = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
-    return dict.fromkeys(variables, path) if path else {}
+def _profile(given: str) -> str:
+    return str(SHARE / "config" / "fastdds.xml") if given == "shipped" else given

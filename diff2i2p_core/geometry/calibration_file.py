@@ -22,7 +22,7 @@ WIDTH, HEIGHT, MATRIX, COEFFICIENT, MODEL, PROJECTION = NAMES = (
     ("imagewidth", "width"),
     ("imageheight", "height"),
     ("cameramatrix", "k"),
-    ("distortioncoefficients", "distortioncoeffs", "distcoeffs", "d"),
+    ("distortioncoefficients", "distortioncoeffs", "distcoeffs", "distcoeff", "distortion", "dist", "d"),
     ("distortionmodel",),
     ("projectionmatrix", "p"),
 )
@@ -132,5 +132,13 @@ def _first(values: dict[str, Any], *keys: str) -> Any:
 
 
 def _numbers(value: Any) -> NDArray[np.float64]:
-    """The numbers of a list, of a list of rows, or of a mapping with `data`."""
-    return np.asarray(value["data"] if isinstance(value, dict) else value, float).ravel()
+    """The numbers of a list, of a list of rows, or of a mapping with `data` and a size."""
+    if not isinstance(value, dict):
+        return np.asarray(value, float).ravel()
+    numbers = np.asarray(value["data"], float).ravel()
+    count = int(value.get("rows", 1)) * int(value.get("cols", numbers.size))
+    if count != numbers.size:
+        raise InputError(
+            f"a matrix of {value.get('rows', 1)}x{value.get('cols')} has {numbers.size} numbers; fix it"
+        )
+    return numbers

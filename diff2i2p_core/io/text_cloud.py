@@ -20,6 +20,8 @@ _DECIMAL_COMMA = re.compile(rb"[-+]?\d+(,\d+)?(e[-+]?\d+)?", re.IGNORECASE)
 """A number with one, or a whole number."""
 _MOST = 0.97
 _COLORS = ("red", "green", "blue")
+_SURELY = 10
+"""So many coordinates are not whole numbers that go up by one."""
 
 
 def read_text_cloud(path: Path) -> RawCloud:
@@ -36,7 +38,7 @@ def read_text_cloud(path: Path) -> RawCloud:
             names = _names(line) or names
         if line.strip() and not line.lstrip().startswith(_COMMENTS):
             words = _words(line)
-            if scans and rows and len(words) == 1:
+            if scans and rows and len(words) == 1 and words[0].isdigit():
                 continue  # the number of points of the next scan
             rows.append(words)
         if len(rows) == 1 and (len(rows[0]) == 1 or _names(line)):
@@ -54,11 +56,15 @@ def read_text_cloud(path: Path) -> RawCloud:
         table = numbers([word for words in rows for word in words]).reshape(len(rows), width)
     except ValueError:
         raise InputError(f"{path}: a point is not a row of numbers; save the cloud again") from None
+    counts = width > 3 and _counts_rows(table[:, 0], 2 if len(names) == width - 1 else _SURELY)
+    if counts and len(names) != width:  # as pandas writes them, without a name
+        table, width = table[:, 1:], width - 1
     if len(names) == width:
         return from_columns(dict(zip(unique_names(names), table.T, strict=True)), path)
     names = _usual_names(table, path.suffix.lower() == ".pts")
     cloud = from_columns(dict(zip(names, table.T, strict=True)), path)
-    taken = [f"its columns are taken as {', '.join(names)}"] if width > 3 else []
+    taken = [f"its columns are taken as {', '.join(names)}"] if width > 3 or counts else []
+    taken += ["its first column has the numbers of the rows and is left out"] if counts else []
     return replace(cloud, notes=[*taken, *cloud.notes])
 
 
@@ -74,6 +80,7 @@ def _plain(path: Path) -> bytes:
 
 
 def _words(line: bytes) -> list[bytes]:
+    line = line.replace(b'"', b"")
     if b"," in line and (b";" in line or _has_decimal_commas(line)):
         line = line.replace(b",", b".")
     return line.replace(b",", b" ").replace(b";", b" ").split()
@@ -87,8 +94,15 @@ def _has_decimal_commas(line: bytes) -> bool:
 
 def _names(line: bytes) -> list[str]:
     """The names of columns in a line, also behind the sign of a comment; none if it has no x, y, z."""
-    names = [word.decode("latin-1").strip('"') for word in _words(line.lstrip(b"#/;% \t"))]
+    names = [word.decode("latin-1") for word in _words(line.lstrip(b"#/;% \t"))]
     return names if {"x", "y", "z"} <= by_plain_name(names).keys() else []
+
+
+def _counts_rows(column: Array, rows: int) -> bool:
+    """Whether a column of at least so many rows has their numbers, from 0 or 1."""
+    return len(column) >= rows and any(
+        np.array_equal(column - first, np.arange(len(column))) for first in (0, 1)
+    )
 
 
 def _usual_names(table: Array, intensity_first: bool) -> list[str]:

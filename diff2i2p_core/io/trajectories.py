@@ -13,8 +13,9 @@ from diff2i2p_core.geometry.se3 import from_quaternion, to_quaternion
 from diff2i2p_core.io.files import write_text
 from diff2i2p_core.typing import Array
 
-_NANOSECONDS = 1e14
-"""Larger stamps are not in seconds: these would be three million years."""
+_UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3))
+"""Stamps above the first number are in nanoseconds, microseconds, milliseconds: 1e11 seconds would be three
+thousand years. And how many of them are a second."""
 
 
 def write_trajectory(
@@ -39,8 +40,9 @@ def read_trajectory(
     """Stamps in seconds and poses (4, 4) of a TUM file, in the file's order.
 
     Columns are separated by blanks or commas; a ninth one, such as RTAB-Map's id, is ignored. So is a first
-    line of names. Stamps in nanoseconds are recognized. `note` gets a line about poses that are left out,
-    because they are NaN or have a quaternion of zeros, as some programs write them where they were lost.
+    line of names. Stamps in nano-, micro- and milliseconds since 1970 are recognized. `note` gets a line
+    about poses that are left out, because they are NaN or have a quaternion of zeros, as some programs write
+    them where they were lost.
     """
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
@@ -62,7 +64,7 @@ def read_trajectory(
             continue
         if not 0.9 < np.linalg.norm(values[4:]) < 1.1:
             raise _not_tum(f"{path}, line {number}")
-        stamps.append(values[0] / 1e9 if abs(values[0]) > _NANOSECONDS else values[0])
+        stamps.append(_seconds(values[0]))
         poses.append(from_quaternion(values[1:4], values[4:]))
     if not poses:
         raise InputError(f"{path}: holds no pose; give a TUM trajectory")
@@ -71,6 +73,10 @@ def read_trajectory(
             f"{path}: {lost} of {lost + len(poses)} poses left out, because they are NaN or without rotation"
         )
     return stamps, poses
+
+
+def _seconds(stamp: float) -> float:
+    return next((stamp / unit for limit, unit in _UNITS if abs(stamp) > limit), stamp)
 
 
 def _values(words: Sequence[str], where: str) -> list[float]:

@@ -65,6 +65,10 @@ FILES = {
     "OpenCV with capital letters": OPENCV.replace("camera_matrix", "Camera_Matrix").replace(
         "distortion_coefficients", "Distortion_Coefficients"
     ),
+    **{
+        f"with {key}": ROS.replace("distortion_coefficients", key)
+        for key in ("dist_coeff", "dist_coeffs", "distCoeffs", "distortion", "dist")
+    },
     "Kalibr": KALIBR,
     "EuRoC": EUROC,
 }
@@ -79,7 +83,9 @@ def test_files_of_every_kind(read: Read, name: str) -> None:
 
 
 def test_a_fisheye_of_opencv_and_of_kalibr(read: Read) -> None:
-    opencv = OPENCV.replace(D, "[-0.3, 0.1, 0.001, 0.002]") + "fisheye_model: 1\n"
+    opencv = (
+        OPENCV.replace("rows: 5", "rows: 4").replace(D, "[-0.3, 0.1, 0.001, 0.002]") + "fisheye_model: 1\n"
+    )
     for text in (opencv, KALIBR.replace("radtan", "equidistant"), KALIBR.replace("radtan", "equi")):
         assert read(text).distortion_model == "equidistant"
 
@@ -112,7 +118,7 @@ def test_region_and_binning_of_a_message(read: Read) -> None:
         ("", "not a camera_info YAML"),
         ("[1, 2", "not a camera_info YAML (ParserError)"),
         ("a: 1", "not a camera_info YAML ('camera_matrix'); it needs image_width"),
-        (ROS.replace(K, "[525, 0]"), "not a camera_info YAML (ValueError)"),
+        (ROS.replace(K, "[525, 0]"), "a matrix of 3x3 has 2 numbers"),
         (ROS.replace(D, "[a]"), "not a camera_info YAML (ValueError)"),
         (ROS.replace("640", ".inf"), "not a camera_info YAML (OverflowError)"),
         (ROS + "roi: {width: .inf}\n", "not a camera_info YAML (OverflowError)"),
@@ -123,6 +129,7 @@ def test_region_and_binning_of_a_message(read: Read) -> None:
         ("model_type: PINHOLE\nprojection_parameters:\n   fx: 525\n", "is a calibration of camodocal"),
         (ROS.replace(K, "[525, 0, 0, 0, 526, 0, 320, 240, 1]"), "the matrix is transposed"),
         (ROS + "distortion_model: none\n", "the distortion model is 'none', but 5"),
+        (ROS.replace(D, f"[0, {D[1:]}"), "a matrix of 1x5 has 6 numbers"),
     ],
 )
 def test_other_files_are_refused_in_one_line(read: Read, text: str, words: str, tmp_path: Path) -> None:

@@ -54,6 +54,18 @@ def test_text(tmp_path: Path, name: str) -> None:
     assert (cloud.intensity is not None) == ("intensity" in name or name == "count.pts")
 
 
+@pytest.mark.parametrize("first", ["", '"",', ";", ",", " ", None])
+def test_row_numbers_are_no_coordinates(tmp_path: Path, first: str | None) -> None:
+    """As pandas writes them; without a header (None), they are recognized if there are enough of them."""
+    between = ";" if first == ";" else "," if first and first.strip() else " "
+    points = POINTS if first is not None else np.tile(POINTS, (4, 1))
+    text = rows(np.arange(len(points)), points, between=between)
+    if first is not None:
+        text = first + between.join("xyz") + "\n" + text
+    (tmp_path / "a.csv").write_text(text)
+    np.testing.assert_allclose(read_cloud(tmp_path / "a.csv").points, points)
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
 def test_several_scans_as_windows_saves_them(tmp_path: Path, encoding: str) -> None:
     text = "2\n" + rows(POINTS[:2]) + "\n1\n" + rows(POINTS[2:3])

@@ -82,8 +82,11 @@ def test_files_of_other_programs(tmp_path: Path, text: str) -> None:
     np.testing.assert_allclose(poses[1][:3, :3], np.diag([-1, -1, 1]), atol=1e-12)
 
 
-def test_stamps_in_nanoseconds(tmp_path: Path) -> None:
-    (tmp_path / "t.tum").write_text("1700000000500000000 1 2 3 0 0 0 1\n")
+@pytest.mark.parametrize(
+    "stamp", ["1700000000.5", "1700000000500", "1700000000500000", "1700000000500000000"]
+)
+def test_units_of_stamps_since_1970(tmp_path: Path, stamp: str) -> None:
+    (tmp_path / "t.tum").write_text(f"{stamp} 1 2 3 0 0 0 1\n")
     assert read_trajectory(tmp_path / "t.tum")[0] == [1700000000.5]
 
 
