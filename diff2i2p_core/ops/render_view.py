@@ -93,8 +93,9 @@ def _pixels_here(
     shades = cloud.colors if cloud.colors is not None else cloud.intensity
     assert shades is not None
     seen, pixel, z = seen_points(cloud.points, pose, camera, spacing, min_depth, max_depth)
-    rows = np.empty((len(seen), 1 + shades[:1].size), np.float32)
-    rows[:, 0], rows[:, 1:] = 1 / z, shades.take(seen, axis=0).reshape(len(seen), -1)
+    channels = 1 if shades.ndim == 1 else shades.shape[1]
+    rows = np.empty((len(seen), 1 + channels), np.float32)
+    rows[:, 0], rows[:, 1:] = 1 / z, shades.take(seen, axis=0).reshape(-1, channels)
     return pixel_means(pixel, rows, camera.width * camera.height)
 
 
