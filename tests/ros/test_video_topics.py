@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -55,14 +56,22 @@ def stream(robot: Robot, node: Any, publisher: Any, kind: Any) -> None:
         faults = node._health.counts["image_faults"]
         publisher.publish(message)
         if number in (5, 6, 9, 10):
-            wait_for(lambda at=number: at * SECOND in map(stamp_of, robot.poses), f"the pose of {number}")
+            wait_for(partial(_has_pose, robot, number * SECOND), f"the pose of {number}")
         else:
-            wait_for(lambda seen=faults: node._health.counts["image_faults"] > seen, f"the fault of {number}")
+            wait_for(partial(_has_faults, node, faults + 1), f"the fault of {number}")
             robot.wait_status(ERROR, "video that cannot be decoded, because packets before it are missing")
     localizer = node._session.pipeline.localizer
     assert isinstance(localizer, ScriptedLocalizer)
     assert [call.number for call in localizer.calls] == [5, 6, 9, 10]
     assert [stamp_of(pose) // SECOND for pose in robot.poses] == [5, 6, 9, 10]
+
+
+def _has_pose(robot: Robot, stamp: int) -> bool:
+    return stamp in map(stamp_of, robot.poses)
+
+
+def _has_faults(node: Any, count: int) -> bool:
+    return bool(node._health.counts["image_faults"] >= count)
 
 
 def test_packets_in_compressed_images(robot: Robot, launch_node: Callable[..., Any], map_file: str) -> None:

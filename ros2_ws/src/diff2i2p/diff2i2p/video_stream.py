@@ -16,6 +16,8 @@ try:
 except ImportError:
     FFMPEGPacket = None
 
+__all__ = ["TRANSPORT", "FFMPEGPacket", "VideoStream", "check_transport"]
+
 TRANSPORT = "ffmpeg"
 """The value of `image_transport` for topics of `FFMPEGPacket`."""
 
