@@ -159,4 +159,4 @@ def _fitted(
         weight = 1 / (1 + (distance / tolerance) ** 2) ** 2
         hessian = np.einsum("k,kib,kbj->ij", weight, by_pose, jacobian) + np.diag(1 / SPREAD**2)
         step = np.linalg.solve(hessian, np.einsum("k,kib,kb->i", weight, by_pose, shifts.shifts))
-    return step, (distance < tolerance) & shifts.settled, np.linalg.inv(hessian)
+    return step, (distance < tolerance) & shifts.settled, np.asarray(np.linalg.inv(hessian), np.float64)
