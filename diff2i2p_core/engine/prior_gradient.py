@@ -30,7 +30,8 @@ LEVER = 1.5
 
 @dataclass(frozen=True)
 class PoseGradient:
-    """CSD's gradient at poses that are moved from the truth in random directions, against the way back."""
+    """CSD's gradient at poses that are moved from the truth in a random direction and in the opposite one,
+    against the way back."""
 
     mode: str
     move: str
@@ -49,30 +50,26 @@ def pose_gradients(
 
     All modes have the same poses, noises and steps.
     """
-    chosen = even_frames(scenes, frames)
     results = []
     for mode in MODES:
-        for metres, degrees in MOVES:
-            rng = np.random.default_rng(seed)
-            single, mean, cosines = [], [], []
-            for number, (scene, index) in enumerate(chosen):
+        for number, (metres, degrees) in enumerate(MOVES):
+            rng = np.random.default_rng([seed, number])
+            single: list[bool] = []
+            mean: list[bool] = []
+            cosines: list[float] = []
+            for frame, (scene, index) in enumerate(even_frames(scenes, frames)):
                 moved = random_move(metres, degrees, rng)
-                gradients = _gradients(prior, scene, index, moved, mode, seed + number)
-                back = _scaled_twist(invert(moved))
-                single.extend(gradients @ back < 0)
-                descent = -gradients.mean(0)
-                mean.append(descent @ back > 0)
-                norm = np.linalg.norm(descent) * np.linalg.norm(back)
-                cosines.append(descent @ back / norm if norm > 0 else 0.0)
-            results.append(
-                PoseGradient(
-                    mode,
-                    move_name(metres, degrees),
-                    float(np.mean(single)),
-                    float(np.mean(mean)),
-                    float(np.mean(cosines)),
-                )
-            )
+                # Both directions, so that a push that is always the same counts as chance.
+                for pose in (moved, invert(moved)):
+                    gradients = _gradients(prior, scene, index, pose, mode, seed + frame)
+                    back = _scaled_twist(invert(pose))
+                    descent = -gradients.mean(0)
+                    single.extend(gradients @ back < 0)
+                    mean.append(bool(descent @ back > 0))
+                    norm = np.linalg.norm(descent) * np.linalg.norm(back)
+                    cosines.append(float(descent @ back / norm) if norm > 0 else 0.0)
+            summary = float(np.mean(single)), float(np.mean(mean)), float(np.mean(cosines))
+            results.append(PoseGradient(mode, move_name(metres, degrees), *summary))
     return results
 
 

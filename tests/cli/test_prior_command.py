@@ -36,7 +36,7 @@ def test_train_and_measure(command: Command, tmp_path: Path) -> None:
     ]  # fmt: skip
     for options in (("name=own",), ("--model", folder)):
         assert command("prior", "measure", config, *options).out.splitlines() == table
-    gradient = command("prior", "gradient", config, "--model", folder, "measured_frames=1")
+    gradient = command("prior", "gradient", config, "--model", folder)
     assert gradient.status == 0 and gradient.out.startswith("| CSD | pose off by |")
     assert sum(line.startswith("| released |") for line in gradient.out.splitlines()) == 3
     again = command("prior", "train", config, "name=own")

@@ -26,7 +26,7 @@ from diff2i2p_core.engine.signals import Stopped
 from diff2i2p_core.engine.training_pairs import load_scenes
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.se3 import compose
-from diff2i2p_core.losses import csd
+from diff2i2p_core.losses import csd, distillation
 from diff2i2p_core.losses.csd import csd_loss
 from diff2i2p_core.losses.diffusion_prior import DiffusionPrior
 from diff2i2p_core.losses.distillation import Distillation
@@ -269,7 +269,7 @@ def test_gradients_of_a_good_loss_lead_to_the_truth(
 
     monkeypatch.setattr(prior_gradient, "MODES", {"control": None, "released": None})
     monkeypatch.setattr(csd, "MODES", {"control": csd.Mode(error, 1), "released": csd.Mode(wrong, 1)})
-    renderers = dict.fromkeys(("control", "released"), prior_gradient.RENDERERS["control"])
+    renderers = dict.fromkeys(("control", "released"), distillation.RENDERERS["control"])
     monkeypatch.setattr(prior_gradient, "RENDERERS", renderers)
     prior = DiffusionPrior.load(str(trained), str(trained / "controlnet"), checkpointing=False)
     gradients = pose_gradients(prior, scenes, 3)

@@ -165,9 +165,9 @@ def test_weights_of_angle_and_displacement() -> None:
 def test_matches_beyond_the_threshold_do_not_pull_the_pose() -> None:
     pair = make_pair(0)
     matches = make_matches(pair, 100, noise=0.002, wrong=15)
-    free = {"gate_deg": None, "gate_m": None}
     inliers, every = (
-        terms([pair], [matches], PoseSettings(inlier_px=limit, **free))["pose_m"] for limit in (8.0, None)
+        terms([pair], [matches], PoseSettings(inlier_px=limit, gate_deg=None, gate_m=None))["pose_m"]
+        for limit in (8.0, None)
     )
     assert 10 * inliers < every
 

@@ -68,8 +68,7 @@ def test_training_clouds_without_a_limit(tmp_path: Path) -> None:
 
 def test_test_clouds_have_a_limit_of_their_own(tmp_path: Path) -> None:
     root = write_benchmark(tmp_path, [0.9], points=3000)
-    subset = {"validation": "train", "test": "train"}
-    settings = BenchmarkSettings(root=root, test_points=700, max_points=900, **subset)
+    settings = BenchmarkSettings(root=root, test_points=700, max_points=900, validation="train", test="train")
     sizes = {
         role: len(BenchmarkPairs(settings, released_config(), role)[0].features)
         for role in ("train", "validation", "test")
