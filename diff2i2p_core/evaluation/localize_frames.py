@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.evaluation.localize_rig_frames import CameraResult, Seen, localize_rig_frames
+from diff2i2p_core.evaluation.localize_rig_frames import CameraResult, localize_rig_frames
 from diff2i2p_core.evaluation.summary import Summary, summarize
 from diff2i2p_core.evaluation.trajectory import QueryResult
 from diff2i2p_core.geometry.rig import RigCamera
 from diff2i2p_core.io.rgbd_folder import PosedFrames
-from diff2i2p_core.io.rig_folder import PosedRig, is_rig_folder
+from diff2i2p_core.io.rig_folder import PosedRig, Seen, is_rig_folder
 from diff2i2p_core.localization.localizer import Localizer
 from diff2i2p_core.localization.settings import LocalizerSettings, TrackerSettings
 from diff2i2p_core.localization.tracker import Tracker

@@ -35,5 +35,5 @@ def test_the_command_writes_a_table_of_cameras(
 
 
 def _with_names(localizer: KnowingLocalizer) -> KnowingLocalizer:
-    localizer.proposers = ()  # type: ignore[attr-defined]
+    localizer.proposers = ()
     return localizer

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.io.clouds import read_cloud, read_cloud_at, usable
-from diff2i2p_core.typing import Array
 
 POINTS = np.random.default_rng(0).uniform(-4, 4, (300, 3)).astype(np.float32)
 UTM = np.array([431_234.5, 5_412_345.25, 512.0])
@@ -48,7 +48,7 @@ def test_too_wide_and_too_far_are_told_apart() -> None:
         usable(PointCloud(POINTS + np.float32(60_000)), "it")
 
 
-def saved(folder: Path, suffix: str, points: Array) -> Path:
+def saved(folder: Path, suffix: str, points: NDArray[np.floating]) -> Path:
     path = folder / f"a{suffix}"
     if suffix == ".las":
         import laspy

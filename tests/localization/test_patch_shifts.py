@@ -51,7 +51,7 @@ def test_a_shift_is_found_whatever_the_response_of_the_lidar() -> None:
 
 
 def test_a_lane_mark_fixes_one_direction() -> None:
-    marks = np.full((CAMERA.height, CAMERA.width), 60.0, np.float32)
+    marks = np.full((CAMERA.height, CAMERA.width), 60.0)
     marks[:, 100::80] = marks[:, 101::80] = marks[:, 102::80] = 200
     found = shifts_of(moved(marks, 2.0, 0.0), marks)
     assert len(found.shifts) > 20
