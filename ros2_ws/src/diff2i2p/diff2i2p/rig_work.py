@@ -14,9 +14,9 @@ from diff2i2p.job import Job
 from diff2i2p.poses import nanoseconds
 from diff2i2p.transforms import TransformException
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.geometry.images import check_images
 from diff2i2p_core.geometry.rig import RigCamera
 from diff2i2p_core.geometry.se3 import invert
-from diff2i2p_core.localization.query import check_images
 from diff2i2p_core.localization.result import Localization
 from diff2i2p_core.localization.rig_result import RigLocalization
 from diff2i2p_core.localization.tracker import Tracker
