@@ -69,15 +69,16 @@ def _by_inliers(ranked: Sequence[Hypothesis], query: Query, prior: Array | None)
     )
     if not reason and best.alignment is not None:
         reason = disagreement(best.alignment, query.settings.near)
-    if not reason and best.restless and not agrees:
-        reason = "restless (renders from the pose still move it)"
+    covariance = _covariance(best, estimate, query.settings)
+    if not reason and best.settled and not agrees:
+        reason = _unsure(best.restless, covariance, query.settings.views.max_sigma)
     if not reason and prior is None:
         reason = _rival(ranked, gates)
     return Localization(
         localized=not reason,
         reason=reason,
         map_from_camera=None if reason else pose,
-        covariance=None if reason else _covariance(best, estimate, query.settings),
+        covariance=None if reason else covariance,
         num_correspondences=count,
         num_inliers=estimate.num_inliers,
         inlier_ratio=estimate.num_inliers / count,
@@ -116,6 +117,14 @@ def gates_for(
         min_inlier_ratio=views.near_inlier_ratio if near else views.min_inlier_ratio,
         min_coverage=views.min_coverage,
     )
+
+
+def _unsure(restless: bool, covariance: Array, max_sigma: float) -> str:
+    """Why a settled pose is too uncertain, or ""."""
+    if restless:
+        return "restless (renders from the pose still move it)"
+    sigma = float(np.sqrt(np.trace(covariance[:3, :3])))
+    return f"uncertain (standard deviation {sigma:.2f} m, at most {max_sigma})" if sigma > max_sigma else ""
 
 
 def _covariance(best: Hypothesis, estimate: PoseEstimate, settings: LocalizerSettings) -> Array:

@@ -118,7 +118,7 @@ def test_a_prior_alone_can_be_confirmed_where_nothing_matches() -> None:
 
 
 @pytest.mark.parametrize(
-    ("inliers", "anywhere", "near"), [(300, True, True), (180, False, True), (100, False, False)]
+    ("inliers", "anywhere", "near"), [(300, True, True), (220, False, True), (150, False, False)]
 )
 def test_matches_of_shapes_need_fewer_inliers_where_a_prior_agrees(
     inliers: int, anywhere: bool, near: bool
@@ -143,6 +143,16 @@ def test_a_pose_that_does_not_come_to_rest_is_refused_unless_a_prior_agrees() ->
     moving = replace(hypothesis(HERE, 390), settled=True, near_prior=True, restless=True)
     assert verify(Query(IMAGE, CAMERA, settings), [moving]).reason.startswith("restless")
     assert verify(Query(IMAGE, CAMERA, settings, prior=HERE), [moving]).localized
+
+
+def test_an_uncertain_pose_is_refused() -> None:
+    settings = SETTINGS.for_look("geometry")
+    settled = replace(hypothesis(HERE, 390), settled=True)
+    assert isinstance(settled.estimate, PoseEstimate)
+    vague = replace(settled, estimate=replace(settled.estimate, covariance=np.eye(6) * 0.02**2))
+    assert verify(Query(IMAGE, CAMERA, settings), [settled]).localized
+    assert verify(Query(IMAGE, CAMERA, settings), [vague]).reason.startswith("uncertain")
+    assert verify(Query(IMAGE, CAMERA, SETTINGS), [vague]).localized
 
 
 def test_a_pose_with_many_inliers_rests_sooner() -> None:
