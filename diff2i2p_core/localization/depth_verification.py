@@ -35,8 +35,9 @@ def misfit(fit: DepthFit, settings: DepthSettings) -> str:
             f"the depth contradicts the map (agreement {comparison.agreement:.2f}, "
             f"need {settings.min_agreement:.2f})"
         )
-    if fit.closeness < settings.min_closeness:
-        return f"the depth is not close to the map ({fit.closeness:.2f}, need {settings.min_closeness:.2f})"
+    closeness = settings.min_weak_closeness if fit.weakest < settings.weak else settings.min_closeness
+    if fit.closeness < closeness:
+        return f"the depth is not close to the map ({fit.closeness:.2f}, need {closeness:.2f})"
     if fit.weakest < settings.min_weakest:
         return "ambiguous (the depth can slide along the map, as in a corridor)"
     return ""

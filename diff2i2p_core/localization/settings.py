@@ -161,6 +161,10 @@ class DepthSettings:
     """Minimum fraction of the depth that agrees or contradicts: with map at the pose."""
     min_closeness: float = 0.4
     """Minimum mean closeness of the depth's points to the surface: 1 on it, 0.6 at one standard deviation."""
+    min_weak_closeness: float = 0.5
+    weak: float = 0.06
+    """The minimum for poses that the registration fixes less firmly than this. A floor and a wall fit in many
+    places. Measured: foreign images that agree with a map have at most 0.38, weak ones 0.43."""
     min_weakest: float = 0.02
     """Minimum of the smallest eigenvalue of the registration, which is about 0.3 if all directions are fixed
     equally well. Noise of the normals alone gives about 0.01."""
