@@ -227,14 +227,14 @@ def test_a_browser_draws_it_without_an_error(server: Any, room: PointMap, tmp_pa
         browser = play.chromium.launch(
             executable_path=chromium, args=["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader"]
         )
-        page = browser.new_page(viewport={"width": 800, "height": 500})
+        page = browser.new_page(viewport={"width": 640, "height": 400})
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(f"http://127.0.0.1:{server.get_port()}")
         drawing = "[...document.querySelectorAll('canvas')].some(canvas => canvas.width > 0)"
         page.wait_for_function(drawing, timeout=200_000)
         page.wait_for_timeout(10_000)
-        page.screenshot(path=tmp_path / "page.png", timeout=100_000)
+        page.screenshot(path=tmp_path / "page.png", timeout=150_000)
         browser.close()
     assert errors == []
     picture = cv2.imread(str(tmp_path / "page.png"))
