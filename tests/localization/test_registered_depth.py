@@ -136,7 +136,7 @@ def test_colours_come_before_depth_near_a_prior(localizer: Localizer, room: Room
         asked.clear()
         with_depth = localizer_of(replace(cloud, colors=colors), path[::2], needs_depth=False)
         proposers = [Other(with_depth.surface), *with_depth.proposers]
-        both = Localizer(cast(PointMap, with_depth.map), proposers)
+        both = Localizer(with_depth.map, proposers)
         found = both.localize(BLACK, CAMERA, depth=measured(room, path[11]), prior=path[11])
         assert found.matcher == "depth"
         assert bool(asked) == (colors is not None)
