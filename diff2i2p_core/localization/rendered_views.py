@@ -167,11 +167,10 @@ class RenderedViews:
     ) -> Hypothesis:
         """Render from `pose` (map_from_camera) with the query's camera, match, solve, and repeat."""
         views = query.settings.views
-        limits = views.restless_distance, views.restless_angle_deg
         for _ in range(views.renders):
             hypothesis = self._solved(query, *self.image_and_view(query, pose), source, view)
             after = hypothesis.map_from_camera
-            restless = after is not None and not is_near(after, pose, *limits)
+            restless = is_restless(views, pose, after)
             hypothesis = replace(hypothesis, settled=True, near_prior=near, restless=restless)
             if after is None or is_last_render(views, hypothesis.support, pose, after):
                 break
@@ -218,6 +217,12 @@ def _in_image(pixels: Tensor, camera: Camera, query: Query) -> Tensor:
     """Pixels (N, 2) of the image resampled to `camera` in the query's image."""
     scale = query.camera.width / camera.width, query.camera.height / camera.height
     return (pixels + 0.5) * pixels.new_tensor(scale) - 0.5
+
+
+def is_restless(settings: ViewSettings, before: Array, after: Array | None) -> bool:
+    """Whether the pose `after`, found in a render from `before`, is so far from it that it is not trusted."""
+    limits = settings.restless_distance, settings.restless_angle_deg
+    return after is not None and not is_near(after, before, *limits)
 
 
 def is_last_render(settings: ViewSettings, support: int, before: Array, after: Array) -> bool:

@@ -86,6 +86,7 @@ class RigHypothesis:
     estimate: RigEstimate | NoPose
     near_prior: bool = False
     settled: bool = False
+    restless: bool = False
     """As in `Hypothesis`."""
 
     @property

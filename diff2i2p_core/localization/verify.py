@@ -71,7 +71,7 @@ def _by_inliers(ranked: Sequence[Hypothesis], query: Query, prior: Array | None)
         reason = disagreement(best.alignment, query.settings.near)
     covariance = _covariance(best, estimate, query.settings)
     if not reason and best.settled and not agrees:
-        reason = _unsure(best.restless, covariance, query.settings.views.max_sigma)
+        reason = unsure(best.restless, covariance, query.settings.views.max_sigma)
     if not reason and prior is None:
         reason = _rival(ranked, gates)
     return Localization(
@@ -119,7 +119,7 @@ def gates_for(
     )
 
 
-def _unsure(restless: bool, covariance: Array, max_sigma: float) -> str:
+def unsure(restless: bool, covariance: Array, max_sigma: float) -> str:
     """Why a settled pose is too uncertain, or ""."""
     if restless:
         return "restless (renders from the pose still move it)"

@@ -22,7 +22,7 @@ from diff2i2p_core.localization.result import Localization
 from diff2i2p_core.localization.rig_query import RigHypothesis, RigQuery
 from diff2i2p_core.localization.rig_result import RigLocalization
 from diff2i2p_core.localization.settings import GateSettings
-from diff2i2p_core.localization.verify import agrees_with_colors, calibrated, gates_for
+from diff2i2p_core.localization.verify import agrees_with_colors, calibrated, gates_for, unsure
 from diff2i2p_core.typing import Array
 
 
@@ -65,11 +65,13 @@ def _by_inliers(ranked: Sequence[RigHypothesis], rig: RigQuery, prior: Array | N
         1.0 if agrees else _coverage(best, used, estimate.inliers),
         gates,
     )
+    # More cameras do not average out what is wrong for all of them: the map, and how they are mounted.
+    covariance = sum(used) * calibrated(estimate.covariance, count / inliers, settings, settled=best.settled)
+    if not reason and best.settled and not agrees:
+        reason = unsure(best.restless, covariance, settings.views.max_sigma)
     if not reason and prior is None:
         reason = _rival(ranked, gates)
-    covariance = calibrated(estimate.covariance, count / inliers, settings, settled=best.settled)
-    # More cameras do not average out what is wrong for all of them: the map, and how they are mounted.
-    return _answer(rig, best, pose, covariance * sum(used), reason)
+    return _answer(rig, best, pose, covariance, reason)
 
 
 def _coverage(hypothesis: RigHypothesis, used: Sequence[bool], inliers: Sequence[NDArray[np.bool_]]) -> float:

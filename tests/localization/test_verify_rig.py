@@ -116,6 +116,14 @@ def test_the_spread_of_inliers_is_that_over_all_images() -> None:
     assert ask(replace(corner, matches=tuple(matches))).localized
 
 
+def test_a_pose_that_does_not_come_to_rest_is_refused_unless_a_prior_agrees() -> None:
+    settings = SETTINGS.for_look("geometry")
+    moving = replace(hypothesis(HERE, (390, 390)), near_prior=True, restless=True)
+    refused = verify_rig(RigQuery.of(IMAGES, CAMERAS, settings), [moving])
+    assert refused.reason.startswith("restless")
+    assert verify_rig(RigQuery.of(IMAGES, CAMERAS, settings, prior=HERE), [moving]).localized
+
+
 def test_no_pose_is_refused_with_its_reason() -> None:
     refused = ask(replace(hypothesis(HERE, (5, 5)), estimate=NoPose("no consistent pose")))
     assert refused.reason == "no consistent pose" and refused.cameras["left"].num_correspondences == 400
