@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from ros_domain import claim_domain
+
+from diff2i2p_core.demo.ros_domain import claim_domain
 
 if TYPE_CHECKING:
     from diff2i2p_core.geometry.point_cloud import PointCloud

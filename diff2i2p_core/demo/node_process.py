@@ -11,11 +11,13 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from diff2i2p_core.demo.heard import MAP_FRAME, Row, answers, read_rows
 from diff2i2p_core.demo.processes import Child, Children, children, wait_until
+from diff2i2p_core.demo.ros_domain import claim_domain
 from diff2i2p_core.errors import InputError
 
 PLAYED = "player.jsonl"
@@ -44,13 +46,18 @@ def ros_environment(log_folder: Path) -> dict[str, str]:
     """The environment of the processes: this host only, a separate domain, enough memory for images."""
     environment = dict(os.environ)
     environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-    environment["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 101)
+    environment["ROS_DOMAIN_ID"] = _own_domain()
     environment["ROS_LOG_DIR"] = str(log_folder / "ros")
     environment["PYTHONUNBUFFERED"] = "1"
     profile = fastdds_profile()
     if profile is not None:
         environment["FASTRTPS_DEFAULT_PROFILES_FILE"] = str(profile)
     return environment
+
+
+@cache
+def _own_domain() -> str:
+    return claim_domain()
 
 
 def fastdds_profile() -> Path | None:

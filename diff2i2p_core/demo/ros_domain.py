@@ -1,4 +1,4 @@
-"""ROS domains of this host's test runs: two runs at the same time never share one."""
+"""ROS domains of this host's demos, live replays and tests: two runs at the same time never share one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def claim_domain() -> str:
     first = os.getpid() % len(DOMAINS)
     for domain in itertools.islice(itertools.cycle(DOMAINS), first, first + len(DOMAINS)):
         try:
-            lock = os.open(f"{tempfile.gettempdir()}/diff2i2p-tests-domain-{domain}", os.O_CREAT | os.O_RDWR)
+            lock = os.open(f"{tempfile.gettempdir()}/diff2i2p-domain-{domain}", os.O_CREAT | os.O_RDWR)
         except OSError:  # another user's
             continue
         try:
