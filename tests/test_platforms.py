@@ -16,7 +16,17 @@ ARM64_WHEELS = frozenset(
         *("safetensors", "pillow", "laspy", "small-gicp", "joblib", "dask", "distributed", "viser"),
         *("accelerate", "diffusers", "transformers", "tensorboard", "matplotlib", "timm", "rosbags"),
         *("trimesh", "av"),
-        *("pytest", "ruff", "mypy", "hypothesis", "types-pyyaml", "sphinx", "myst-parser", "furo"),
+        *(
+            "pytest",
+            "pytest-xdist",
+            "ruff",
+            "mypy",
+            "hypothesis",
+            "types-pyyaml",
+            "sphinx",
+            "myst-parser",
+            "furo",
+        ),
     )
 )
 """Distributions that have wheels for Linux arm64 or for any platform, and require only such ones. Before a

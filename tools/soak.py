@@ -43,6 +43,8 @@ JUMP = 3_600 * 10**9
 WARM_UP = 0.2
 """The fraction of the run after which memory, threads and handles are compared with those at the end."""
 DRAWN = 40
+APART = 0.05
+"""Seconds between malformed messages: of those that come at once, the node takes only the last one."""
 
 
 def drawn_path(view_map: ViewMap, camera: Camera) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -118,6 +120,7 @@ class Soak:
         for send in itertools.islice(self._malformed, 12):
             send(self._stamp())
             self.troubles["malformed messages"] += 1
+            time.sleep(APART)
         self.robot.calibrate()
 
     def _reload(self) -> None:

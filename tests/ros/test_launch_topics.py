@@ -14,6 +14,7 @@ def test_one_camera() -> None:
     assert camera_remappings("", "camera/image_raw", "", "") == [
         ("image", "camera/image_raw"),
         ("image/compressed", "camera/image_raw/compressed"),
+        ("image/ffmpeg", "camera/image_raw/ffmpeg"),
         ("camera_info", "camera/camera_info"),
     ]
     pairs = dict(camera_remappings("", "picture", "/calibration", "/depth"))
