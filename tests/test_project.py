@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -104,6 +105,12 @@ def test_the_architecture_page_draws_the_layers() -> None:
     drawing = (REPO / "docs/architecture.md").read_text(encoding="utf-8").split("```")[3]
     columns = re.findall(r"^.{13}(\w.*?)(?:  .*)?$", drawing, re.M)
     assert ", ".join(columns).split(", ") == LAYERS
+
+
+def test_the_picture_of_the_architecture_shows_the_code_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(REPO / "tools")
+    draw = importlib.import_module("draw_architecture")
+    assert draw.DRAWING.read_text(encoding="utf-8") == draw.drawing(), "run tools/draw_architecture.py"
 
 
 def test_imports_run_downwards_only() -> None:
