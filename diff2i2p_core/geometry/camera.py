@@ -152,6 +152,12 @@ class Camera:
         safe = np.where(np.abs(z) < 1e-9, 1e-9, z)
         return np.stack([self.fx * p[:, 0] / safe + self.cx, self.fy * p[:, 1] / safe + self.cy], axis=1), z
 
+    def unproject(self, pixels: ArrayLike, depth: ArrayLike) -> NDArray[np.float64]:
+        """Points (N, 3) in the camera frame from pixels (N, 2) and depths (N,): the inverse of `project`."""
+        u, v = np.asarray(pixels, float).T
+        z = np.asarray(depth, float)
+        return np.stack([(u - self.cx) / self.fx * z, (v - self.cy) / self.fy * z, z], axis=1)
+
     def contains(self, pixels: NDArray[np.float64], depth: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Which projections (N, 2) with depths (N,) are in the image and in front of the camera."""
         u, v = pixels[:, 0], pixels[:, 1]

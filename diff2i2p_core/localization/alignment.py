@@ -244,9 +244,7 @@ def _draw(level: _Level, pose: Array, points: Floats, colors: NDArray[np.uint8])
     )
     at = at_indices(picture)
     depth = at[1].astype(np.float64)
-    in_camera = np.stack(
-        [(u - camera.cx) / camera.fx * depth, (v - camera.cy) / camera.fy * depth, depth], axis=1
-    )
+    in_camera = camera.unproject(np.stack([u, v], axis=1), depth)
     return _Drawing(
         colors=at[2:],
         by_u=by_u,

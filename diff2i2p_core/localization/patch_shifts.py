@@ -88,7 +88,8 @@ def patch_shifts(
             noisy = (spread + count[used] * IMAGE_NOISE**2) * (power + count * NOISE**2)[used]
             similarity[:, row, column] = cross**2 / noisy
     middle = np.stack([sums(x)[used] / count[used] for x in (*pixels.T, 1 / depth)], axis=1)
-    return _best(similarity, count[used], _unprojected(middle, map_from_camera, camera), step)
+    points = transform_points(map_from_camera, camera.unproject(middle[:, :2], 1 / middle[:, 2]))
+    return _best(similarity, count[used], points, step)
 
 
 def _patch_sums(pixels: Array, camera: Camera) -> Callable[[Array], Array]:
@@ -146,10 +147,3 @@ def _best(similarity: Array, count: Array, points: Array, step: int) -> PatchShi
         np.einsum("kij,kj,klj->kil", vectors, values, vectors) / step**2,
         (row == inner_row) & (column == inner_column),
     )
-
-
-def _unprojected(middle: Array, map_from_camera: Array, camera: Camera) -> Array:
-    """Points (K, 3) of the map from pixels and inverse depths (K, 3)."""
-    u, v, inverse = middle.T
-    rays = np.stack([(u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, np.ones(len(u))], axis=1)
-    return transform_points(map_from_camera, rays / inverse[:, None])

@@ -9,6 +9,7 @@ matches with photographs.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -31,6 +32,8 @@ AT_ONCE = 32768
 REACH = 1.6
 """A point fills pixels up to this many spacings away, so holes of three spacings are closed."""
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class RenderedView:
@@ -48,9 +51,7 @@ class RenderedView:
         columns, rows = np.rint(uv).astype(np.int64).T
         inside = self.camera.contains(uv, np.ones(len(uv)))
         z = np.where(inside, self.depth[np.where(inside, rows, 0), np.where(inside, columns, 0)], 0.0)
-        x = (uv[:, 0] - self.camera.cx) / self.camera.fx * z
-        y = (uv[:, 1] - self.camera.cy) / self.camera.fy * z
-        return transform_points(invert(self.camera_from_cloud), np.stack([x, y, z], axis=1)), z > 0
+        return transform_points(invert(self.camera_from_cloud), self.camera.unproject(uv, z)), z > 0
 
 
 def render_view(
@@ -67,11 +68,12 @@ def render_view(
     Depths are in metres. What a GPU holds is projected there, and only pixels are filled on the CPU.
     InputError for a cloud with neither colours nor intensity.
     """
-    if cloud.colors is None and cloud.intensity is None:
-        raise InputError("cloud: has neither colours nor intensity to render; give one that has either")
     pose = np.asarray(camera_from_cloud, np.float64)
-    pixels_of = _pixels_there if isinstance(cloud, DeviceCloud) else _pixels_here
-    filled, means = pixels_of(cloud, pose, camera, spacing, min_depth, max_depth)  # type: ignore[arg-type]
+    limits = spacing, min_depth, max_depth
+    if isinstance(cloud, DeviceCloud):
+        filled, means = _pixels_there(cloud, pose, camera, *limits)
+    else:
+        filled, means = _pixels_here(cloud, pose, camera, *limits)
     shape, channels = (camera.height, camera.width), () if cloud.colors is None else (3,)
     if not len(filled):
         empty = np.zeros((*shape, *channels), np.uint8)
@@ -86,12 +88,20 @@ def render_view(
     return RenderedView(image, np.where(shown, 1 / inverse_depth, np.float32(0)), camera, pose)
 
 
+def _shades(colors: T | None, intensity: T | None) -> T:
+    """What is drawn of a cloud that has these."""
+    if colors is not None:
+        return colors
+    if intensity is None:
+        raise InputError("cloud: has neither colours nor intensity to render; give one that has either")
+    return intensity
+
+
 def _pixels_here(
     cloud: PointCloud, pose: Array, camera: Camera, spacing: float, min_depth: float, max_depth: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The pixels with points, ascending, and the means of inverse depth and shades in each."""
-    shades = cloud.colors if cloud.colors is not None else cloud.intensity
-    assert shades is not None
+    shades = _shades(cloud.colors, cloud.intensity)
     seen, pixel, z = seen_points(cloud.points, pose, camera, spacing, min_depth, max_depth)
     channels = 1 if shades.ndim == 1 else shades.shape[1]
     rows = np.empty((len(seen), 1 + channels), np.float32)
@@ -103,8 +113,7 @@ def _pixels_there(
     cloud: DeviceCloud, pose: Array, camera: Camera, spacing: float, min_depth: float, max_depth: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The same on the device of the points."""
-    shades = cloud.colors if cloud.colors is not None else cloud.intensity
-    assert shades is not None
+    shades = _shades(cloud.colors, cloud.intensity)
     limits = spacing, min_depth, max_depth
     seen, pixel, z = seen_there(cloud.points, pose, camera, *limits, buffer_step(camera))
     rows = torch.column_stack([1 / z, shades[seen].float()])

@@ -16,6 +16,14 @@ from diff2i2p_core.geometry.distortion import COEFFICIENTS, SYNONYMS
 CAMERA = Camera(640, 480, 500, 500, 319.5, 239.5)
 
 
+def test_points_of_pixels_and_depths_project_to_them() -> None:
+    rng = np.random.default_rng(0)
+    pixels, depth = rng.uniform([0, 0], [640, 480], (50, 2)), rng.uniform(0.5, 80, 50)
+    back, z = CAMERA.project(CAMERA.unproject(pixels, depth))
+    np.testing.assert_allclose(back, pixels, atol=1e-9)
+    np.testing.assert_array_equal(z, depth)
+
+
 def test_images_of_the_cameras_size_are_taken() -> None:
     for shape in ((480, 640), (480, 640, 3)):
         CAMERA.check_size(shape, "image")
