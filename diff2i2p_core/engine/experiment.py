@@ -119,7 +119,7 @@ class TrainConfig(Section):
     """CPU threads of a training process; null: torch's default."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16: run the network (not the losses) under autocast."""
+    """bf16: run the network (not the losses) under autocast, except on CPUs without instructions for it."""
     start_from: str | None = None
     """Weights to fine-tune: a file, or a shipped or fetched name. Only tuning and confidence may be missing
     in them."""

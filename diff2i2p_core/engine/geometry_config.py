@@ -60,7 +60,7 @@ class GeometryConfig(Section):
     """Pixels of each pair."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: run the networks (not the losses) under autocast. On CPUs with instructions for it, a step takes
-    two thirds of the time."""
+    two thirds of the time; others stay in fp32."""
     threads: int | None = Field(default=None, gt=0)
     """CPU threads; null: torch's default."""
     start_from: str | None = None

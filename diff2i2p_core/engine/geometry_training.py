@@ -16,6 +16,7 @@ from diff2i2p_core.errors import InputError
 from diff2i2p_core.losses.matching_features import contrastive, localized, reliability_loss
 from diff2i2p_core.models.geometry_features import GeometryFeatures, sampled
 from diff2i2p_core.models.xfeat import CELL
+from diff2i2p_core.ops.backend import bfloat16_autocast
 from diff2i2p_core.pairs.render_batches import Batch, draw_batch
 from diff2i2p_core.pairs.render_pairs import Place
 
@@ -107,7 +108,7 @@ def _schedule(step: int, settings: GeometryConfig) -> float:
 
 def _loss(model: GeometryFeatures, batch: Batch, *, bf16: bool) -> tuple[Tensor, dict[str, float]]:
     batch = Batch(*(x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x for x in batch))
-    with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
+    with bfloat16_autocast(model.device.type, bf16):
         maps = (*model.photos(batch.photos), *model.shapes(batch.channels))
     photo_map, photo_logits, shape_map, shape_logits = (found.float() for found in maps)
     photo, shape = sampled(photo_map, batch.photo_pixels), sampled(shape_map, batch.render_pixels)

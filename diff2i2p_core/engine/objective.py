@@ -10,6 +10,7 @@ from diff2i2p_core.losses.settings import LossSettings
 from diff2i2p_core.losses.total import needs_matches, pair_loss
 from diff2i2p_core.models.diff2i2p import Diff2I2P
 from diff2i2p_core.models.features import Correspondences
+from diff2i2p_core.ops.backend import bfloat16_autocast
 from diff2i2p_core.pairs.pair import Batch
 
 
@@ -29,10 +30,10 @@ class Objective(nn.Module):
     def forward(self, batch: Batch, epoch: int) -> dict[str, Tensor]:
         """Mean losses over the batch by name; `loss` is their weighted sum. Epochs count from 1."""
         model, kind = self.model, batch.images.device.type
-        with torch.autocast(kind, torch.bfloat16, enabled=self.bf16):
+        with bfloat16_autocast(kind, self.bf16):
             images = model.encode_image(batch.images, batch.image_points)
         # On the CPU, bf16 kernels are compiled for each shape, and every cloud has a different one.
-        autocast = torch.autocast(kind, torch.bfloat16, enabled=self.bf16 and kind != "cpu")
+        autocast = bfloat16_autocast(kind, self.bf16 and kind != "cpu")
         with autocast:
             submaps = model.encode_cloud(batch.pyramid, batch.features)
         registering = self.registration.used(epoch)

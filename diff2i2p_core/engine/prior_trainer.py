@@ -22,6 +22,7 @@ from diff2i2p_core.engine.schedule import Schedule
 from diff2i2p_core.engine.signals import StopRequest
 from diff2i2p_core.engine.training_pairs import load_scenes
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.ops.backend import bfloat16_autocast
 from diff2i2p_core.weights.device import checked_device
 
 
@@ -111,8 +112,7 @@ class PriorTrainer:
         timestep = torch.randint(first, last + 1, (len(images),), generator=generator)
         noise = torch.randn(self.networks.latents(images).shape, generator=generator)
         inputs: Sequence[Tensor] = [x.to(self.device) for x in (images, control, timestep, noise)]
-        bf16 = self.config.precision == "bf16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+        with bfloat16_autocast(self.device.type, self.config.precision == "bf16"):
             predicted, velocity = self.networks(*inputs)
         return F.mse_loss(predicted.float(), velocity)
 

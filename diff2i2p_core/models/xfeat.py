@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.ops.backend import computes_bfloat16
 
 CELL = 8
 """Side in pixels of a cell of the dense map, which has one descriptor."""
@@ -147,12 +148,6 @@ class XFeat(nn.Module):
         if next(self.parameters()).device.type != "cpu" or not computes_bfloat16():
             return self
         return copy.deepcopy(self).bfloat16()
-
-
-def computes_bfloat16() -> bool:
-    """Whether the CPU has instructions for bfloat16. Without them, it takes longer than float32."""
-    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Chooses the implementation of an op: its Triton kernel on a GPU, plain torch elsewhere."""
+"""Chooses how an op is computed: by its Triton kernel on a GPU or by plain torch, and in which precision."""
 
 from __future__ import annotations
 
@@ -37,3 +37,15 @@ def _runs_triton(device: torch.device) -> bool:
     if torch.version.cuda is None or importlib.util.find_spec("triton") is None:
         return False
     return torch.cuda.get_device_capability(device) >= CAPABILITY
+
+
+def computes_bfloat16() -> bool:
+    """Whether the CPU has instructions for bfloat16. Without them, it takes longer than float32."""
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def bfloat16_autocast(kind: str, wanted: bool) -> torch.autocast:
+    """Autocast to bfloat16, if wanted, on devices of this kind (`cpu`, `cuda`). A CPU without instructions
+    for it stays in float32, because a step of a training would take up to ten times as long."""
+    return torch.autocast(kind, torch.bfloat16, enabled=wanted and (kind != "cpu" or computes_bfloat16()))
