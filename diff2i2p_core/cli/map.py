@@ -108,6 +108,8 @@ def info(path: MapPath, as_json: options.AsJson = False) -> None:
 
     point_map = load_map(path)
     size = map_sizes(point_map, path)
+    for doubt in point_map.doubts:
+        options.note(f"warning: {doubt}")
     if as_json:
         typer.echo(json.dumps({**point_map.info.as_dict(), **size}))
     else:

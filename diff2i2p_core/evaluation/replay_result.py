@@ -65,9 +65,9 @@ class ReplayResult:
 
     @property
     def warnings(self) -> list[str]:
-        """What of the bag and the truth is left out or doubtful, one line each."""
+        """What of the bag, the map and the truth is left out or doubtful, one line each."""
         truth = self.given.truth
-        return [*self.given.camera.notes, *(() if truth is None else truth.notes)]
+        return [*self.given.camera.notes, *self.point_map.doubts, *(() if truth is None else truth.notes)]
 
     @property
     def about(self) -> dict[str, str]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diff2i2p_core.errors import InputError
+from diff2i2p_core.errors import InputError, located
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.rig import RigCamera
@@ -96,7 +96,8 @@ class Localizer:
             network = load_model(network_weights(point_map.info, weights, str(map_path)), device)
         views = None
         if point_map.rendered is not None and "views" in kinds:
-            views = point_map.rendered.look.networks(device, point_map.rendered.networks)
+            with located(map_path):
+                views = point_map.rendered.look.networks(device, point_map.rendered.networks)
         return cls(point_map, proposers_of(point_map, Features(views, network), matcher), settings)
 
     @classmethod
@@ -214,7 +215,7 @@ class Localizer:
         """
         settings = self._settings_for_map
         query = Query.of(image, camera, settings, depth=depth, prior=prior, device=self._device)
-        return replace(self._answer(query), warnings=tuple(camera.doubts))
+        return replace(self._answer(query), warnings=(*camera.doubts, *self.map.doubts))
 
     @torch.inference_mode()
     def localize_rig(
@@ -236,7 +237,7 @@ class Localizer:
         rig = RigQuery.of(images, cameras, settings, depths=depths, prior=prior, device=self._device)
         answer = self._rig_answer(rig)
         doubts = [f"{each.name}: {doubt}" for each in cameras for doubt in each.camera.doubts]
-        return replace(answer, warnings=tuple(doubts))
+        return replace(answer, warnings=(*doubts, *self.map.doubts))
 
     @property
     def _settings_for_map(self) -> LocalizerSettings:

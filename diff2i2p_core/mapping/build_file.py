@@ -196,7 +196,8 @@ def _encoded(
             raise sees_nothing(info, len(poses))
         if packed is not None:
             state = view_networks(plan / "views", settings, "cpu").state()
-            rendered = ViewMap(packed, BlockCloud.open(plan / "views"), spacing, state)
+            tuned = (plan / "views" / OWN_NETWORKS).is_file()
+            rendered = ViewMap(packed, BlockCloud.open(plan / "views"), spacing, state, tuned)
     return PointMap(info, cloud, views, submaps, rendered)
 
 

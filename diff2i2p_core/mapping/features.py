@@ -37,6 +37,8 @@ class Features:
     network: Diff2I2P | None
     weights: Path | None = None
     """The file with the network's weights."""
+    tuned: bool = False
+    """Whether `views` have weights that the user gave."""
 
     @classmethod
     def load(
@@ -58,6 +60,7 @@ class Features:
             look.networks(device, state) if "views" in kinds else None,
             load_model(path, device) if "network" in kinds else None,
             path,
+            own is not None,
         )
 
     def of(self, source: MapSource, name: str, progress: Progress | None = None) -> PointMap:
@@ -65,7 +68,7 @@ class Features:
         assert self.weights is not None
         info, rendered = map_info(self.weights, name), None
         if self.views is not None:
-            rendered = view_map_of(source.cloud, source.render_views, self.views, progress)
+            rendered = view_map_of(source.cloud, source.render_views, self.views, progress, tuned=self.tuned)
         if self.network is not None:
             try:
                 made = map_from_views(source.cloud, source.submap_views, self.network, info, progress)
@@ -81,9 +84,15 @@ class Features:
 
 
 def view_map_of(
-    cloud: PointCloud, poses: Array, networks: ViewNetworks, progress: Progress | None = None
+    cloud: PointCloud,
+    poses: Array,
+    networks: ViewNetworks,
+    progress: Progress | None = None,
+    *,
+    tuned: bool = False,
 ) -> ViewMap | None:
-    """Render views (V, 4, 4) of a cloud and compute their features. None if no view sees enough."""
+    """Render views (V, 4, 4) of a cloud and compute their features, with `tuned` weights of the user or the
+    package's. None if no view sees enough."""
     blocks = BlockCloud.of(cloud.thinned(RENDER_SPACING))
     spacing, settings = rendering_of(blocks, look_of(cloud))
     views, numbers, there = [], [], placed(blocks, look_of(cloud), networks.device)
@@ -96,4 +105,4 @@ def view_map_of(
     if not numbers:
         return None
     packed = PackedViews.of(settings, poses[numbers], *pack_features(views))
-    return ViewMap(packed, blocks, spacing, networks.state())
+    return ViewMap(packed, blocks, spacing, networks.state(), tuned)

@@ -62,7 +62,7 @@ def _xfeat(device: str, state: State | None = None) -> ViewNetworks:
 
 
 def _geometry(device: str, state: State | None = None) -> ViewNetworks:
-    return ShapeNetworks(load_geometry() if not state else geometry_of(state, "the map"), device)
+    return ShapeNetworks(load_geometry() if not state else geometry_of(state), device)
 
 
 LOOKS = {

@@ -109,6 +109,11 @@ class PointMap:
         )
 
     @property
+    def doubts(self) -> list[str]:
+        """What may be wrong with it, one line each."""
+        return [] if self.rendered is None else self.rendered.doubts
+
+    @property
     def sizes(self) -> str:
         """The numbers of views and submaps, in words."""
         views = [] if self.rendered is None else [f"{len(self.rendered.views)} views"]

@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from diff2i2p_core.errors import InputError
+from diff2i2p_core.errors import InputError, located
 from diff2i2p_core.io.files import atomic_path
 from diff2i2p_core.models.geometry_features import GeometryFeatures
 from diff2i2p_core.weights.checkpoint import SHIPPED
@@ -31,7 +31,9 @@ def resolve_geometry(weights: str | Path) -> Path:
 def load_geometry(path: Path | None = None) -> GeometryFeatures:
     """The networks with the shipped weights or those of a file. InputError for another file."""
     path = path or geometry_weights()
-    return geometry_of(geometry_state(path), path)
+    state = geometry_state(path)
+    with located(path):
+        return geometry_of(state)
 
 
 def geometry_state(path: Path) -> dict[str, Tensor]:
@@ -42,14 +44,16 @@ def geometry_state(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path}: cannot be read ({error}); give weights of geometry features") from None
 
 
-def geometry_of(state: Mapping[str, Tensor], name: Path | str) -> GeometryFeatures:
-    """The networks with these weights from `name`."""
+def geometry_of(state: Mapping[str, Tensor]) -> GeometryFeatures:
+    """The networks with these weights. InputError if they are of others, such as another version's."""
     model = GeometryFeatures()
     try:
         model.load_state_dict({key: values.float() for key, values in state.items()})
-    except RuntimeError as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"{name}: no weights of geometry features ({reason}); give such a file") from None
+    except RuntimeError:
+        raise InputError(
+            "the weights are not of this version's geometry features; give such weights, or build the map "
+            "again"
+        ) from None
     return model.eval()
 
 

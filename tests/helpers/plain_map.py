@@ -15,3 +15,4 @@ class PlainMap:
     spacing: float = 0.05
     origin: tuple[float, ...] | None = None
     rendered: None = None
+    doubts: tuple[str, ...] = ()

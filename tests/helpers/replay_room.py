@@ -77,6 +77,7 @@ class KnowingLocalizer:
             sizes="1 submaps",
             spacing=0.05,
             rendered=None,
+            doubts=(),
         )
         self.asked: list[SimpleNamespace] = []
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
+from diff2i2p_core.cli.main import app
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.point_cloud import PointCloud
@@ -18,7 +24,8 @@ from diff2i2p_core.io.trajectories import write_trajectory
 from diff2i2p_core.localization.localizer import Localizer
 from diff2i2p_core.mapping.build_file import build_map
 from diff2i2p_core.mapping.join import join_maps
-from diff2i2p_core.mapping.map_file import load_map
+from diff2i2p_core.mapping.map_file import load_map, save_map
+from diff2i2p_core.mapping.view_map import ViewMap
 from diff2i2p_core.rooms.room import camera_path, make_room, write_frames
 from diff2i2p_core.weights.geometry import load_geometry, save_geometry
 
@@ -81,8 +88,55 @@ def test_maps_carry_the_networks_that_described_them(localizer: Localizer, tmp_p
         assert rendered is not None
         assert torch.equal(rendered.networks[WEIGHT], network.state_dict()[WEIGHT].half())
         assert Localizer.open(tmp_path / f"{name}.map").proposers[0].name == "views"
+        assert maps[name].doubts == []
     with pytest.raises(InputError, match="made with other weights"):
         join_maps({"a": maps["shipped"], "b": maps["mine"]}, apart=5.0)
+
+
+def _with_other_networks(localizer: Localizer, path: Path) -> ViewMap:
+    """Write a map as an earlier version did, with its networks, and nothing about where they come from."""
+    rendered = localizer.map.rendered
+    assert rendered is not None
+    earlier = replace(rendered, networks={**rendered.networks, WEIGHT: -rendered.networks[WEIGHT]})
+    save_map(replace(localizer.map, rendered=earlier), path)
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    settings = json.loads(metadata["rendered"])
+    del settings["tuned"]
+    save_file(load_file(path), path, {**metadata, "rendered": json.dumps(settings)})
+    return earlier
+
+
+def test_maps_of_earlier_weights_say_so(localizer: Localizer, tmp_path: Path) -> None:
+    _with_other_networks(localizer, tmp_path / "old.map")
+    noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
+    (warning,) = Localizer.open(tmp_path / "old.map").localize(noise, CAMERA).warnings
+    assert "described with other weights than the installed ones" in warning
+    assert "build the map again" in warning and "\n" not in warning
+    assert localizer.localize(noise, CAMERA).warnings == ()
+    save_map(localizer.map, tmp_path / "new.map")
+    assert load_map(tmp_path / "new.map").doubts == []
+    done = CliRunner().invoke(app, ["map", "info", str(tmp_path / "old.map"), "--json"])
+    assert done.stderr == f"warning: {warning}\n" and json.loads(done.stdout)["views"] > 0
+
+
+def test_maps_of_your_own_weights_are_not_doubted(localizer: Localizer, tmp_path: Path) -> None:
+    earlier = _with_other_networks(localizer, tmp_path / "old.map")
+    save_map(replace(localizer.map, rendered=replace(earlier, tuned=True)), tmp_path / "mine.map")
+    assert load_map(tmp_path / "mine.map").doubts == []
+    two = {"a": load_map(tmp_path / "mine.map"), "b": load_map(tmp_path / "mine.map")}
+    assert join_maps(two, apart=5.0).doubts == []
+
+
+def test_networks_of_another_structure_are_refused(localizer: Localizer, tmp_path: Path) -> None:
+    rendered = localizer.map.rendered
+    assert rendered is not None
+    networks = {name: values for name, values in rendered.networks.items() if name != WEIGHT}
+    save_map(replace(localizer.map, rendered=replace(rendered, networks=networks)), tmp_path / "old.map")
+    with pytest.raises(
+        InputError, match=r"old\.map: the weights are not of this version's .*build the map again"
+    ):
+        Localizer.open(tmp_path / "old.map")
 
 
 def test_weights_for_shapes_are_refused_for_coloured_clouds(folder: Path, tmp_path: Path) -> None:
@@ -93,5 +147,5 @@ def test_weights_for_shapes_are_refused_for_coloured_clouds(folder: Path, tmp_pa
 
 def test_other_files_are_no_weights_for_shapes(tmp_path: Path) -> None:
     (tmp_path / "bad.safetensors").write_bytes(b"\0" * 40)
-    with pytest.raises(InputError, match=r"bad\.safetensors: cannot be read"):
+    with pytest.raises(InputError, match=r"^\S*bad\.safetensors: cannot be read"):
         load_geometry(tmp_path / "bad.safetensors")
