@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from diff2i2p_core.errors import InputError, quoted
 from diff2i2p_core.geometry.camera import Camera
@@ -46,10 +46,10 @@ class BenchmarkSettings(Section):
     validation: str = "val"
     test: str = "test"
     """Names of the subsets."""
-    scenes: tuple[str, ...] = ()
-    """Scenes whose pairs are used; empty: all."""
-    test_scenes: tuple[str, ...] = ()
-    """The same for validation and testing; empty: `scenes`. Others than `scenes` test on unseen scenes."""
+    scenes: tuple[str, ...] | None = None
+    """Scenes whose pairs are used; null: all."""
+    test_scenes: tuple[str, ...] | None = None
+    """The same for validation and testing; null: `scenes`. Others than `scenes` test on unseen scenes."""
     min_overlap: float | None = Field(default=None, ge=0, le=1)
     """Pairs with less overlap are left out. null: as released, 0.5 (7scenes) or no limit."""
     max_points: int | None = Field(default=30000, gt=0)
@@ -70,13 +70,20 @@ class BenchmarkSettings(Section):
     """True correspondences: mutually nearest pixels and points, the same with the released error of up to a
     row (R3), or all pairs within the `radius`."""
 
+    @field_validator("scenes", "test_scenes")
+    @classmethod
+    def _some(cls, scenes: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if scenes == ():
+            raise ValueError("names no scene; name one or more, or null for all")
+        return scenes
+
     @property
     def test_name(self) -> str:
         """The tested subset and, if they are chosen, its scenes."""
-        return "-".join((self.test, *self.scenes_of("test")))
+        return "-".join((self.test, *(self.scenes_of("test") or ())))
 
-    def scenes_of(self, role: Role) -> tuple[str, ...]:
-        """Scenes that are used for a role; empty: all."""
+    def scenes_of(self, role: Role) -> tuple[str, ...] | None:
+        """Scenes that are used for a role; None: all."""
         return self.scenes if role == "train" else self.test_scenes or self.scenes
 
 
@@ -154,12 +161,14 @@ class BenchmarkPairs:
         return pair
 
 
-def _of_scenes(entries: list[Entry], scenes: tuple[str, ...], where: str) -> list[Entry]:
-    """The entries of `scenes`; of all if it is empty."""
+def _of_scenes(entries: list[Entry], scenes: tuple[str, ...] | None, where: str) -> list[Entry]:
+    """The entries of `scenes`; None: of all."""
+    if scenes is None:
+        return entries
     known = sorted({entry.scene for entry in entries})
     if unknown := [scene for scene in scenes if scene not in known]:
         raise InputError(f"{where} has no scene {quoted(unknown[0])}; it has {', '.join(known)}")
-    return [entry for entry in entries if not scenes or entry.scene in scenes]
+    return [entry for entry in entries if entry.scene in scenes]
 
 
 def read_frame(

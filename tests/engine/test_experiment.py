@@ -107,6 +107,8 @@ def test_a_typo_names_the_nearest_key(experiment: Path, override: str, message: 
         (["model.replace.image.dilation=0"], r"'model\.replace\.image\.dilation'"),
         (["optimizer.momentum=1"], r"'optimizer\.momentum'"),
         (["benchmark={root: x, matching: nearest}"], r"'benchmark\.matching'"),
+        (["benchmark={root: x, scenes: []}"], r"'benchmark\.scenes': names no scene; name one or more"),
+        (["test_on={root: x, test_scenes: []}"], r"'test_on\.test_scenes': names no scene"),
         (["start_from=lite-rgb", "image_weights=hub"], "give either start_from or image_weights"),
     ],
 )
