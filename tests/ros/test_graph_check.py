@@ -17,11 +17,12 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from ros_harness import CAMERA_FRAME, Robot, new_context, wait_for
 from scripted_localizer import ScriptedLocalizer
-from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import CameraInfo, CompressedImage
 
 from diff2i2p import graph_check
 from diff2i2p.graph_check import GraphCheck
 from diff2i2p.poses import stamp_from, stamped_transform
+from diff2i2p.qos import latched_qos
 from diff2i2p.transforms import StaticTransformBroadcaster
 from diff2i2p_core.cli.main import app
 
@@ -101,6 +102,20 @@ def test_absent_frames_and_qos_that_does_not_fit(
     frames = found["TF base_link <- camera_optical"]
     assert frames["found"] == "nobody publishes 'base_link' or 'camera_optical'"
     assert frames["status"] == "missing" and "robot_state_publisher" in frames["fix"]
+
+
+def test_a_calibration_that_was_published_once(
+    robot: Robot, launch_node: Callable[..., Any], map_file: str, look: Callable[..., Any]
+) -> None:
+    robot.destroy_publisher(robot.camera_info)
+    robot.camera_info = robot.create_publisher(CameraInfo, "camera_info", latched_qos())
+    info = robot.camera_info_message()
+    info.header.frame_id = CAMERA_FRAME
+    robot.camera_info.publish(info)
+    launch_node(map=map_file, base_frame="base_link")
+    robot.static_broadcaster.sendTransform([_static("base_link", CAMERA_FRAME)])
+    robot.wait_camera_matched()
+    assert look(seconds=PATIENT)["TF base_link <- camera_optical"]["status"] == "ok"
 
 
 def test_odometry_from_a_topic_is_looked_for_there(

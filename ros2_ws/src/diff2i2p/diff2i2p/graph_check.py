@@ -28,7 +28,7 @@ from sensor_msgs.msg import CameraInfo
 from tf2_msgs.msg import TFMessage
 
 from diff2i2p.graph_topics import Check, TopicChecks, check
-from diff2i2p.qos import sensor_qos, static_transform_qos
+from diff2i2p.qos import keeps_messages, latched_qos, sensor_qos, static_transform_qos
 
 ASKED = (
     "map_frame",
@@ -137,11 +137,15 @@ class GraphCheck:
         return next((str(row.value) for row in rows if row.key == key), "")
 
     def _frame_of(self, topic: str) -> str:
-        """The frame that a camera_info names; "" if none arrives."""
+        """The frame that a camera_info names, also one that was published once; "" if none arrives."""
         heard: list[CameraInfo] = []
-        subscription = self._node.create_subscription(CameraInfo, topic, heard.append, sensor_qos())
+        profiles = [sensor_qos(), *([latched_qos()] if keeps_messages(self._node, topic) else [])]
+        subscriptions = [
+            self._node.create_subscription(CameraInfo, topic, heard.append, qos) for qos in profiles
+        ]
         self._wait(lambda: heard)
-        self._node.destroy_subscription(subscription)
+        for subscription in subscriptions:
+            self._node.destroy_subscription(subscription)
         return heard[0].header.frame_id.removeprefix("/") if heard else ""
 
     def _frames(self, values: dict[str, Any], cameras: dict[str, str]) -> Iterator[Check]:
