@@ -6,6 +6,8 @@ rotations are small and about the fixed axes of the map frame; they do not move 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.spatial.transform import Rotation
 
@@ -33,6 +35,22 @@ def in_sigmas(map_from_camera: Array, covariance: Array, truth: Array) -> Array:
     If covariances are realistic, 68 % of the components are within +-1, and 95 % within +-2.
     """
     return difference(map_from_camera, truth) / np.sqrt(covariance.diagonal())
+
+
+def fused(poses: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
+    """The mean of independent estimates of one pose, weighted by their covariances, and its covariance.
+
+    `poses` are pairs of map_from_camera and covariance (6, 6), one or more. The mean is taken in 6-vectors
+    from the first pose: leave out those that contradict it.
+    """
+    reference = poses[0][0]
+    information, pull = np.zeros((6, 6)), np.zeros(6)
+    for pose, covariance in poses:
+        weight = np.linalg.inv(covariance)
+        information += weight
+        pull += weight @ difference(pose, reference)
+    covariance = np.asarray(np.linalg.inv(information), np.float64)
+    return perturb(reference, covariance @ pull), (covariance + covariance.T) / 2
 
 
 def covariance_at(covariance: Array, lever: Array) -> Array:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from diff2i2p_core.geometry.covariance import difference, perturb
+from diff2i2p_core.geometry.covariance import difference, fused
 from diff2i2p_core.geometry.se3 import is_near, translation_error
 from diff2i2p_core.localization.depth_registration import DepthFit, Fit
 from diff2i2p_core.localization.gates import is_same_pose
@@ -120,16 +120,15 @@ def _combined(answer: Localization, fit: DepthFit, settings: LocalizerSettings) 
     position along it. The image's pose if they contradict each other."""
     pose, covariance = answer.map_from_camera, answer.covariance
     assert pose is not None and covariance is not None
+    by_depth = _calibrated(fit, settings)
     step = difference(fit.map_from_camera, pose)
-    weight = np.linalg.inv(covariance + _calibrated(fit, settings))
-    if step @ weight @ step > _CONTRADICTING:
+    if step @ np.linalg.inv(covariance + by_depth) @ step > _CONTRADICTING:
         return answer
-    gain = covariance @ weight
-    combined = covariance - gain @ covariance
+    mean, combined = fused([(pose, covariance), (fit.map_from_camera, by_depth)])
     return replace(
         answer,
-        map_from_camera=perturb(pose, gain @ step),
-        covariance=(combined + combined.T) / 2,
+        map_from_camera=mean,
+        covariance=combined,
         depth_agreement=fit.comparison.agreement,
     )
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from diff2i2p_core.geometry.covariance import covariance_at, difference, perturb
+from diff2i2p_core.geometry.covariance import covariance_at, fused
 from diff2i2p_core.geometry.pnp import NoPose
 from diff2i2p_core.geometry.rig_pnp import CameraMatches
 from diff2i2p_core.localization.aligner import Align
@@ -170,18 +170,14 @@ def _fused(rig: RigQuery, found: dict[int, Alignment]) -> tuple[Array, Array]:
     """The body's pose from alignments of its cameras, weighted by their covariances, and its covariance.
     Alignments that contradict the best one are left out."""
     order = sorted(found, key=lambda number: -found[number].agreement)
-    reference = rig.body_pose(order[0], found[order[0]].map_from_camera)
-    information, pull = np.zeros((6, 6)), np.zeros(6)
+    poses = list[tuple[Array, Array]]()
     for number in order:
         of_camera = found[number].map_from_camera
         pose = rig.body_pose(number, of_camera)
-        if is_same_pose(pose, reference, rig.settings.gates):
+        if not poses or is_same_pose(pose, poses[0][0], rig.settings.gates):
             lever = pose[:3, 3] - of_camera[:3, 3]
-            weight = np.linalg.inv(covariance_at(found[number].covariance, lever))
-            information += weight
-            pull += weight @ difference(pose, reference)
-    covariance = np.asarray(np.linalg.inv(information), np.float64)
-    return perturb(reference, covariance @ pull), covariance
+            poses.append((pose, covariance_at(found[number].covariance, lever)))
+    return fused(poses)
 
 
 def _answer(
