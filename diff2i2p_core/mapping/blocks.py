@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -24,6 +24,10 @@ _FLAT = 0.08
 """Metres. Most surfaces are flat within this distance of a point."""
 BLOCK_ARRAYS = ("keys", "starts", "lows", "highs")
 """Fields of `BlockCloud` other than the cloud."""
+
+
+Sample = tuple[cKDTree, NDArray[np.float32]]
+"""The points of a block, and some of them (N, 3)."""
 
 
 @dataclass(frozen=True)
@@ -62,23 +66,24 @@ class BlockCloud:
         On a square grid of spacing s, the fourth neighbour is at s; for random points it is at 1.1 s. The
         third quartile of blocks all over the cloud is used, so that sparse parts are drawn without holes.
         """
-        distances = [tree.query(some, k=5)[0][:, 4] for tree, some in self._samples()]
-        return float(np.quantile(np.concatenate(distances), 0.75)) if distances else BLOCK
+        return _spacing(self._samples())
 
-    def noise(self, spacing: float) -> float:
-        """Standard deviation in metres of points from their surface, for points this far apart.
+    def spacing_and_noise(self) -> tuple[float, float]:
+        """`spacing`, and the standard deviation in metres of points from their surface.
 
         Curved surfaces and edges deviate as well, so the flattest tenth of places counts.
         """
+        samples = list(self._samples())
+        spacing = _spacing(samples)
         radius, deviations = max(_FLAT, 2.5 * spacing), []
-        for tree, some in self._samples():
+        for tree, some in samples:
             for near in tree.query_ball_point(some, radius):
                 if len(near) >= 8:
                     variances = np.linalg.eigvalsh(np.cov(tree.data[near].T))
                     deviations.append(math.sqrt(max(variances[0], 0.0)))
-        return float(np.quantile(deviations, 0.1)) if deviations else 0.0
+        return spacing, float(np.quantile(deviations, 0.1)) if deviations else 0.0
 
-    def _samples(self) -> Iterator[tuple[cKDTree, NDArray[np.float32]]]:
+    def _samples(self) -> Iterator[Sample]:
         """Blocks all over the cloud, and some of the points of each."""
         rng = np.random.default_rng(0)
         rows = rng.integers(0, len(self.cloud), 40)
@@ -154,6 +159,11 @@ class BlockCloud:
     def _rows(self, blocks: NDArray[np.int64]) -> PointCloud:
         parts = [self.cloud.take(slice(self.starts[block], self.starts[block + 1])) for block in blocks]
         return PointCloud.joined(parts) if parts else self.cloud.take(slice(0))
+
+
+def _spacing(samples: Iterable[Sample]) -> float:
+    distances = [tree.query(some, k=5)[0][:, 4] for tree, some in samples]
+    return float(np.quantile(np.concatenate(distances), 0.75)) if distances else BLOCK
 
 
 def save_arrays(folder: Path, cloud: PointCloud) -> None:

@@ -24,8 +24,8 @@ from diff2i2p_core.typing import Array
 
 def rendering_of(cloud: BlockCloud, look: Look) -> tuple[float, RenderSettings]:
     """The distance in metres between a cloud's points, and the settings to render it with."""
-    spacing = cloud.spacing()
-    return spacing, RenderSettings.for_cloud(spacing, cloud.noise(spacing), look.name, look.focal)
+    spacing, noise = cloud.spacing_and_noise()
+    return spacing, RenderSettings.for_cloud(spacing, noise, look.name, look.focal)
 
 
 GRID = CELL

@@ -121,7 +121,8 @@ def test_maps_of_the_open_are_rendered_farther() -> None:
 
 def test_spacing_is_that_of_the_surfaces() -> None:
     grid = np.stack(np.meshgrid(np.arange(0, 6, 0.02), np.arange(0, 6, 0.02), [1.0]), -1).reshape(-1, 3)
-    assert BlockCloud.of(PointCloud(grid)).spacing() == pytest.approx(0.02, rel=0.05)
+    blocks = BlockCloud.of(PointCloud(grid))
+    assert blocks.spacing() == blocks.spacing_and_noise()[0] == pytest.approx(0.02, rel=0.05)
 
 
 def test_noisy_clouds_are_drawn_smaller() -> None:
@@ -130,7 +131,7 @@ def test_noisy_clouds_are_drawn_smaller() -> None:
     for noise in (0.015, 0.02):
         moved = wall + rng.normal(0, [0, 0, noise], wall.shape)
         noisy = BlockCloud.of(PointCloud(moved.astype(np.float32)))
-        measured = noisy.noise(noisy.spacing())
+        _, measured = noisy.spacing_and_noise()
         assert measured == pytest.approx(noise, rel=0.25)
         assert RenderSettings.for_cloud(0.02, measured).focal == pytest.approx(13 / (3 * measured))
-    assert BlockCloud.of(PointCloud(wall.astype(np.float32))).noise(0.02) < 1e-4
+    assert BlockCloud.of(PointCloud(wall.astype(np.float32))).spacing_and_noise()[1] < 1e-4
