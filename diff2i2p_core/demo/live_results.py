@@ -89,10 +89,8 @@ def _shares(camera: BagImages, given: Iterable[Answer]) -> Mapping[str, Mapping[
         values = {} if answer.said is None else answer.said["values"]
         contributing = values.get("contributing", "").split(", ")
         for name, inliers in re.findall(r"(\w+): (\d+) inliers", values.get("cameras", "")):
-            shares[name].images += 1
-            if answer.pose is not None:
-                shares[name].contributed += name in contributing
-                shares[name].inliers.append(int(inliers))
+            accepted = None if answer.pose is None else int(inliers)
+            shares[name].count(accepted, contributed=name in contributing)
     return {each.topic: shares[name].as_dict() for each, name in zip(camera.cameras, names, strict=True)}
 
 

@@ -36,10 +36,16 @@ class CameraShare:
 
     def add(self, answer: RigLocalization, name: str) -> None:
         """Count the image that the camera with this name had for an answer."""
+        accepted = answer.localized and name in answer.cameras
+        inliers = answer.cameras[name].num_inliers if accepted else None
+        self.count(inliers, contributed=name in answer.contributing)
+
+    def count(self, inliers: int | None, *, contributed: bool) -> None:
+        """Count an image with so many inliers; None: its pose was not accepted."""
         self.images += 1
-        if answer.localized and name in answer.cameras:
-            self.contributed += name in answer.contributing
-            self.inliers.append(answer.cameras[name].num_inliers)
+        if inliers is not None:
+            self.contributed += contributed
+            self.inliers.append(inliers)
 
     def as_dict(self) -> dict[str, Any]:
         median = float(np.median(self.inliers)) if self.inliers else None
