@@ -55,7 +55,7 @@ class FramesResult:
         """What query `number` is. Of several cameras, the first that has a frame of this number."""
         frames = self.frames
         if isinstance(frames, PosedRig):
-            return frames.moment(number)[0]
+            return frames.first(number)
         frame = frames[frames.numbers.index(number)]
         return RigCamera("camera", frames.camera, np.eye(4)), frame, frames.registered_depth(frame)
 

@@ -59,18 +59,24 @@ class PosedRig:
 
     def moment(self, number: int) -> list[Seen]:
         """The frames of this number."""
-        return [
-            (RigCamera(name, each.frames.camera, each.body_from_camera), frame, depth)
-            for name, each in self._cameras.items()
-            if number in each.index_of
-            for frame in [each.frames[each.index_of[number]]]
-            for depth in [each.frames.registered_depth(frame)]
-        ]
+        return [self._seen(name, number) for name in self._names_at(number)]
+
+    def first(self, number: int) -> Seen:
+        """The frame of the first camera that has one of this number; the others are not read."""
+        return self._seen(self._names_at(number)[0], number)
 
     def world_from_body(self, number: int) -> Array:
         """(4, 4) by the pose of the first camera that has a frame of this number."""
-        name = next(name for name, each in self._cameras.items() if number in each.index_of)
-        return self._body_by(name, number)
+        return self._body_by(self._names_at(number)[0], number)
+
+    def _names_at(self, number: int) -> list[str]:
+        return [name for name, each in self._cameras.items() if number in each.index_of]
+
+    def _seen(self, name: str, number: int) -> Seen:
+        each = self._cameras[name]
+        frame = each.frames[each.index_of[number]]
+        mounted = RigCamera(name, each.frames.camera, each.body_from_camera)
+        return mounted, frame, each.frames.registered_depth(frame)
 
     def _mounted(self, folder: Path, note: Callable[[str], None]) -> _Mounted:
         frames = PosedFrames(folder, note)

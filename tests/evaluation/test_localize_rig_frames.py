@@ -46,6 +46,16 @@ def test_the_body_and_each_camera_alone(folder: Path) -> None:
     assert left.as_dict()["alone"]["localized"] == 4
 
 
+def test_the_first_frame_of_a_moment_is_read_alone(folder: Path) -> None:
+    rig = PosedRig(folder)
+    (camera, frame, depth), _ = rig.moment(3)
+    for path in folder.glob("left/*.png"):
+        path.unlink()
+    alone = rig.first(3)
+    assert alone[0].name == camera.name == "front"
+    assert np.array_equal(alone[1].image, frame.image) and np.array_equal(alone[2], depth)
+
+
 def test_mountings_that_contradict_the_poses_are_noted(folder: Path) -> None:
     write_matrix(folder / "left/body_from_camera.txt", LEFT)
     lines: list[str] = []
