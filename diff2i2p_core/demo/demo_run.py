@@ -51,7 +51,7 @@ def run_demo(
         f"{len(sample.query_numbers)} images are localized in it"
     )
     say("2/4 building the map ...")
-    localizer = Localizer.from_frames(sample.frames.folder, sample.map_numbers, weights, progress=progress)
+    localizer = Localizer.from_frames(sample.frames, sample.map_numbers, weights, progress=progress)
     point_map = localizer.map
     save_map(point_map, out / "demo.map")
     weights_name = point_map.info.weights_name

@@ -94,12 +94,14 @@ def evaluate_frames(
         note: gets a line about frames of a folder that are left out.
     """
     tell = progress or (lambda what, done, total: None)
-    selected = in_range(PosedFrames(map_frames), map_range, "`map_range`")
-    kind = PosedRig if is_rig_folder(query_frames) else PosedFrames
-    queries = kind(query_frames, note if Path(query_frames) != Path(map_frames) else lambda line: None)
+    mapped = PosedFrames(map_frames, note)
+    selected = in_range(mapped, map_range, "`map_range`")
+    queries: PosedFrames | PosedRig = mapped
+    if Path(query_frames) != Path(map_frames):
+        queries = (PosedRig if is_rig_folder(query_frames) else PosedFrames)(query_frames, note)
     numbers = evenly(in_range(queries, query_range, "`query_range`"), limit)
     localizer = Localizer.from_frames(
-        map_frames,
+        mapped,
         selected,
         weights,
         matcher=matcher,

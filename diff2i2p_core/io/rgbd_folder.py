@@ -78,6 +78,9 @@ class PosedFrames:
     def __len__(self) -> int:
         return len(self.numbers)
 
+    def __str__(self) -> str:
+        return str(self.folder)
+
     def __getitem__(self, index: int) -> Frame:
         number = self.numbers[index]
         image, depth = self._read_image(number), self._read_depth(number)

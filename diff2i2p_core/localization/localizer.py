@@ -16,6 +16,7 @@ from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.rig import RigCamera
 from diff2i2p_core.geometry.se3 import is_rigid
 from diff2i2p_core.io.clouds import usable
+from diff2i2p_core.io.rgbd_folder import PosedFrames
 from diff2i2p_core.localization.aligner import Aligner
 from diff2i2p_core.localization.depth_registration import DepthRegistration
 from diff2i2p_core.localization.hypothesis import Hypothesis, Proposer
@@ -130,7 +131,7 @@ class Localizer:
     @classmethod
     def from_frames(
         cls,
-        folder: Path | str,
+        folder: Path | str | PosedFrames,
         numbers: Sequence[int] | None = None,
         weights: str | Path | None = None,
         *,
@@ -142,14 +143,15 @@ class Localizer:
         progress: Progress | None = None,
         note: Callable[[str], None] = lambda line: None,
     ) -> Localizer:
-        """Build a map from a posed RGB-D folder's frames `numbers` (default: all) in memory.
+        """Build a map from the frames `numbers` (default: all) of a posed RGB-D folder, or one that is open
+        already, in memory.
 
         All frames of the folders `beside` make maps that are put next to it, 10 m apart along x. The right
         place must then be found among them. Without `colors`, only the shape of the places is in the map.
         `note` gets lines about frames that are left out.
         """
 
-        def built(place: Path | str, numbers: Sequence[int] | None = None) -> PointMap:
+        def built(place: Path | str | PosedFrames, numbers: Sequence[int] | None = None) -> PointMap:
             source = read_frames(place, numbers, matcher=matcher, progress=progress, note=note)
             if not colors:
                 source = replace(source, cloud=PointCloud(source.cloud.points))

@@ -122,19 +122,20 @@ def read_source(
 
 
 def read_frames(
-    folder: Path | str,
+    folder: Path | str | PosedFrames,
     numbers: Sequence[int] | None = None,
     *,
     matcher: Matcher = "auto",
     progress: Progress | None = None,
     note: Callable[[str], None] = lambda line: None,
 ) -> MapSource:
-    """The fused frames `numbers` (default: all) of a posed RGB-D folder, viewed from their keyframes.
+    """The fused frames `numbers` (default: all) of a posed RGB-D folder, viewed from their keyframes. The
+    folder may be open already.
 
     They are fused as finely as the matcher needs and their resolution allows. `note` gets a line about
     frames without a valid pose, which are left out.
     """
-    frames = PosedFrames(folder, note)
+    frames = folder if isinstance(folder, PosedFrames) else PosedFrames(folder, note)
     selected = frames.numbers if numbers is None else numbers
     # as fine as every second pixel at 2 m, because too few frames would see finer cells
     spacing = min(max(RENDER_SPACING, 2 * 2.0 / frames.camera.fx), COARSEST)

@@ -6,12 +6,14 @@ import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from in_process import Command
 
 from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.io.rgbd_folder import PosedFrames
 from diff2i2p_core.localization.localizer import Localizer
 from diff2i2p_core.localization.result import Localization
 from diff2i2p_core.rooms.room import camera_path, make_room, write_frames
@@ -94,6 +96,22 @@ def test_without_alignment(
     for option in ("--align", "--no-align"):
         assert evaluate(frames, frames, "--limit", 1, "--weights", tiny_weights, option)[0] == 0
     assert asked == [True, False]
+
+
+def test_one_folder_for_map_and_images_is_opened_once(
+    evaluate: Command, frames: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+
+    def open_(self: PosedFrames, folder: Path, *rest: Any) -> None:
+        opened.append(folder)
+        really_open(self, folder, *rest)
+
+    really_open = PosedFrames.__init__
+    monkeypatch.setattr(PosedFrames, "__init__", open_)
+    monkeypatch.setattr(Localizer, "localize", lambda *_, **__: Localization.refused("not looked at"))
+    assert evaluate(frames, frames, "--limit", 1, "--weights", tiny_weights)[0] == 0
+    assert opened == [frames]
 
 
 @pytest.mark.parametrize(
