@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 
 from diff2i2p_core.demo.heard import MAP_FRAME, Answer, Row, answers, matrix_of
+from diff2i2p_core.errors import InputError
 from diff2i2p_core.evaluation.localize_bag import Replay
 from diff2i2p_core.evaluation.localize_rig_bag import CameraShare
 from diff2i2p_core.evaluation.replay_settings import ReplaySettings
 from diff2i2p_core.evaluation.replay_truth import Truth
 from diff2i2p_core.geometry.covariance import covariance_at
+from diff2i2p_core.geometry.rig import RigCamera
 from diff2i2p_core.geometry.se3 import translation_error
+from diff2i2p_core.messages.bag_camera import BagCamera
 from diff2i2p_core.messages.bag_rig import BagImages
 from diff2i2p_core.typing import Array
 
@@ -59,7 +62,7 @@ def results_of(
     node: dict[str, Any] = {name: int(last[name]) for name in COUNTS if name in last}
     node["transforms"], node["transforms_apart_m"] = _transforms(camera, settings, pose_of, heard)
     stamps = camera.stamps
-    shares = _shares(camera, given)
+    shares = _shares(camera, settings.base_frame, given)
     return Replay(results, len(stamps) - len(results), stamps[0] / 1e9, stamps[-1] / 1e9, shares), node
 
 
@@ -79,12 +82,16 @@ def _of_camera(pose: Row | None, base_from_camera: Array | None) -> tuple[Array 
     return map_from_camera, covariance_at(np.reshape(pose["covariance"], (6, 6)), lever)
 
 
-def _shares(camera: BagImages, given: Iterable[Answer]) -> Mapping[str, Mapping[str, Any]]:
+def _shares(camera: BagImages, base: str | None, given: Iterable[Answer]) -> Mapping[str, Mapping[str, Any]]:
     """With several cameras: what each contributed, by its topic, from the node's diagnostics."""
     names = names_of(camera)
     if len(names) == 1:
         return {}
-    shares = {name: CameraShare() for name in names}
+    body = base or camera.frame
+    shares = {
+        name: CameraShare(mounted=_mounted(each, body))
+        for name, each in zip(names, camera.cameras, strict=True)
+    }
     for answer in given:
         values = {} if answer.said is None else answer.said["values"]
         contributing = values.get("contributing", "").split(", ")
@@ -92,6 +99,17 @@ def _shares(camera: BagImages, given: Iterable[Answer]) -> Mapping[str, Mapping[
             accepted = None if answer.pose is None else int(inliers)
             shares[name].count(accepted, contributed=name in contributing)
     return {each.topic: shares[name].as_dict() for each, name in zip(camera.cameras, names, strict=True)}
+
+
+def _mounted(camera: BagCamera, body: str) -> RigCamera | None:
+    """Where a camera is on the body, at its first image; None if TF or the calibration does not say it."""
+    image = next(camera.images([0]))
+    mounting = camera.index.tree.at(body, camera.frame, image.stamp)
+    try:
+        lens = camera.decode(image)[1]
+    except InputError:
+        return None
+    return None if mounting is None else RigCamera(camera.topic, lens, mounting)
 
 
 def _transforms(

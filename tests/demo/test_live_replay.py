@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -128,12 +128,16 @@ def test_images_of_several_cameras_are_one_result(tmp_path: Path) -> None:
     ]
     played = [{"stamp": stamp(n), "published": 1_000_000_000} for n in range(12)]
     played += [{"stamp": stamp(n) + LATER, "published": 1_500_000_000} for n in range(12)]
-    replay, _ = results_of(rig, ReplaySettings(), played, heard, open_truth(TruthSource(topic="/gt"), rig))
+    truth, settings = open_truth(TruthSource(topic="/gt"), rig), ReplaySettings(base_frame="base_link")
+    replay, _ = results_of(rig, settings, played, heard, truth)
     assert [r.number for r in replay.results] == [2, 3, 4] and replay.dropped == 9
     assert [r.map_from_camera is not None for r in replay.results] == [True, False, True]
     assert [r.latency_ms for r in replay.results] == [500.0, None, 1500.0]  # from the last image
-    assert replay.cameras[front] == {"images": 2, "contributed": 1, "median_inliers": 70.0}
-    assert replay.cameras[left] == {"images": 3, "contributed": 1, "median_inliers": 27.0}
+    for topic, expected in ((front, (2, 1, 70.0)), (left, (3, 1, 27.0))):
+        share = replay.cameras[topic]
+        assert (share["images"], share["contributed"], share["median_inliers"]) == expected
+        assert share["camera"] == asdict(CAMERA)
+        np.testing.assert_allclose(share["body_from_camera"], BASE_FROM_CAMERA, atol=1e-9)
 
 
 def test_without_answers_every_image_counts_as_dropped(camera: BagCamera) -> None:

@@ -56,6 +56,7 @@ def test_over_dds_the_body_is_localized_wherever_either_camera_is(
     shares = result.as_dict()["cameras"]
     assert 0 < shares[FRONT]["contributed"] < summary.queries
     assert shares[FRONT]["contributed"] + shares[LEFT]["contributed"] == summary.queries
+    assert all(shares[topic]["body_from_camera"] is not None for topic in (FRONT, LEFT))
     assert {"camera_info_faults": 0, "image_faults": 0}.items() <= (result.node or {}).items()
 
 
