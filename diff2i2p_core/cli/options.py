@@ -123,13 +123,13 @@ def matcher(name: str) -> Matcher:
 
 def parse_pose(text: str, option: str) -> NDArray[np.float64]:
     """The transform (4, 4) from numbers, see `geometry.pose_text`, or from a file with its matrix."""
-    from diff2i2p_core.geometry.pose_text import pose_from_text
+    from diff2i2p_core.geometry.pose_text import FORMS, pose_from_text
     from diff2i2p_core.geometry.se3 import is_rigid
     from diff2i2p_core.io.rgbd_folder import read_matrix
 
     if "," in text:
         return pose_from_text(text, option)
-    expected = "x,y,z,qx,qy,qz,qw (metres, unit quaternion), 16 numbers of a 4x4 matrix, or a file with one"
+    expected = f"{FORMS[7]}, {FORMS[16]}, or a file with one"
     matrix = read_matrix(Path(text), (4, 4), f"{option} takes {expected}", "give a rigid 4x4 matrix")
     if not is_rigid(matrix):
         raise InputError(f"{option} {text}: not a finite rigid transform; give one, or {expected}")
