@@ -10,9 +10,9 @@ import numpy as np
 from diff2i2p_core.demo.live_results import names_of, results_of
 from diff2i2p_core.demo.node_process import FRAME_TIMEOUT, PLAYED, module, node_command, play
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.evaluation.offline_replay import open_localizer
 from diff2i2p_core.evaluation.replay_result import ReplayInput, ReplayResult
 from diff2i2p_core.evaluation.replay_settings import ReplaySettings
-from diff2i2p_core.mapping.map_file import load_map
 from diff2i2p_core.messages.bag_camera import BagCamera
 from diff2i2p_core.messages.bag_rig import BagImages
 from diff2i2p_core.messages.kinds import COMPRESSED, IMAGE
@@ -43,7 +43,7 @@ def replay_live(given: ReplayInput, log_folder: Path, progress: Progress | None 
     shown = lambda done: tell("localizing", done, count)  # noqa: E731
     rows = play(node, player, log_folder, count, shown, patience)
     replay, said = results_of(camera, settings, *rows, given.truth)
-    return ReplayResult.of(given, load_map(given.map_path), replay, said)
+    return ReplayResult.of(given, open_localizer(given), replay, said)
 
 
 def _node(given: ReplayInput) -> list[str]:

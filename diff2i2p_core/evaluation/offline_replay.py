@@ -51,13 +51,17 @@ def open_replay(bag: Path | str, map_path: Path | str, settings: ReplaySettings)
     )
 
 
+def open_localizer(given: ReplayInput) -> Localizer:
+    """The localizer of a replay's map."""
+    settings = given.settings
+    return Localizer.open(given.map_path, settings.weights, matcher=settings.matcher, device=settings.device)
+
+
 def replay_offline(given: ReplayInput, progress: Progress | None = None) -> ReplayResult:
     """Localize the images in order or, with `realtime`, those that a node would have time for."""
     settings = given.settings
     tell = progress or (lambda what, done, total: None)
-    localizer = Localizer.open(
-        given.map_path, settings.weights, matcher=settings.matcher, device=settings.device
-    )
+    localizer = open_localizer(given)
     camera, tracker = given.camera, Tracker(localizer, TrackerSettings(use_prior=settings.track))
 
     def done(count: int) -> None:
@@ -71,4 +75,4 @@ def replay_offline(given: ReplayInput, progress: Progress | None = None) -> Repl
         )
     else:
         replay = localize_bag(camera, tracker, given.truth, odom=odom, realtime=realtime, progress=done)
-    return ReplayResult.of(given, localizer.map, replay, localizer=localizer)
+    return ReplayResult.of(given, localizer, replay)

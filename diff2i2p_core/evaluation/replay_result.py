@@ -33,30 +33,32 @@ class ReplayResult:
     """Results of single images are in `replay.results`. `node` is what a live node said about itself."""
 
     given: ReplayInput
-    point_map: PointMap
+    localizer: Localizer
+    """With the map; to match images again for pictures."""
     replay: Replay
     summary: ReplaySummary
     verdicts: Sequence[Verdict]
     """One verdict per requirement."""
     node: dict[str, Any] | None = None
-    localizer: Localizer | None = None
-    """To match images again for pictures; None after a live replay."""
 
     @classmethod
     def of(
         cls,
         given: ReplayInput,
-        point_map: PointMap,
+        localizer: Localizer,
         replay: Replay,
         node: dict[str, Any] | None = None,
-        localizer: Localizer | None = None,
     ) -> ReplayResult:
         """Align the results if the settings ask for it, then compute metrics and check the requirements."""
         if given.settings.align == "se3":
             replay = replace(replay, results=aligned(replay.results))
         summary = summarize_replay(replay.results, replay.begin, replay.end, replay.dropped)
         verdicts = [limit.judge(replay.results, summary) for limit in given.settings.limits]
-        return cls(given, point_map, replay, summary, verdicts, node, localizer)
+        return cls(given, localizer, replay, summary, verdicts, node)
+
+    @property
+    def point_map(self) -> PointMap:
+        return self.localizer.map
 
     @property
     def passed(self) -> bool:

@@ -20,7 +20,6 @@ from diff2i2p_core.io.files import write_text
 from diff2i2p_core.io.trajectories import write_trajectory
 from diff2i2p_core.messages.bag_rig import BagImages
 from diff2i2p_core.reports.match_pictures import localization_figure
-from diff2i2p_core.reports.overlay import overlay_parts
 from diff2i2p_core.reports.page import (
     Figure,
     about_card,
@@ -233,7 +232,7 @@ def _sigma_row(name: str, fractions: WithinSigmas, squared: float | None) -> tup
 def _figures(picked: Sequence[tuple[str, QueryResult]], result: ReplayResult) -> list[Figure]:
     """Pictures of single images, which are read from the bag again. With several cameras, a result is about
     all of them; the pictures are of the first one, if it has an image of that moment."""
-    camera, point_map = result.given.camera, result.point_map
+    camera = result.given.camera
     pictures = {image.number: image for image in camera.images({r.number for _, r in picked})}
     made = []
     for caption, query in picked:
@@ -241,10 +240,5 @@ def _figures(picked: Sequence[tuple[str, QueryResult]], result: ReplayResult) ->
             pixels, lens, depth = camera.decode(pictures[query.number])
         except (KeyError, InputError):  # no image of that moment, or an unusable one
             continue
-        if result.localizer is not None:
-            made.append(localization_figure(result.localizer, pixels, lens, query, caption, depth))
-        elif query.map_from_camera is not None:
-            image, pose = lens.rectify(pixels), query.map_from_camera
-            parts = overlay_parts(image, lens.undistorted(), pose, point_map.cloud, point_map.spacing)
-            made.append(Figure(caption, parts))
+        made.append(localization_figure(result.localizer, pixels, lens, query, caption, depth))
     return made

@@ -62,6 +62,7 @@ def test_a_room_replayed_over_dds(tmp_path: Path) -> None:
     assert 0 < result["latency_ms"]["median"] < 20_000
     for name in ("report.html", "result.json", "trajectory.tum", "log/node.log"):
         assert (out / name).is_file()
+    assert "matches agree with the pose found" in (out / "report.html").read_text()
 
 
 @pytest.mark.ros
