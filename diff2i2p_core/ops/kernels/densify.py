@@ -18,6 +18,8 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from diff2i2p_core.ops.kernels.tiles import at, grid_of, put, tile
+
 ROWS, COLUMNS = 4, 32
 INFINITY = tl.constexpr(0x7F800000)
 """Bits of float32 infinity. Positive floats are ordered like their bits."""
@@ -31,7 +33,7 @@ def choose(depth: Tensor, dilation: int) -> tuple[Tensor, Tensor]:
     source = torch.empty(depth.shape, dtype=torch.int32, device=depth.device)
     selected = torch.empty_like(depth)
     if depth.numel():
-        size, grid = depth.shape[1:], _grid(depth)
+        size, grid = depth.shape[1:], grid_of(depth, ROWS, COLUMNS)
         tiles = {"ROWS": ROWS, "COLUMNS": COLUMNS, "enable_fp_fusion": False}
         keys = torch.empty(depth.shape, dtype=torch.long, device=depth.device)
         other = torch.empty_like(keys)
@@ -53,7 +55,7 @@ class Densify(torch.autograd.Function):
         dense, scale = torch.empty_like(selected), torch.empty_like(selected)
         if dense.numel():
             with torch.cuda.device_of(depth):
-                blur[_grid(dense)](
+                blur[grid_of(dense, ROWS, COLUMNS)](
                     selected, dense, scale, *dense.shape[1:], *taps,
                     ROWS=ROWS, COLUMNS=COLUMNS, enable_fp_fusion=False,
                 )  # fmt: skip
@@ -67,36 +69,11 @@ class Densify(torch.autograd.Function):
         source, scale = ctx.saved_tensors
         grad_depth = torch.zeros_like(scale)
         if scale.numel():
-            blur_back[_grid(scale)](
+            blur_back[grid_of(scale, ROWS, COLUMNS)](
                 grad_dense.contiguous(), source, scale, grad_depth, *scale.shape[1:],
                 *ctx.taps, ROWS=ROWS, COLUMNS=COLUMNS, enable_fp_fusion=False,
             )  # fmt: skip
         return grad_depth, None, None
-
-
-def _grid(images: Tensor) -> tuple[int, int]:
-    batch, height, width = images.shape
-    return triton.cdiv(height, ROWS) * triton.cdiv(width, COLUMNS), batch
-
-
-@triton.jit
-def tile(height, width, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """The start of this program's image, and the rows and columns of its pixels."""
-    across = tl.cdiv(width, COLUMNS)
-    row = tl.program_id(0) // across * ROWS + tl.arange(0, ROWS)[:, None]
-    column = tl.program_id(0) % across * COLUMNS + tl.arange(0, COLUMNS)[None, :]
-    return tl.program_id(1).to(tl.int64) * height * width, row, column
-
-
-@triton.jit
-def at(image, row, column, height, width, outside):
-    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    return tl.load(image + row * width + column, mask=inside, other=outside)
-
-
-@triton.jit
-def put(image, row, column, height, width, value):
-    tl.store(image + row * width + column, value, mask=(row < height) & (column < width))
 
 
 @triton.jit

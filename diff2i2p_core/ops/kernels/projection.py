@@ -28,16 +28,23 @@ def scene_of(
 
 
 @triton.jit
+def load_block(points, index, count):
+    """Points at indices of a cloud. NaN, which no comparison accepts, for indices behind its end."""
+    point = points + index.to(tl.int64) * 3
+    x = tl.load(point, mask=index < count, other=float("nan"))
+    y = tl.load(point + 1, mask=index < count, other=float("nan"))
+    z = tl.load(point + 2, mask=index < count, other=float("nan"))
+    return x, y, z
+
+
+@triton.jit
 def load_projected(
     points, cameras, camera_stride, count, near, far, RELEASED: tl.constexpr, BLOCK: tl.constexpr
 ):  # fmt: skip
     """A block's points, their pixels and whether they have one. Points without get harmless values."""
     sample = tl.program_id(1).to(tl.int64)
     index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    point = points + (sample * count + index) * 3
-    x = tl.load(point, mask=index < count, other=float("nan"))
-    y = tl.load(point + 1, mask=index < count, other=float("nan"))
-    z = tl.load(point + 2, mask=index < count, other=float("nan"))
+    x, y, z = load_block(points + sample * count * 3, index, count)
     seen = (z > near) & (z < far) & (tl.abs(x) < float("inf")) & (tl.abs(y) < float("inf"))
     x, y, z = tl.where(seen, x, 0.0), tl.where(seen, y, 0.0), tl.where(seen, z, 1.0)
     depth = z + 1e-5 if RELEASED else z
