@@ -50,8 +50,8 @@ class RenderedViews:
     def __init__(self, networks: ViewNetworks, view_map: ViewMap) -> None:
         self.networks = networks
         self.device = networks.device
-        signatures = view_map.views.signatures.to(self.device)
-        self.views, self._look = replace(view_map.views, signatures=signatures), view_map.look
+        there = {name: getattr(view_map.views, name).to(self.device) for name in ("signatures", "words")}
+        self.views, self._look = replace(view_map.views, **there), view_map.look
         self._cloud, self._spacing = view_map.cloud, view_map.spacing
         self._placed = placed(view_map.cloud, self._look, self.device)
 
@@ -108,7 +108,7 @@ class RenderedViews:
         depths = settings.min_depth, settings.max_depth
 
         def describe(pose: Array) -> GridFeatures:
-            view = describe_grid(self._placed, self._spacing, pose, camera, settings, network)
+            view = describe_grid(self._cloud, self._spacing, pose, camera, settings, network)
             query.clock.spent("render")
             return view
 
@@ -193,11 +193,12 @@ class RenderedViews:
     def matches(self, query: Query, image: Keypoints, view: ViewFeatures) -> tuple[Array, Array, Array]:
         """Pixels (C, 2) and points (C, 3) of the features that match, and their likeness (C,)."""
         likely = query.settings.views.min_likeness
-        theirs = view.descriptors.to(image.descriptors.device)  # those of the map are in main memory
+        theirs = view.descriptors.to(image.descriptors.device).float()  # stored ones are in main memory
         rows, view_rows, likeness = mutual_nearest(image.descriptors, theirs, likely)
         query.clock.spent("match")
-        pixels = image.pixels[rows].cpu().numpy().astype(np.float64)
-        return pixels, view.points[view_rows.cpu().numpy()], likeness.cpu().numpy().astype(np.float64)
+        # In one copy, because each waits for a GPU. Indices are exact in float32.
+        found = torch.column_stack([image.pixels[rows], likeness, view_rows]).cpu().numpy().astype(np.float64)
+        return found[:, :2].copy(), view.points[found[:, 3].astype(np.int64)], found[:, 2].copy()
 
     def inlier_px(self, query: Query) -> float:
         """Maximum reprojection error of an inlier in the query's image."""
@@ -216,7 +217,7 @@ class RenderedViews:
 def _in_image(pixels: Tensor, camera: Camera, query: Query) -> Tensor:
     """Pixels (N, 2) of the image resampled to `camera` in the query's image."""
     scale = query.camera.width / camera.width, query.camera.height / camera.height
-    return (pixels + 0.5) * pixels.new_tensor(scale) - 0.5
+    return torch.stack([(x + 0.5) * s - 0.5 for x, s in zip(pixels.unbind(1), scale, strict=True)], dim=1)
 
 
 def is_restless(settings: ViewSettings, before: Array, after: Array | None) -> bool:

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from diff2i2p_core.localization.settings import ViewSettings
 from diff2i2p_core.mapping.packed_views import PackedViews
-from diff2i2p_core.ops.mutual import mutual_nearest
+from diff2i2p_core.ops.mutual import mutual_counts
 
 _AT_ONCE = 8
-"""Number of views compared with the image in one product, so that the similarities fit into the cache."""
+"""Number of views compared with the image in one product, so that the similarities fit into a CPU's cache."""
 
 
 def ranked_views(views: PackedViews, descriptors: Tensor, settings: ViewSettings) -> list[int]:
@@ -22,15 +22,12 @@ def ranked_views(views: PackedViews, descriptors: Tensor, settings: ViewSettings
     Among the views with the most similar signatures, those that have the most features in common with the
     image; among these, those with the most matches.
     """
-    likely = views.ranked(descriptors)[: settings.glances]
+    likely = views.ranked(descriptors, settings.glances)
     if len(likely) > settings.compared:
         likely = _by_count(likely, _in_common(views, likely, descriptors, settings))[: settings.compared]
     strongest = descriptors[: settings.compared_features]
-    counts = []
-    for view in likely:
-        theirs = views.descriptors_of(view, settings.compared_features).to(strongest.device)
-        counts.append(len(mutual_nearest(strongest, theirs, settings.min_likeness)[0]))
-    return _by_count(likely, counts)
+    theirs = [views.descriptors_of(view, settings.compared_features) for view in likely]
+    return _by_count(likely, mutual_counts(strongest, theirs, settings.min_likeness))
 
 
 def _in_common(
@@ -41,10 +38,12 @@ def _in_common(
     if not len(strongest):
         return [0] * len(likely)
     counts = list[int]()
-    for first in range(0, len(likely), _AT_ONCE):
-        some = likely[first : first + _AT_ONCE]
+    at_once = len(likely) if strongest.is_cuda else _AT_ONCE
+    for first in range(0, len(likely), at_once):
+        some = likely[first : first + at_once]
         parts = [views.descriptors_of(view, settings.glance_view_features) for view in some]
-        like = (strongest @ torch.cat(parts).to(strongest.device).T).amax(dim=0) > settings.min_likeness
+        theirs = torch.cat(parts).to(strongest.device).float()
+        like = ((strongest @ theirs.T).amax(dim=0) > settings.min_likeness).cpu()
         counts += [int(part.sum()) for part in like.split([len(part) for part in parts])]
     return counts
 

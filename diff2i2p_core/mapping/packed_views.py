@@ -93,7 +93,7 @@ class ViewFeatures:
     points: Array
     """(N, 3)."""
     descriptors: Tensor
-    """(N, D) float32, unit length."""
+    """(N, D) unit length; float32, or float16 if they are stored."""
 
     def __len__(self) -> int:
         return len(self.points)
@@ -152,22 +152,22 @@ class PackedViews:
         start = self._starts[view]
         rows = slice(start, start + self.counts[view])
         points = transform_points(self.poses[view], self.points[rows].numpy().astype(np.float64))
-        return ViewFeatures(points, self.descriptors[rows].float())
+        return ViewFeatures(points, self.descriptors[rows])
 
     def descriptors_of(self, view: int, most: int) -> Tensor:
-        """(N, D) float32 descriptors of at most `most` features of a view, the strongest ones."""
+        """(N, D) float16 descriptors of at most `most` features of a view, the strongest ones."""
         start = self._starts[view]
-        return self.descriptors[start : start + min(most, self.counts[view])].float()
+        return self.descriptors[start : start + min(most, self.counts[view])]
 
     @cached_property
     def _starts(self) -> list[int]:
         return [0, *accumulate(self.counts)]
 
-    def ranked(self, descriptors: Tensor) -> list[int]:
-        """Indices of all views, the most similar to an image with `descriptors` (N, D) first."""
+    def ranked(self, descriptors: Tensor, most: int) -> list[int]:
+        """Indices of at most `most` views, the most similar to an image with `descriptors` (N, D) first."""
         signature = vlad(descriptors, self.words.to(descriptors.device))
         likeness = similarities(self.signatures, signature)
-        return likeness.argsort(descending=True, stable=True).tolist()
+        return likeness.argsort(descending=True, stable=True)[:most].tolist()
 
     def tensors(self) -> dict[str, Tensor | np.ndarray[Any, Any]]:
         """Everything but the settings, by name, for `from_tensors`."""

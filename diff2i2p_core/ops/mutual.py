@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from diff2i2p_core.ops.backend import use_triton
 
@@ -58,6 +61,28 @@ def _best_by_blocks(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         row_best[part] = similarity[np.arange(len(some)), columns[part]]
         np.maximum(column_best, similarity.max(axis=0), out=column_best)
     return torch.from_numpy(columns), torch.from_numpy(row_best), torch.from_numpy(column_best)
+
+
+@torch.no_grad()
+def mutual_counts(a: Tensor, others: Sequence[Tensor], least: float) -> list[int]:
+    """How many matches `mutual_nearest` finds between `a` (N, C) and each of the `others` (M, C).
+
+    The others are in main memory, in any precision; `least` is not negative. For a GPU, all others are copied
+    at once, and compared at once.
+    """
+    if a.is_cuda:
+        return _counts_at_once(a, others, least)
+    return [len(mutual_nearest(a, other.float(), least)[0]) for other in others]
+
+
+def _counts_at_once(a: Tensor, others: Sequence[Tensor], least: float) -> list[int]:
+    padded = pad_sequence(list(others), batch_first=True).to(a.device).float()
+    similarity = a @ padded.mT  # 0 in the padding, so not more than `least`
+    if not similarity.numel():
+        return [0] * len(others)
+    row_best, columns = similarity.max(dim=2)
+    mutual = (row_best > least) & (similarity.amax(dim=1).gather(1, columns) == row_best)
+    return mutual.sum(dim=1).tolist()
 
 
 @torch.no_grad()

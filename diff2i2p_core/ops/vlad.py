@@ -16,6 +16,8 @@ _ENOUGH = 40_000
 """Maximum number of descriptors that words are learned from."""
 _AT_ONCE = 128
 """Signatures that are compared at once: 2 MB, which stay in a CPU's cache."""
+_AT_ONCE_ON_GPU = 8192
+"""128 MiB: few launches, and little memory beside the signatures."""
 
 
 def learn_words(descriptors: Tensor, words: int = WORDS, seed: int = 0) -> Tensor:
@@ -53,7 +55,8 @@ def similarities(signatures: Tensor, signature: Tensor) -> Tensor:
     most of it for new memory.
     """
     result = signature.new_empty(len(signatures))
-    buffer = signature.new_empty(_AT_ONCE, len(signature))
-    for rows, part in zip(signatures.split(_AT_ONCE), result.split(_AT_ONCE), strict=True):
+    at_once = min(_AT_ONCE_ON_GPU if signature.is_cuda else _AT_ONCE, max(1, len(signatures)))
+    buffer = signature.new_empty(at_once, len(signature))
+    for rows, part in zip(signatures.split(at_once), result.split(at_once), strict=True):
         torch.mv(buffer[: len(rows)].copy_(rows), signature, out=part)
     return result

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from diff2i2p_core.ops import mutual
-from diff2i2p_core.ops.mutual import mutual_matches, mutual_nearest, mutual_top_k
+from diff2i2p_core.ops.mutual import mutual_counts, mutual_matches, mutual_nearest, mutual_top_k
 
 
 def patches(
@@ -107,3 +107,20 @@ def test_nearest_against_brute_force_in_blocks_of_any_size(
 def test_nothing_has_no_nearest() -> None:
     _, _, a, b = patches()
     assert all(len(part) == 0 for part in (*mutual_nearest(a[:0], b, 0.5), *mutual_nearest(a, b[:0], 0.5)))
+
+
+def test_matches_with_many_are_counted_at_once() -> None:
+    """As a GPU does it; the views have different numbers of features, one has none."""
+    generator = torch.Generator().manual_seed(0)
+
+    def units(count: int) -> Tensor:
+        return torch.nn.functional.normalize(torch.randn(count, 8, generator=generator), dim=1)
+
+    image, others = units(40), [units(count).half() for count in (30, 1, 0, 25)]
+    others.append(image[10:30].half())
+    expected = [len(mutual_nearest(image, other.float(), 0.6)[0]) for other in others]
+    assert expected[0] > 3 and expected[2] == 0 and expected[4] == 20
+    assert mutual_counts(image, others, 0.6) == expected
+    assert mutual._counts_at_once(image, others, 0.6) == expected
+    assert mutual._counts_at_once(image[:0], others, 0.6) == [0] * 5
+    assert mutual._counts_at_once(image, others[2:3], 0.6) == [0]
