@@ -59,7 +59,8 @@ def describe_grid(
     pixels = np.stack([u, v], axis=1).astype(np.float32) * GRID + GRID // 2
     points, _ = view.points_at(pixels)
     dense = dense_features(model, view.image)
-    return GridFeatures(torch.from_numpy(pixels), points, descriptors_at(dense, torch.from_numpy(pixels)))
+    there = torch.from_numpy(pixels).to(dense.descriptors.device)
+    return GridFeatures(there, points, descriptors_at(dense, there))
 
 
 def describe_view(
