@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,11 +12,12 @@ from torch import Tensor
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import invert, transform_points
 from diff2i2p_core.mapping.blocks import BlockCloud
-from diff2i2p_core.mapping.device_blocks import Blocks
+from diff2i2p_core.mapping.device_blocks import Blocks, DeviceBlocks
 from diff2i2p_core.mapping.looks import Look, look_named
 from diff2i2p_core.mapping.packed_views import MIN_FEATURES, RenderSettings, ViewFeatures
 from diff2i2p_core.models.view_networks import ViewNetworks
 from diff2i2p_core.models.xfeat import CELL, DIMENSION, XFeat, dense_features, descriptors_at
+from diff2i2p_core.ops.render_there import View
 from diff2i2p_core.ops.render_view import RenderedView
 from diff2i2p_core.typing import Array
 
@@ -46,7 +46,7 @@ class GridFeatures:
 
 
 def describe_grid(
-    cloud: Blocks,
+    cloud: BlockCloud,
     spacing: float,
     map_from_view: Array,
     camera: Camera,
@@ -76,27 +76,33 @@ def describe_view(
     The settings say in which look; `networks` are that look's. `spacing` is the distance in metres
     between the cloud's points. The points of the features are in the map's frame.
     """
-    view = render_look(cloud, spacing, map_from_view, camera, settings)
+    scene = spacing, map_from_view, camera, settings
+    view = render_look(cloud, *scene) if isinstance(cloud, BlockCloud) else _render_there(cloud, *scene)
     keypoints = networks.describe_render(view, settings.keypoints)
-    points, known = view.points_at(keypoints.pixels.cpu().numpy())
-    rows = torch.from_numpy(np.flatnonzero(known)).to(keypoints.descriptors.device)
-    return ViewFeatures(points[known], keypoints.descriptors[rows])
+    points, rows = view.known_points(keypoints.pixels)
+    return ViewFeatures(points, keypoints.descriptors[rows])
 
 
 def render_look(
-    cloud: Blocks, spacing: float, map_from_view: Array, camera: Camera, settings: RenderSettings
+    cloud: BlockCloud, spacing: float, map_from_view: Array, camera: Camera, settings: RenderSettings
 ) -> RenderedView:
     """A cloud, rendered for `camera` (without distortion) at a pose, in the look that the settings name."""
     view_from_map = invert(map_from_view)
-    in_view: Any = cloud.seen(view_from_map, camera, (settings.min_depth, settings.max_depth))
-    return look_named(settings.look).render(
-        in_view,
-        view_from_map,
-        camera,
-        spacing,
-        min_depth=settings.min_depth,
-        max_depth=settings.max_depth,
-    )
+    limits = {"min_depth": settings.min_depth, "max_depth": settings.max_depth}
+    seen = cloud.seen(view_from_map, camera, (settings.min_depth, settings.max_depth))
+    return look_named(settings.look).render(seen, view_from_map, camera, spacing, **limits)
+
+
+def _render_there(
+    cloud: DeviceBlocks, spacing: float, map_from_view: Array, camera: Camera, settings: RenderSettings
+) -> View:
+    """The same on the device of the cloud."""
+    view_from_map = invert(map_from_view)
+    limits = {"min_depth": settings.min_depth, "max_depth": settings.max_depth}
+    seen = cloud.seen(view_from_map, camera, (settings.min_depth, settings.max_depth))
+    render = look_named(settings.look).render_there
+    assert render is not None, "clouds of other looks stay in main memory"
+    return render(seen, view_from_map, camera, spacing, **limits)
 
 
 def describe_views(

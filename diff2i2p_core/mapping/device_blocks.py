@@ -35,6 +35,6 @@ Blocks = BlockCloud | DeviceBlocks
 
 def placed(blocks: BlockCloud, look: Look, device: torch.device) -> Blocks:
     """The blocks where they are rendered in a look for networks on `device`."""
-    if device.type == "cpu" or not look.on_gpu:
+    if device.type == "cpu" or look.render_there is None:
         return blocks
     return DeviceBlocks(blocks, DeviceCloud.of(blocks.cloud, device))

@@ -11,7 +11,9 @@ from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.models.view_networks import PictureNetworks, ShapeNetworks, State, ViewNetworks
+from diff2i2p_core.ops.device_cloud import DeviceCloud
 from diff2i2p_core.ops.render_scan import render_scan
+from diff2i2p_core.ops.render_there import View, render_shape_there, render_view_there
 from diff2i2p_core.ops.render_view import RenderedView, render_shape, render_view
 from diff2i2p_core.typing import Array
 from diff2i2p_core.weights.geometry import geometry_of, geometry_weights, load_geometry
@@ -33,6 +35,21 @@ class Render(Protocol):
     ) -> RenderedView: ...
 
 
+class RenderThere(Protocol):
+    """The same on the device of the points."""
+
+    def __call__(
+        self,
+        cloud: DeviceCloud,
+        camera_from_cloud: Array,
+        camera: Camera,
+        spacing: float,
+        *,
+        min_depth: float,
+        max_depth: float,
+    ) -> View: ...
+
+
 @dataclass(frozen=True)
 class Look:
     name: str
@@ -51,8 +68,8 @@ class Look:
     matched near the prediction (`localization.near_matches`)."""
     focal: float = 420.0
     """Pixels, of renders of dense clouds."""
-    on_gpu: bool = False
-    """Whether `render` also takes a `DeviceCloud`, so that the points can stay on the networks' device."""
+    render_there: RenderThere | None = None
+    """If given, the points can stay on the networks' device."""
 
 
 def _xfeat(device: str, state: State | None = None) -> ViewNetworks:
@@ -75,7 +92,7 @@ LOOKS = {
             render_view,
             xfeat_weights,
             _xfeat,
-            on_gpu=True,
+            render_there=render_view_there,
         ),
         Look(
             "intensity",
@@ -94,7 +111,7 @@ LOOKS = {
             geometry_weights,
             _geometry,
             focal=260.0,
-            on_gpu=True,
+            render_there=render_shape_there,
         ),
     )
 }

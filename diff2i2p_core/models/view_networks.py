@@ -12,7 +12,7 @@ from torch import Tensor
 
 from diff2i2p_core.models.geometry_features import GeometryFeatures
 from diff2i2p_core.models.xfeat import Keypoints, XFeat, dense_features, detect
-from diff2i2p_core.ops.render_view import RenderedView
+from diff2i2p_core.ops.render_there import DeviceView, View
 
 State = Mapping[str, Tensor]
 """Weights by name, in half precision."""
@@ -25,7 +25,7 @@ class ViewNetworks(Protocol):
     def describe_image(self, image: NDArray[uint8], most: int) -> Keypoints:
         """The best `most` features of an image, grey (H, W) or RGB (H, W, 3)."""
 
-    def describe_render(self, view: RenderedView, most: int) -> Keypoints:
+    def describe_render(self, view: View, most: int) -> Keypoints:
         """The best `most` features of a rendered view."""
 
     def state(self) -> State:
@@ -47,7 +47,7 @@ class PictureNetworks:
     def describe_image(self, image: NDArray[uint8], most: int) -> Keypoints:
         return detect(dense_features(self._fast, image), most)
 
-    def describe_render(self, view: RenderedView, most: int) -> Keypoints:
+    def describe_render(self, view: View, most: int) -> Keypoints:
         return detect(dense_features(self._fast, view.image), most)
 
     def state(self) -> State:
@@ -68,8 +68,9 @@ class ShapeNetworks:
     def describe_image(self, image: NDArray[uint8], most: int) -> Keypoints:
         return self._networks.describe_image(image, most)
 
-    def describe_render(self, view: RenderedView, most: int) -> Keypoints:
-        return self._networks.describe_depth(view.depth, view.camera, most)
+    def describe_render(self, view: View, most: int) -> Keypoints:
+        depth = view.depth.cpu().numpy() if isinstance(view, DeviceView) else view.depth
+        return self._networks.describe_depth(depth, view.camera, most)
 
     def state(self) -> State:
         return {name: values.half().cpu() for name, values in self._networks.state_dict().items()}

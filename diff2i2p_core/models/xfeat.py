@@ -151,10 +151,12 @@ class XFeat(nn.Module):
 
 
 @torch.no_grad()
-def dense_features(model: XFeat, image: NDArray[np.uint8]) -> DenseFeatures:
-    """Features of a grey (H, W) or RGB (H, W, 3) image, on the model's device."""
+def dense_features(model: XFeat, image: NDArray[np.uint8] | Tensor) -> DenseFeatures:
+    """Features of a grey (H, W) or RGB (H, W, 3) uint8 image, on the model's device. A tensor is there
+    already, such as a view that was rendered there."""
     weights = next(model.parameters())
-    padded = torch.from_numpy(_network_input(image))[None, None]
+    prepared = _prepared_there(image) if isinstance(image, Tensor) else torch.from_numpy(_prepared(image))
+    padded = prepared[None, None]
     descriptors, logits, reliability = (part.float() for part in model(padded.to(weights)))
     heatmap = F.pixel_shuffle(logits.softmax(1)[:, :-1], CELL)
     descriptors = F.normalize(descriptors[0], dim=0)
@@ -190,12 +192,14 @@ def descriptors_at(dense: DenseFeatures, pixels: Tensor) -> Tensor:
 
 def _sample(cells: Tensor, pixels: Tensor, mode: str) -> Tensor:
     """Samples (N, C) of a map (C, h, w) at pixels (N, 2). The centre of cell i is at pixel 8 i + 3.5."""
-    size = pixels.new_tensor([cells.shape[2], cells.shape[1]]) * CELL
-    grid = ((2 * pixels + 1) / size - 1).to(cells.device)  # -1 and 1 are the outer edges of the border pixels
+    # -1 and 1 are the outer edges of the border pixels. Sizes stay numbers: a tensor of them would be copied.
+    sides = cells.shape[2] * CELL, cells.shape[1] * CELL
+    axes = [(2 * axis + 1) / side - 1 for axis, side in zip(pixels.unbind(1), sides, strict=True)]
+    grid = torch.stack(axes, dim=1).to(cells.device)
     return F.grid_sample(cells[None], grid[None, None], mode, align_corners=False)[0, :, 0].T
 
 
-def _network_input(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _prepared(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The channel mean, scaled to mean 0 and deviation 1, padded by repeating the last column and row."""
     if (
         image.dtype != np.uint8
@@ -211,3 +215,12 @@ def _network_input(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     grey = (grey - np.float32(mean)) / np.float32(np.sqrt(deviation**2 + 1e-5))
     below, right = (-side % COARSEST for side in grey.shape)
     return np.asarray(cv2.copyMakeBorder(grey, 0, below, 0, right, cv2.BORDER_REPLICATE), np.float32)
+
+
+def _prepared_there(image: Tensor) -> Tensor:
+    """The same, on the image's device."""
+    grey = image.float() if image.dim() == 2 else image.float().mean(dim=2)
+    variance, mean = torch.var_mean(grey, correction=0)
+    grey = (grey - mean) / (variance + 1e-5).sqrt()
+    below, right = (-side % COARSEST for side in grey.shape)
+    return F.pad(grey[None], (0, right, 0, below), mode="replicate")[0]

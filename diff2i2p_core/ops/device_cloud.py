@@ -2,7 +2,8 @@
 
 Each function does what the NumPy code of `render_view` does, in the same order, with torch's kernels: a
 minimum per cell of the coarse z-buffers, and sums per pixel. Only things as large as an image are copied:
-coarse z-buffers to the CPU and back, and the pixels with points to the CPU.
+coarse z-buffers to the CPU and back, and the pixels with points to the CPU. Where our kernels run, they
+replace this (`ops/render_there.py`).
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
@@ -22,7 +23,6 @@ from diff2i2p_core.geometry.nearest_pixels import nearest_pixels
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import invert, transform_points
 from diff2i2p_core.geometry.submaps import front_limit
-from diff2i2p_core.ops.device_cloud import DeviceCloud, means_there, seen_there
 from diff2i2p_core.typing import Array
 
 BUFFER_LONG_SIDE = 160
@@ -53,9 +53,14 @@ class RenderedView:
         z = np.where(inside, self.depth[np.where(inside, rows, 0), np.where(inside, columns, 0)], 0.0)
         return transform_points(invert(self.camera_from_cloud), self.camera.unproject(uv, z)), z > 0
 
+    def known_points(self, pixels: Tensor) -> tuple[Array, Tensor]:
+        """As `points_at`, but only the points (M, 3) at pixels with depth, and the indices (M,) of these."""
+        points, known = self.points_at(pixels.cpu().numpy())
+        return points[known], torch.from_numpy(np.flatnonzero(known)).to(pixels.device)
+
 
 def render_view(
-    cloud: PointCloud | DeviceCloud,
+    cloud: PointCloud,
     camera_from_cloud: ArrayLike,
     camera: Camera,
     spacing: float,
@@ -65,16 +70,29 @@ def render_view(
 ) -> RenderedView:
     """The view of a camera without distortion of a cloud whose points are `spacing` metres apart.
 
-    Depths are in metres. What a GPU holds is projected there, and only pixels are filled on the CPU.
-    InputError for a cloud with neither colours nor intensity.
+    Depths are in metres. InputError for a cloud with neither colours nor intensity.
     """
+    shades = shades_of(cloud.colors, cloud.intensity)
     pose = np.asarray(camera_from_cloud, np.float64)
-    limits = spacing, min_depth, max_depth
-    if isinstance(cloud, DeviceCloud):
-        filled, means = _pixels_there(cloud, pose, camera, *limits)
-    else:
-        filled, means = _pixels_here(cloud, pose, camera, *limits)
-    shape, channels = (camera.height, camera.width), () if cloud.colors is None else (3,)
+    seen, pixel, z = seen_points(cloud.points, pose, camera, spacing, min_depth, max_depth)
+    channels = 1 if shades.ndim == 1 else shades.shape[1]
+    rows = np.empty((len(seen), 1 + channels), np.float32)
+    rows[:, 0], rows[:, 1:] = 1 / z, shades.take(seen, axis=0).reshape(-1, channels)
+    filled, means = pixel_means(pixel, rows, camera.width * camera.height)
+    return filled_view(filled, means, shades.shape[1:], camera, pose, spacing)
+
+
+def filled_view(
+    filled: NDArray[np.int64],
+    means: NDArray[np.float32],
+    channels: tuple[int, ...],
+    camera: Camera,
+    pose: Array,
+    spacing: float,
+) -> RenderedView:
+    """The view in which these pixels (P,), ascending, have points, with the means (P, 1 + C) of their inverse
+    depths and shades. `channels` is (3,) for colours, else ()."""
+    shape = camera.height, camera.width
     if not len(filled):
         empty = np.zeros((*shape, *channels), np.uint8)
         return RenderedView(empty, np.zeros(shape, np.float32), camera, pose)
@@ -83,12 +101,17 @@ def render_view(
     shown = distance <= np.maximum(REACH * spacing * camera.fx * inverse_depth, 1)
     image = means[:, 1:].round().astype(np.uint8).reshape(-1, *channels).take(nearest, axis=0)
     image = cv2.medianBlur(image, 3)  # removes single points of a surface behind
-    background = cv2.blur(image, (camera.width // 16 | 1,) * 2)
+    background = cv2.blur(image, (background_side(camera.width),) * 2)
     image = np.asarray(cv2.copyTo(image, shown.astype(np.uint8), background), np.uint8)
     return RenderedView(image, np.where(shown, 1 / inverse_depth, np.float32(0)), camera, pose)
 
 
-def _shades(colors: T | None, intensity: T | None) -> T:
+def background_side(width: int) -> int:
+    """Pixels of the side of the window that blurs pixels without depth."""
+    return width // 16 | 1
+
+
+def shades_of(colors: T | None, intensity: T | None) -> T:
     """What is drawn of a cloud that has these."""
     if colors is not None:
         return colors
@@ -97,31 +120,8 @@ def _shades(colors: T | None, intensity: T | None) -> T:
     return intensity
 
 
-def _pixels_here(
-    cloud: PointCloud, pose: Array, camera: Camera, spacing: float, min_depth: float, max_depth: float
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The pixels with points, ascending, and the means of inverse depth and shades in each."""
-    shades = _shades(cloud.colors, cloud.intensity)
-    seen, pixel, z = seen_points(cloud.points, pose, camera, spacing, min_depth, max_depth)
-    channels = 1 if shades.ndim == 1 else shades.shape[1]
-    rows = np.empty((len(seen), 1 + channels), np.float32)
-    rows[:, 0], rows[:, 1:] = 1 / z, shades.take(seen, axis=0).reshape(-1, channels)
-    return pixel_means(pixel, rows, camera.width * camera.height)
-
-
-def _pixels_there(
-    cloud: DeviceCloud, pose: Array, camera: Camera, spacing: float, min_depth: float, max_depth: float
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The same on the device of the points."""
-    shades = _shades(cloud.colors, cloud.intensity)
-    limits = spacing, min_depth, max_depth
-    seen, pixel, z = seen_there(cloud.points, pose, camera, *limits, buffer_step(camera))
-    rows = torch.column_stack([1 / z, shades[seen].float()])
-    return means_there(pixel, rows, camera.width * camera.height)
-
-
 def render_shape(
-    cloud: PointCloud | DeviceCloud,
+    cloud: PointCloud,
     camera_from_cloud: ArrayLike,
     camera: Camera,
     spacing: float,
@@ -130,10 +130,7 @@ def render_shape(
     max_depth: float = 10.0,
 ) -> RenderedView:
     """The same with a black image: only the depth of the cloud counts."""
-    if isinstance(cloud, DeviceCloud):
-        black: PointCloud | DeviceCloud = cloud.shape_only()
-    else:
-        black = PointCloud(cloud.points, intensity=np.zeros(len(cloud), np.uint8))
+    black = PointCloud(cloud.points, intensity=np.zeros(len(cloud), np.uint8))
     return render_view(black, camera_from_cloud, camera, spacing, min_depth=min_depth, max_depth=max_depth)
 
 

@@ -1,4 +1,7 @@
-"""Views of a cloud in a GPU's memory: the same as NumPy's of the same cloud, on the CPU and on CUDA."""
+"""Views of a cloud in a GPU's memory by torch's kernels: the same as NumPy's, on the CPU and on CUDA.
+
+Those by our own kernels: `kernels/test_view_kernels.py`.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from diff2i2p_core.mapping.device_blocks import DeviceBlocks, placed
 from diff2i2p_core.mapping.looks import LOOKS
 from diff2i2p_core.mapping.viewpoints import looking
 from diff2i2p_core.ops.device_cloud import DeviceCloud
+from diff2i2p_core.ops.render_there import DeviceView, View, render_shape_there, render_view_there
 from diff2i2p_core.ops.render_view import RenderedView, buffer_step, render_shape, render_view, seen_points
 
 CAMERA = Camera(320, 240, 260, 262, 159.3, 120.1)
@@ -25,8 +29,14 @@ POSES = [invert(looking(np.array([x, 1.5, 1.2]), yaw, 0.1)) for x, yaw in ((2.0,
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 
-def assert_same_view(ours: RenderedView, theirs: RenderedView) -> None:
+@pytest.fixture(autouse=True)
+def torch_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIFF2I2P_OPS", "torch")
+
+
+def assert_same_view(ours: View, theirs: RenderedView) -> None:
     """But for the few points whose rounding puts them into another pixel."""
+    assert isinstance(ours, RenderedView)
     assert (theirs.depth > 0).mean() > 0.8
     same = np.isclose(ours.depth, theirs.depth, rtol=1e-5)
     assert same.mean() > 0.998
@@ -37,13 +47,13 @@ def assert_same_view(ours: RenderedView, theirs: RenderedView) -> None:
 @pytest.mark.parametrize("pose", POSES)
 @pytest.mark.parametrize("kind", ["colors", "intensity", "shape"])
 def test_a_view_is_that_of_numpy(room_cloud: PointCloud, device: str, pose: np.ndarray, kind: str) -> None:
-    render = render_shape if kind == "shape" else render_view
+    here, there = (render_shape, render_shape_there) if kind == "shape" else (render_view, render_view_there)
     cloud = room_cloud
     if kind == "intensity":
         assert room_cloud.colors is not None
         cloud = PointCloud(room_cloud.points, intensity=room_cloud.colors[:, 0])
-    ours = render(DeviceCloud.of(cloud, torch.device(device)), pose, CAMERA, SPACING)
-    assert_same_view(ours, render(cloud, pose, CAMERA, SPACING))
+    ours = there(DeviceCloud.of(cloud, torch.device(device)), pose, CAMERA, SPACING)
+    assert_same_view(ours, here(cloud, pose, CAMERA, SPACING))
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -63,7 +73,8 @@ def test_hidden_points_are_those_of_numpy(room_cloud: PointCloud, device: str) -
 @pytest.mark.parametrize("device", DEVICES)
 def test_nothing_in_view(room_cloud: PointCloud, device: str) -> None:
     away = invert(looking(np.array([50.0, 50, 1.2]), 0.0, 0.0))
-    view = render_view(DeviceCloud.of(room_cloud, torch.device(device)), away, CAMERA, SPACING)
+    view = render_view_there(DeviceCloud.of(room_cloud, torch.device(device)), away, CAMERA, SPACING)
+    assert isinstance(view, RenderedView)
     assert view.image.shape == (240, 320, 3) and not view.image.any() and not view.depth.any()
 
 
@@ -95,7 +106,8 @@ def test_points_stay_on_the_gpu(room_cloud: PointCloud, monkeypatch: pytest.Monk
             return move(func, args, kwargs)
 
         monkeypatch.setattr(PretendedGpu, "_moved", staticmethod(watched))
-        view = render_view(seen, POSES[0], CAMERA, SPACING)
+        view = render_view_there(seen, POSES[0], CAMERA, SPACING)
+    assert isinstance(view, RenderedView)
     assert {there for there, _ in moved} == {True, False}  # to the CPU, and the coarse z-buffer back
     assert max(size for _, size in moved) <= 4 * view.depth.size  # nothing larger than the pixels
     assert_same_view(view, render_view(room_cloud, POSES[0], CAMERA, SPACING))
@@ -105,3 +117,39 @@ def test_what_is_rendered_on_the_cpu_stays_there(room_cloud: PointCloud) -> None
     blocks = BlockCloud.of(room_cloud)
     assert placed(blocks, LOOKS["colors"], torch.device("cpu")) is blocks
     assert placed(blocks, LOOKS["intensity"], CUDA) is blocks
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_points_of_a_view_that_stays_there(device: str) -> None:
+    """Those of the same view on the CPU; pixels between two, outside of the image and without depth, too."""
+    depth = np.random.default_rng(0).uniform(0, 3, (240, 320)).astype(np.float32)
+    depth[depth < 1] = 0
+    image = np.zeros((240, 320, 3), np.uint8)
+    view = RenderedView(image, depth, CAMERA, POSES[0])
+    tensors = torch.from_numpy(image).to(device), torch.from_numpy(depth).to(device)
+    there = DeviceView(*tensors, CAMERA, POSES[0])
+    pixels = np.random.default_rng(1).uniform(-5, 325, (400, 2)).astype(np.float32)
+    pixels[:4] = [[0.5, 1.5], [-0.5, 3], [319.5, 3], [319.4, 239.4]]
+    (expected, rows), (points, found) = (
+        each.known_points(torch.from_numpy(pixels).to(device)) for each in (view, there)
+    )
+    assert 100 < len(expected) < 300 and found.device.type == device
+    assert torch.equal(rows.cpu(), found.cpu())
+    np.testing.assert_array_equal(points, expected)
+
+
+def test_only_points_of_features_leave_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    image, depth = torch.zeros(240, 320, 3, dtype=torch.uint8), torch.ones(240, 320)
+    with pretended_gpu(monkeypatch):
+        view = DeviceView(image.to(CUDA), depth.to(CUDA), CAMERA, np.eye(4))
+        moved: list[int] = []
+        move = PretendedGpu._moved
+
+        def watched(func: Any, args: Any, kwargs: Any) -> Any:
+            moved.append(args[0].numel())
+            return move(func, args, kwargs)
+
+        monkeypatch.setattr(PretendedGpu, "_moved", staticmethod(watched))
+        points, rows = view.known_points(torch.rand(50, 2, device=CUDA) * 200)
+        assert on_gpu(rows) and points.shape == (50, 3)
+    assert [size for size in moved if size > 1] == [150]

@@ -19,7 +19,8 @@ REPO = FOLDER.parents[2]
 
 @pytest.fixture(autouse=True)
 def fast_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reductions that the interpreter takes element by element, as those of `tl.sort`, a slice at a time."""
+    """Reductions that the interpreter takes element by element, as those of `tl.sort`, a slice at a time; and
+    scans along the only axis, in as many steps as their length has bits."""
     interpreter = pytest.importorskip("triton.runtime.interpreter")
 
     def reduce(self: Any, inputs: tuple[Any, ...]) -> list[Any]:
@@ -35,6 +36,17 @@ def fast_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
             total = [self.to_tensor(x, y.dtype) for x, y in zip(values, inputs, strict=True)]
         return total
 
+    def scan(self: Any, inputs: tuple[Any, ...]) -> list[Any]:
+        (values,) = inputs
+        data, step = values.handle.data, 1
+        while step < len(data):
+            shifted = np.concatenate([data[:step], data[:-step]])
+            combined = self.combine_fn.fn(*(self.to_tensor(part, values.dtype) for part in (shifted, data)))
+            data = np.where(np.arange(len(data)) < step, data, combined.handle.data)
+            step *= 2
+        return [self.to_tensor(data, values.dtype)]
+
+    monkeypatch.setattr(interpreter.ScanOps, "generic_scan", scan)
     whole = interpreter.ReduceOps.generic_reduce
     monkeypatch.setattr(
         interpreter.ReduceOps,
