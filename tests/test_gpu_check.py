@@ -44,7 +44,8 @@ def test_a_dry_run_fills_every_part(tmp_path: Path) -> None:
         "half",
     ]
     assert all(part["rows"] and not part["error"] for part in parts.values())
-    assert parts["ops"]["rows"][0]["median_ms"] > 0
+    (view,) = parts["ops"]["rows"]  # whose kernels are compared with torch's where there is a GPU
+    assert view["case"] == "view of 60k points to 640x480" and view["median_ms"] > 0
     assert {row["case"]: row["images"] for row in parts["localize"]["rows"]} == {
         "views, batch 1": 2,
         "views, as the node": 2,

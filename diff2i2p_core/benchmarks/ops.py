@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from diff2i2p_core.benchmarks.measure import Case
 from diff2i2p_core.benchmarks.pairs import wall_pair
 from diff2i2p_core.benchmarks.training import densify_work, splat_work, z_buffer_work
+from diff2i2p_core.benchmarks.views import description_work, view_work
 from diff2i2p_core.models.released import released_config
 from diff2i2p_core.ops.backend import VARIABLE
 from diff2i2p_core.ops.grid import grid_subsample
@@ -47,6 +48,8 @@ def cases() -> list[Case]:
         "densify 640x480": partial(densify_work, backward=False),
         "densify 640x480, forward + backward": partial(densify_work, backward=True),
         "mutual matches, 100 pairs of patches of 1600 pixels and 128 points": _mutual_matches,
+        "view of 60k points to 760x520, described by XFeat": description_work,
+        "view of 60k points to 640x480": partial(view_work, 640, 480),
     }
     return [case for name, prepare in work.items() for case in reference_and_kernel(name, prepare)]
 

@@ -35,6 +35,7 @@ from diff2i2p_core.models.view_networks import PictureNetworks
 from diff2i2p_core.models.xfeat import DIMENSION, XFeat, dense_features, detect
 from diff2i2p_core.ops.device_cloud import DeviceCloud
 from diff2i2p_core.ops.mutual import mutual_nearest
+from diff2i2p_core.ops.render_there import render_view_there
 from diff2i2p_core.ops.render_view import render_view
 from diff2i2p_core.ops.vlad import WORDS
 
@@ -49,9 +50,9 @@ INLIERS = 500
 def cases() -> list[Case]:
     solvers = [name for name in ("poselib", "opencv") if name != "poselib" or importlib.util.find_spec(name)]
     return [
-        *(Case(f"view of {POINTS // 1000}k points, {w}x{h}", partial(_view, w, h)) for w, h in SIZES),
+        *(Case(f"view of {POINTS // 1000}k points, {w}x{h}", partial(view_work, w, h)) for w, h in SIZES),
         *(Case(f"XFeat, {w}x{h}", partial(_features, w, h)) for w, h in SIZES),
-        Case("describe a stored view", _description),
+        Case("describe a stored view", description_work),
         *(
             Case(f"retrieve among {views:,} views", partial(_retrieval, views), apart=True, most_runs=10)
             for views in VIEWS
@@ -62,13 +63,14 @@ def cases() -> list[Case]:
     ]
 
 
-def _view(width: int, height: int, device: str) -> Work:
+def view_work(width: int, height: int, device: str) -> Work:
     """Renders a view of a cloud that is on the device."""
     points = wall_cloud(POINTS, SPACING)
-    here = PointCloud(points, wall_colors(points))
-    cloud = here if device == "cpu" else DeviceCloud.of(here, torch.device(device))
-    camera = CAMERA.scaled_to(width, height)
-    return lambda: render_view(cloud, np.eye(4), camera, SPACING)
+    cloud, camera = PointCloud(points, wall_colors(points)), CAMERA.scaled_to(width, height)
+    if device == "cpu":
+        return lambda: render_view(cloud, np.eye(4), camera, SPACING)
+    there = DeviceCloud.of(cloud, torch.device(device))
+    return lambda: render_view_there(there, np.eye(4), camera, SPACING)
 
 
 def _features(width: int, height: int, device: str) -> Work:
@@ -78,7 +80,7 @@ def _features(width: int, height: int, device: str) -> Work:
     return lambda: detect(dense_features(model, image), min_heat=0)
 
 
-def _description(device: str) -> Work:
+def description_work(device: str) -> Work:
     """A view of the map: rendered, described, with the points of its features."""
     points, settings = wall_cloud(POINTS, SPACING), RenderSettings.for_cloud(SPACING)
     cloud = BlockCloud.of(PointCloud(points, wall_colors(points)))

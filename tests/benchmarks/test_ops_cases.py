@@ -35,3 +35,8 @@ def test_a_kernel_is_compared_with_its_reference() -> None:
     assert compared(slow, reference, []) == slow
     found = compared(fast, kernel, [slow])
     assert (found.times_faster, found.times_less_memory) == (3.0, 4.0)
+
+
+def test_the_kernels_of_a_view_are_compared_with_torchs() -> None:
+    kernels = {case.kernel_of for case in ops.cases()}
+    assert {"view of 60k points to 640x480", "view of 60k points to 760x520, described by XFeat"} <= kernels

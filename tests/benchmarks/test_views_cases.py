@@ -29,11 +29,11 @@ def test_every_case_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_work_is_that_of_a_full_view() -> None:
-    view = views._view(320, 240, "cpu")()
+    view = views.view_work(320, 240, "cpu")()
     assert np.mean(view.depth > 0) > 0.8
     assert len(views._features(640, 480, "cpu")().pixels) == 2048
     assert isinstance(pose("cpu", solver="opencv")(), PoseEstimate)
-    assert len(views._description("cpu")()) > 100
+    assert len(views.description_work("cpu")()) > 100
     assert len(views._match("cpu")()[0]) == 1800
     assert views._verification("cpu")().localized
 
