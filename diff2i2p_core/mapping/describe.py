@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +21,8 @@ from diff2i2p_core.models.xfeat import CELL, DIMENSION, XFeat, dense_features, d
 from diff2i2p_core.ops.render_there import View
 from diff2i2p_core.ops.render_view import RenderedView
 from diff2i2p_core.typing import Array
+
+V = TypeVar("V")
 
 
 def rendering_of(cloud: BlockCloud, look: Look) -> tuple[float, RenderSettings]:
@@ -87,22 +90,30 @@ def render_look(
     cloud: BlockCloud, spacing: float, map_from_view: Array, camera: Camera, settings: RenderSettings
 ) -> RenderedView:
     """A cloud, rendered for `camera` (without distortion) at a pose, in the look that the settings name."""
-    view_from_map = invert(map_from_view)
-    limits = {"min_depth": settings.min_depth, "max_depth": settings.max_depth}
-    seen = cloud.seen(view_from_map, camera, (settings.min_depth, settings.max_depth))
-    return look_named(settings.look).render(seen, view_from_map, camera, spacing, **limits)
+    return _rendered(look_named(settings.look).render, cloud, spacing, map_from_view, camera, settings)
 
 
 def _render_there(
     cloud: DeviceBlocks, spacing: float, map_from_view: Array, camera: Camera, settings: RenderSettings
 ) -> View:
     """The same on the device of the cloud."""
-    view_from_map = invert(map_from_view)
-    limits = {"min_depth": settings.min_depth, "max_depth": settings.max_depth}
-    seen = cloud.seen(view_from_map, camera, (settings.min_depth, settings.max_depth))
     render = look_named(settings.look).render_there
     assert render is not None, "clouds of other looks stay in main memory"
-    return render(seen, view_from_map, camera, spacing, **limits)
+    return _rendered(render, cloud, spacing, map_from_view, camera, settings)
+
+
+def _rendered(
+    render: Callable[..., V],
+    cloud: Blocks,
+    spacing: float,
+    map_from_view: Array,
+    camera: Camera,
+    settings: RenderSettings,
+) -> V:
+    view_from_map = invert(map_from_view)
+    nearest, farthest = depths = settings.min_depth, settings.max_depth
+    seen = cloud.seen(view_from_map, camera, depths)
+    return render(seen, view_from_map, camera, spacing, min_depth=nearest, max_depth=farthest)
 
 
 def describe_views(
