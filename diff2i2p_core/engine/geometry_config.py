@@ -61,8 +61,11 @@ class GeometryConfig(Section):
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: run the networks (not the losses) under autocast. On CPUs with instructions for it, a step takes
     two thirds of the time; others stay in fp32."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = Field(default=None, gt=0)
     """CPU threads; null: torch's default."""
+    workers: int = Field(default=0, ge=0)
+    """Processes that make batches beside the networks; a GPU needs some. 0: none."""
     start_from: str | None = None
     """Weights to fine-tune: a file, or `geometry-views`. Null: XFeat's."""
     rates: GeometryRates = GeometryRates()

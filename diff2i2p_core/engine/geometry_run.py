@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Generator
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from diff2i2p_core.engine.geometry_config import GeometryConfig
@@ -15,10 +18,13 @@ from diff2i2p_core.engine.geometry_training import GeometryTrainer
 from diff2i2p_core.engine.geometry_validation import Score, score_places
 from diff2i2p_core.engine.records import Means, Records
 from diff2i2p_core.engine.run_folder import RunFolder
-from diff2i2p_core.engine.signals import StopRequest
+from diff2i2p_core.engine.signals import StopRequest, ignore_stop_signals
 from diff2i2p_core.models.geometry_features import GeometryFeatures
+from diff2i2p_core.pairs.loading import load_batches
+from diff2i2p_core.pairs.render_batches import Batch, RenderBatches
 from diff2i2p_core.pairs.render_pairs import Place
 from diff2i2p_core.typing import Progress
+from diff2i2p_core.weights.device import automatic_device
 from diff2i2p_core.weights.geometry import load_geometry, resolve_geometry, save_geometry
 from diff2i2p_core.weights.xfeat import load_xfeat
 
@@ -37,6 +43,7 @@ class GeometryRun:
         self.config = config
         if config.threads is not None:
             torch.set_num_threads(config.threads)
+        self.device = automatic_device(config.device)
         torch.manual_seed(config.seed)
         self.folder = RunFolder(config.output / config.name)
         self.best = float("-inf")
@@ -56,16 +63,17 @@ class GeometryRun:
     def train(self, places: RunPlaces) -> Path:
         """Train to the last step. Returns the file with the weights. `Stopped` if a signal ended it."""
         config, folder = self.config, self.folder
-        trainer = GeometryTrainer(_start(config), places.training, places.weights, config)
+        trainer = GeometryTrainer(_start(config).to(self.device), config)
         if self._resumed is not None:
             trainer.load_state(self._resumed["trainer"])
             self.best, self.seconds = self._resumed["best"], self._resumed["seconds"]
         folder.start(config, trainer.step)
         means = Means()
+        batches = self._batches(places, trainer.step)
         with StopRequest() as request, Records(folder, config.steps, trainer.step, True) as records:
             while trainer.step < config.steps:
                 started = time.perf_counter()
-                means.add(trainer.train_step())
+                means.add(trainer.train_step(next(batches)))
                 self.seconds += time.perf_counter() - started
                 records.advance(trainer.step)
                 last = trainer.step == config.steps
@@ -78,6 +86,14 @@ class GeometryRun:
                 if request.received and not last:
                     raise request.stopped(trainer.step, config.steps, folder.checkpoint)
         return folder.weights("best" if places.unseen else "last")
+
+    def _batches(self, places: RunPlaces, first: int) -> Generator[Batch, None, None]:
+        """The batches of the steps from `first` on."""
+        config = self.config
+        weights = np.array(places.weights) / np.sum(places.weights)
+        source = RenderBatches(places.training, weights, config.pairs, config.samples, config.seed)
+        steps = [[step] for step in range(first, config.steps)]
+        return load_batches(source, steps, config.workers, itemgetter(0), ignore_stop_signals)
 
     def _validate(self, trainer: GeometryTrainer, unseen: list[Place], records: Records) -> None:
         """Log the score in unseen places, and keep the best weights."""

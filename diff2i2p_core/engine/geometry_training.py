@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,8 +15,7 @@ from diff2i2p_core.losses.matching_features import contrastive, localized, relia
 from diff2i2p_core.models.geometry_features import GeometryFeatures, sampled
 from diff2i2p_core.models.xfeat import CELL
 from diff2i2p_core.ops.backend import bfloat16_autocast
-from diff2i2p_core.pairs.render_batches import Batch, draw_batch
-from diff2i2p_core.pairs.render_pairs import Place
+from diff2i2p_core.pairs.render_batches import Batch
 
 _RELIABILITY_WEIGHT, _NEAR_WEIGHT = 0.2, 0.6
 _BESIDE, _BESIDE_PX = 6, (3.0, 12.0)
@@ -28,18 +25,12 @@ _KEPT = 0.995
 
 
 class GeometryTrainer:
-    """Trains on places drawn by weight. A step depends only on the seed, its number and what came before."""
+    """Trains on the device of the model. A step depends only on the seed, its number, its batch and what came
+    before."""
 
-    def __init__(
-        self,
-        model: GeometryFeatures,
-        places: Sequence[Place],
-        weights: Sequence[float],
-        settings: GeometryConfig,
-    ) -> None:
-        self.model, self.places, self.settings = model, list(places), settings
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster on a CPU
-        self.weights = np.array(weights) / np.sum(weights)
+    def __init__(self, model: GeometryFeatures, settings: GeometryConfig) -> None:
+        self.model, self.settings = model, settings
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster
         self.average = copy.deepcopy(model).requires_grad_(False)
         self.step = 0
         new = [
@@ -57,14 +48,12 @@ class GeometryTrainer:
         )
         self._rates = [group["lr"] for group in self.optimizer.param_groups]
 
-    def train_step(self) -> dict[str, float]:
+    def train_step(self, batch: Batch) -> dict[str, float]:
         """One step; losses and shares of found points. InputError if a loss or its gradient is not finite."""
         factor = _schedule(self.step, self.settings)
         for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * factor
-        rng = np.random.default_rng([self.settings.seed, self.step])
         torch.manual_seed((self.settings.seed << 32) + self.step)
-        batch = draw_batch(self.places, self.weights, self.settings.pairs, self.settings.samples, rng)
         loss, values = _loss(self.model, batch, bf16=self.settings.precision == "bf16")
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -107,7 +96,8 @@ def _schedule(step: int, settings: GeometryConfig) -> float:
 
 
 def _loss(model: GeometryFeatures, batch: Batch, *, bf16: bool) -> tuple[Tensor, dict[str, float]]:
-    batch = Batch(*(x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x for x in batch))
+    moved = (x.to(model.device, non_blocking=True) for x in batch)
+    batch = Batch(*(x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x for x in moved))
     with bfloat16_autocast(model.device.type, bf16):
         maps = (*model.photos(batch.photos), *model.shapes(batch.channels))
     photo_map, photo_logits, shape_map, shape_logits = (found.float() for found in maps)
@@ -129,8 +119,8 @@ def _loss(model: GeometryFeatures, batch: Batch, *, bf16: bool) -> tuple[Tensor,
 def _beside(descriptors: Tensor, pixels: Tensor) -> Tensor:
     """Descriptors (B, N, K, 64) at random positions beside the pixels (B, N, 2)."""
     shape = (*pixels.shape[:2], _BESIDE)
-    angle = torch.rand(shape) * (2 * math.pi)
-    radius = torch.empty(shape).uniform_(*_BESIDE_PX)
+    angle = torch.rand(shape, device=pixels.device) * (2 * math.pi)
+    radius = torch.empty(shape, device=pixels.device).uniform_(*_BESIDE_PX)
     moved = pixels[:, :, None] + torch.stack([radius * angle.cos(), radius * angle.sin()], dim=-1)
     found: Tensor = sampled(descriptors, moved.flatten(1, 2)).unflatten(1, shape[1:])
     return found

@@ -54,13 +54,14 @@ def _score(model: GeometryFeatures, place: Place, view: int) -> tuple[float, flo
     camera, render = place.camera, place.renders[view].astype(np.float32)
     of_photo = model.describe_image(place.images[place.frame_of[view]], _FEATURES)
     of_shape = model.describe_depth(render, camera, _FEATURES)
-    a, b, likeness = mutual_nearest(of_photo.descriptors, of_shape.descriptors, -1.0)
+    matches = mutual_nearest(of_photo.descriptors, of_shape.descriptors, -1.0)
+    a, b, likeness = (rows.cpu() for rows in matches)
     if not len(a):
         return 0.0, 0.0, 0.0, _RIGHT_PX
-    columns, rows = of_shape.pixels[b].long().numpy().T
+    columns, rows = of_shape.pixels.cpu()[b].long().numpy().T
     points = back_project(render, camera)[rows, columns].astype(np.float64)
     truth = place.image_from_render[view]
-    pixels = of_photo.pixels[a].numpy().astype(np.float64)
+    pixels = of_photo.pixels.cpu()[a].numpy().astype(np.float64)
     projected, z = camera.project(transform_points(truth, points))
     errors = np.linalg.norm(projected - pixels, axis=1)
     right = (errors < _RIGHT_PX) & (z > 0)

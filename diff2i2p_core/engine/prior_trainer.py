@@ -23,7 +23,7 @@ from diff2i2p_core.engine.signals import StopRequest
 from diff2i2p_core.engine.training_pairs import load_scenes
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.ops.backend import bfloat16_autocast
-from diff2i2p_core.weights.device import checked_device
+from diff2i2p_core.weights.device import automatic_device
 
 
 class PriorTrainer:
@@ -37,8 +37,7 @@ class PriorTrainer:
         self.config = config
         if config.threads is not None:
             torch.set_num_threads(config.threads)
-        automatic = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = torch.device(checked_device(automatic if config.device == "auto" else config.device))
+        self.device = automatic_device(config.device)
         self.folder = RunFolder(config.output / config.name)
         torch.manual_seed(config.seed)
         self.networks = PriorPair(config.networks).to(self.device)

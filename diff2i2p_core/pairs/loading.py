@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 from torch.utils.data import DataLoader, Dataset
 
 from diff2i2p_core.errors import InputError
-from diff2i2p_core.pairs.pair import PairSource
+
+
+class Numbered(Protocol):
+    """Pairs, or whatever a batch is made of, by number."""
+
+    def __getitem__(self, n: int) -> Any: ...
 
 
 def load_batches(
-    source: PairSource,
+    source: Numbered,
     numbers: Sequence[Sequence[int]],
     workers: int,
     collate: Callable[[list[Any]], Any],
@@ -47,7 +52,7 @@ class _Batches(Dataset[Any]):
     """Batches by number. An InputError is returned as an object, because an exception raised in a worker
     arrives only as the text of a traceback."""
 
-    source: PairSource
+    source: Numbered
     numbers: Sequence[Sequence[int]]
     collate: Callable[[list[Any]], Any]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import cv2
@@ -38,6 +38,22 @@ class Batch(NamedTuple):
     """(B, N, 2) float32 (u, v)."""
     render_pixels: Tensor
     """(B, N, 2) pixels of the renders that show the same points."""
+
+
+@dataclass(frozen=True)
+class RenderBatches:
+    """The batch of each step by its number. It depends only on the seed and the number."""
+
+    places: Sequence[Place]
+    weights: Array
+    """Of the places; their sum is 1."""
+    pairs: int
+    samples: int
+    seed: int
+
+    def __getitem__(self, step: int) -> Batch:
+        rng = np.random.default_rng([self.seed, step])
+        return draw_batch(self.places, self.weights, self.pairs, self.samples, rng)
 
 
 class Shared(NamedTuple):

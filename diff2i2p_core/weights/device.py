@@ -20,6 +20,12 @@ def checked_device(device: str) -> str:
     return device
 
 
+def automatic_device(device: str) -> torch.device:
+    """The device `device`, where `auto` is a GPU if there is one. InputError if torch cannot use it here."""
+    automatic = "cuda" if gpus() else "cpu"
+    return torch.device(checked_device(automatic if device == "auto" else device))
+
+
 def gpus() -> int:
     """How many GPUs torch can use."""
     return torch.cuda.device_count() if torch.cuda.is_available() else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,15 @@ from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import compose, invert, transform_points
 from diff2i2p_core.models.geometry_features import GeometryFeatures
 from diff2i2p_core.models.xfeat import XFeat
-from diff2i2p_core.pairs.render_batches import Cut, degraded, draw_batch, shared_in_cuts, shared_pixels
+from diff2i2p_core.pairs.loading import load_batches
+from diff2i2p_core.pairs.render_batches import (
+    Cut,
+    RenderBatches,
+    degraded,
+    draw_batch,
+    shared_in_cuts,
+    shared_pixels,
+)
 from diff2i2p_core.pairs.render_pairs import Place
 from diff2i2p_core.rooms.room import camera_path, make_room, write_frames
 from diff2i2p_core.weights.geometry import load_geometry
@@ -87,15 +96,16 @@ def test_steps_learn_and_depend_only_on_seed_and_number(place: Place, xfeat_netw
 
     def trainer() -> GeometryTrainer:
         torch.manual_seed(0)
-        return GeometryTrainer(GeometryFeatures.from_xfeat(xfeat_network), [place], [1.0], config)
+        return GeometryTrainer(GeometryFeatures.from_xfeat(xfeat_network), config)
 
+    batches = RenderBatches([place], np.ones(1), config.pairs, config.samples, seed=0)
     one = trainer()
-    losses = [one.train_step()["loss"] for _ in range(4)]
+    losses = [one.train_step(batches[step])["loss"] for step in range(4)]
     state = one.state()
     other = trainer()
     other.load_state(state)
-    assert one.train_step() == other.train_step()
-    losses += [one.train_step()["loss"] for _ in range(12)]
+    assert one.train_step(batches[4]) == other.train_step(batches[4])
+    losses += [one.train_step(batches[step])["loss"] for step in range(5, 17)]
     assert np.mean(losses[-4:]) < np.mean(losses[:4]) - 0.5
 
 
@@ -105,6 +115,15 @@ def test_the_shipped_weights_match_an_unseen_room() -> None:
     assert score.matches > 100 and score.share > 0.5
     blank = replace(unseen, renders=np.zeros_like(unseen.renders))
     assert score_place(load_geometry(), blank, most=2).matches == 0
+
+
+def test_processes_make_the_same_batches(place: Place) -> None:
+    source = RenderBatches([place], np.ones(1), pairs=1, samples=50, seed=3)
+    here = [source[step] for step in (5, 6)]
+    beside = list(load_batches(source, [[5], [6]], 2, itemgetter(0)))
+    assert len(beside) == 2
+    for one, other in zip(here, beside, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 def test_batches_have_the_asked_shapes(place: Place) -> None:
@@ -137,13 +156,14 @@ def test_cuts_show_the_same_points_at_other_pixels(place: Place) -> None:
 
 def test_a_loss_that_is_not_finite_ends_the_training(place: Place, xfeat_network: XFeat) -> None:
     config = GeometryConfig(steps=4, pairs=1, samples=50, rooms=GeometryRooms(), precision="bf16")
-    trainer = GeometryTrainer(GeometryFeatures.from_xfeat(xfeat_network), [place], [1.0], config)
-    trainer.train_step()
+    trainer = GeometryTrainer(GeometryFeatures.from_xfeat(xfeat_network), config)
+    batch = draw_batch([place], np.ones(1), 1, 50, np.random.default_rng(0))
+    trainer.train_step(batch)
     with torch.no_grad():
         next(trainer.model.shapes.stem.parameters())[0, 0, 0, 0] = torch.inf
     before = [values.clone() for values in trainer.average.parameters()]
     with pytest.raises(InputError, match="not finite at step 1"):
-        trainer.train_step()
+        trainer.train_step(batch)
     assert trainer.step == 1
     assert all((a == b).all() for a, b in zip(before, trainer.average.parameters(), strict=True))
 
