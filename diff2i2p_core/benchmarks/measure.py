@@ -7,6 +7,7 @@ time on an idle machine.
 from __future__ import annotations
 
 import importlib
+import math
 import multiprocessing
 import platform
 import statistics
@@ -88,12 +89,16 @@ def cases_of(part: str) -> list[Case]:
     return list(importlib.import_module(PARTS[part]).cases())
 
 
-def measure(case: Case, device: str = "cpu", runs: int = 30, warm_up: int = 5) -> Timing:
-    """Time one case, in a separate process if the case asks for it."""
+def measure(
+    case: Case, device: str = "cpu", runs: int = 30, warm_up: int = 5, seconds: float = math.inf
+) -> Timing:
+    """Time one case, in a separate process if the case asks for it. After so many seconds, three runs are
+    enough."""
     if case.apart:
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(1, context) as pool:
-            return pool.submit(_measure_apart, case, device, runs, warm_up, torch.get_num_threads()).result()
+            threads = torch.get_num_threads()
+            return pool.submit(_measure_apart, case, device, runs, warm_up, seconds, threads).result()
     if case.most_runs is not None:
         runs, warm_up = min(runs, case.most_runs), min(warm_up, 1)
     work = case.prepare(device)
@@ -110,7 +115,11 @@ def measure(case: Case, device: str = "cpu", runs: int = 30, warm_up: int = 5) -
         timed()
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(device)
-    times, cpu_times = zip(*(timed() for _ in range(max(runs, 2))), strict=True)
+    end = time.perf_counter() + seconds
+    done = [timed(), timed()]  # quartiles need two
+    while len(done) < runs and (len(done) < 3 or time.perf_counter() < end):
+        done.append(timed())
+    times, cpu_times = zip(*done, strict=True)
     lower, median, upper = statistics.quantiles(times, n=4, method="inclusive")
     return Timing(
         name=case.name,
@@ -141,9 +150,9 @@ def compared(timing: Timing, case: Case, before: list[Timing]) -> Timing:
     return replace(timing, times_faster=reference.median_ms / timing.median_ms, times_less_memory=less)
 
 
-def _measure_apart(case: Case, device: str, runs: int, warm_up: int, threads: int) -> Timing:
+def _measure_apart(case: Case, device: str, runs: int, warm_up: int, seconds: float, threads: int) -> Timing:
     torch.set_num_threads(threads)
-    timing = measure(replace(case, apart=False), device, runs, warm_up)
+    timing = measure(replace(case, apart=False), device, runs, warm_up, seconds)
     return replace(timing, peak_mb=process_peak_mb())
 
 

@@ -19,7 +19,9 @@ from diff2i2p_core.benchmarks.pairs import (
     wall_pair,
     wall_picture,
 )
+from diff2i2p_core.engine.experiment import OptimizerConfig
 from diff2i2p_core.engine.objective import Objective
+from diff2i2p_core.engine.optimization import make_optimizer
 from diff2i2p_core.geometry.pnp import PnpSettings, solve_pnp
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.submaps import SubmapSettings
@@ -198,7 +200,7 @@ def training_step(
     """Encoding, matching, all losses of the default settings, the backward pass and the optimizer step."""
     model, batch = _model_and_batch(config, points, device, batch_size)
     objective = Objective(model, LossSettings(), seed=0, bf16=bf16).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    optimizer = make_optimizer(model.parameters(), OptimizerConfig(lr=1e-4))
 
     def work() -> None:
         optimizer.zero_grad(set_to_none=True)

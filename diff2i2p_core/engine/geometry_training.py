@@ -45,6 +45,7 @@ class GeometryTrainer:
                 {"params": model.photos.trunk.parameters(), "lr": settings.rates.photos},
             ],
             weight_decay=1e-3,
+            fused=model.device.type == "cuda" or None,
         )
         self._rates = [group["lr"] for group in self.optimizer.param_groups]
 

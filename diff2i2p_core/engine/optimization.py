@@ -26,7 +26,8 @@ def make_optimizer(
     if settings.kind == "sgd":
         return torch.optim.SGD(groups, lr=lr, momentum=settings.momentum, weight_decay=decay)
     kind = torch.optim.Adam if settings.kind == "adam" else torch.optim.AdamW
-    return kind(groups, lr=lr, weight_decay=decay)
+    fused = all(p.is_cuda for p in every)  # one kernel for many tensors
+    return kind(groups, lr=lr, weight_decay=decay, fused=fused or None)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:

@@ -72,8 +72,7 @@ class RunFolder:
                 epochs[number].unlink()
 
     def load_checkpoint(self) -> dict[str, Any]:
-        """Load on the CPU, wherever it was saved: Adam keeps its step counts there, because reading them from
-        a GPU would make it wait."""
+        """Load on the CPU, wherever it was saved; networks and optimizers move it to their device."""
         if not self.checkpoint.exists():
             raise InputError(f"{self.checkpoint}: nothing to resume; start the run without resuming")
         try:

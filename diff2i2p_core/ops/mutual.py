@@ -76,7 +76,8 @@ def mutual_counts(a: Tensor, others: Sequence[Tensor], least: float) -> list[int
 
 
 def _counts_at_once(a: Tensor, others: Sequence[Tensor], least: float) -> list[int]:
-    padded = pad_sequence(list(others), batch_first=True).to(a.device).float()
+    there = torch.cat(list(others)).to(a.device).float()  # one copy
+    padded = pad_sequence(there.split([len(other) for other in others]), batch_first=True)
     similarity = a @ padded.mT  # 0 in the padding, so not more than `least`
     if not similarity.numel():
         return [0] * len(others)
