@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -69,8 +70,11 @@ class GeometryRun:
             self.best, self.seconds = self._resumed["best"], self._resumed["seconds"]
         folder.start(config, trainer.step)
         means = Means()
-        batches = self._batches(places, trainer.step)
-        with StopRequest() as request, Records(folder, config.steps, trainer.step, True) as records:
+        with (
+            closing(self._batches(places, trainer.step)) as batches,  # its processes must not outlive the run
+            StopRequest() as request,
+            Records(folder, config.steps, trainer.step, True) as records,
+        ):
             while trainer.step < config.steps:
                 started = time.perf_counter()
                 means.add(trainer.train_step(next(batches)))

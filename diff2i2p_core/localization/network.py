@@ -60,7 +60,7 @@ class Diff2I2PNetwork:
     def encode(self, query: Query) -> ImageFeatures:
         """The network's features of the query's image."""
         config = self.model.config
-        tensor = image_tensor(query.image, query.camera, config).to(self.device)
+        tensor = image_tensor(query.image, query.camera, config, self.device)
         points = None
         if config.mode == "rgbd":
             if query.depth is None:

@@ -54,7 +54,7 @@ def pixel_centres(size: Size, stride: int, step: int = 1, device: torch.device |
 
 def gray_values(colors: Tensor) -> Tensor:
     """(3, H, W) RGB to grey (1, H, W)."""
-    return (colors * torch.tensor(LUMINANCE).view(3, 1, 1)).sum(0, keepdim=True)
+    return (colors * colors.new_tensor(LUMINANCE).view(3, 1, 1)).sum(0, keepdim=True)
 
 
 class ImageBranch(nn.Module, ABC):

@@ -39,11 +39,13 @@ def resized(image: NDArray[np.uint8], camera: Camera) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def image_tensor(image: NDArray[np.uint8], camera: Camera, config: ModelConfig) -> Tensor:
+def image_tensor(
+    image: NDArray[np.uint8], camera: Camera, config: ModelConfig, device: torch.device | str = "cpu"
+) -> Tensor:
     """(H, W, 3) uint8 RGB of `camera` to (1, C, H', W'), resampled and normalised for the image branch."""
     # torch needs writable memory, but images decoded by other libraries are often read-only
     small = np.require(input_image(image, camera, config), requirements=["C", "W"])
-    colors = torch.from_numpy(small).permute(2, 0, 1).float() / 255
+    colors = torch.from_numpy(small).to(device).permute(2, 0, 1).float() / 255
     return image_kind(config.image).normalise(colors, config.image).unsqueeze(0)
 
 

@@ -51,7 +51,8 @@ class TimmFPN(ImageBranch):
     def normalise(colors: Tensor, config: ImageConfig) -> Tensor:
         """Uses the mean and deviation that the backbone was trained with."""
         statistics = _timm().get_pretrained_cfg(config.backbone)
-        mean, deviation = (torch.tensor(values).view(3, 1, 1) for values in (statistics.mean, statistics.std))
+        moments = statistics.mean, statistics.std
+        mean, deviation = (colors.new_tensor(values).view(3, 1, 1) for values in moments)
         if config.color == "gray":
             return (gray_values(colors) - mean.mean()) / deviation.mean()
         return (colors - mean) / deviation

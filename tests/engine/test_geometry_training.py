@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
@@ -16,11 +19,12 @@ from diff2i2p_core.cli.main import app
 from diff2i2p_core.engine.config_file import read_settings
 from diff2i2p_core.engine.geometry_config import GeometryConfig, GeometryPlace, GeometryRooms
 from diff2i2p_core.engine.geometry_places import training_places
-from diff2i2p_core.engine.geometry_run import GeometryRun
+from diff2i2p_core.engine.geometry_run import GeometryRun, RunPlaces
 from diff2i2p_core.engine.geometry_training import GeometryTrainer
 from diff2i2p_core.engine.geometry_validation import score_place
 from diff2i2p_core.engine.place_renders import place_of_room
 from diff2i2p_core.engine.ring_clouds import ring_cloud, up_of
+from diff2i2p_core.engine.signals import Stopped
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.point_cloud import PointCloud
@@ -29,6 +33,7 @@ from diff2i2p_core.models.geometry_features import GeometryFeatures
 from diff2i2p_core.models.xfeat import XFeat
 from diff2i2p_core.pairs.loading import load_batches
 from diff2i2p_core.pairs.render_batches import (
+    Batch,
     Cut,
     RenderBatches,
     degraded,
@@ -212,6 +217,26 @@ def test_a_run_writes_weights_and_resumes(
     )
     training = GeometryRun(validated)
     assert training.train(training.prepare()).name == "best.safetensors"
+
+
+def test_a_stopped_run_leaves_no_process(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = GeometryConfig(
+        name="stopped", output=tmp_path, steps=9, pairs=1, samples=50, workers=1, rooms=GeometryRooms(),
+        start_from="geometry-views",
+    )  # fmt: skip
+    step = GeometryTrainer.train_step
+
+    def stopped(trainer: GeometryTrainer, batch: Batch) -> dict[str, float]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return step(trainer, batch)
+
+    monkeypatch.setattr(GeometryTrainer, "train_step", stopped)
+    with pytest.raises(Stopped, match="after step 1 of 9"):
+        GeometryRun(config).train(RunPlaces([place], [1.0], []))
+    assert not multiprocessing.active_children()
+    assert (tmp_path / "stopped" / "last.safetensors").is_file()
 
 
 def test_the_configurations_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
