@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from diff2i2p_core.geometry.se3 import is_near
 from diff2i2p_core.localization.intensity_alignment import IntensityAlignment
-from diff2i2p_core.localization.settings import GateSettings, NearSettings
+from diff2i2p_core.localization.settings import GateSettings, NearSettings, ViewSettings
 from diff2i2p_core.typing import Array
 
 _CELLS = (8, 6)
@@ -42,19 +42,26 @@ class Supported(Protocol):
     @property
     def support(self) -> int: ...
 
+    @property
+    def strength(self) -> float: ...
+
 
 H = TypeVar("H", bound=Supported)
 
 
 def rivals(
-    pose: Array, support: int, ranked: Sequence[H], pose_of: Callable[[H], Array | None], gates: GateSettings
+    pose: Array,
+    strength: float,
+    ranked: Sequence[H],
+    pose_of: Callable[[H], Array | None],
+    gates: GateSettings,
 ) -> Iterator[H]:
-    """Hypotheses with another pose and nearly as much support."""
+    """Hypotheses with another pose that are nearly as strong."""
     for other in ranked:
         theirs = pose_of(other)
         if theirs is None or is_same_pose(pose, theirs, gates):
             continue
-        if other.support > gates.max_rival_support * support:
+        if other.strength > gates.max_rival_support * strength:
             yield other
 
 
@@ -85,6 +92,13 @@ def rejection(
             f"low coverage (inliers in {inlier_coverage:.2f} of the image, need {settings.min_coverage:.2f})"
         )
     return ""
+
+
+def doubtful(agreement: float, settings: ViewSettings) -> str:
+    """The reason to reject a pose by its local agreement, or "" to accept it."""
+    if agreement >= settings.min_agreement:
+        return ""
+    return f"low agreement ({agreement:.2f} of the features as predicted, need {settings.min_agreement})"
 
 
 def disagreement(alignment: IntensityAlignment, settings: NearSettings) -> str:

@@ -41,6 +41,9 @@ class Hypothesis:
     """Whether the matches were made from about this pose. Then many inliers are enough to accept it."""
     restless: bool = False
     """Whether the last of these renders still moved the pose by much."""
+    agreement: float | None = None
+    """The fraction of the features of the map that are found where the pose predicts them
+    (`local_agreement`), if that was compared."""
     fit: DepthFit | None = None
     """For a pose of the depth alone: how it fits. It decides instead of the inliers."""
 
@@ -48,6 +51,11 @@ class Hypothesis:
     def support(self) -> int:
         """Number of inliers of the pose; 0 without one."""
         return self.estimate.num_inliers if isinstance(self.estimate, PoseEstimate) else 0
+
+    @property
+    def strength(self) -> float:
+        """The support, less if the image does not agree with it. Orders hypotheses."""
+        return self.support * (1.0 if self.agreement is None else self.agreement)
 
     @property
     def map_from_camera(self) -> Array | None:

@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 
 from diff2i2p_core.geometry.camera import Camera
-from diff2i2p_core.geometry.pnp import solve_pnp
+from diff2i2p_core.geometry.pnp import PoseEstimate, solve_pnp
 from diff2i2p_core.geometry.se3 import invert, is_near
 from diff2i2p_core.localization.beside import beside
 from diff2i2p_core.localization.gates import H, is_same_pose
 from diff2i2p_core.localization.hypothesis import Hypothesis
 from diff2i2p_core.localization.intensity_alignment import IntensityAlignment, IntensityTarget
+from diff2i2p_core.localization.local_agreement import local_agreement
 from diff2i2p_core.localization.near_matches import search_near
 from diff2i2p_core.localization.query import Query
 from diff2i2p_core.localization.retrieval import near_prior
@@ -66,7 +67,7 @@ class RenderedViews:
             else:
                 yield [self._rendered(query, query.prior, "the prior", near=True)]
             limits = query.settings.prior_distance, query.settings.prior_angle_deg
-            near = near_prior(self.views.poses, query.prior, *limits)[: settings.candidates]
+            near = near_prior(self.views.poses, query.prior, *limits)[: settings.likely]
             if near and guided:
                 return
             if near:
@@ -76,11 +77,12 @@ class RenderedViews:
         features = self.features(query)
         ranked = ranked_views(self.views, features.descriptors, settings)[: settings.candidates]
         query.clock.spent("retrieve")
-        matched = self.matched(query, features, ranked, until=settings.clear_inliers)
+        likely = ranked[: settings.likely]
+        matched = self.matched(query, features, likely, until=settings.clear_inliers)
         yield from self._refined(query, matched)
-        others = ranked[len(matched) :]
-        if others:
-            yield from self._refined(query, self.matched(query, features, others))
+        for others in (likely[len(matched) :], ranked[len(likely) :]):
+            if others:
+                yield from self._refined(query, self.matched(query, features, others))
 
     def features(self, query: Query) -> Keypoints:
         """The features of the query's image, with pixels in it."""
@@ -137,11 +139,11 @@ class RenderedViews:
     def matched(
         self, query: Query, features: Keypoints, views: Sequence[int], until: int | None = None
     ) -> list[Hypothesis]:
-        """A hypothesis for each of the views, in order, `until` one has this many inliers."""
+        """A hypothesis for each of the views, in order, `until` one is this strong."""
         hypotheses = []
         for view in views:
             hypotheses.append(self._solved(query, features, self.views[view], f"view {view}", view))
-            if until is not None and hypotheses[-1].support >= until:
+            if until is not None and hypotheses[-1].strength >= until:
                 break
         return hypotheses
 
@@ -211,7 +213,12 @@ class RenderedViews:
         pnp = replace(query.settings.pnp, max_error_px=self.inlier_px(query))
         estimate = solve_pnp(pixels, points, query.camera, likeness, pnp)
         query.clock.spent("pose")
-        return Hypothesis(self.name, source, pixels, points, estimate, submap=number)
+        agreement = None
+        if image.dense is not None and isinstance(estimate, PoseEstimate):
+            camera = self.views.settings.resampled(query.camera)
+            agreement = local_agreement(image.dense, camera, view, estimate.camera_from_points)
+            query.clock.spent("agreement")
+        return Hypothesis(self.name, source, pixels, points, estimate, submap=number, agreement=agreement)
 
 
 def _in_image(pixels: Tensor, camera: Camera, query: Query) -> Tensor:
@@ -242,7 +249,7 @@ def in_groups(
     near: bool,
     most: int | None = None,
 ) -> list[list[H]]:
-    """The candidates with the most support and different poses, at most `most` (default: the settings'), to
+    """The strongest candidates with different poses, at most `most` (default: the settings'), to
     be rendered again.
 
     The first group has the best one and, unless the search is `near` a prior, those with nearly as much
@@ -250,7 +257,7 @@ def in_groups(
     """
     views, gates = settings.views, settings.gates
     distinct: list[tuple[H, Array]] = []
-    for candidate in sorted(candidates, key=lambda candidate: -candidate.support):
+    for candidate in sorted(candidates, key=lambda candidate: -candidate.strength):
         pose = pose_of(candidate)
         if pose is None or candidate.support < views.least_inliers:
             continue
@@ -261,6 +268,6 @@ def in_groups(
         return []
     first = 1
     if not near:
-        rival = gates.max_rival_support * chosen[0].support
-        first += sum(candidate.support > rival for candidate in chosen[1:])
+        rival = gates.max_rival_support * chosen[0].strength
+        first += sum(candidate.strength > rival for candidate in chosen[1:])
     return [chosen[:first], *([candidate] for candidate in chosen[first:])]

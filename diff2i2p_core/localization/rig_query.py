@@ -95,6 +95,11 @@ class RigHypothesis:
         return self.estimate.num_inliers if isinstance(self.estimate, RigEstimate) else 0
 
     @property
+    def strength(self) -> float:
+        """Orders hypotheses."""
+        return self.support
+
+    @property
     def map_from_body(self) -> Array | None:
         return self.estimate.map_from_body if isinstance(self.estimate, RigEstimate) else None
 
@@ -127,6 +132,10 @@ class Candidate:
     @property
     def support(self) -> int:
         return self.hypothesis.support
+
+    @property
+    def strength(self) -> float:
+        return self.hypothesis.strength
 
     def source(self, rig: RigQuery) -> str:
         """In words."""

@@ -49,10 +49,12 @@ class ViewSettings:
     """Number of views, those with the most features in common, whose strongest features are matched."""
     compared_features: int = 400
     candidates: int = 10
-    """Maximum number of views to match fully: those with the most matches of these, or the nearest to a
-    prior."""
+    """Maximum number of views to match fully: those with the most matches of these."""
+    likely: int = 10
+    """Number of these that are matched before any pose is rendered, and of those nearest to a prior."""
     clear_inliers: int = 80
-    """A view with this many inliers is rendered again at once. The others are matched only if that fails."""
+    """A view with this many inliers, weighed by agreement, is rendered again at once. The others are matched
+    only if that fails."""
     least_inliers: int = 8
     """A view's pose with fewer inliers is not rendered. Measured: chance gives 7 in the median, views of the
     right place at least 10."""
@@ -81,6 +83,15 @@ class ViewSettings:
     min_inlier_ratio: float = 0.2
     min_coverage: float = 0.1
     """Minimum fraction of the cells of an 8x6 grid with inliers."""
+    min_agreement: float = 0.45
+    """Minimum fraction of the features of the render that are found where the pose predicts them, if that is
+    compared (`local_agreement`). Then the next three limits replace the three above."""
+    near_agreement: float = 0.4
+    """For a pose near the prior, from which on the next limits hold instead of those near a prior."""
+    agreed_inliers: int = 100
+    agreed_coverage: float = 0.42
+    agreed_spread: float = 0.25
+    """Minimum product of agreement and coverage: the less the image agrees, the more of it must."""
     max_sigma: float = float("inf")
     """Metres. Maximum standard deviation of the position, without a prior that agrees."""
     near_inliers: int = 60
@@ -100,6 +111,7 @@ def _shape_settings() -> ViewSettings:
     places have at most 58 inliers.
     """
     return ViewSettings(
+        candidates=40,
         refined=3,
         renders=4,
         promising_inliers=50,

@@ -12,7 +12,7 @@ from diff2i2p_core.localization.aligner import Align
 from diff2i2p_core.localization.alignment import Alignment
 from diff2i2p_core.localization.depth_registration import Fit
 from diff2i2p_core.localization.depth_verification import answer_by_fit, refined
-from diff2i2p_core.localization.gates import coverage, disagreement, is_same_pose, rejection, rivals
+from diff2i2p_core.localization.gates import coverage, disagreement, doubtful, is_same_pose, rejection, rivals
 from diff2i2p_core.localization.hypothesis import Hypothesis
 from diff2i2p_core.localization.query import Query
 from diff2i2p_core.localization.result import Localization
@@ -32,7 +32,7 @@ def verify(
     """
     if all(hypothesis.fit is not None for hypothesis in hypotheses):
         return replace(answer_by_fit(hypotheses, query), latency_ms=dict(query.clock.ms))
-    ranked = sorted(hypotheses, key=lambda hypothesis: -hypothesis.support)
+    ranked = sorted(hypotheses, key=lambda hypothesis: -hypothesis.strength)
     prior = query.prior if all(hypothesis.near_prior for hypothesis in hypotheses) else None
     answer = _by_inliers(ranked, query, prior)
     query.clock.spent("pose")
@@ -52,7 +52,9 @@ def _by_inliers(ranked: Sequence[Hypothesis], query: Query, prior: Array | None)
     best, camera = ranked[0], query.camera
     pose = best.map_from_camera
     agrees = prior is not None and pose is not None and is_same_pose(prior, pose, query.settings.gates)
-    gates = gates_for(query.settings, settled=best.settled, guided=best.guided, near=agrees)
+    gates = gates_for(
+        query.settings, settled=best.settled, guided=best.guided, near=agrees, agreement=best.agreement
+    )
     estimate, count = best.estimate, len(best.pixels)
     if isinstance(estimate, NoPose):
         few = count < gates.min_correspondences
@@ -67,6 +69,8 @@ def _by_inliers(ranked: Sequence[Hypothesis], query: Query, prior: Array | None)
         gates,
         pixel_scale=camera.width / 640,
     )
+    if not reason and best.settled and not agrees and best.agreement is not None:
+        reason = doubtful(best.agreement, query.settings.views)
     if not reason and best.alignment is not None:
         reason = disagreement(best.alignment, query.settings.near)
     covariance = _covariance(best, estimate, query.settings)
@@ -83,7 +87,7 @@ def _by_inliers(ranked: Sequence[Hypothesis], query: Query, prior: Array | None)
         num_inliers=estimate.num_inliers,
         inlier_ratio=estimate.num_inliers / count,
         reprojection_error_px=estimate.reprojection_error_px,
-        agreement=0.0 if best.alignment is None else best.alignment.agreement,
+        agreement=best.alignment.agreement if best.alignment is not None else best.agreement or 0.0,
         matcher=best.matcher,
         submap=-1 if reason else best.submap,
         inlier_pixels=best.pixels[estimate.inliers],
@@ -92,11 +96,17 @@ def _by_inliers(ranked: Sequence[Hypothesis], query: Query, prior: Array | None)
 
 
 def gates_for(
-    settings: LocalizerSettings, *, settled: bool, guided: bool = False, near: bool = False
+    settings: LocalizerSettings,
+    *,
+    settled: bool,
+    guided: bool = False,
+    near: bool = False,
+    agreement: float | None = None,
 ) -> GateSettings:
     """The requirements on a hypothesis's inliers. Matches made from about the pose itself (`settled`) need no
     spread: parts of the image without map cannot be matched. Nor do those searched for near a prior
-    (`guided`). Settled poses `near` a prior that agrees may have limits of their own."""
+    (`guided`). Settled poses `near` a prior that agrees may have limits of their own, and so have those whose
+    `agreement` with the image is known."""
     if not settled and not guided:
         return settings.gates
     views = settings.views
@@ -108,6 +118,16 @@ def gates_for(
             min_inliers=least,
             min_inlier_ratio=settings.near.min_inlier_ratio,
             min_coverage=views.min_coverage,
+        )
+    if agreement is not None and (not near or agreement >= views.near_agreement):
+        return replace(
+            settings.gates,
+            min_correspondences=views.agreed_inliers,
+            min_inliers=views.agreed_inliers,
+            min_inlier_ratio=0.0,
+            min_coverage=max(
+                views.agreed_coverage, views.agreed_spread / max(agreement, views.min_agreement)
+            ),
         )
     least = views.near_inliers if near else views.min_inliers
     return replace(
@@ -147,16 +167,16 @@ def calibrated(
 
 
 def _rivals(
-    pose: Array, support: int, ranked: Sequence[Hypothesis], gates: GateSettings
+    pose: Array, strength: float, ranked: Sequence[Hypothesis], gates: GateSettings
 ) -> Iterator[Hypothesis]:
-    return rivals(pose, support, ranked, lambda other: other.map_from_camera, gates)
+    return rivals(pose, strength, ranked, lambda other: other.map_from_camera, gates)
 
 
 def _rival(ranked: Sequence[Hypothesis], gates: GateSettings) -> str:
     """Why the pose with the most inliers is ambiguous: another place supports another pose; else ""."""
     pose = ranked[0].map_from_camera
     assert pose is not None
-    for other in _rivals(pose, ranked[0].support, ranked, gates):
+    for other in _rivals(pose, ranked[0].strength, ranked, gates):
         return f"ambiguous ({other.source} has {other.support} inliers for another pose)"
     return ""
 
@@ -184,7 +204,7 @@ def _second_place(
 ) -> str:
     """Why a confirmed pose is ambiguous: the colours confirm another place as well. "" if they do not."""
     gates = settings.gates
-    for other in _rivals(confirmed.map_from_camera, ranked[0].support, ranked, gates):
+    for other in _rivals(confirmed.map_from_camera, ranked[0].strength, ranked, gates):
         assert other.map_from_camera is not None
         alignment = align(other.map_from_camera)
         if alignment is None or not agrees_with_colors(alignment, gates):

@@ -87,7 +87,7 @@ def _rivals(
     pose: Array, best: RigHypothesis, ranked: Sequence[RigHypothesis], gates: GateSettings
 ) -> Iterator[RigHypothesis]:
     """Hypotheses with another pose and nearly as much support, which no camera alone refutes."""
-    for other in rivals(pose, best.support, ranked, lambda other: other.map_from_body, gates):
+    for other in rivals(pose, best.strength, ranked, lambda other: other.map_from_body, gates):
         if not _refutes(best, other, gates):
             yield other
 

@@ -8,6 +8,7 @@ and are trained together (`engine.geometry_training`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -107,10 +108,12 @@ class GeometryFeatures(nn.Module):
 
     @torch.no_grad()
     def describe_image(self, image: NDArray[np.uint8], most: int) -> Keypoints:
-        """The `most` most reliable features of a grey (H, W) or RGB (H, W, 3) image."""
+        """The `most` most reliable features of a grey (H, W) or RGB (H, W, 3) image, and dense ones every
+        `STRIDE` pixels."""
         grey = grey_tensor(image)
         descriptors, logits = self.photos(grey[None].to(self.device))
-        return _grid_features(descriptors, logits, grey.shape[1:], None, most)
+        features = _grid_features(descriptors, logits, grey.shape[1:], None, most)
+        return replace(features, dense=F.normalize(descriptors[0].permute(1, 2, 0), dim=2).contiguous())
 
     @torch.no_grad()
     def describe_depth(self, depth: NDArray[np.float32], camera: Camera, most: int) -> Keypoints:

@@ -57,6 +57,8 @@ class Keypoints:
     """(N,): heat times reliability."""
     descriptors: Tensor
     """(N, 64) unit length."""
+    dense: Tensor | None = None
+    """(h, w, 64) unit length, of the whole image, from networks whose poses are compared with it."""
 
 
 class ConvLayer(nn.Module):

@@ -130,6 +130,31 @@ def test_matches_of_shapes_need_fewer_inliers_where_a_prior_agrees(
         assert verify(Query(IMAGE, CAMERA, settings, prior=prior), [settled]).localized is accepted
 
 
+@pytest.mark.parametrize(
+    ("agreement", "anywhere", "near"), [(0.5, True, True), (0.42, False, True), (0.3, False, False)]
+)
+def test_fewer_still_are_enough_where_most_features_are_as_predicted(
+    agreement: float, anywhere: bool, near: bool
+) -> None:
+    settings = SETTINGS.for_look("geometry")
+    settled = replace(hypothesis(HERE, 150), settled=True, near_prior=True, agreement=agreement)
+    answer = verify(Query(IMAGE, CAMERA, settings), [settled])
+    assert answer.localized is anywhere and answer.agreement == agreement
+    assert verify(Query(IMAGE, CAMERA, settings, prior=HERE), [settled]).localized is near
+    few = replace(hypothesis(HERE, 90), settled=True, agreement=0.9)
+    assert not verify(Query(IMAGE, CAMERA, settings), [few]).localized
+
+
+def test_of_two_places_the_image_agrees_with_one() -> None:
+    settings = SETTINGS.for_look("geometry")
+    right = replace(hypothesis(HERE, 250, submap=1), settled=True, agreement=0.6)
+    wrong = replace(hypothesis(THERE, 300, submap=2), settled=True, agreement=0.25)
+    answer = verify(Query(IMAGE, CAMERA, settings), [wrong, right])
+    assert answer.localized and answer.submap == 1
+    alike = replace(wrong, agreement=0.5)
+    assert verify(Query(IMAGE, CAMERA, settings), [alike, right]).reason.startswith("ambiguous")
+
+
 def test_inliers_of_shapes_in_a_part_of_the_image_are_refused() -> None:
     settings = SETTINGS.for_look("geometry")
     settled = replace(hypothesis(HERE, 300), settled=True)
