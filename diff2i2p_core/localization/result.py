@@ -32,8 +32,8 @@ class Localization:
     """(K, 3) map frame."""
     agreement: float = 0.0
     """Correlation of the coloured map, drawn from the pose, with the image; of a map with intensity, the
-    fraction of its patches that agree. 0 if they were not compared, or do not agree enough to confirm the
-    pose."""
+    fraction of its patches that agree; of a map of shapes, that of its features that are found as predicted.
+    0 if they were not compared, or do not agree enough to confirm the pose."""
     depth_agreement: float = 0.0
     """The fraction of the query's depth that agrees with the map at the pose, of that with map. 0 without
     depth, or if it does not confirm the pose."""

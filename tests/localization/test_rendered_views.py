@@ -19,7 +19,9 @@ from diff2i2p_core.io.rgbd_folder import Frame, PosedFrames
 from diff2i2p_core.localization import beside
 from diff2i2p_core.localization.hypothesis import Hypothesis
 from diff2i2p_core.localization.localizer import Localizer
+from diff2i2p_core.localization.query import Query
 from diff2i2p_core.localization.rendered_views import RenderedViews
+from diff2i2p_core.localization.settings import LocalizerSettings
 from diff2i2p_core.mapping.build_file import build_map
 from diff2i2p_core.mapping.map_file import load_map
 from diff2i2p_core.mapping.source import read_frames
@@ -77,6 +79,26 @@ def test_a_rough_prior_needs_no_view(
     found = localizer.localize(query.image, frames.camera, prior=prior)
     assert found.map_from_camera is not None
     assert translation_error(found.map_from_camera, query.world_from_camera) < 0.08
+
+
+def test_less_likely_views_are_matched_after_the_likely_ones(
+    localizer: Localizer, frames: PosedFrames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def nothing(
+        views: RenderedViews, query: Query, features: Keypoints, some: list[int], **_: object
+    ) -> object:
+        asked.append(len(some))
+        return []
+
+    monkeypatch.setattr(RenderedViews, "matched", nothing)
+    proposer = next(each for each in localizer.proposers if isinstance(each, RenderedViews))
+    settings = LocalizerSettings()
+    settings = replace(settings, views=replace(settings.views, candidates=6, likely=2))
+    query = Query.of(frame(frames, QUERIES[0]).image, frames.camera, settings)
+    groups = list(proposer.propose(query))
+    assert asked == [2, 2, 4] and groups == [[], [], []]
 
 
 def test_one_core_and_two_give_the_same_pose_and_leave_no_thread(
