@@ -41,7 +41,7 @@ from diff2i2p_core.models.released import released_config
 from diff2i2p_core.rooms.room import camera_path, make_room, write_frames
 
 REPO = Path(__file__).resolve().parents[1]
-SECONDS = {"tests": 120, "ops": 70, "network": 110, "views": 30, "localize": 60, "training": 60, "half": 30}
+SECONDS = {"tests": 90, "ops": 60, "network": 110, "views": 30, "localize": 75, "training": 45, "half": 60}
 """The share of each part. Together they are at most 8 minutes."""
 CASE_SECONDS = 1.5
 """After which three runs of a case are enough."""

@@ -87,7 +87,7 @@ class ViewSettings:
     """Minimum fraction of the features of the render that are found where the pose predicts them, if that is
     compared (`local_agreement`). Then the next three limits replace the three above."""
     near_agreement: float = 0.4
-    """For a pose near the prior, from which on the next limits hold instead of those near a prior."""
+    """For a pose near the prior: from this on, `agreed_inliers` replaces `near_inliers`."""
     agreed_inliers: int = 100
     agreed_coverage: float = 0.42
     agreed_spread: float = 0.25

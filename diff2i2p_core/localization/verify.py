@@ -124,7 +124,7 @@ def gates_for(
             settings.gates,
             min_correspondences=views.agreed_inliers,
             min_inliers=views.agreed_inliers,
-            min_inlier_ratio=0.0,
+            min_inlier_ratio=views.near_inlier_ratio if near else 0.0,
             min_coverage=max(
                 views.agreed_coverage, views.agreed_spread / max(agreement, views.min_agreement)
             ),

@@ -137,10 +137,12 @@ def test_fewer_still_are_enough_where_most_features_are_as_predicted(
     agreement: float, anywhere: bool, near: bool
 ) -> None:
     settings = SETTINGS.for_look("geometry")
-    settled = replace(hypothesis(HERE, 150), settled=True, near_prior=True, agreement=agreement)
+    settled = replace(hypothesis(HERE, 150, 280), settled=True, near_prior=True, agreement=agreement)
     answer = verify(Query(IMAGE, CAMERA, settings), [settled])
     assert answer.localized is anywhere and answer.agreement == agreement
     assert verify(Query(IMAGE, CAMERA, settings, prior=HERE), [settled]).localized is near
+    mostly_wrong = replace(hypothesis(HERE, 150, 400), settled=True, near_prior=True, agreement=agreement)
+    assert not verify(Query(IMAGE, CAMERA, settings, prior=HERE), [mostly_wrong]).localized
     few = replace(hypothesis(HERE, 90), settled=True, agreement=0.9)
     assert not verify(Query(IMAGE, CAMERA, settings), [few]).localized
 
