@@ -110,9 +110,7 @@ class Check:
             alone = (localizer.localize(frame.image, self.camera) for frame in queries)
             # One image a second: from one to the next, the camera turns by up to 40 degrees.
             tracked = (
-                tracker.localize(
-                    frame.image, self.camera, 10**9 * number
-                )  # these frames turn by up to 40 degrees
+                tracker.localize(frame.image, self.camera, 10**9 * number)
                 for number, frame in enumerate(queries)
             )
             for way, answers in (("batch 1", alone), ("as the node", tracked)):

@@ -279,6 +279,10 @@ class Localizer:
                 answer = verify(query, hypotheses, align, fit)
                 if answer.localized:
                     return answer
+            if any(hypothesis.agreement is not None for hypothesis in hypotheses):
+                answer = verify(query, hypotheses, align, fit, searched=True)
+                if answer.localized:
+                    return answer
         return answer
 
     def _in_order(self, query: Query) -> Sequence[Proposer]:

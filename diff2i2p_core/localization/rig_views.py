@@ -63,7 +63,7 @@ class RigViews:
             matched = self._matched(camera, ranked, until=settings.clear_inliers)
             unlikely.append(ranked[len(matched) :])
             found += matched
-            is_clear = any(candidate.support >= settings.clear_inliers for candidate in matched)
+            is_clear = any(candidate.strength >= settings.clear_inliers for candidate in matched)
             if is_clear and camera + 1 < len(self._rig.queries):
                 group = next(self._refined(found))
                 best = max(group, key=lambda hypothesis: hypothesis.support)

@@ -92,6 +92,13 @@ class ViewSettings:
     agreed_coverage: float = 0.42
     agreed_spread: float = 0.25
     """Minimum product of agreement and coverage: the less the image agrees, the more of it must."""
+    alone_rival: float = 0.4
+    """A pose is alone if, after the whole search, no other pose has more than this fraction of its strength.
+    Then the next limits replace those of agreement, coverage and their product."""
+    alone_strength: float = 100.0
+    """Inliers times agreement."""
+    alone_agreement: float = 0.35
+    alone_coverage: float = 0.35
     max_sigma: float = float("inf")
     """Metres. Maximum standard deviation of the position, without a prior that agrees."""
     near_inliers: int = 60

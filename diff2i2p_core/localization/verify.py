@@ -21,20 +21,26 @@ from diff2i2p_core.typing import Array
 
 
 def verify(
-    query: Query, hypotheses: Sequence[Hypothesis], align: Align | None = None, fit: Fit | None = None
+    query: Query,
+    hypotheses: Sequence[Hypothesis],
+    align: Align | None = None,
+    fit: Fit | None = None,
+    *,
+    searched: bool = False,
 ) -> Localization:
     """The settled pose that passes the gates, else the pose that the map's colours confirm, else the one with
     the most inliers if it passes the gates.
 
     Hypotheses near a prior have no rivals, and a pose that agrees with the prior needs no spread of inliers.
-    There must be at least one hypothesis. If the query has depth, `fit` registers it: that refines and
+    There must be at least one hypothesis. `searched`: these are all that the proposer has, so that a pose may
+    be accepted because it stands alone. If the query has depth, `fit` registers it: that refines and
     confirms poses in maps of all kinds, and alone decides on poses that come from depth.
     """
     if all(hypothesis.fit is not None for hypothesis in hypotheses):
         return replace(answer_by_fit(hypotheses, query), latency_ms=dict(query.clock.ms))
     ranked = sorted(hypotheses, key=lambda hypothesis: -hypothesis.strength)
     prior = query.prior if all(hypothesis.near_prior for hypothesis in hypotheses) else None
-    answer = _by_inliers(ranked, query, prior)
+    answer = _by_inliers(ranked, query, prior, searched)
     query.clock.spent("pose")
     if align is not None and not (answer.localized and ranked[0].settled):
         confirmed = _confirmed(ranked, query.settings, prior, align)
@@ -48,12 +54,20 @@ def verify(
     return replace(answer, latency_ms=dict(query.clock.ms))
 
 
-def _by_inliers(ranked: Sequence[Hypothesis], query: Query, prior: Array | None) -> Localization:
+def _by_inliers(
+    ranked: Sequence[Hypothesis], query: Query, prior: Array | None, searched: bool
+) -> Localization:
     best, camera = ranked[0], query.camera
     pose = best.map_from_camera
     agrees = prior is not None and pose is not None and is_same_pose(prior, pose, query.settings.gates)
+    alone = searched and prior is None and _is_alone(ranked, query.settings)
     gates = gates_for(
-        query.settings, settled=best.settled, guided=best.guided, near=agrees, agreement=best.agreement
+        query.settings,
+        settled=best.settled,
+        guided=best.guided,
+        near=agrees,
+        agreement=best.agreement,
+        alone=alone,
     )
     estimate, count = best.estimate, len(best.pixels)
     if isinstance(estimate, NoPose):
@@ -70,7 +84,8 @@ def _by_inliers(ranked: Sequence[Hypothesis], query: Query, prior: Array | None)
         pixel_scale=camera.width / 640,
     )
     if not reason and best.settled and not agrees and best.agreement is not None:
-        reason = doubtful(best.agreement, query.settings.views)
+        views = query.settings.views
+        reason = doubtful(best.agreement, views.alone_agreement if alone else views.min_agreement)
     if not reason and best.alignment is not None:
         reason = disagreement(best.alignment, query.settings.near)
     covariance = _covariance(best, estimate, query.settings)
@@ -102,11 +117,12 @@ def gates_for(
     guided: bool = False,
     near: bool = False,
     agreement: float | None = None,
+    alone: bool = False,
 ) -> GateSettings:
     """The requirements on a hypothesis's inliers. Matches made from about the pose itself (`settled`) need no
     spread: parts of the image without map cannot be matched. Nor do those searched for near a prior
     (`guided`). Settled poses `near` a prior that agrees may have limits of their own, and so have those whose
-    `agreement` with the image is known."""
+    `agreement` with the image is known, and among these the ones that stand `alone`."""
     if not settled and not guided:
         return settings.gates
     views = settings.views
@@ -120,14 +136,13 @@ def gates_for(
             min_coverage=views.min_coverage,
         )
     if agreement is not None and (not near or agreement >= views.near_agreement):
+        spread = views.agreed_spread / max(agreement, views.min_agreement)
         return replace(
             settings.gates,
             min_correspondences=views.agreed_inliers,
             min_inliers=views.agreed_inliers,
             min_inlier_ratio=views.near_inlier_ratio if near else 0.0,
-            min_coverage=max(
-                views.agreed_coverage, views.agreed_spread / max(agreement, views.min_agreement)
-            ),
+            min_coverage=views.alone_coverage if alone else max(views.agreed_coverage, spread),
         )
     least = views.near_inliers if near else views.min_inliers
     return replace(
@@ -164,6 +179,16 @@ def calibrated(
     scale = settings.sigma_scale * matches_per_inlier**settings.sigma_exponent
     scaled: Array = covariance * scale**2
     return scaled
+
+
+def _is_alone(ranked: Sequence[Hypothesis], settings: LocalizerSettings) -> bool:
+    """Whether the image agrees with the strongest pose, which is strong, and no other is nearly as strong."""
+    best, views = ranked[0], settings.views
+    pose = best.map_from_camera
+    if pose is None or not best.settled or best.agreement is None or best.strength < views.alone_strength:
+        return False
+    limits = replace(settings.gates, max_rival_support=views.alone_rival)
+    return next(_rivals(pose, best.strength, ranked, limits), None) is None
 
 
 def _rivals(

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pretended_gpu import on_gpu, pretended_gpu
 from scipy.spatial.transform import Rotation
 from typer.testing import CliRunner
 
@@ -112,6 +113,21 @@ def test_steps_learn_and_depend_only_on_seed_and_number(place: Place, xfeat_netw
     assert one.train_step(batches[4]) == other.train_step(batches[4])
     losses += [one.train_step(batches[step])["loss"] for step in range(5, 17)]
     assert np.mean(losses[-4:]) < np.mean(losses[:4]) - 0.5
+
+
+def test_steps_and_scores_on_a_gpu(
+    place: Place, xfeat_network: XFeat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = GeometryConfig(steps=4, pairs=1, samples=50, rooms=GeometryRooms())
+    batch = draw_batch([place], np.ones(1), 1, 50, np.random.default_rng(0))
+    here = GeometryTrainer(GeometryFeatures.from_xfeat(xfeat_network), config)
+    expected, score = here.train_step(batch), score_place(here.average, place, most=1)
+    with pretended_gpu(monkeypatch):
+        there = GeometryTrainer(GeometryFeatures.from_xfeat(xfeat_network).to("cuda"), config)
+        there.average.to("cuda")  # a copy of a pretended tensor forgets where it is
+        assert there.train_step(batch) == pytest.approx(expected, rel=1e-4)
+        assert all(map(on_gpu, there.average.parameters()))
+        assert score_place(there.average, place, most=1).matches == pytest.approx(score.matches, abs=3)
 
 
 def test_the_shipped_weights_match_an_unseen_room() -> None:

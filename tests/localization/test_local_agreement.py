@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from pretended_gpu import pretended_gpu
 
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import compose, transform_points
@@ -55,3 +56,9 @@ def test_nothing_agrees_where_the_image_shows_nothing_of_the_view() -> None:
     image = dense()
     behind = compose(np.diag([-1.0, 1.0, -1.0]), [0, 0, 0]) @ POSE
     assert local_agreement(image, CAMERA, view_of(image), behind) == 0.0
+
+
+def test_the_image_may_be_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = dense()
+    with pretended_gpu(monkeypatch):
+        assert local_agreement(image.to("cuda"), CAMERA, view_of(image), POSE) == 1.0
