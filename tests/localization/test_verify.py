@@ -149,14 +149,14 @@ def test_fewer_still_are_enough_where_most_features_are_as_predicted(
 
 def test_a_pose_that_stands_alone_after_the_whole_search_is_enough() -> None:
     settings = SETTINGS.for_look("geometry")
-    weak = replace(hypothesis(HERE, 280, submap=1), settled=True, agreement=0.4)
+    weak = replace(hypothesis(HERE, 340, submap=1), settled=True, agreement=0.4)
     other = replace(hypothesis(THERE, 150, submap=2), settled=True, agreement=0.25)
     query = Query(IMAGE, CAMERA, settings)
     assert verify(query, [weak, other]).reason.startswith("low agreement")
     assert verify(query, [weak, other], searched=True).localized
-    rival = replace(other, agreement=0.35)
+    rival = replace(other, agreement=0.4)
     assert not verify(query, [weak, rival], searched=True).localized
-    weaker = replace(hypothesis(HERE, 230, submap=1), settled=True, agreement=0.4)
+    weaker = replace(hypothesis(HERE, 300, submap=1), settled=True, agreement=0.4)
     assert not verify(query, [weaker, other], searched=True).localized
     corner = replace(weak, pixels=weak.pixels * 0.5)
     assert verify(query, [corner, other], searched=True).reason.startswith("low coverage")
