@@ -55,13 +55,13 @@ def localize_with_matches(
     prior: Array | None = None,
     depth: NDArray[np.float32] | None = None,
 ) -> tuple[Localization, Matches]:
-    """The answer of `localizer.localize`, and the matches with the most support of the matcher that it comes
-    from."""
+    """The answer of `localizer.localize`, and the matches of the strongest hypothesis of the matcher that it
+    comes from."""
     recorded = [Recorded(proposer) for proposer in localizer.proposers]
     watched = Localizer(localizer.map, recorded, localizer.settings)
     answer = watched.localize(image, camera, prior=prior, depth=depth)
     hypotheses = [h for r in recorded if r.name == answer.matcher for h in r.hypotheses]
     if not hypotheses:
         return answer, Matches(np.empty((0, 2)), np.empty((0, 3)))
-    best = max(hypotheses, key=lambda hypothesis: hypothesis.support)
+    best = max(hypotheses, key=lambda hypothesis: hypothesis.strength)
     return answer, Matches(best.pixels, best.points)
