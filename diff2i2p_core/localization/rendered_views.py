@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from diff2i2p_core.geometry.camera import Camera
-from diff2i2p_core.geometry.pnp import PoseEstimate, solve_pnp
+from diff2i2p_core.geometry.pnp import NoPose, solve_pnp
 from diff2i2p_core.geometry.se3 import invert, is_near
 from diff2i2p_core.localization.beside import beside
 from diff2i2p_core.localization.gates import H, is_same_pose
@@ -142,7 +142,9 @@ class RenderedViews:
         """A hypothesis for each of the views, in order, `until` one is this strong."""
         hypotheses = []
         for view in views:
-            hypotheses.append(self._solved(query, features, self.views[view], f"view {view}", view))
+            seen = self.views[view]
+            hypothesis = self._solved(query, features, seen, f"view {view}", view)
+            hypotheses.append(self._compared(query, features, seen, hypothesis))
             if until is not None and hypotheses[-1].strength >= until:
                 break
         return hypotheses
@@ -150,8 +152,8 @@ class RenderedViews:
     def _refined(
         self, query: Query, matched: Sequence[Hypothesis], near: bool = False
     ) -> Iterator[list[Hypothesis]]:
-        """The hypotheses with the most support, rendered again. The first group has the best one, and those
-        with another pose and nearly as much support. Each further group has one more."""
+        """The strongest hypotheses, rendered again. The first group has the best one, and those
+        with another pose that are nearly as strong. Each further group has one more."""
         groups = in_groups(matched, lambda h: h.map_from_camera, query.settings, near=near)
         if not groups:
             yield list(matched)  # so that the answer can report the low support
@@ -170,14 +172,15 @@ class RenderedViews:
         """Render from `pose` (map_from_camera) with the query's camera, match, solve, and repeat."""
         views = query.settings.views
         for _ in range(views.renders):
-            hypothesis = self._solved(query, *self.image_and_view(query, pose), source, view)
+            image, seen = self.image_and_view(query, pose)
+            hypothesis = self._solved(query, image, seen, source, view)
             after = hypothesis.map_from_camera
             restless = is_restless(views, pose, after)
-            hypothesis = replace(hypothesis, settled=True, near_prior=near, restless=restless)
             if after is None or is_last_render(views, hypothesis.support, pose, after):
                 break
             pose = after
-        return hypothesis
+        settled = replace(hypothesis, settled=True, near_prior=near, restless=restless)
+        return self._compared(query, image, seen, settled)
 
     def image_and_view(self, query: Query, pose: Array) -> tuple[Keypoints, ViewFeatures]:
         """The features of the query's image, and of the map from `pose` (map_from_camera) with its camera. On
@@ -213,12 +216,19 @@ class RenderedViews:
         pnp = replace(query.settings.pnp, max_error_px=self.inlier_px(query))
         estimate = solve_pnp(pixels, points, query.camera, likeness, pnp)
         query.clock.spent("pose")
-        agreement = None
-        if image.dense is not None and isinstance(estimate, PoseEstimate):
-            camera = self.views.settings.resampled(query.camera)
-            agreement = local_agreement(image.dense, camera, view, estimate.camera_from_points)
-            query.clock.spent("agreement")
-        return Hypothesis(self.name, source, pixels, points, estimate, submap=number, agreement=agreement)
+        return Hypothesis(self.name, source, pixels, points, estimate, submap=number)
+
+    def _compared(
+        self, query: Query, image: Keypoints, view: ViewFeatures, hypothesis: Hypothesis
+    ) -> Hypothesis:
+        """With the agreement of the image with the view at the pose, if there are dense features for it."""
+        estimate = hypothesis.estimate
+        if image.dense is None or isinstance(estimate, NoPose):
+            return hypothesis
+        camera = self.views.settings.resampled(query.camera)
+        agreement = local_agreement(image.dense, camera, view, estimate.camera_from_points)
+        query.clock.spent("agreement")
+        return replace(hypothesis, agreement=agreement)
 
 
 def _in_image(pixels: Tensor, camera: Camera, query: Query) -> Tensor:
