@@ -18,6 +18,7 @@ from diff2i2p_core.geometry.se3 import compose, invert, transform_points
 from diff2i2p_core.io.fused_frames import fuse_frames
 from diff2i2p_core.io.rgbd_folder import PosedFrames
 from diff2i2p_core.mapping.blocks import BlockCloud
+from diff2i2p_core.mapping.denoise import denoised
 from diff2i2p_core.models.inputs import resized
 from diff2i2p_core.ops.render_view import render_shape
 from diff2i2p_core.pairs.render_pairs import Place
@@ -142,7 +143,7 @@ class _Renderer:
     """Depth of a cloud."""
 
     def __init__(self, cloud: PointCloud, camera: Camera) -> None:
-        self._blocks, self._camera = BlockCloud.of(cloud), camera
+        self._blocks, self._camera = BlockCloud.of(denoised(cloud)), camera
         self._spacing = self._blocks.spacing()
 
     def depth(self, pose: Array) -> NDArray[np.float16]:

@@ -43,14 +43,21 @@ class VoxelGroups:
 
     def __init__(self, points: NDArray[np.float32], spacing: float) -> None:
         _, self._order, self._starts = _groups(voxel_keys(points, spacing))
-        self._counts = np.diff(self._starts, append=len(self._order))[:, None]
+        self.counts = np.diff(self._starts, append=len(self._order))
+        """(M,) points of each."""
 
     def __len__(self) -> int:
         return len(self._starts)
 
+    def of_points(self) -> NDArray[np.int64]:
+        """(N,) the voxel of each point."""
+        voxels = np.empty(len(self._order), np.int64)
+        voxels[self._order] = np.repeat(np.arange(len(self)), self.counts)
+        return voxels
+
     def mean(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """(M, C) mean of the rows of `values` (N, C) in each voxel."""
-        return _sums(self._order, self._starts, values) / self._counts
+        return _sums(self._order, self._starts, values) / self.counts[:, None]
 
 
 def _groups(

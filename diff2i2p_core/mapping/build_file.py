@@ -17,6 +17,7 @@ from diff2i2p_core.io.clouds import Origin
 from diff2i2p_core.io.files import full_disk_explained, write_text
 from diff2i2p_core.mapping.blocks import BlockCloud, open_arrays, save_arrays
 from diff2i2p_core.mapping.build import map_info, sees_nothing, thinned
+from diff2i2p_core.mapping.denoise import denoised
 from diff2i2p_core.mapping.describe import rendering_of
 from diff2i2p_core.mapping.looks import look_of
 from diff2i2p_core.mapping.map_file import (
@@ -47,7 +48,7 @@ from diff2i2p_core.typing import Progress
 from diff2i2p_core.weights.checkpoint import SHIPPED, resolve_weights, weights_id
 from diff2i2p_core.weights.geometry import split_weights
 
-BUILD = 8
+BUILD = 9
 """Increase this when the same input gives different features, so that old unfinished builds are discarded."""
 
 
@@ -104,7 +105,7 @@ def build_map(
                 )
                 if content.origin is not None:
                     info = replace(info, origin=tuple(map(float, content.origin)))
-                _save_plan(plan, content, info, matcher, own, note)
+                _save_plan(plan, content, info, matcher, own, progress, note)
                 del content
             info = MapInfo.from_json((plan / "info.json").read_text(encoding="utf-8"), str(plan))
             encode = partial(
@@ -129,6 +130,7 @@ def _save_plan(
     info: MapInfo,
     matcher: Matcher,
     own: Path | None,
+    progress: Progress | None,
     note: Callable[[str], None],
 ) -> None:
     """Save what the workers share, and the points to show, as arrays for memory mapping.
@@ -137,6 +139,7 @@ def _save_plan(
     """
     unfinished = folder.with_suffix(".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
+    source = replace(source, cloud=denoised(source.cloud, progress, note))
     look = look_of(source.cloud)
     kinds = kinds_for(matcher, look, note)
     for name in (*kinds, "shown"):

@@ -12,6 +12,7 @@ from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.mapping.blocks import BlockCloud
 from diff2i2p_core.mapping.build import map_from_views, map_info, sees_nothing, thinned
+from diff2i2p_core.mapping.denoise import denoised
 from diff2i2p_core.mapping.describe import describe_views, pack_features, rendering_of
 from diff2i2p_core.mapping.device_blocks import placed
 from diff2i2p_core.mapping.looks import LOOKS, Look, look_of
@@ -66,6 +67,7 @@ class Features:
     def of(self, source: MapSource, name: str, progress: Progress | None = None) -> PointMap:
         """Build a map from a source named `name`. InputError if no view sees enough of it."""
         assert self.weights is not None
+        source = replace(source, cloud=denoised(source.cloud, progress))
         info, rendered = map_info(self.weights, name), None
         if self.views is not None:
             rendered = view_map_of(source.cloud, source.render_views, self.views, progress, tuned=self.tuned)
