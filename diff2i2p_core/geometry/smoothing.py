@@ -87,9 +87,12 @@ class _Surface:
 
 def _moments(points: NDArray[np.float32], groups: VoxelGroups) -> Array:
     """(M, 10) of the points of each cell: 1, and the means of x, y, z and of their six products."""
-    products = [np.multiply(points[:, a], points[:, b], dtype=np.float64) for a, b in _PAIRS]
-    squares = groups.mean(np.stack(products, axis=1))
-    return np.concatenate([np.ones((len(groups), 1)), groups.mean(points), squares], axis=1)
+    moments = np.ones((len(groups), 10))
+    moments[:, 1:4] = groups.mean(points)
+    for column, (a, b) in enumerate(_PAIRS, start=4):
+        product = np.multiply(points[:, a], points[:, b], dtype=np.float64)
+        moments[:, column] = groups.mean(product[:, None])[:, 0]
+    return moments
 
 
 def _near(tree: cKDTree, radius: float, most: int) -> Iterator[tuple[NDArray[np.int64], Array]]:

@@ -14,11 +14,12 @@ from diff2i2p_core.typing import Progress
 _SHAPES, _OTHERS = 0.005, 0.012
 """Metres of noise from which on clouds are smoothed: those that only show shapes, and others. It is measured
 where surfaces are flattest (`BlockCloud.spacing_and_noise`), and about half of the sensor's."""
-_SPACING = 0.06
-"""Metres. In clouds that are thinner, curved surfaces look like noise."""
-_PER_NOISE, _PER_SPACING, _MOST = 8.0, 3.0, 0.2
-"""Planes are fitted within a multiple of the noise, and of the spacing, but at most so many metres."""
-_AGAIN = 0.5
+_PER_NOISE, _MOST = 8.0, 0.2
+"""Planes are fitted within a multiple of the noise, but at most so many metres."""
+_SPACINGS = 3.0
+"""Least radius in spacings: a smaller one holds too few points. Where a larger radius is needed than the
+noise would give, more detail than noise was found to be lost."""
+_AGAIN = 0.3
 """Then once more within this fraction of it: planes around a point far off the surface lean towards it."""
 
 
@@ -26,12 +27,11 @@ def denoised(
     cloud: PointCloud, progress: Progress | None = None, note: Callable[[str], None] = lambda line: None
 ) -> PointCloud:
     """A cloud (not empty), smoothed and thinned if it is noisy, else itself. `note` is told if it is."""
-    fine = cloud.thinned(RENDER_SPACING)
-    spacing, noise = BlockCloud.of(fine).spacing_and_noise()
-    if spacing > _SPACING or noise < (_SHAPES if look_of(cloud).of_shape else _OTHERS):
+    spacing, noise = BlockCloud.of(cloud.thinned(RENDER_SPACING)).spacing_and_noise()
+    radius, least = min(_PER_NOISE * noise, _MOST), _SPACINGS * spacing
+    if noise < (_SHAPES if look_of(cloud).of_shape else _OTHERS) or radius < least:
         return cloud
     note("the points are noisy, so they are smoothed")
-    for part in (1.0, _AGAIN):
-        radius = max(part * _PER_NOISE * noise, _PER_SPACING * spacing)
-        fine = smoothed(fine, min(radius, _MOST), progress).thinned(RENDER_SPACING)
-    return fine
+    for within in (radius, max(_AGAIN * radius, least)):
+        cloud = smoothed(cloud, within, progress).thinned(RENDER_SPACING)
+    return cloud

@@ -7,10 +7,10 @@ from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.mapping.denoise import denoised
 
 
-def noisy_wall(noise: float, colored: bool = False, apart: float = 0.015) -> PointCloud:
+def noisy_wall(noise: float, colored: bool = False, apart: float = 0.005) -> PointCloud:
     rng = np.random.default_rng(0)
-    count = int((4 / apart) ** 2)
-    points = np.column_stack([rng.uniform(0, 4, (count, 2)), rng.normal(0, noise, count)])
+    count = int((2 / apart) ** 2)
+    points = np.column_stack([rng.uniform(0, 2, (count, 2)), rng.normal(0, noise, count)])
     colors = rng.integers(0, 256, (count, 3)).astype(np.uint8) if colored else None
     return PointCloud(points.astype(np.float32), colors)
 
@@ -20,7 +20,7 @@ def test_the_noise_of_a_lidar_is_smoothed(colored: bool) -> None:
     notes = list[str]()
     cloud = noisy_wall(0.03, colored)
     smooth = denoised(cloud, note=notes.append)
-    assert smooth.points[:, 2].std() < 0.2 * 0.03
+    assert smooth.points[:, 2].std() < 0.35 * 0.03
     assert len(smooth) < len(cloud) and (smooth.colors is not None) == colored
     assert notes == ["the points are noisy, so they are smoothed"]
 
@@ -31,7 +31,9 @@ def test_the_noise_of_a_depth_camera_counts_only_if_nothing_else_is_shown() -> N
     assert denoised(colored) is colored
 
 
-@pytest.mark.parametrize("cloud", [noisy_wall(0.003), noisy_wall(0.03, apart=0.2)], ids=["precise", "sparse"])
+@pytest.mark.parametrize(
+    "cloud", [noisy_wall(0.003), noisy_wall(0.03, apart=0.04)], ids=["precise", "sparse"]
+)
 def test_other_clouds_stay_as_they_are(cloud: PointCloud) -> None:
     notes = list[str]()
     assert denoised(cloud, note=notes.append) is cloud and not notes
