@@ -19,6 +19,7 @@ from diff2i2p_core.io.fused_frames import fuse_frames
 from diff2i2p_core.io.rgbd_folder import PosedFrames
 from diff2i2p_core.mapping.blocks import BlockCloud
 from diff2i2p_core.mapping.denoise import denoised
+from diff2i2p_core.mapping.source import fused_spacing
 from diff2i2p_core.models.inputs import resized
 from diff2i2p_core.ops.render_view import render_shape
 from diff2i2p_core.pairs.render_pairs import Place
@@ -63,13 +64,13 @@ def place_of_folder(
     *,
     views: int,
     seed: int = 0,
-    spacing: float = 0.02,
     images: Sequence[int] | None = None,
     rings: bool = False,
     progress: Progress | None = None,
 ) -> Place:
     """A place from the frames `numbers`, with renders from `views` poses near each of the images `images`
     (default all). With `rings`, the renders are of what a spinning lidar would measure."""
+    spacing = fused_spacing(frames.camera)  # as in maps, so that the noise of both is treated alike
     cloud = fuse_frames(frames, numbers, spacing, 2 if frames.camera.width > 400 else 1, progress=progress)
     chosen = numbers if images is None else images
     index_of = {number: index for index, number in enumerate(frames.numbers)}

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from diff2i2p_core.errors import InputError
+from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.io.clouds import Origin, check_reach, read_cloud_at
 from diff2i2p_core.io.fused_frames import fuse_frames
@@ -121,6 +122,12 @@ def read_source(
     return replace(MapSource.along(cloud, poses), origin=subtracted)
 
 
+def fused_spacing(camera: Camera) -> float:
+    """Metres between points fused from a camera's depth: as fine as every second pixel at 2 m, because too few
+    frames would see finer cells."""
+    return min(max(RENDER_SPACING, 2 * 2.0 / camera.fx), COARSEST)
+
+
 def read_frames(
     folder: Path | str | PosedFrames,
     numbers: Sequence[int] | None = None,
@@ -137,10 +144,7 @@ def read_frames(
     """
     frames = folder if isinstance(folder, PosedFrames) else PosedFrames(folder, note)
     selected = frames.numbers if numbers is None else numbers
-    # as fine as every second pixel at 2 m, because too few frames would see finer cells
-    spacing = min(max(RENDER_SPACING, 2 * 2.0 / frames.camera.fx), COARSEST)
-    if matcher == "network":
-        spacing = COARSEST
+    spacing = COARSEST if matcher == "network" else fused_spacing(frames.camera)
     positions = np.array([frames.pose(number)[:3, 3] for number in frames.numbers])
     check_reach(middle(positions)[None], str(folder), "subtract an origin from the poses")
     cloud = fuse_frames(frames, selected, spacing, progress=progress)
