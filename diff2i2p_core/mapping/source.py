@@ -123,8 +123,10 @@ def read_source(
 
 
 def fused_spacing(camera: Camera) -> float:
-    """Metres between points fused from a camera's depth: as fine as every second pixel at 2 m, because too few
-    frames would see finer cells."""
+    """Metres between points fused from a camera's depth.
+
+    As fine as every second pixel at 2 m, because too few frames would see finer cells.
+    """
     return min(max(RENDER_SPACING, 2 * 2.0 / camera.fx), COARSEST)
 
 
