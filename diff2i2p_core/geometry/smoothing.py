@@ -67,13 +67,14 @@ class _Surface:
         moments = _moments(points, groups)
         centers, weights = moments[:, 1:4], np.minimum(groups.counts, _FULL)
         tree = cKDTree(centers)
-        fitted = []
-        for near, distance in _near(tree, radius, _NEIGHBORS):
+        fitted, nearest = [], []
+        for near, distance in _near(tree, radius):
             fitted.append(_fitted(near, distance, moments, weights, radius))
+            nearest.append(near[:, :_CHOICE].copy())
             if progress is not None:
                 progress("smoothing", min(len(fitted) * _AT_ONCE, tree.n), tree.n)
         planes = [np.concatenate(parts) for parts in zip(*fitted, strict=True)]
-        chosen = np.concatenate([_best(centers, near, *planes) for near, _ in _near(tree, radius, _CHOICE)])
+        chosen = np.concatenate([_best(centers, near, *planes) for near in nearest])
         on_plane, normals, _ = planes
         return cls(on_plane[chosen], normals[chosen])
 
@@ -95,13 +96,15 @@ def _moments(points: NDArray[np.float32], groups: VoxelGroups) -> Array:
     return moments
 
 
-def _near(tree: cKDTree, radius: float, most: int) -> Iterator[tuple[NDArray[np.int64], Array]]:
-    """The nearest points (n, most) to each point of a tree, and how far they are; beyond the radius, the
-    number of points and inf. In blocks of rows."""
+def _near(tree: cKDTree, radius: float) -> Iterator[tuple[NDArray[np.int64], Array]]:
+    """The nearest `_NEIGHBORS` points (n, K) to each point of a tree, and how far they are.
+
+    Beyond the radius, the number of points and inf. In blocks of rows.
+    """
     for first in range(0, tree.n, _AT_ONCE):
         distance, near = tree.query(
             tree.data[first : first + _AT_ONCE],
-            k=np.arange(1, most + 1),
+            k=_NEIGHBORS,
             distance_upper_bound=radius,
             workers=torch.get_num_threads(),
         )

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.smoothing import smoothed
 from diff2i2p_core.mapping.blocks import BlockCloud
-from diff2i2p_core.mapping.looks import look_of
 from diff2i2p_core.mapping.source import RENDER_SPACING
 from diff2i2p_core.typing import Progress
 
@@ -29,7 +28,7 @@ def denoised(
     """A cloud (not empty), smoothed and thinned if it is noisy, else itself. `note` is told if it is."""
     spacing, noise = BlockCloud.of(cloud.thinned(RENDER_SPACING)).spacing_and_noise()
     radius, least = min(_PER_NOISE * noise, _MOST), _SPACINGS * spacing
-    if noise < (_SHAPES if look_of(cloud).of_shape else _OTHERS) or radius < least:
+    if noise < (_OTHERS if cloud.attributes else _SHAPES) or radius < least:
         return cloud
     note("the points are noisy, so they are smoothed")
     for within in (radius, max(_AGAIN * radius, least)):

@@ -68,8 +68,6 @@ class Look:
     matched near the prediction (`localization.near_matches`)."""
     focal: float = 420.0
     """Pixels, of renders of dense clouds."""
-    of_shape: bool = False
-    """Whether nothing is shown but what noise of the points changes."""
     render_there: RenderThere | None = None
     """If given, the points can stay on the networks' device."""
 
@@ -113,7 +111,6 @@ LOOKS = {
             geometry_weights,
             _geometry,
             focal=260.0,
-            of_shape=True,
             render_there=render_shape_there,
         ),
     )
