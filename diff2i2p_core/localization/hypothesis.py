@@ -13,6 +13,7 @@ from diff2i2p_core.geometry.se3 import invert
 from diff2i2p_core.localization.depth_registration import DepthFit
 from diff2i2p_core.localization.intensity_alignment import IntensityAlignment
 from diff2i2p_core.localization.query import Query
+from diff2i2p_core.localization.votes import Votes
 from diff2i2p_core.typing import Array
 
 
@@ -44,6 +45,8 @@ class Hypothesis:
     agreement: float | None = None
     """The fraction of the features of the map that are found where the pose predicts them
     (`local_agreement`), if that was compared."""
+    votes: Votes | None = None
+    """Those of the views that were matched, if they count."""
     fit: DepthFit | None = None
     """For a pose of the depth alone: how it fits. It decides instead of the inliers."""
 
@@ -56,6 +59,13 @@ class Hypothesis:
     def strength(self) -> float:
         """The support, less if the image does not agree with it. Orders hypotheses."""
         return self.support * (1.0 if self.agreement is None else self.agreement)
+
+    @property
+    def standing(self) -> float:
+        """The strength, and the votes of the views. Orders what is rendered."""
+        pose = self.map_from_camera
+        votes = 0.0 if self.votes is None or pose is None else self.votes.for_pose(pose)
+        return self.strength + votes
 
     @property
     def map_from_camera(self) -> Array | None:

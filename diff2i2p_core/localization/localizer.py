@@ -19,6 +19,7 @@ from diff2i2p_core.io.clouds import usable
 from diff2i2p_core.io.rgbd_folder import PosedFrames
 from diff2i2p_core.localization.aligner import Aligner
 from diff2i2p_core.localization.depth_registration import DepthRegistration
+from diff2i2p_core.localization.edge_alignment import EdgeAligner
 from diff2i2p_core.localization.hypothesis import Hypothesis, Proposer
 from diff2i2p_core.localization.network import Diff2I2PNetwork
 from diff2i2p_core.localization.proposers import network_weights, proposers_of, surface_of
@@ -64,6 +65,7 @@ class Localizer:
         self.surface = next(shared, None) or surface_of(point_map)
         """What the depth of images is registered to."""
         self._aligner = None if point_map.cloud.colors is None else Aligner(point_map)
+        self._edges = EdgeAligner.of(point_map)
 
     @classmethod
     def open(
@@ -232,8 +234,7 @@ class Localizer:
 
         Any camera can find the place; then the matches of all of them determine the pose. A camera that sees
         nothing useful does no harm. `prior` is a map_from_body; `depths` has one for each image, as in
-        `localize`. Cameras without depth are left out by a matcher that needs it; if none has depth, the
-        answer is a refusal.
+        `localize`. Cameras without depth are left out by a matcher that needs it; if all are, it is refused.
         """
         settings = self._settings_for_map
         rig = RigQuery.of(images, cameras, settings, depths=depths, prior=prior, device=self._device)
@@ -271,16 +272,17 @@ class Localizer:
         align = self._aligner.to(query) if self._aligner and query.settings.align else None
         registration = DepthRegistration.of(query, self.surface)
         fit = None if registration is None else registration.fit
+        edges = self._edges.to(query) if self._edges and query.settings.align else None
         answer = Localization.refused("nothing proposes a pose")
         for proposer in self._in_order(query):
             hypotheses: list[Hypothesis] = []
             for group in proposer.propose(query):
                 hypotheses += group
-                answer = verify(query, hypotheses, align, fit)
+                answer = verify(query, hypotheses, align, fit, edges)
                 if answer.localized:
                     return answer
             if any(hypothesis.agreement is not None for hypothesis in hypotheses):
-                answer = verify(query, hypotheses, align, fit, searched=True)
+                answer = verify(query, hypotheses, align, fit, edges, searched=True)
                 if answer.localized:
                     return answer
         return answer
@@ -293,7 +295,6 @@ class Localizer:
 
     def warm_up(self, *, depth: bool = False) -> None:
         """Localize a synthetic image, because the first image takes longer; with `depth`, the first depth."""
-        noise = np.random.default_rng(0)
-        image = noise.integers(0, 256, (480, 640, 3), np.uint8)
+        image = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
         plane = np.full((480, 640), 2, np.float32) if depth or self.needs_depth else None
         self.localize(image, Camera(640, 480, 550, 550, 320, 240), depth=plane)

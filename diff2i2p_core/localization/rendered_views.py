@@ -28,6 +28,7 @@ from diff2i2p_core.localization.query import Query
 from diff2i2p_core.localization.retrieval import near_prior
 from diff2i2p_core.localization.settings import LocalizerSettings, ViewSettings
 from diff2i2p_core.localization.view_ranking import ranked_views
+from diff2i2p_core.localization.votes import Votes
 from diff2i2p_core.mapping.describe import GridFeatures, describe_grid, describe_view
 from diff2i2p_core.mapping.device_blocks import placed
 from diff2i2p_core.mapping.packed_views import ViewFeatures
@@ -77,12 +78,16 @@ class RenderedViews:
         features = self.features(query)
         ranked = ranked_views(self.views, features.descriptors, settings)[: settings.candidates]
         query.clock.spent("retrieve")
+        votes = None if features.dense is None else Votes()
         likely = ranked[: settings.likely]
-        matched = self.matched(query, features, likely, until=settings.clear_inliers)
-        yield from self._refined(query, matched)
-        for others in (likely[len(matched) :], ranked[len(likely) :]):
-            if others:
-                yield from self._refined(query, self.matched(query, features, others))
+        matched = self.matched(query, features, likely, votes, until=settings.clear_inliers)
+        yield from self._refined(query, matched, votes)
+        others = likely[len(matched) :], ranked[len(likely) :]
+        for views in filter(None, others):
+            more = self.matched(query, features, views, votes)
+            # votes may have shown that one of those before is right
+            matched = more if votes is None else [*matched, *more]
+            yield from self._refined(query, matched, votes)
 
     def features(self, query: Query) -> Keypoints:
         """The features of the query's image, with pixels in it."""
@@ -137,24 +142,35 @@ class RenderedViews:
         )
 
     def matched(
-        self, query: Query, features: Keypoints, views: Sequence[int], until: int | None = None
+        self,
+        query: Query,
+        features: Keypoints,
+        views: Sequence[int],
+        votes: Votes | None = None,
+        until: int | None = None,
     ) -> list[Hypothesis]:
-        """A hypothesis for each of the views, in order, `until` one is this strong."""
+        """A hypothesis for each of the views, in order, `until` one is this strong. Their poses are added to
+        `votes`."""
         hypotheses = []
         for view in views:
             seen = self.views[view]
             hypothesis = self._solved(query, features, seen, f"view {view}", view)
             hypotheses.append(self._compared(query, features, seen, hypothesis))
+            pose = hypotheses[-1].map_from_camera
+            if votes is not None and pose is not None:
+                votes.add(pose, hypotheses[-1].strength)
             if until is not None and hypotheses[-1].strength >= until:
                 break
         return hypotheses
 
     def _refined(
-        self, query: Query, matched: Sequence[Hypothesis], near: bool = False
+        self, query: Query, matched: Sequence[Hypothesis], votes: Votes | None = None, near: bool = False
     ) -> Iterator[list[Hypothesis]]:
         """The strongest hypotheses, rendered again. The first group has the best one, and those
         with another pose that are nearly as strong. Each further group has one more."""
-        groups = in_groups(matched, lambda h: h.map_from_camera, query.settings, near=near)
+        voted = [replace(hypothesis, votes=votes) for hypothesis in matched]
+        voted.sort(key=lambda hypothesis: -hypothesis.standing)
+        groups = in_groups(voted, lambda h: h.map_from_camera, query.settings, near=near)
         if not groups:
             yield list(matched)  # so that the answer can report the low support
             return
@@ -164,7 +180,8 @@ class RenderedViews:
     def _again(self, query: Query, hypothesis: Hypothesis, near: bool) -> Hypothesis:
         pose = hypothesis.map_from_camera
         assert pose is not None
-        return self._rendered(query, pose, hypothesis.source, near, hypothesis.submap)
+        again = self._rendered(query, pose, hypothesis.source, near, hypothesis.submap)
+        return replace(again, votes=hypothesis.votes)
 
     def _rendered(
         self, query: Query, pose: Array, source: str, near: bool = False, view: int = -1
@@ -259,15 +276,15 @@ def in_groups(
     near: bool,
     most: int | None = None,
 ) -> list[list[H]]:
-    """The strongest candidates with different poses, at most `most` (default: the settings'), to
-    be rendered again.
+    """The first candidates with different poses, at most `most` (default: the settings'), to be rendered
+    again.
 
     The first group has the best one and, unless the search is `near` a prior, those with nearly as much
     support. Each further group has one more.
     """
     views, gates = settings.views, settings.gates
     distinct: list[tuple[H, Array]] = []
-    for candidate in sorted(candidates, key=lambda candidate: -candidate.strength):
+    for candidate in candidates:
         pose = pose_of(candidate)
         if pose is None or candidate.support < views.least_inliers:
             continue

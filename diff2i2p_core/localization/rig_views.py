@@ -78,14 +78,15 @@ class RigViews:
 
     def _matched(self, camera: int, views: Sequence[int], until: int | None = None) -> list[Candidate]:
         query = self._rig.queries[camera]
-        hypotheses = self._views.matched(query, self._views.features(query), views, until)
+        hypotheses = self._views.matched(query, self._views.features(query), views, until=until)
         return [Candidate.of(self._rig, camera, hypothesis) for hypothesis in hypotheses]
 
     def _refined(self, found: Sequence[Candidate], near: bool = False) -> Iterator[list[RigHypothesis]]:
         """As for a single camera; if no candidate has enough support, the best one."""
         settings = self._rig.settings
         most = settings.views.refined * len(self._rig.queries)
-        groups = in_groups(found, lambda c: c.map_from_body, settings, near=near, most=most)
+        ranked = sorted(found, key=lambda candidate: -candidate.strength)
+        groups = in_groups(ranked, lambda c: c.map_from_body, settings, near=near, most=most)
         if not groups:
             best = max(found, key=lambda candidate: candidate.support)
             yield [joined(self._rig, best, [[]] * len(self._rig.queries))]  # for the reason

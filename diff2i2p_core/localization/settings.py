@@ -92,11 +92,12 @@ class ViewSettings:
     agreed_coverage: float = 0.42
     agreed_spread: float = 0.25
     """Minimum product of agreement and coverage: the less the image agrees, the more of it must."""
-    alone_rival: float = 0.4
+    alone_rival: float = 0.5
     """A pose is alone if, after the whole search, no other pose has more than this fraction of its strength.
     Then the next limits replace those of agreement, coverage and their product."""
-    alone_strength: float = 130.0
-    """Inliers times agreement. Measured: images of other places have at most 107."""
+    alone_standing: float = 170.0
+    """Inliers times agreement, and the votes of the views. Measured: images of other places have at most
+    140."""
     alone_agreement: float = 0.35
     alone_coverage: float = 0.35
     max_sigma: float = float("inf")
@@ -118,8 +119,9 @@ def _shape_settings() -> ViewSettings:
     places have at most 58 inliers.
     """
     return ViewSettings(
-        candidates=40,
-        refined=3,
+        compared=100,
+        candidates=100,
+        refined=4,
         renders=4,
         promising_inliers=50,
         plenty_inliers=250,

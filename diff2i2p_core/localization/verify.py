@@ -12,6 +12,7 @@ from diff2i2p_core.localization.aligner import Align
 from diff2i2p_core.localization.alignment import Alignment
 from diff2i2p_core.localization.depth_registration import Fit
 from diff2i2p_core.localization.depth_verification import answer_by_fit, refined
+from diff2i2p_core.localization.edge_alignment import EdgeAlign
 from diff2i2p_core.localization.gates import coverage, disagreement, doubtful, is_same_pose, rejection, rivals
 from diff2i2p_core.localization.hypothesis import Hypothesis
 from diff2i2p_core.localization.query import Query
@@ -25,6 +26,7 @@ def verify(
     hypotheses: Sequence[Hypothesis],
     align: Align | None = None,
     fit: Fit | None = None,
+    edges: EdgeAlign | None = None,
     *,
     searched: bool = False,
 ) -> Localization:
@@ -33,8 +35,9 @@ def verify(
 
     Hypotheses near a prior have no rivals, and a pose that agrees with the prior needs no spread of inliers.
     There must be at least one hypothesis. `searched`: these are all that the proposer has, so that a pose may
-    be accepted because it stands alone. If the query has depth, `fit` registers it: that refines and
-    confirms poses in maps of all kinds, and alone decides on poses that come from depth.
+    be accepted because it stands alone. `edges` makes accepted poses in maps of shapes more exact. If the
+    query has depth, `fit` registers it: that refines and confirms poses in maps of all kinds, and alone
+    decides on poses that come from depth.
     """
     if all(hypothesis.fit is not None for hypothesis in hypotheses):
         return replace(answer_by_fit(hypotheses, query), latency_ms=dict(query.clock.ms))
@@ -48,6 +51,10 @@ def verify(
             reason = "" if prior is not None else _second_place(confirmed, ranked, query.settings, align)
             answer = _aligned(confirmed, reason, ranked[0], query)
         query.clock.spent("align")
+    if edges is not None and answer.map_from_camera is not None and answer.covariance is not None:
+        pose, covariance = edges(answer.map_from_camera, answer.covariance)
+        answer = replace(answer, map_from_camera=pose, covariance=covariance)
+        query.clock.spent("edges")
     if fit is not None:
         answer = refined(answer, ranked, query, fit)
         query.clock.spent("depth")
@@ -182,10 +189,10 @@ def calibrated(
 
 
 def _is_alone(ranked: Sequence[Hypothesis], settings: LocalizerSettings) -> bool:
-    """Whether the image agrees with the strongest pose, which is strong, and no other is nearly as strong."""
+    """Whether the image and the views agree with the strongest pose, and no other is nearly as strong."""
     best, views = ranked[0], settings.views
     pose = best.map_from_camera
-    if pose is None or not best.settled or best.agreement is None or best.strength < views.alone_strength:
+    if pose is None or not best.settled or best.agreement is None or best.standing < views.alone_standing:
         return False
     limits = replace(settings.gates, max_rival_support=views.alone_rival)
     return next(_rivals(pose, best.strength, ranked, limits), None) is None

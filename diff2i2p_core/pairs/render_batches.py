@@ -17,6 +17,7 @@ from diff2i2p_core.geometry.nearest_pixels import nearest_pixels
 from diff2i2p_core.geometry.se3 import transform_points
 from diff2i2p_core.models.geometry_features import grey_tensor
 from diff2i2p_core.ops.depth_channels import depth_channels
+from diff2i2p_core.pairs.photo_changes import papered, relit
 from diff2i2p_core.pairs.render_pairs import Place
 from diff2i2p_core.typing import Array
 
@@ -26,6 +27,8 @@ CUT = (256, 192)
 """Width and height in pixels of what the networks are trained on."""
 _CANDIDATES = 5
 """Every fifth pixel of a render is a candidate: enough, and a width of 320 gives each row other columns."""
+_PAPERED = 0.7
+"""Share of the photos whose surfaces get other pictures."""
 _ZOOM = 1.25
 """Largest factor between the scales of a photo and of its cut."""
 
@@ -99,7 +102,7 @@ def draw_batch(
         shared = shared_in_cuts(some, photo, window)
         if len(shared.photo_pixels) < samples:
             continue
-        grey = photo.image(relit(place.images[place.frame_of[view]], rng))
+        grey = photo.image(relit(_photo(places, place, int(place.frame_of[view]), rng), rng))
         depth = degraded(window.image(place.renders[view].astype(np.float32)), rng)
         camera = window.camera(place.camera)
         if rng.random() < 0.5:
@@ -118,6 +121,17 @@ def draw_batch(
             )
         )
     return Batch(*(torch.stack(column) for column in zip(*rows, strict=True)))
+
+
+def _photo(
+    places: Sequence[Place], place: Place, frame: int, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """A photo (H, W) of a place, mostly with other pictures on its surfaces: parts of photos of any place."""
+    grey = place.images[frame]
+    if rng.random() >= _PAPERED:
+        return np.asarray(grey, np.float32)
+    pictures = places[int(rng.integers(len(places)))].images
+    return papered(grey, place.depths[frame].astype(np.float32), place.camera, pictures, rng)
 
 
 class Cut(NamedTuple):
@@ -169,18 +183,6 @@ def _interest(channels: NDArray[np.float32]) -> NDArray[np.float32]:
     """(H, W) between 0 and 1: high near edges and curved surfaces."""
     bend = sum(np.abs(channels[i] - cv2.blur(channels[i], (9, 9))) for i in (3, 4, 5))
     return np.asarray(np.minimum(cv2.blur(bend + channels[7], (9, 9)), 1), np.float32)
-
-
-def relit(grey: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.float32]:
-    """The photo with another contrast, in light that varies over it, with noise and sometimes blurred."""
-    image = (grey.astype(np.float32) + 1) / 256
-    image = image ** np.float32(rng.uniform(0.6, 1.6))
-    light = rng.normal(0, 0.35, (3, 4)).astype(np.float32)
-    image = image * np.exp(cv2.resize(light, image.shape[::-1], interpolation=cv2.INTER_CUBIC))
-    if rng.random() < 0.3:
-        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 1.5))
-    image = image + rng.normal(0, rng.uniform(0, 0.03), image.shape)
-    return np.asarray(np.clip(image, 0, rng.uniform(0.8, 1.5)), np.float32)
 
 
 def degraded(depth: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:

@@ -87,7 +87,7 @@ def test_less_likely_views_are_matched_after_the_likely_ones(
     asked: list[int] = []
 
     def nothing(
-        views: RenderedViews, query: Query, features: Keypoints, some: list[int], **_: object
+        views: RenderedViews, query: Query, features: Keypoints, some: list[int], *_: object, **__: object
     ) -> object:
         asked.append(len(some))
         return []

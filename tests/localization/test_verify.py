@@ -18,6 +18,7 @@ from diff2i2p_core.localization.rendered_views import is_last_render
 from diff2i2p_core.localization.result import Localization
 from diff2i2p_core.localization.settings import LocalizerSettings
 from diff2i2p_core.localization.verify import verify
+from diff2i2p_core.localization.votes import Votes
 from diff2i2p_core.typing import Array
 
 CAMERA = Camera(640, 480, 550, 550, 319.5, 239.5)
@@ -149,15 +150,16 @@ def test_fewer_still_are_enough_where_most_features_are_as_predicted(
 
 def test_a_pose_that_stands_alone_after_the_whole_search_is_enough() -> None:
     settings = SETTINGS.for_look("geometry")
-    weak = replace(hypothesis(HERE, 340, submap=1), settled=True, agreement=0.4)
-    other = replace(hypothesis(THERE, 150, submap=2), settled=True, agreement=0.25)
+    votes = Votes()
+    votes.add(HERE, 40.0)
+    weak = replace(hypothesis(HERE, 340, submap=1), settled=True, agreement=0.4, votes=votes)
+    other = replace(hypothesis(THERE, 150, submap=2), settled=True, agreement=0.25, votes=votes)
     query = Query(IMAGE, CAMERA, settings)
     assert verify(query, [weak, other]).reason.startswith("low agreement")
     assert verify(query, [weak, other], searched=True).localized
-    rival = replace(other, agreement=0.4)
+    rival = replace(other, agreement=0.5)
     assert not verify(query, [weak, rival], searched=True).localized
-    weaker = replace(hypothesis(HERE, 300, submap=1), settled=True, agreement=0.4)
-    assert not verify(query, [weaker, other], searched=True).localized
+    assert not verify(query, [replace(weak, votes=Votes()), other], searched=True).localized
     corner = replace(weak, pixels=weak.pixels * 0.5)
     assert verify(query, [corner, other], searched=True).reason.startswith("low coverage")
 
