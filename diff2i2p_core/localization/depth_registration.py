@@ -25,6 +25,8 @@ _SOME = 500
 """Points until the last of these; then all."""
 _MATCHED = 0.08
 """Metres between a point and its match in the map."""
+_FEWEST = 11
+"""Points near the surface, below which a pose is not moved: small_gicp warns."""
 _ALIKE = 0.7
 """Minimum cosine of the normals of matched points."""
 _NOISE, _NOISE_SQUARED = 0.01, 0.003
@@ -158,7 +160,8 @@ class DepthRegistration:
         """The pose near a start to which points of the view are pulled."""
         points = self.view.points[rows]
         near = self.surface.is_near(transform_points(start, points), steps[0][0])
-        return target.pull(small_gicp.PointCloud(points[near]), start, steps) if near.any() else start
+        few = np.count_nonzero(near) < _FEWEST
+        return start if few else target.pull(small_gicp.PointCloud(points[near]), start, steps)
 
     def _match(self, pose: Array, rows: NDArray[np.int64]) -> _Match:
         surface, points = self.surface.fine, self.view.points[rows]

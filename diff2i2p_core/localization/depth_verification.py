@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from diff2i2p_core.geometry.covariance import difference, fused
+from diff2i2p_core.geometry.pnp import PoseEstimate
 from diff2i2p_core.geometry.se3 import is_near, translation_error
 from diff2i2p_core.localization.depth_registration import DepthFit, Fit
-from diff2i2p_core.localization.gates import is_same_pose
+from diff2i2p_core.localization.gates import is_same_pose, rivals
 from diff2i2p_core.localization.hypothesis import Hypothesis
 from diff2i2p_core.localization.query import Query
 from diff2i2p_core.localization.result import Localization
@@ -25,8 +26,9 @@ _FAR_METRES, _FAR_DEG = 1.0, 30.0
 """A registration that ends farther from its prior has gone to another place."""
 
 
-def misfit(fit: DepthFit, settings: DepthSettings) -> str:
-    """Why a registered pose is not accepted, or ""."""
+def misfit(fit: DepthFit, settings: DepthSettings, *, slides: bool = False) -> str:
+    """Why a registered pose is not accepted, or "". It may slide along the map if it `slides`: something else
+    says where it is."""
     comparison = fit.comparison
     if comparison.known < settings.min_known:
         return f"little map behind the depth ({comparison.known:.2f} of it, need {settings.min_known:.2f})"
@@ -35,10 +37,11 @@ def misfit(fit: DepthFit, settings: DepthSettings) -> str:
             f"the depth contradicts the map (agreement {comparison.agreement:.2f}, "
             f"need {settings.min_agreement:.2f})"
         )
-    closeness = settings.min_weak_closeness if fit.weakest < settings.weak else settings.min_closeness
+    weak = fit.weakest < settings.weak and not slides
+    closeness = settings.min_weak_closeness if weak else settings.min_closeness
     if fit.closeness < closeness:
         return f"the depth is not close to the map ({fit.closeness:.2f}, need {closeness:.2f})"
-    if fit.weakest < settings.min_weakest:
+    if fit.weakest < settings.min_weakest and not slides:
         return "ambiguous (the depth can slide along the map, as in a corridor)"
     return ""
 
@@ -94,10 +97,15 @@ def refined(answer: Localization, ranked: Sequence[Hypothesis], query: Query, fi
         found = fit(answer.map_from_camera)
         seen = found.comparison
         if not misfit(found, settings.depth):
-            return _combined(answer, found, settings)
+            both = _combined(answer, found, settings)
+            of_shapes = ranked[0].agreement is not None  # matches of shapes are less exact than depth
+            return _by_depth(answer, found, settings) if both is None and of_shapes else both or answer
         if seen.known > settings.depth.min_known and seen.agreement < settings.depth.contradiction:
             return answer.without_pose(f"the depth contradicts the map (agreement {seen.agreement:.2f})")
         return answer
+    together = _together(answer, ranked, fit, settings)
+    if together is not None:
+        return together
     starts = [h.map_from_camera for h in ranked if h.map_from_camera is not None]
     fits = with_slid([fit(start) for start in starts[:_PROPOSED]], fit, settings.depth)
     best = max(fits, key=lambda found: found.quality, default=None)
@@ -105,25 +113,53 @@ def refined(answer: Localization, ranked: Sequence[Hypothesis], query: Query, fi
         return answer
     if _unclear(best, fits, settings.depth) or _rival(best, fits, settings):
         return answer
+    return _by_depth(answer, best, settings)
+
+
+def _by_depth(answer: Localization, fit: DepthFit, settings: LocalizerSettings) -> Localization:
+    """The answer with the pose of the depth."""
     return replace(
         answer,
         localized=True,
         reason="",
-        map_from_camera=best.map_from_camera,
-        covariance=_calibrated(best, settings),
-        depth_agreement=best.comparison.agreement,
+        map_from_camera=fit.map_from_camera,
+        covariance=_calibrated(fit, settings),
+        depth_agreement=fit.comparison.agreement,
     )
 
 
-def _combined(answer: Localization, fit: DepthFit, settings: LocalizerSettings) -> Localization:
+def _together(
+    answer: Localization, ranked: Sequence[Hypothesis], fit: Fit, settings: LocalizerSettings
+) -> Localization | None:
+    """The answer if image and depth, neither of which is enough, agree on the best of the poses: its matches
+    are compared with the image and support no other, and the depth fits it, but perhaps slides."""
+    best, pose = ranked[0], ranked[0].map_from_camera
+    if pose is None or best.agreement is None or best.strength < settings.depth.together_strength:
+        return None
+    weaker = replace(settings.gates, max_rival_support=settings.depth.together_rival)
+    if (
+        next(rivals(pose, best.strength, ranked, lambda other: other.map_from_camera, weaker), None)
+        is not None
+    ):
+        return None
+    found = fit(pose)
+    if misfit(found, settings.depth, slides=True):
+        return None
+    assert isinstance(best.estimate, PoseEstimate)
+    covariance = best.estimate.covariance * settings.views.sigma_scale**2
+    seen = replace(answer, localized=True, reason="", map_from_camera=pose, covariance=covariance)
+    return _combined(seen, found, settings)
+
+
+def _combined(answer: Localization, fit: DepthFit, settings: LocalizerSettings) -> Localization | None:
     """The mean of both poses, weighted by their covariances: depth of a wall fixes its distance, but not the
-    position along it. The image's pose if they contradict each other."""
+    position along it. None if they contradict each other."""
     pose, covariance = answer.map_from_camera, answer.covariance
     assert pose is not None and covariance is not None
     by_depth = _calibrated(fit, settings)
     step = difference(fit.map_from_camera, pose)
     if step @ np.linalg.inv(covariance + by_depth) @ step > _CONTRADICTING:
-        return answer
+        return None
     mean, combined = fused([(pose, covariance), (fit.map_from_camera, by_depth)])
     return replace(
         answer,

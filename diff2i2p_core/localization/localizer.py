@@ -288,8 +288,8 @@ class Localizer:
         return answer
 
     def _in_order(self, query: Query) -> Sequence[Proposer]:
-        """The proposers for a query. Near a prior, depth is the fastest, but colours are more exact."""
-        if query.depth is None or query.prior is None or self._aligner is not None:
+        """The proposers for a query. Depth is faster and more exact than shapes, less exact than colours."""
+        if query.depth is None or self._aligner is not None:
             return self.proposers
         return sorted(self.proposers, key=lambda proposer: proposer.name != RegisteredDepth.name)
 

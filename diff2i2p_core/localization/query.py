@@ -50,6 +50,8 @@ class Query:
     """(H, W) metres registered to the rectified image."""
     prior: Array | None = None
     """Approximate map_from_camera."""
+    suggested: list[Array] = field(default_factory=list)
+    """Poses (map_from_camera) that a proposer found but that others have to decide on, most likely first."""
     clock: Clock = field(default_factory=Clock)
     _computed: dict[str, Any] = field(default_factory=dict)
 
@@ -78,7 +80,7 @@ class Query:
             settings,
             None if depth is None else rectify_depth(depth, camera),
             prior,
-            clock,
+            clock=clock,
         )
 
     def computed(self, name: str, compute: Callable[[], T]) -> T:

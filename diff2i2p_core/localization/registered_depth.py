@@ -20,8 +20,12 @@ from diff2i2p_core.localization.depth_starts import DepthStarts
 from diff2i2p_core.localization.depth_verification import with_slid
 from diff2i2p_core.localization.hypothesis import Hypothesis
 from diff2i2p_core.localization.query import Query
+from diff2i2p_core.localization.settings import DepthSettings
 from diff2i2p_core.mapping.surface import Surface
 from diff2i2p_core.typing import Array
+
+_SUGGESTED = 4
+"""Maximum number of poses for an image to decide on."""
 
 
 class RegisteredDepth:
@@ -50,6 +54,8 @@ class RegisteredDepth:
             rough = sorted((registration.rough(start) for start in starts), key=lambda found: -found[0])
             fits = [registration.fit(pose) for pose in _distinct(rough, settings.refined)]
         fits = with_slid(fits, registration.fit, settings)
+        if not near:
+            query.suggested.extend(_suggestions(fits, settings))
         query.clock.spent("depth")
         if fits:
             source = "the prior" if near else "the depth"
@@ -68,6 +74,21 @@ class RegisteredDepth:
             fit.covariance,
         )
         return Hypothesis(self.name, source, pixels, fit.feet, estimate, near_prior=near, fit=fit)
+
+
+def _suggestions(fits: Sequence[DepthFit], settings: DepthSettings) -> list[Array]:
+    """The poses that the depth does not contradict, the best first, none near another."""
+    chosen = list[Array]()
+    for fit in sorted(fits, key=lambda fit: -fit.quality):
+        pose = fit.map_from_camera
+        fits_well = fit.comparison.agreement >= settings.rival_agreement
+        if (
+            fits_well
+            and len(chosen) < _SUGGESTED
+            and not any(is_near(pose, other, 0.3, 10) for other in chosen)
+        ):
+            chosen.append(pose)
+    return chosen
 
 
 def _distinct(rough: Sequence[tuple[float, Array]], count: int) -> list[Array]:

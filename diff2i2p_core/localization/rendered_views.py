@@ -8,7 +8,7 @@ poses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,16 +17,15 @@ from torch import Tensor
 
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.pnp import NoPose, solve_pnp
-from diff2i2p_core.geometry.se3 import invert, is_near
+from diff2i2p_core.geometry.se3 import invert
 from diff2i2p_core.localization.beside import beside
-from diff2i2p_core.localization.gates import H, is_same_pose
 from diff2i2p_core.localization.hypothesis import Hypothesis
 from diff2i2p_core.localization.intensity_alignment import IntensityAlignment, IntensityTarget
 from diff2i2p_core.localization.local_agreement import local_agreement
 from diff2i2p_core.localization.near_matches import search_near
 from diff2i2p_core.localization.query import Query
+from diff2i2p_core.localization.rendering_again import in_groups, is_last_render, is_restless
 from diff2i2p_core.localization.retrieval import near_prior
-from diff2i2p_core.localization.settings import LocalizerSettings, ViewSettings
 from diff2i2p_core.localization.view_ranking import ranked_views
 from diff2i2p_core.localization.votes import Votes
 from diff2i2p_core.mapping.describe import GridFeatures, describe_grid, describe_view
@@ -38,9 +37,6 @@ from diff2i2p_core.models.view_networks import PictureNetworks, ViewNetworks
 from diff2i2p_core.models.xfeat import Keypoints, dense_features, detect
 from diff2i2p_core.ops.mutual import mutual_nearest
 from diff2i2p_core.typing import Array
-
-_RESTS_METRES, _RESTS_DEG = 0.02, 0.5
-"""If a match moves the pose by less, its render is the last one."""
 
 
 class RenderedViews:
@@ -76,6 +72,8 @@ class RenderedViews:
                 yield from self._refined(query, matched, near=True)
                 return
         features = self.features(query)
+        if query.suggested and features.dense is not None:
+            yield [self._rendered(query, pose, "a suggested pose") for pose in query.suggested]
         ranked = ranked_views(self.views, features.descriptors, settings)[: settings.candidates]
         query.clock.spent("retrieve")
         votes = None if features.dense is None else Votes()
@@ -252,49 +250,3 @@ def _in_image(pixels: Tensor, camera: Camera, query: Query) -> Tensor:
     """Pixels (N, 2) of the image resampled to `camera` in the query's image."""
     scale = query.camera.width / camera.width, query.camera.height / camera.height
     return torch.stack([(x + 0.5) * s - 0.5 for x, s in zip(pixels.unbind(1), scale, strict=True)], dim=1)
-
-
-def is_restless(settings: ViewSettings, before: Array, after: Array | None) -> bool:
-    """Whether the pose `after`, found in a render from `before`, is so far from it that it is not trusted."""
-    limits = settings.restless_distance, settings.restless_angle_deg
-    return after is not None and not is_near(after, before, *limits)
-
-
-def is_last_render(settings: ViewSettings, support: int, before: Array, after: Array) -> bool:
-    """Whether to keep the pose `after` that was found in a render from `before`."""
-    if support < settings.promising_inliers or is_near(after, before, _RESTS_METRES, _RESTS_DEG):
-        return True
-    nearby = settings.nearby_distance, settings.nearby_angle_deg
-    return support >= settings.plenty_inliers and is_near(after, before, *nearby)
-
-
-def in_groups(
-    candidates: Sequence[H],
-    pose_of: Callable[[H], Array | None],
-    settings: LocalizerSettings,
-    *,
-    near: bool,
-    most: int | None = None,
-) -> list[list[H]]:
-    """The first candidates with different poses, at most `most` (default: the settings'), to be rendered
-    again.
-
-    The first group has the best one and, unless the search is `near` a prior, those with nearly as much
-    support. Each further group has one more.
-    """
-    views, gates = settings.views, settings.gates
-    distinct: list[tuple[H, Array]] = []
-    for candidate in candidates:
-        pose = pose_of(candidate)
-        if pose is None or candidate.support < views.least_inliers:
-            continue
-        if not any(is_same_pose(other, pose, gates) for _, other in distinct):
-            distinct.append((candidate, pose))
-    chosen = [candidate for candidate, _ in distinct][: views.refined if most is None else most]
-    if not chosen:
-        return []
-    first = 1
-    if not near:
-        rival = gates.max_rival_support * chosen[0].strength
-        first += sum(candidate.strength > rival for candidate in chosen[1:])
-    return [chosen[:first], *([candidate] for candidate in chosen[first:])]

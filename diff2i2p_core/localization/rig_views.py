@@ -12,7 +12,8 @@ from dataclasses import replace
 from diff2i2p_core.geometry.rig_pnp import solve_rig_pnp
 from diff2i2p_core.localization.gates import contributing
 from diff2i2p_core.localization.hypothesis import Proposer
-from diff2i2p_core.localization.rendered_views import RenderedViews, in_groups, is_last_render, is_restless
+from diff2i2p_core.localization.rendered_views import RenderedViews
+from diff2i2p_core.localization.rendering_again import in_groups, is_last_render, is_restless
 from diff2i2p_core.localization.retrieval import near_prior
 from diff2i2p_core.localization.rig_joint import joined, propose_jointly
 from diff2i2p_core.localization.rig_query import Candidate, RigHypothesis, RigQuery

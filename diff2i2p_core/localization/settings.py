@@ -202,6 +202,10 @@ class DepthSettings:
     quality."""
     contradiction: float = 0.3
     """A pose of an image's matches is refused if less than this fraction of the depth agrees there."""
+    together_strength: float = 60.0
+    """Minimum strength of an image's pose that is accepted together with the depth, in a map of shapes."""
+    together_rival: float = 0.6
+    """Maximum fraction of this for another pose."""
     sigma_scale: float = 18.0
     """Factor on the standard deviations: errors of neighbouring depths, and of the map, are alike."""
 

@@ -18,7 +18,7 @@ _LEAST, _LENGTH = 0.15, 15
 """Minimum strength of an edge, and of its pixels that are connected."""
 _JUMP = 8.0
 """Weight of changes of the logarithm of depth; that of normals is 1."""
-_MARGIN = 3
+_MARGIN = 8
 """Pixels beside unknown ones without edges: the map ends there, not the surface."""
 
 Channel = NDArray[np.float32]

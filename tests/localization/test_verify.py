@@ -14,7 +14,7 @@ from diff2i2p_core.geometry.se3 import compose, invert, transform_points, transl
 from diff2i2p_core.localization.alignment import Alignment
 from diff2i2p_core.localization.hypothesis import Hypothesis
 from diff2i2p_core.localization.query import Query
-from diff2i2p_core.localization.rendered_views import is_last_render
+from diff2i2p_core.localization.rendering_again import is_last_render
 from diff2i2p_core.localization.result import Localization
 from diff2i2p_core.localization.settings import LocalizerSettings
 from diff2i2p_core.localization.verify import verify

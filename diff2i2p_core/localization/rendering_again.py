@@ -1,0 +1,59 @@
+"""Which poses are rendered again, and when a pose has come to rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from diff2i2p_core.geometry.se3 import is_near
+from diff2i2p_core.localization.gates import H, is_same_pose
+from diff2i2p_core.localization.settings import LocalizerSettings, ViewSettings
+from diff2i2p_core.typing import Array
+
+_RESTS_METRES, _RESTS_DEG = 0.02, 0.5
+"""If a match moves the pose by less, its render is the last one."""
+
+
+def is_restless(settings: ViewSettings, before: Array, after: Array | None) -> bool:
+    """Whether the pose `after`, found in a render from `before`, is so far from it that it is not trusted."""
+    limits = settings.restless_distance, settings.restless_angle_deg
+    return after is not None and not is_near(after, before, *limits)
+
+
+def is_last_render(settings: ViewSettings, support: int, before: Array, after: Array) -> bool:
+    """Whether to keep the pose `after` that was found in a render from `before`."""
+    if support < settings.promising_inliers or is_near(after, before, _RESTS_METRES, _RESTS_DEG):
+        return True
+    nearby = settings.nearby_distance, settings.nearby_angle_deg
+    return support >= settings.plenty_inliers and is_near(after, before, *nearby)
+
+
+def in_groups(
+    candidates: Sequence[H],
+    pose_of: Callable[[H], Array | None],
+    settings: LocalizerSettings,
+    *,
+    near: bool,
+    most: int | None = None,
+) -> list[list[H]]:
+    """The first candidates with different poses, at most `most` (default: the settings'), to be rendered
+    again.
+
+    The first group has the best one and, unless the search is `near` a prior, those with nearly as much
+    support. Each further group has one more.
+    """
+    views, gates = settings.views, settings.gates
+    distinct: list[tuple[H, Array]] = []
+    for candidate in candidates:
+        pose = pose_of(candidate)
+        if pose is None or candidate.support < views.least_inliers:
+            continue
+        if not any(is_same_pose(other, pose, gates) for _, other in distinct):
+            distinct.append((candidate, pose))
+    chosen = [candidate for candidate, _ in distinct][: views.refined if most is None else most]
+    if not chosen:
+        return []
+    first = 1
+    if not near:
+        rival = gates.max_rival_support * chosen[0].strength
+        first += sum(candidate.strength > rival for candidate in chosen[1:])
+    return [chosen[:first], *([candidate] for candidate in chosen[first:])]
