@@ -24,13 +24,13 @@ from diff2i2p_core.models.inputs import resized
 from diff2i2p_core.ops.shape_edges import ShapeEdges, shape_edges
 from diff2i2p_core.typing import Array, Image
 
-_REACHES = (10, 8, 6, 5, 4, 4)
+_REACHES = (6, 5, 4, 4, 3, 3)
 """Pixels to each side that are searched, in each iteration."""
 _CONTRAST = 1.0
 """Minimum change of the image across an edge, relative to that of its surroundings."""
 _SURROUNDINGS, _LEVELS = 20.0, 2.0
 """Pixels (standard deviation), and grey levels per pixel below which everything is noise."""
-_SIGMA, _ALIKE = 1.5, 8.0
+_SIGMA, _ALIKE = 1.5, 20.0
 """Pixels: standard deviation of a right edge; and the number of neighbours whose errors are the same."""
 _CONTRADICTING = 12.6
 """Squared Mahalanobis distance from the pose of the features that one of 20 errors exceeds: such edges are

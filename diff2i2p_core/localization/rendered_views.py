@@ -79,13 +79,13 @@ class RenderedViews:
         votes = None if features.dense is None else Votes()
         likely = ranked[: settings.likely]
         matched = self.matched(query, features, likely, votes, until=settings.clear_inliers)
-        yield from self._refined(query, matched, votes)
+        yield from self._refined(query, matched, few=True)
         others = likely[len(matched) :], ranked[len(likely) :]
         for views in filter(None, others):
             more = self.matched(query, features, views, votes)
             # votes may have shown that one of those before is right
             matched = more if votes is None else [*matched, *more]
-            yield from self._refined(query, matched, votes)
+            yield from self._refined(query, matched)
 
     def features(self, query: Query) -> Keypoints:
         """The features of the query's image, with pixels in it."""
@@ -153,22 +153,22 @@ class RenderedViews:
         for view in views:
             seen = self.views[view]
             hypothesis = self._solved(query, features, seen, f"view {view}", view)
-            hypotheses.append(self._compared(query, features, seen, hypothesis))
-            pose = hypotheses[-1].map_from_camera
-            if votes is not None and pose is not None:
-                votes.add(pose, hypotheses[-1].strength)
+            hypothesis = self._compared(query, features, seen, hypothesis)
+            hypotheses.append(replace(hypothesis, votes=votes))
+            if votes is not None and hypothesis.map_from_camera is not None:
+                votes.add(hypothesis.map_from_camera, hypothesis.strength)
             if until is not None and hypotheses[-1].strength >= until:
                 break
         return hypotheses
 
     def _refined(
-        self, query: Query, matched: Sequence[Hypothesis], votes: Votes | None = None, near: bool = False
+        self, query: Query, matched: Sequence[Hypothesis], near: bool = False, *, few: bool = False
     ) -> Iterator[list[Hypothesis]]:
-        """The strongest hypotheses, rendered again. The first group has the best one, and those
-        with another pose that are nearly as strong. Each further group has one more."""
-        voted = [replace(hypothesis, votes=votes) for hypothesis in matched]
-        voted.sort(key=lambda hypothesis: -hypothesis.standing)
-        groups = in_groups(voted, lambda h: h.map_from_camera, query.settings, near=near)
+        """The best hypotheses, rendered again. The first group has the best one, and those with another
+        pose that are nearly as strong. Each further group has one more. `few`: not enough views are matched
+        for votes to count."""
+        ranked = sorted(matched, key=lambda h: -(h.strength if few else h.standing))
+        groups = in_groups(ranked, lambda h: h.map_from_camera, query.settings, near=near)
         if not groups:
             yield list(matched)  # so that the answer can report the low support
             return

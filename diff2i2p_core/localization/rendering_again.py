@@ -52,8 +52,7 @@ def in_groups(
     chosen = [candidate for candidate, _ in distinct][: views.refined if most is None else most]
     if not chosen:
         return []
-    first = 1
-    if not near:
-        rival = gates.max_rival_support * chosen[0].strength
-        first += sum(candidate.strength > rival for candidate in chosen[1:])
-    return [chosen[:first], *([candidate] for candidate in chosen[first:])]
+    best, *others = chosen
+    rival = float("inf") if near else gates.max_rival_support * best.strength
+    rivals = [candidate for candidate in others if candidate.strength > rival]
+    return [[best, *rivals], *([candidate] for candidate in others if candidate.strength <= rival)]
