@@ -7,12 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from diff2i2p_core.geometry.covariance import covariance_at
 from diff2i2p_core.geometry.se3 import compose, invert, rotation_error_deg, translation_error
 from diff2i2p_core.localization.settings import TrackerSettings
 from diff2i2p_core.typing import Array
 
 VELOCITY_GAP_S = 0.5
 """Maximum seconds over which a velocity is measured and extrapolated."""
+_LEAST_METRES, _LEAST_DEG = 0.005, 0.2
+"""Drift from image to image even without motion (metres, degrees), so that new poses always count."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class Fix:
     map_from_body: Array
     metres: float
     degrees: float
+    covariance: Array | None = None
+    """(6, 6) of the pose, ROS order, if it is known."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,8 @@ class Prediction:
     map_from_body: Array
     metres: float
     degrees: float
+    covariance: Array | None = None
+    """(6, 6) of the pose, if odometry predicts it from a fix whose covariance is known."""
 
     def misfit(self, map_from_body: Array) -> str:
         """Why another pose contradicts this one, or ""."""
@@ -84,12 +91,22 @@ def predict(
         if metres > search_limits[0] or degrees > search_limits[1]:
             return None
         pose = fix.map_from_body @ moved
-    else:
-        if age > settings.timeout_s:
-            return None
-        metres, degrees = settings.max_speed * age, settings.max_turn_rate_deg * age
-        pose = _carried_on(fix, before, age, settings)
+        covariance = _grown(fix, pose, metres, degrees)
+        return Prediction(pose, fix.metres + metres, fix.degrees + degrees, covariance)
+    if age > settings.timeout_s:
+        return None
+    metres, degrees = settings.max_speed * age, settings.max_turn_rate_deg * age
+    pose = _carried_on(fix, before, age, settings)
     return Prediction(pose, fix.metres + metres, fix.degrees + degrees)
+
+
+def _grown(fix: Fix, pose: Array, metres: float, degrees: float) -> Array | None:
+    """The covariance of a fix, carried to `pose` by odometry that drifts by `metres` and `degrees`."""
+    if fix.covariance is None:
+        return None
+    sigmas = [metres + _LEAST_METRES] * 3 + [np.radians(degrees + _LEAST_DEG)] * 3
+    carried = covariance_at(fix.covariance, pose[:3, 3] - fix.map_from_body[:3, 3])
+    return np.asarray(carried + np.diag(np.square(sigmas)))
 
 
 def _carried_on(fix: Fix, before: Fix | None, age: float, settings: TrackerSettings) -> Array:

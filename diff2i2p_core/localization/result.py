@@ -49,6 +49,10 @@ class Localization:
         """The answer for an image that was not processed."""
         return cls(False, reason, None, None, 0, 0, 0.0, 0.0, -1, np.empty((0, 2)), np.empty((0, 3)))
 
+    def at(self, map_from_camera: Array, covariance: Array) -> Localization:
+        """This answer with another pose."""
+        return replace(self, map_from_camera=map_from_camera, covariance=covariance)
+
     def without_pose(self, reason: str) -> Localization:
         """This answer with its pose rejected."""
         return replace(self, localized=False, reason=reason, map_from_camera=None, covariance=None, submap=-1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from diff2i2p_core.geometry.covariance import covariance_at
+from diff2i2p_core.geometry.se3 import invert
 from diff2i2p_core.localization.result import Localization
 from diff2i2p_core.typing import Array
 
@@ -37,6 +39,18 @@ class RigLocalization:
     def refused(cls, reason: str) -> RigLocalization:
         """The answer for images that were not processed."""
         return cls(False, reason, None, None)
+
+    def at(self, map_from_body: Array, covariance: Array) -> RigLocalization:
+        """This answer with another pose, and so other ones of its cameras."""
+        assert self.map_from_body is not None
+        moved, cameras = map_from_body @ invert(self.map_from_body), {}
+        for name, answer in self.cameras.items():
+            if answer.map_from_camera is not None:
+                pose = moved @ answer.map_from_camera
+                of_camera = covariance_at(covariance, pose[:3, 3] - map_from_body[:3, 3])
+                answer = answer.at(pose, of_camera)
+            cameras[name] = answer
+        return replace(self, map_from_body=map_from_body, covariance=covariance, cameras=cameras)
 
     def without_pose(self, reason: str) -> RigLocalization:
         """This answer with its pose rejected."""

@@ -135,8 +135,8 @@ def _shape_settings() -> ViewSettings:
         min_inlier_ratio=0.62,
         min_coverage=0.45,
         max_sigma=0.25,
-        near_inliers=180,
-        near_inlier_ratio=0.5,
+        near_inliers=140,
+        near_inlier_ratio=0.45,
     )
 
 

@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.covariance import covariance_at
 from diff2i2p_core.geometry.rig import RigCamera, check_rig
 from diff2i2p_core.geometry.se3 import invert
 from diff2i2p_core.localization.extent import MapExtent
 from diff2i2p_core.localization.localizing import Localizing
 from diff2i2p_core.localization.motion import Fix, Moment, Prediction, predict
+from diff2i2p_core.localization.odometry_fusion import Measured
 from diff2i2p_core.localization.result import Localization
 from diff2i2p_core.localization.rig_result import RigLocalization
 from diff2i2p_core.localization.settings import TrackerSettings
@@ -65,7 +67,8 @@ class _Track:
 class Tracker:
     """Tracks a body that carries one or more cameras, whose images come one by one or together.
 
-    Predicts a prior for each image, localizes with it, and checks the answer against motion and map.
+    Predicts a prior for each image, localizes with it, and checks the answer against motion and map. With
+    odometry, answers are the mean of what image and prediction tell, weighted by their covariances.
 
     After misses with the prior, images are searched alternately in the whole map and near the prior. An
     answer from the whole map that contradicts the prediction is refused as a jump until a second one agrees
@@ -143,13 +146,21 @@ class Tracker:
         if stale := self._stale(stamp_ns, now_ns):
             return Localization.refused(stale)
 
-        def search(prior: Array | None) -> tuple[Localization, Array | None]:
+        def search(prior: Array | None) -> tuple[Localization, Measured | None]:
             of_camera = None if prior is None else prior @ mounting
             answer = self.localizer.localize(image, camera, prior=of_camera, depth=depth)
-            pose = answer.map_from_camera
-            return answer, None if pose is None else pose @ invert(mounting)
+            pose, covariance = answer.map_from_camera, answer.covariance
+            if pose is None:
+                return answer, None
+            body = pose @ invert(mounting)
+            lever = body[:3, 3] - pose[:3, 3]
+            return answer, Measured(body, None if covariance is None else covariance_at(covariance, lever))
 
-        return self._followed(search, mounting, name, stamp_ns, odom_from_body)
+        def placed(answer: Localization, body: Array, covariance: Array) -> Localization:
+            pose = body @ mounting
+            return answer.at(pose, covariance_at(covariance, pose[:3, 3] - body[:3, 3]))
+
+        return self._followed(search, placed, mounting, name, stamp_ns, odom_from_body)
 
     def localize_rig(
         self,
@@ -170,22 +181,26 @@ class Tracker:
         if stale := self._stale(stamp_ns, now_ns):
             return RigLocalization.refused(stale)
 
-        def search(prior: Array | None) -> tuple[RigLocalization, Array | None]:
+        def search(prior: Array | None) -> tuple[RigLocalization, Measured | None]:
             answer = self.localizer.localize_rig(images, cameras, prior=prior, depths=depths)
-            return answer, answer.map_from_body
+            pose = answer.map_from_body
+            return answer, None if pose is None else Measured(pose, answer.covariance)
 
         names = " ".join(camera.name for camera in cameras)
-        return self._followed(search, cameras[0].body_from_camera, names, stamp_ns, odom_from_body)
+        mounting = cameras[0].body_from_camera
+        return self._followed(search, RigLocalization.at, mounting, names, stamp_ns, odom_from_body)
 
     def _followed(
         self,
-        search: Callable[[Array | None], tuple[Answer, Array | None]],
+        search: Callable[[Array | None], tuple[Answer, Measured | None]],
+        placed: Callable[[Answer, Array, Array], Answer],
         mounting: Array,
         name: str,
         stamp_ns: int,
         odom_from_body: Array | None,
     ) -> Answer:
-        """The answer of `search`, which gets the body's prior and also returns its pose, if it fits."""
+        """The answer of `search`, which gets the body's prior and also returns its pose, if it fits. `placed`
+        gives it the pose of the body that odometry and image tell together."""
         track = self._track
         track.now = now = (track.now or Moment(stamp_ns, None, 0.0, 0.0)).after(stamp_ns, odom_from_body)
         prediction = self._predict(track, now)
@@ -193,13 +208,16 @@ class Tracker:
         near = prediction is not None and few_misses and not track.everywhere
         prior = prediction.map_from_body if prediction is not None and near else None
         track.prior_used = near
-        answer, pose = search(prior)
+        answer, measured = search(prior)
         refusal = ""
-        if pose is not None:
+        if measured is not None:
+            pose = measured.map_from_body
             refusal = self._refusal(pose @ mounting, pose, track, prediction, near)
             if not refusal:
-                self._accept(pose, track, prediction)
-                return answer
+                best = self._accept(measured, track, prediction)
+                if best.map_from_body is pose or best.covariance is None:
+                    return answer
+                return placed(answer, best.map_from_body, best.covariance)
         track.misses += 1
         track.near_misses[name] = track.near_misses[name] + 1 if near else 0
         if track.rival is not None and track.rival.moment is now:
@@ -254,16 +272,19 @@ class Tracker:
         track.rival = self._fix(now, pose)
         return misfit
 
-    def _accept(self, pose: Array, track: _Track, prediction: Prediction | None) -> None:
+    def _accept(self, measured: Measured, track: _Track, prediction: Prediction | None) -> Measured:
+        """Continue the track, and return the pose that image and odometry tell together."""
         assert track.now is not None
-        moved_there = prediction is not None and not prediction.misfit(pose)
+        moved_there = prediction is not None and not prediction.misfit(measured.map_from_body)
+        best = measured.with_prediction(prediction if moved_there else None)
         track.before = track.fix if moved_there else None
-        track.fix = self._fix(track.now, pose)
+        track.fix = self._fix(track.now, best.map_from_body, best.covariance)
         track.everywhere = False
         track.rival = None
         track.misses = 0
         track.near_misses.clear()
         track.state = "tracking"
+        return best
 
-    def _fix(self, now: Moment, pose: Array) -> Fix:
-        return Fix(now, pose, self.settings.jump_distance, self.settings.jump_angle_deg)
+    def _fix(self, now: Moment, pose: Array, covariance: Array | None = None) -> Fix:
+        return Fix(now, pose, self.settings.jump_distance, self.settings.jump_angle_deg, covariance)

@@ -35,11 +35,15 @@ def localize_rig(
         return RigLocalization(False, refused.reason, None, None, answers)
     answer = answers[found[0].name]
     pose = answer.map_from_camera @ invert(found[0].body_from_camera)
-    covariance = covariance_at(answer.covariance, pose[:3, 3] - answer.map_from_camera[:3, 3])
+    covariance = _moved(answer.covariance, pose[:3, 3] - answer.map_from_camera[:3, 3])
     names = tuple(mounted.name for mounted in found)
     for mounted in cameras:  # as for the real one, each camera's pose follows from the body's
         of_camera = pose @ mounted.body_from_camera
-        moved = covariance_at(covariance, of_camera[:3, 3] - pose[:3, 3])
+        moved = _moved(covariance, of_camera[:3, 3] - pose[:3, 3])
         share = replace(answers[mounted.name], localized=True, reason="")
         answers[mounted.name] = replace(share, map_from_camera=of_camera, covariance=moved)
     return RigLocalization(True, "", pose, covariance, answers, names, latency_ms=answer.latency_ms)
+
+
+def _moved(covariance: Array | None, lever: Array) -> Array | None:
+    return None if covariance is None else covariance_at(covariance, lever)

@@ -34,6 +34,8 @@ class Scripted:
         self.answer: Array | str = "too few inliers (3, need 60)"
         self.near_answer: Array | str | None = None
         """The answer with a prior, if it differs."""
+        self.covariance: Array | None = None
+        """Of all answers; without one, they are not combined with odometry."""
         self.priors: list[Array | None] = []
 
     def localize(
@@ -49,7 +51,7 @@ class Scripted:
         empty = Localization.refused("")
         if isinstance(answer, str):
             return replace(empty, reason=answer)
-        return replace(empty, localized=True, map_from_camera=answer, covariance=np.eye(6), submap=3)
+        return replace(empty, localized=True, map_from_camera=answer, covariance=self.covariance, submap=3)
 
     localize_rig = first_found.localize_rig
 
