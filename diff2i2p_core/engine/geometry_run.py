@@ -95,7 +95,9 @@ class GeometryRun:
         """The batches of the steps from `first` on."""
         config = self.config
         weights = np.array(places.weights) / np.sum(places.weights)
-        source = RenderBatches(places.training, weights, config.pairs, config.samples, config.seed)
+        source = RenderBatches(
+            places.training, weights, config.pairs, config.samples, config.seed, config.papered
+        )
         steps = [[step] for step in range(first, config.steps)]
         return load_batches(source, steps, config.workers, itemgetter(0), ignore_stop_signals)
 

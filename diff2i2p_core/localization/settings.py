@@ -88,16 +88,18 @@ class ViewSettings:
     compared (`local_agreement`). Then the next three limits replace the three above."""
     near_agreement: float = 0.4
     """For a pose near the prior: from this on, `agreed_inliers` replaces `near_inliers`."""
+    near_least_agreement: float = 0.3
+    """The minimum for it. Measured: an image of another place near a wrong prior had 161 inliers and 0.27."""
     agreed_inliers: int = 100
     agreed_coverage: float = 0.42
     agreed_spread: float = 0.25
     """Minimum product of agreement and coverage: the less the image agrees, the more of it must."""
+    min_standing: float = 180.0
+    """Without a prior, minimum of inliers times agreement, and the votes of the views, if these vote.
+    Measured: images of other places have at most 170."""
     alone_rival: float = 0.5
     """A pose is alone if, after the whole search, no other pose has more than this fraction of its strength.
     Then the next limits replace those of agreement, coverage and their product."""
-    alone_standing: float = 170.0
-    """Inliers times agreement, and the votes of the views. Measured: images of other places have at most
-    140."""
     alone_agreement: float = 0.35
     alone_coverage: float = 0.35
     max_sigma: float = float("inf")

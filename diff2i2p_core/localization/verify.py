@@ -90,9 +90,13 @@ def _by_inliers(
         gates,
         pixel_scale=camera.width / 640,
     )
-    if not reason and best.settled and not agrees and best.agreement is not None:
+    if not reason and best.settled and best.agreement is not None:
         views = query.settings.views
-        reason = doubtful(best.agreement, views.alone_agreement if alone else views.min_agreement)
+        least = views.alone_agreement if alone else views.min_agreement
+        reason = doubtful(best.agreement, views.near_least_agreement if agrees else least)
+    if not reason and best.votes is not None and best.standing < query.settings.views.min_standing:
+        least = query.settings.views.min_standing
+        reason = f"few votes (strength and votes of the views are {best.standing:.0f}, need {least:.0f})"
     if not reason and best.alignment is not None:
         reason = disagreement(best.alignment, query.settings.near)
     covariance = _covariance(best, estimate, query.settings)
@@ -192,7 +196,7 @@ def _is_alone(ranked: Sequence[Hypothesis], settings: LocalizerSettings) -> bool
     """Whether the image and the views agree with the strongest pose, and no other is nearly as strong."""
     best, views = ranked[0], settings.views
     pose = best.map_from_camera
-    if pose is None or not best.settled or best.agreement is None or best.standing < views.alone_standing:
+    if pose is None or not best.settled or best.agreement is None or best.standing < views.min_standing:
         return False
     limits = replace(settings.gates, max_rival_support=views.alone_rival)
     return next(_rivals(pose, best.strength, ranked, limits), None) is None

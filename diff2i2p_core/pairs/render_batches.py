@@ -27,8 +27,6 @@ CUT = (256, 192)
 """Width and height in pixels of what the networks are trained on."""
 _CANDIDATES = 5
 """Every fifth pixel of a render is a candidate: enough, and a width of 320 gives each row other columns."""
-_PAPERED = 0.7
-"""Share of the photos whose surfaces get other pictures."""
 _ZOOM = 1.25
 """Largest factor between the scales of a photo and of its cut."""
 
@@ -54,10 +52,12 @@ class RenderBatches:
     pairs: int
     samples: int
     seed: int
+    papered: float = 0.0
+    """Share of the photos whose surfaces get other pictures."""
 
     def __getitem__(self, step: int) -> Batch:
         rng = np.random.default_rng([self.seed, step])
-        return draw_batch(self.places, self.weights, self.pairs, self.samples, rng)
+        return draw_batch(self.places, self.weights, self.pairs, self.samples, rng, self.papered)
 
 
 class Shared(NamedTuple):
@@ -85,9 +85,15 @@ def shared_pixels(place: Place, view: int, start: int = 0, step: int = 1) -> Sha
 
 
 def draw_batch(
-    places: Sequence[Place], weights: Array, pairs: int, samples: int, rng: np.random.Generator
+    places: Sequence[Place],
+    weights: Array,
+    pairs: int,
+    samples: int,
+    rng: np.random.Generator,
+    papered_share: float = 0.0,
 ) -> Batch:
-    """Pairs from places drawn by weight, with photos in another light and renders of worse clouds.
+    """Pairs from places drawn by weight, with photos in another light, a share of them with other pictures on
+    their surfaces, and renders of worse clouds.
 
     Photo and render are cut to `CUT` at different positions, the photo also at another scale, and both are
     mirrored or not. Otherwise, the networks would learn that the same point is at about the same place in
@@ -102,7 +108,10 @@ def draw_batch(
         shared = shared_in_cuts(some, photo, window)
         if len(shared.photo_pixels) < samples:
             continue
-        grey = photo.image(relit(_photo(places, place, int(place.frame_of[view]), rng), rng))
+        grey = place.images[place.frame_of[view]]
+        if papered_share and rng.random() < papered_share:
+            grey = _papered(places, place, int(place.frame_of[view]), rng)
+        grey = photo.image(relit(grey, rng))
         depth = degraded(window.image(place.renders[view].astype(np.float32)), rng)
         camera = window.camera(place.camera)
         if rng.random() < 0.5:
@@ -123,15 +132,13 @@ def draw_batch(
     return Batch(*(torch.stack(column) for column in zip(*rows, strict=True)))
 
 
-def _photo(
+def _papered(
     places: Sequence[Place], place: Place, frame: int, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """A photo (H, W) of a place, mostly with other pictures on its surfaces: parts of photos of any place."""
-    grey = place.images[frame]
-    if rng.random() >= _PAPERED:
-        return np.asarray(grey, np.float32)
+    """A photo (H, W) of a place with parts of photos of any place on its surfaces."""
     pictures = places[int(rng.integers(len(places)))].images
-    return papered(grey, place.depths[frame].astype(np.float32), place.camera, pictures, rng)
+    depth = place.depths[frame].astype(np.float32)
+    return papered(place.images[frame], depth, place.camera, pictures, rng)
 
 
 class Cut(NamedTuple):

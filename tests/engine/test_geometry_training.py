@@ -97,6 +97,13 @@ def test_degraded_renders_have_no_new_surfaces(place: Place) -> None:
     assert changed >= 4
 
 
+def test_papered_photos_are_others_and_the_same_each_time(place: Place) -> None:
+    plain, papered = (RenderBatches([place], np.ones(1), 2, 60, 3, share)[0] for share in (0.0, 1.0))
+    assert plain.photos.shape == papered.photos.shape and not torch.equal(plain.photos, papered.photos)
+    again = RenderBatches([place], np.ones(1), 2, 60, 3, 1.0)[0]
+    assert torch.equal(papered.photos, again.photos) and torch.isfinite(papered.photos).all()
+
+
 def test_steps_learn_and_depend_only_on_seed_and_number(place: Place, xfeat_network: XFeat) -> None:
     config = GeometryConfig(steps=40, pairs=2, samples=60, warm_up=2, rooms=GeometryRooms())
 

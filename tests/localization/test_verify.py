@@ -151,7 +151,7 @@ def test_fewer_still_are_enough_where_most_features_are_as_predicted(
 def test_a_pose_that_stands_alone_after_the_whole_search_is_enough() -> None:
     settings = SETTINGS.for_look("geometry")
     votes = Votes()
-    votes.add(HERE, 40.0)
+    votes.add(HERE, 50.0)
     weak = replace(hypothesis(HERE, 340, submap=1), settled=True, agreement=0.4, votes=votes)
     other = replace(hypothesis(THERE, 150, submap=2), settled=True, agreement=0.25, votes=votes)
     query = Query(IMAGE, CAMERA, settings)
