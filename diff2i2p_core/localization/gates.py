@@ -101,6 +101,11 @@ def doubtful(agreement: float, least: float) -> str:
     return f"low agreement ({agreement:.2f} of the features as predicted, need {least})"
 
 
+def weak(evidence: float, least: float) -> str:
+    """The reason to reject a pose by its strength, votes and spread, or "" to accept it."""
+    return "" if evidence >= least else f"weak (evidence {evidence:.0f}, need {least:.0f})"
+
+
 def disagreement(alignment: IntensityAlignment, settings: NearSettings) -> str:
     """The reason to reject a pose that was aligned to the map's intensity, or "" to accept it."""
     if alignment.agreement >= settings.min_agreement and alignment.significance >= settings.min_significance:

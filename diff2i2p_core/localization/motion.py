@@ -101,7 +101,8 @@ def predict(
 
 
 def _grown(fix: Fix, pose: Array, metres: float, degrees: float) -> Array | None:
-    """The covariance of a fix, carried to `pose` by odometry that drifts by `metres` and `degrees`."""
+    """The covariance of a fix, carried to `pose` by odometry that drifts by `metres` and `degrees` at most:
+    three standard deviations."""
     if fix.covariance is None:
         return None
     sigmas = [metres + _LEAST_METRES] * 3 + [np.radians(degrees + _LEAST_DEG)] * 3

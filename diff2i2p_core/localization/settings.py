@@ -94,9 +94,9 @@ class ViewSettings:
     agreed_coverage: float = 0.42
     agreed_spread: float = 0.25
     """Minimum product of agreement and coverage: the less the image agrees, the more of it must."""
-    min_standing: float = 180.0
-    """Without a prior, minimum of inliers times agreement, and the votes of the views, if these vote.
-    Measured: images of other places have at most 170."""
+    min_evidence: float = 85.0
+    """Without a prior, minimum of inliers times agreement plus the votes of the views, all times the
+    coverage. Measured: 600 images of other places have at most 82."""
     alone_rival: float = 0.5
     """A pose is alone if, after the whole search, no other pose has more than this fraction of its strength.
     Then the next limits replace those of agreement, coverage and their product."""

@@ -13,7 +13,15 @@ from diff2i2p_core.localization.alignment import Alignment
 from diff2i2p_core.localization.depth_registration import Fit
 from diff2i2p_core.localization.depth_verification import answer_by_fit, refined
 from diff2i2p_core.localization.edge_alignment import EdgeAlign
-from diff2i2p_core.localization.gates import coverage, disagreement, doubtful, is_same_pose, rejection, rivals
+from diff2i2p_core.localization.gates import (
+    coverage,
+    disagreement,
+    doubtful,
+    is_same_pose,
+    rejection,
+    rivals,
+    weak,
+)
 from diff2i2p_core.localization.hypothesis import Hypothesis
 from diff2i2p_core.localization.query import Query
 from diff2i2p_core.localization.result import Localization
@@ -82,11 +90,12 @@ def _by_inliers(
         reason = rejection(count, 0, 0.0, 0.0, gates) if few else ""
         refused = Localization.refused(reason or estimate.reason)
         return replace(refused, num_correspondences=count, matcher=best.matcher)
+    spread = coverage(best.pixels[estimate.inliers], camera.width, camera.height)
     reason = rejection(
         count,
         estimate.num_inliers,
         estimate.reprojection_error_px,
-        1.0 if agrees else coverage(best.pixels[estimate.inliers], camera.width, camera.height),
+        1.0 if agrees else spread,
         gates,
         pixel_scale=camera.width / 640,
     )
@@ -94,9 +103,8 @@ def _by_inliers(
         views = query.settings.views
         least = views.alone_agreement if alone else views.min_agreement
         reason = doubtful(best.agreement, views.near_least_agreement if agrees else least)
-    if not reason and best.votes is not None and best.standing < query.settings.views.min_standing:
-        least = query.settings.views.min_standing
-        reason = f"few votes (strength and votes of the views are {best.standing:.0f}, need {least:.0f})"
+    if not reason and best.votes is not None:
+        reason = weak(best.standing * spread, query.settings.views.min_evidence)
     if not reason and best.alignment is not None:
         reason = disagreement(best.alignment, query.settings.near)
     covariance = _covariance(best, estimate, query.settings)
@@ -196,7 +204,7 @@ def _is_alone(ranked: Sequence[Hypothesis], settings: LocalizerSettings) -> bool
     """Whether the image and the views agree with the strongest pose, and no other is nearly as strong."""
     best, views = ranked[0], settings.views
     pose = best.map_from_camera
-    if pose is None or not best.settled or best.agreement is None or best.standing < views.min_standing:
+    if pose is None or not best.settled or best.agreement is None:
         return False
     limits = replace(settings.gates, max_rival_support=views.alone_rival)
     return next(_rivals(pose, best.strength, ranked, limits), None) is None

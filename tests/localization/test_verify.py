@@ -159,7 +159,10 @@ def test_a_pose_that_stands_alone_after_the_whole_search_is_enough() -> None:
     assert verify(query, [weak, other], searched=True).localized
     rival = replace(other, agreement=0.5)
     assert not verify(query, [weak, rival], searched=True).localized
-    assert not verify(query, [replace(weak, votes=Votes()), other], searched=True).localized
+    part = replace(weak, pixels=weak.pixels * 0.65)
+    assert verify(query, [part, other], searched=True).localized
+    unvoted = replace(part, votes=Votes())
+    assert verify(query, [unvoted, other], searched=True).reason.startswith("weak")
     corner = replace(weak, pixels=weak.pixels * 0.5)
     assert verify(query, [corner, other], searched=True).reason.startswith("low coverage")
 
