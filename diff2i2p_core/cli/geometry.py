@@ -56,7 +56,6 @@ def tune(
             name=out.name,
             output=out.parent,
             steps=steps,
-            papered=0.0,
             start_from="geometry-views",
             rates=GeometryRates(new=5e-4, shapes=2e-4, photos=1e-4),
             places=(GeometryPlace(folder=folder, frames=frames),),

@@ -59,8 +59,7 @@ class GeometryConfig(Section):
     samples: Count = 200
     """Pixels of each pair."""
     papered: float = Field(default=0.7, ge=0, le=1)
-    """Share of the photos whose surfaces get other pictures, so that shapes are learned, not looks. 0 for
-    weights that are to know one place."""
+    """Share of the photos whose surfaces get other pictures, so that shapes are learned, not looks."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: run the networks (not the losses) under autocast. On CPUs with instructions for it, a step takes
     two thirds of the time; others stay in fp32."""

@@ -72,11 +72,12 @@ class RenderedViews:
                 yield from self._refined(query, matched, near=True)
                 return
         features = self.features(query)
-        if query.suggested and features.dense is not None:
-            yield [self._rendered(query, pose, "a suggested pose") for pose in query.suggested]
+        votes = None if features.dense is None else Votes()
+        if query.suggested and votes is not None:
+            suggested = [self._rendered(query, pose, "a suggested pose") for pose in query.suggested]
+            yield [replace(hypothesis, votes=votes) for hypothesis in suggested]
         ranked = ranked_views(self.views, features.descriptors, settings)[: settings.candidates]
         query.clock.spent("retrieve")
-        votes = None if features.dense is None else Votes()
         likely = ranked[: settings.likely]
         matched = self.matched(query, features, likely, votes, until=settings.clear_inliers)
         yield from self._refined(query, matched, few=True)
