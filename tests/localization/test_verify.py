@@ -12,6 +12,8 @@ from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.pnp import NoPose, PoseEstimate
 from diff2i2p_core.geometry.se3 import compose, invert, transform_points, translation_error
 from diff2i2p_core.localization.alignment import Alignment
+from diff2i2p_core.localization.depth_cells import Comparison
+from diff2i2p_core.localization.depth_registration import DepthFit
 from diff2i2p_core.localization.hypothesis import Hypothesis
 from diff2i2p_core.localization.query import Query
 from diff2i2p_core.localization.rendering_again import is_last_render
@@ -211,3 +213,50 @@ def test_a_pose_with_many_inliers_rests_sooner() -> None:
         (40, 0.5, True),
     ):
         assert is_last_render(views, inliers, HERE, compose(np.eye(3), [metres, 0, 0])) is rests
+
+
+def fitted(pose: Array, *, agreement: float = 0.92, weakest: float = 0.01) -> DepthFit:
+    """Depth that fits at a pose, but slides along the map."""
+    nothing = np.zeros((0, 3))
+    return DepthFit(
+        pose,
+        Comparison(round(100 * agreement), round(100 - 100 * agreement), 110),
+        closeness=0.6,
+        likeness=0.5,
+        weakest=weakest,
+        sliding=(np.zeros(6), np.zeros(3)),
+        covariance=np.diag([1e-8, 1e-8, 1e-2, 1e-8, 1e-8, 1e-8]),
+        matched=np.zeros(0, bool),
+        points=nothing,
+        feet=nothing,
+    )
+
+
+@pytest.mark.parametrize(
+    ("agreement", "rival", "of_depth", "accepted"),
+    [(0.34, 0.1, 0.92, True), (0.15, 0.1, 0.92, False), (0.34, 0.3, 0.92, False), (0.34, 0.1, 0.6, False)],
+)
+def test_image_and_depth_together_are_enough(
+    agreement: float, rival: float, of_depth: float, accepted: bool
+) -> None:
+    query = Query(IMAGE, CAMERA, SETTINGS.for_look("geometry"))
+    best = replace(hypothesis(HERE, 250, submap=1), settled=True, agreement=agreement, votes=Votes())
+    other = replace(hypothesis(THERE, 220, submap=2), settled=True, agreement=rival, votes=Votes())
+    assert not verify(query, [best, other], searched=True).localized
+    answer = verify(
+        query, [best, other], None, lambda start: fitted(start, agreement=of_depth), searched=True
+    )
+    assert answer.localized is accepted
+    if accepted:
+        assert answer.map_from_camera is not None and answer.depth_agreement == pytest.approx(of_depth)
+        assert translation_error(answer.map_from_camera, HERE) < 0.01
+
+
+def test_exact_depth_wins_over_matches_of_shapes() -> None:
+    query = Query(IMAGE, CAMERA, SETTINGS.for_look("geometry"))
+    best = replace(hypothesis(HERE, 340, submap=1), settled=True, agreement=0.7, votes=Votes())
+    beside = compose(np.eye(3), [0.45, 0, 0])
+    firm = replace(fitted(beside, weakest=0.3), covariance=np.eye(6) * 1e-8)
+    answer = verify(query, [best], None, lambda start: firm)
+    assert answer.localized and answer.map_from_camera is not None
+    assert translation_error(answer.map_from_camera, beside) < 0.1
