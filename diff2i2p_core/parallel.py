@@ -167,6 +167,7 @@ def _on_cluster(function: Callable[[Task], Result], number: int, task: Task) -> 
 def _cluster(address: str, shared: Path | None) -> Iterator[Run]:
     try:
         from distributed import Client, KilledWorker, as_completed
+        from distributed.comm.core import CommClosedError
     except ModuleNotFoundError:
         raise ClusterError("`cluster`: needs Dask; install the extra 'cluster' of diff2i2p_core") from None
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what is lost is said below
@@ -191,7 +192,7 @@ def _cluster(address: str, shared: Path | None) -> Iterator[Run]:
                 result = future.result()
             except KilledWorker:
                 raise WorkerLost("a task ended several workers, perhaps for lack of memory") from None
-            except CancelledError:
+            except (CancelledError, CommClosedError):  # the latter while it sends a result
                 raise WorkerLost(f"the cluster {address} has stopped") from None
             for task in islice(waiting, 1):
                 running.add(submit(*task))
