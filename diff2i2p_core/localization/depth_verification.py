@@ -98,8 +98,10 @@ def refined(answer: Localization, ranked: Sequence[Hypothesis], query: Query, fi
         seen = found.comparison
         if not misfit(found, settings.depth):
             both = _combined(answer, found, settings)
+            if both is not None:
+                return both
             of_shapes = ranked[0].agreement is not None  # matches of shapes are less exact than depth
-            return _by_depth(answer, found, settings) if both is None and of_shapes else both or answer
+            return _by_depth(answer, found, settings) if of_shapes else answer
         if seen.known > settings.depth.min_known and seen.agreement < settings.depth.contradiction:
             return answer.without_pose(f"the depth contradicts the map (agreement {seen.agreement:.2f})")
         return answer

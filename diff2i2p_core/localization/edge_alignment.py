@@ -14,14 +14,15 @@ import numpy as np
 
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.covariance import difference, perturb, reprojection
-from diff2i2p_core.geometry.se3 import is_near, transform_points
+from diff2i2p_core.geometry.se3 import transform_points
 from diff2i2p_core.localization.query import Query
+from diff2i2p_core.localization.rendering_again import is_at_rest
 from diff2i2p_core.mapping.describe import render_look
 from diff2i2p_core.mapping.looks import LOOKS
 from diff2i2p_core.mapping.map_file import PointMap
 from diff2i2p_core.mapping.view_map import ViewMap
 from diff2i2p_core.models.inputs import resized
-from diff2i2p_core.ops.shape_edges import ShapeEdges, shape_edges
+from diff2i2p_core.ops.shape_edges import ShapeEdges, gradient, shape_edges
 from diff2i2p_core.typing import Array, Image
 
 _REACHES = (6, 5, 4, 4, 3, 3)
@@ -39,9 +40,8 @@ _SIGMA_SCALE = 5.0
 """Factor on the standard deviations by edges, because errors of the map move many in the same way."""
 _FEWEST = 30
 """Edge pixels found in the image, below which a pose is left as it is."""
-
-_RENDERS, _RESTS_METRES, _RESTS_DEG = 2, 0.02, 0.5
-"""The most renders, each from the pose of the one before, until that moves it by less (metres, degrees)."""
+_RENDERS = 2
+"""The most renders, each from the pose that the one before gave."""
 
 EdgeAlign = Callable[[Array, Array], tuple[Array, Array]]
 """Aligns a pose (map_from_camera) with its covariance (6, 6); both are the same if there are few edges."""
@@ -71,7 +71,7 @@ class EdgeAligner:
                 before = aligned
                 view = render_look(self._map.cloud, self._map.spacing, before, camera, settings)
                 aligned, less = target.align(shape_edges(view.depth, camera), before, covariance)
-                if is_near(aligned, before, _RESTS_METRES, _RESTS_DEG):
+                if is_at_rest(before, aligned):
                     break
             return aligned, less
 
@@ -84,7 +84,7 @@ class ImageEdges:
     def __init__(self, image: Image, camera: Camera) -> None:
         """`image` (H, W, 3) RGB of `camera`."""
         smooth = cv2.GaussianBlur(image.mean(axis=2, dtype=np.float32), (0, 0), 1.0)
-        u, v = (cv2.Scharr(smooth, cv2.CV_32F, *axis, scale=1 / 32) for axis in ((1, 0), (0, 1)))
+        u, v = gradient(smooth)
         around = cv2.GaussianBlur(u * u + v * v, (0, 0), _SURROUNDINGS)
         scale = np.sqrt(around + np.float32(_LEVELS**2))
         self._u, self._v, self._camera = u / scale, v / scale, camera

@@ -179,7 +179,9 @@ class RenderedViews:
     def _again(self, query: Query, hypothesis: Hypothesis, near: bool) -> Hypothesis:
         pose = hypothesis.map_from_camera
         assert pose is not None
-        again = self._rendered(query, pose, hypothesis.source, near, hypothesis.submap)
+        source, view = hypothesis.source, hypothesis.submap
+        # when votes change the order, poses that were rendered before are among the best again
+        again = query.computed(f"{source} again", lambda: self._rendered(query, pose, source, near, view))
         return replace(again, votes=hypothesis.votes)
 
     def _rendered(

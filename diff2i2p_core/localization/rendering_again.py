@@ -10,7 +10,12 @@ from diff2i2p_core.localization.settings import LocalizerSettings, ViewSettings
 from diff2i2p_core.typing import Array
 
 _RESTS_METRES, _RESTS_DEG = 0.02, 0.5
-"""If a match moves the pose by less, its render is the last one."""
+"""If a render moves the pose by less, it is the last one."""
+
+
+def is_at_rest(before: Array, after: Array) -> bool:
+    """Whether another render from the pose `after`, found in one from `before`, would hardly move it."""
+    return is_near(after, before, _RESTS_METRES, _RESTS_DEG)
 
 
 def is_restless(settings: ViewSettings, before: Array, after: Array | None) -> bool:
@@ -21,7 +26,7 @@ def is_restless(settings: ViewSettings, before: Array, after: Array | None) -> b
 
 def is_last_render(settings: ViewSettings, support: int, before: Array, after: Array) -> bool:
     """Whether to keep the pose `after` that was found in a render from `before`."""
-    if support < settings.promising_inliers or is_near(after, before, _RESTS_METRES, _RESTS_DEG):
+    if support < settings.promising_inliers or is_at_rest(before, after):
         return True
     nearby = settings.nearby_distance, settings.nearby_angle_deg
     return support >= settings.plenty_inliers and is_near(after, before, *nearby)

@@ -35,8 +35,7 @@ def depth_channels(depth: NDArray[np.float32], camera: Camera) -> Channel:
     known = depth > 0
     if not known.any():
         return np.zeros((CHANNELS, *depth.shape), np.float32)
-    nearest, _ = nearest_pixels(np.flatnonzero(known), depth.shape, cv2.DIST_MASK_3)
-    inverse = (1 / depth[known])[nearest].astype(np.float32)
+    inverse = _filled_inverse(depth, known)
     channels = []
     for half in WINDOWS:
         plane = _fitted_planes(inverse, half)
@@ -52,6 +51,21 @@ def depth_channels(depth: NDArray[np.float32], camera: Camera) -> Channel:
     ]
     masked = np.stack([*channels, np.ones_like(inverse)]) * known
     return np.asarray(masked, np.float32)
+
+
+def fine_normals(depth: NDArray[np.float32], camera: Camera) -> Channel:
+    """(3, H, W): the first three of `depth_channels` alone, those of the small window."""
+    known = depth > 0
+    if not known.any():
+        return np.zeros((3, *depth.shape), np.float32)
+    plane = _fitted_planes(_filled_inverse(depth, known), WINDOWS[0])
+    return np.asarray(np.stack(_normals(*plane, camera)) * known, np.float32)
+
+
+def _filled_inverse(depth: NDArray[np.float32], known: NDArray[np.bool_]) -> Channel:
+    """Inverse depth, of the nearest known pixel where it is unknown."""
+    nearest, _ = nearest_pixels(np.flatnonzero(known), depth.shape, cv2.DIST_MASK_3)
+    return np.asarray((1 / depth[known])[nearest], np.float32)
 
 
 def _without_outliers(inverse: Channel) -> Channel:

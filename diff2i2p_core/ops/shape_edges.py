@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diff2i2p_core.geometry.camera import Camera
-from diff2i2p_core.ops.depth_channels import depth_channels
+from diff2i2p_core.ops.depth_channels import fine_normals
 from diff2i2p_core.typing import Array
 
 _MOST = 1000
@@ -54,10 +54,10 @@ def shape_edges(depth: Channel, camera: Camera) -> ShapeEdges:
 
 def _structure(depth: Channel, camera: Camera) -> tuple[Channel, Channel, Channel]:
     """The structure tensor (xx, yy, xy) of each pixel, not smoothed."""
-    channels = [cv2.GaussianBlur(normal, (0, 0), 1.2) for normal in depth_channels(depth, camera)[:3]]
-    gradients = [_gradient(channel) for channel in channels]
+    channels = [cv2.GaussianBlur(normal, (0, 0), 1.2) for normal in fine_normals(depth, camera)]
+    gradients = [gradient(channel) for channel in channels]
     logarithm = np.log(np.where(depth > 0, depth, 1)).astype(np.float32)
-    across, down = _gradient(cv2.GaussianBlur(cv2.medianBlur(logarithm, 5), (0, 0), 1.0))
+    across, down = gradient(cv2.GaussianBlur(cv2.medianBlur(logarithm, 5), (0, 0), 1.0))
     change = np.hypot(across, down)
     # depth of a slanted plane changes everywhere: twice the least change around is no jump
     jump = np.maximum(change - 2 * cv2.erode(change, np.ones((9, 9))), 0) / np.maximum(change, 1e-9)
@@ -66,7 +66,7 @@ def _structure(depth: Channel, camera: Camera) -> tuple[Channel, Channel, Channe
     return (x * x).sum(axis=0), (y * y).sum(axis=0), (x * y).sum(axis=0)
 
 
-def _gradient(channel: NDArray[Any]) -> tuple[Channel, Channel]:
+def gradient(channel: NDArray[Any]) -> tuple[Channel, Channel]:
     """Along u and v, per pixel."""
     u, v = (cv2.Scharr(channel, cv2.CV_32F, *axis, scale=1 / 32) for axis in ((1, 0), (0, 1)))
     return np.asarray(u, np.float32), np.asarray(v, np.float32)

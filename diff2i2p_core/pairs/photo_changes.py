@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.depth import back_project
-from diff2i2p_core.ops.depth_channels import depth_channels
+from diff2i2p_core.ops.depth_channels import fine_normals
 
 Grey = NDArray[np.float32]
 
@@ -49,7 +49,7 @@ def papered(
 
     `depth` (H, W) of its pixels in metres is 0 where unknown; there, the photo is not changed.
     """
-    _, x, y = depth_channels(depth, camera)[:3]
+    _, x, y = fine_normals(depth, camera)
     normals = np.stack([x, y, np.sqrt(np.maximum(1 - x * x - y * y, 0))], axis=2)
     points = back_project(depth, camera)
     known = np.flatnonzero(depth > 0)

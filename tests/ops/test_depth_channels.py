@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from diff2i2p_core.geometry.camera import Camera
-from diff2i2p_core.ops.depth_channels import CHANNELS, depth_channels
+from diff2i2p_core.ops.depth_channels import CHANNELS, depth_channels, fine_normals
 
 CAMERA = Camera(96, 64, 80.0, 84.0, 47.0, 30.0)
 U, V = np.meshgrid((np.arange(96) - CAMERA.cx) / CAMERA.fx, (np.arange(64) - CAMERA.cy) / CAMERA.fy)
@@ -29,6 +29,14 @@ def test_normals_of_planes_are_exact(normal: list[float]) -> None:
         assert np.abs(channels[first] - cosine)[inner[1:]].max() < 0.01
         assert np.abs(channels[first + 1] - unit[0])[inner[1:]].max() < 0.01
         assert np.abs(channels[first + 2] - unit[1])[inner[1:]].max() < 0.01
+
+
+def test_fine_normals_are_the_first_channels() -> None:
+    depth = plane([0.5, 0, 1], 2.0)
+    depth[10:20, 30:50] = 1.0
+    depth[:5] = 0
+    np.testing.assert_array_equal(fine_normals(depth, CAMERA), depth_channels(depth, CAMERA)[:3])
+    assert not fine_normals(np.zeros_like(depth), CAMERA).any()
 
 
 def test_normals_do_not_mix_both_sides_of_an_edge() -> None:
