@@ -7,11 +7,16 @@ Python's lock while they compute.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from threading import Thread
+from typing import TypeVar
 
 import torch
+
+T = TypeVar("T")
+X = TypeVar("X")
 
 
 @contextmanager
@@ -24,7 +29,7 @@ def beside(task: Callable[[], object], device: torch.device) -> Iterator[None]:
     There is no thread where it would gain nothing: with a single core, on a GPU, or if torch uses several
     threads already, which would take the cores from each other. Then the task runs after the body.
     """
-    if device.type != "cpu" or torch.get_num_threads() > 1 or _cores() < 2:
+    if not _gains(device):
         yield
         task()
         return
@@ -46,6 +51,30 @@ def beside(task: Callable[[], object], device: torch.device) -> Iterator[None]:
         thread.join()
     if errors:
         raise errors[0]
+
+
+def in_pairs(compute: Callable[[X], T], items: Sequence[X], device: torch.device) -> Iterator[T]:
+    """The results for the items, in order, computed two at a time where `beside` would use a thread, else one
+    by one. So at most one is computed that is not asked for."""
+    at_once = 2 if _gains(device) else 1
+
+    def put(item: X, results: list[T]) -> None:
+        results.append(compute(item))
+
+    for first in range(0, len(items), at_once):
+        ahead, *later = items[first : first + at_once]
+        if not later:
+            yield compute(ahead)
+            continue
+        results: list[T] = []
+        with beside(partial(put, later[0], results), device):
+            result = compute(ahead)
+        yield from (result, *results)
+
+
+def _gains(device: torch.device) -> bool:
+    """Whether a thread would make computing on `device` faster."""
+    return device.type == "cpu" and torch.get_num_threads() == 1 and _cores() > 1
 
 
 def _cores() -> int:

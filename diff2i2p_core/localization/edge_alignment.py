@@ -96,6 +96,8 @@ class ImageEdges:
         for reach in _REACHES:
             pixels, z, jacobian = reprojection(pose, points, self._camera)
             seen = self._camera.contains(pixels, z)
+            if np.count_nonzero(seen) < _FEWEST:
+                return start, covariance
             across = edges.directions[seen]
             offsets, weights = self._found(pixels[seen], across, reach)
             if np.count_nonzero(weights) < _FEWEST:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from threading import get_ident
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,15 +24,19 @@ T = TypeVar("T")
 
 
 class Clock:
-    """Adds up the milliseconds of each stage."""
+    """Adds up the milliseconds of each stage in the thread that made it; what others do meanwhile is part of
+    these."""
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self._device = torch.device(device)
         self.ms: dict[str, float] = {}
         self._last = time.perf_counter()
+        self._thread = get_ident()
 
     def spent(self, stage: str) -> None:
         """Add the time since the last call to `stage`."""
+        if get_ident() != self._thread:
+            return
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         now = time.perf_counter()

@@ -16,24 +16,25 @@ import torch
 from torch import Tensor
 
 from diff2i2p_core.geometry.camera import Camera
-from diff2i2p_core.geometry.pnp import NoPose, solve_pnp
-from diff2i2p_core.geometry.se3 import invert
-from diff2i2p_core.localization.beside import beside
+from diff2i2p_core.geometry.pnp import NoPose, PoseEstimate, solve_pnp
+from diff2i2p_core.geometry.se3 import invert, transform_points
+from diff2i2p_core.localization.beside import beside, in_pairs
 from diff2i2p_core.localization.hypothesis import Hypothesis
 from diff2i2p_core.localization.intensity_alignment import IntensityAlignment, IntensityTarget
 from diff2i2p_core.localization.local_agreement import local_agreement
 from diff2i2p_core.localization.near_matches import search_near
+from diff2i2p_core.localization.pose_search import ImageGrid, Likeness, search
 from diff2i2p_core.localization.query import Query
 from diff2i2p_core.localization.rendering_again import in_groups, is_last_render, is_restless
 from diff2i2p_core.localization.retrieval import near_prior
 from diff2i2p_core.localization.view_ranking import ranked_views
 from diff2i2p_core.localization.votes import Votes
-from diff2i2p_core.mapping.describe import GridFeatures, describe_grid, describe_view
+from diff2i2p_core.mapping.describe import GridFeatures, describe_densely, describe_grid, describe_view
 from diff2i2p_core.mapping.device_blocks import placed
 from diff2i2p_core.mapping.packed_views import ViewFeatures
 from diff2i2p_core.mapping.view_map import ViewMap
 from diff2i2p_core.models.inputs import resized
-from diff2i2p_core.models.view_networks import PictureNetworks, ViewNetworks
+from diff2i2p_core.models.view_networks import PictureNetworks, ShapeNetworks, ViewNetworks
 from diff2i2p_core.models.xfeat import Keypoints, dense_features, detect
 from diff2i2p_core.ops.mutual import mutual_nearest
 from diff2i2p_core.typing import Array
@@ -151,16 +152,18 @@ class RenderedViews:
         """A hypothesis for each of the views, in order, `until` one is this strong. Their poses are added to
         `votes`."""
         hypotheses = []
-        for view in views:
-            seen = self.views[view]
-            hypothesis = self._solved(query, features, seen, f"view {view}", view)
-            hypothesis = self._compared(query, features, seen, hypothesis)
+        for hypothesis in in_pairs(lambda view: self._of_view(query, features, view), views, self.device):
             hypotheses.append(replace(hypothesis, votes=votes))
             if votes is not None and hypothesis.map_from_camera is not None:
                 votes.add(hypothesis.map_from_camera, hypothesis.strength)
-            if until is not None and hypotheses[-1].strength >= until:
+            if until is not None and hypothesis.strength >= until:
                 break
         return hypotheses
+
+    def _of_view(self, query: Query, features: Keypoints, view: int) -> Hypothesis:
+        seen = self.views[view]
+        hypothesis = self._solved(query, features, seen, f"view {view}", view)
+        return self._compared(query, features, seen, hypothesis)
 
     def _refined(
         self, query: Query, matched: Sequence[Hypothesis], near: bool = False, *, few: bool = False
@@ -187,9 +190,20 @@ class RenderedViews:
     def _rendered(
         self, query: Query, pose: Array, source: str, near: bool = False, view: int = -1
     ) -> Hypothesis:
-        """Render from `pose` (map_from_camera) with the query's camera, match, solve, and repeat."""
+        """Render from `pose` (map_from_camera) with the query's camera, match, solve, and repeat. If images
+        can be compared with renders, and it is not `near` a prior, then search around the pose."""
         views = query.settings.views
-        for _ in range(views.renders):
+        searches = self._look.compared and not near
+        renders = views.first_renders if searches else views.renders
+        hypothesis = self._rested(query, pose, source, view, renders)
+        if searches and (hypothesis.agreement or 0.0) >= views.searched_agreement:
+            hypothesis = self._rested(query, self._searched(query, hypothesis), source, view, 1)
+        return replace(hypothesis, near_prior=near)
+
+    def _rested(self, query: Query, pose: Array, source: str, view: int, renders: int) -> Hypothesis:
+        """The hypothesis of the last of several renders."""
+        views = query.settings.views
+        for _ in range(renders):
             image, seen = self.image_and_view(query, pose)
             hypothesis = self._solved(query, image, seen, source, view)
             after = hypothesis.map_from_camera
@@ -197,8 +211,25 @@ class RenderedViews:
             if after is None or is_last_render(views, hypothesis.support, pose, after):
                 break
             pose = after
-        settled = replace(hypothesis, settled=True, near_prior=near, restless=restless)
-        return self._compared(query, image, seen, settled)
+        return self._compared(query, image, seen, replace(hypothesis, settled=True, restless=restless))
+
+    def _searched(self, query: Query, hypothesis: Hypothesis) -> Array:
+        """The pose near the hypothesis's from which the map looks most like the image."""
+        pose, estimate = hypothesis.map_from_camera, hypothesis.estimate
+        assert pose is not None and isinstance(estimate, PoseEstimate)
+        networks, settings = self.networks, self.views.settings
+        assert isinstance(networks, ShapeNetworks), "only these describe renders densely"
+        camera, image = settings.resampled(query.camera), self._features(query)
+        grid = query.computed("grid", lambda: ImageGrid.of(image))
+
+        def compare(pose: Array) -> Likeness | None:
+            scene = self._placed, self._spacing, pose, camera, settings
+            return grid.likeness(*describe_densely(*scene, networks))
+
+        away = transform_points(estimate.camera_from_points, hypothesis.points[estimate.inliers])[:, 2]
+        found = search(compare, pose, float(np.median(away)), camera, self.device)
+        query.clock.spent("search")
+        return found
 
     def image_and_view(self, query: Query, pose: Array) -> tuple[Keypoints, ViewFeatures]:
         """The features of the query's image, and of the map from `pose` (map_from_camera) with its camera. On

@@ -16,7 +16,7 @@ from diff2i2p_core.mapping.blocks import BlockCloud
 from diff2i2p_core.mapping.device_blocks import Blocks, DeviceBlocks
 from diff2i2p_core.mapping.looks import Look, look_named
 from diff2i2p_core.mapping.packed_views import MIN_FEATURES, RenderSettings, ViewFeatures
-from diff2i2p_core.models.view_networks import ViewNetworks
+from diff2i2p_core.models.view_networks import ShapeNetworks, ViewNetworks
 from diff2i2p_core.models.xfeat import CELL, DIMENSION, XFeat, dense_features, descriptors_at
 from diff2i2p_core.ops.render_there import View
 from diff2i2p_core.ops.render_view import RenderedView
@@ -79,11 +79,31 @@ def describe_view(
     The settings say in which look; `networks` are that look's. `spacing` is the distance in metres
     between the cloud's points. The points of the features are in the map's frame.
     """
-    scene = spacing, map_from_view, camera, settings
-    view = render_look(cloud, *scene) if isinstance(cloud, BlockCloud) else _render_there(cloud, *scene)
+    view = _render_where(cloud, spacing, map_from_view, camera, settings)
     keypoints = networks.describe_render(view, settings.keypoints)
     points, rows = view.known_points(keypoints.pixels)
     return ViewFeatures(points, keypoints.descriptors[rows])
+
+
+def describe_densely(
+    cloud: Blocks,
+    spacing: float,
+    map_from_view: Array,
+    camera: Camera,
+    settings: RenderSettings,
+    networks: ShapeNetworks,
+) -> tuple[Tensor, Tensor]:
+    """Dense descriptors (h, w, D) of such a render, and their reliability (h, w), 0 where it is empty."""
+    view = _render_where(cloud, spacing, map_from_view, camera, settings)
+    return networks.describe_render_densely(view)
+
+
+def _render_where(
+    cloud: Blocks, spacing: float, map_from_view: Array, camera: Camera, settings: RenderSettings
+) -> View | RenderedView:
+    """A render on the device on which the cloud is."""
+    render = render_look if isinstance(cloud, BlockCloud) else _render_there
+    return render(cloud, spacing, map_from_view, camera, settings)  # type: ignore[arg-type]
 
 
 def render_look(

@@ -66,6 +66,8 @@ class Look:
     unlike_photos: bool = False
     """Whether renders look so different from images that they are, near a prior, described everywhere and
     matched near the prediction (`localization.near_matches`)."""
+    compared: bool = False
+    """Whether images are compared with renders everywhere (`localization.pose_search`)."""
     focal: float = 420.0
     """Pixels, of renders of dense clouds."""
     render_there: RenderThere | None = None
@@ -110,6 +112,7 @@ LOOKS = {
             render_shape,
             geometry_weights,
             _geometry,
+            compared=True,
             focal=260.0,
             render_there=render_shape_there,
         ),

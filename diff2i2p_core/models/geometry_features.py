@@ -7,6 +7,7 @@ and are trained together (`engine.geometry_training`).
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.models.xfeat import CELL, COARSEST, DIMENSION, ConvLayer, Keypoints, XFeat
+from diff2i2p_core.ops.backend import computes_bfloat16
 from diff2i2p_core.ops.depth_channels import CHANNELS, depth_channels
 
 STRIDE = 4
@@ -113,7 +115,8 @@ class GeometryFeatures(nn.Module):
         grey = grey_tensor(image)
         descriptors, logits = self.photos(grey[None].to(self.device))
         features = _grid_features(descriptors, logits, grey.shape[1:], None, most)
-        return replace(features, dense=F.normalize(descriptors[0].permute(1, 2, 0), dim=2).contiguous())
+        dense, reliability = _dense(descriptors, logits)
+        return replace(features, dense=dense, reliability=reliability)
 
     @torch.no_grad()
     def describe_depth(self, depth: NDArray[np.float32], camera: Camera, most: int) -> Keypoints:
@@ -122,6 +125,25 @@ class GeometryFeatures(nn.Module):
         descriptors, logits = self.shapes(channels[None].to(self.device))
         known = torch.from_numpy(depth > 0)
         return _grid_features(descriptors, logits, channels.shape[1:], known, most)
+
+    @torch.no_grad()
+    def describe_depth_densely(self, depth: NDArray[np.float32], camera: Camera) -> tuple[Tensor, Tensor]:
+        """Descriptors (h, w, 64) every `STRIDE` pixels of rendered depth (H, W), and their reliability
+        (h, w): 0 where the depth is unknown."""
+        channels = torch.from_numpy(depth_channels(depth, camera))
+        weights = next(self.shapes.parameters())
+        maps = self.shapes(channels[None].to(weights).contiguous(memory_format=torch.channels_last))
+        dense, reliability = _dense(*(found.float() for found in maps))
+        known = torch.zeros_like(reliability)
+        there = torch.from_numpy(depth[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE] > 0)
+        known[: there.shape[0], : there.shape[1]] = there.to(known)
+        return dense, reliability * known
+
+    def rounded(self) -> GeometryFeatures:
+        """As `XFeat.rounded`: a copy in bfloat16 on a CPU that computes with it, else itself."""
+        if self.device.type != "cpu" or not computes_bfloat16():
+            return self
+        return copy.deepcopy(self).bfloat16()
 
     @property
     def device(self) -> torch.device:
@@ -159,6 +181,13 @@ def _grid_features(
     scores, best = logits[0, 0].sigmoid()[cells[:, 1], cells[:, 0]].topk(min(most, len(grid)))
     pixels = grid.to(logits.device)[best].float()
     return Keypoints(pixels, scores, sampled(descriptors, pixels[None])[0])
+
+
+def _dense(descriptors: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """What the networks return for one image, as unit-length descriptors (h, w, 64) and reliability (h, w),
+    both every `STRIDE` pixels."""
+    dense = F.normalize(descriptors[0].permute(1, 2, 0), dim=2).contiguous()
+    return dense, F.interpolate(logits.sigmoid(), scale_factor=CELL // STRIDE)[0, 0]
 
 
 def sampled(descriptors: Tensor, pixels: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 import torch
-from numpy import uint8
+from numpy import float32, uint8
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -60,6 +60,7 @@ class ShapeNetworks:
     def __init__(self, networks: GeometryFeatures, device: str = "cpu") -> None:
         self._networks: GeometryFeatures = networks.eval().requires_grad_(False).to(device)
         self._networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._fast = self._networks.rounded()
 
     @property
     def device(self) -> torch.device:
@@ -69,8 +70,16 @@ class ShapeNetworks:
         return self._networks.describe_image(image, most)
 
     def describe_render(self, view: View, most: int) -> Keypoints:
-        depth = view.depth.cpu().numpy() if isinstance(view, DeviceView) else view.depth
-        return self._networks.describe_depth(depth, view.camera, most)
+        return self._networks.describe_depth(_depth_of(view), view.camera, most)
+
+    def describe_render_densely(self, view: View) -> tuple[Tensor, Tensor]:
+        """Descriptors (h, w, 64) of a rendered view and their reliability (h, w), every few pixels."""
+        return self._fast.describe_depth_densely(_depth_of(view), view.camera)
 
     def state(self) -> State:
         return {name: values.half().cpu() for name, values in self._networks.state_dict().items()}
+
+
+def _depth_of(view: View) -> NDArray[float32]:
+    """Of a rendered view, in main memory."""
+    return view.depth.cpu().numpy() if isinstance(view, DeviceView) else view.depth

@@ -59,6 +59,8 @@ class Keypoints:
     """(N, 64) unit length."""
     dense: Tensor | None = None
     """(h, w, 64) unit length, of the whole image, from networks whose poses are compared with it."""
+    reliability: Tensor | None = None
+    """(h, w) how likely each of these is matched correctly."""
 
 
 class ConvLayer(nn.Module):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from diff2i2p_core.localization import beside as module
-from diff2i2p_core.localization.beside import beside
+from diff2i2p_core.localization.beside import beside, in_pairs
 
 CPU = torch.device("cpu")
 
@@ -79,3 +79,33 @@ def test_without_gain_it_runs_after_the_body_in_the_same_thread(
     with beside(lambda: order.append(threading.current_thread()), device):
         order.append("body")
     assert order == ["body", threading.current_thread()]
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+@pytest.mark.parametrize("count", [0, 1, 2, 5])
+def test_results_in_pairs_are_in_order(monkeypatch: pytest.MonkeyPatch, cores: int, count: int) -> None:
+    monkeypatch.setattr(module, "_cores", lambda: cores)
+    assert list(in_pairs(lambda item: 2 * item, range(count), CPU)) == [2 * item for item in range(count)]
+    assert not other_threads()
+
+
+def test_at_most_one_result_too_many_is_computed() -> None:
+    computed: list[int] = []
+
+    def compute(item: int) -> int:
+        computed.append(item)
+        return item
+
+    results = in_pairs(compute, range(10), CPU)
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    assert sorted(computed) == [0, 1, 2, 3]
+
+
+def test_an_exception_of_either_of_a_pair_is_raised() -> None:
+    def fails(item: int) -> int:
+        if item == 1:
+            raise ValueError("of the second")
+        return item
+
+    with pytest.raises(ValueError, match="of the second"):
+        list(in_pairs(fails, range(4), CPU))

@@ -78,3 +78,10 @@ def test_edges_that_contradict_the_features_are_left(room: Room, path: list[Arra
     pose, _ = target.align(edges_from(room, start), start, sure)
     moved = difference(pose, start)
     assert moved @ np.linalg.inv(sure) @ moved < 12.6
+
+
+def test_a_render_without_edges_changes_nothing(room: Room, path: list[Array]) -> None:
+    target = ImageEdges(image_from(room, path[0]), CAMERA)
+    none = ShapeEdges(np.zeros((0, 3)), np.zeros((0, 2)))
+    pose, covariance = target.align(none, path[0], COVARIANCE)
+    assert pose is path[0] and covariance is COVARIANCE

@@ -1,0 +1,100 @@
+"""The search for the pose from which the map looks most like the image."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.se3 import invert, rotation_error_deg, translation_error
+from diff2i2p_core.localization.pose_search import ImageGrid, Likeness, orbited, search
+from diff2i2p_core.models.geometry_features import STRIDE, GeometryFeatures
+from diff2i2p_core.rooms.room import Room, camera_path, make_room
+from diff2i2p_core.typing import Array
+from diff2i2p_core.weights.geometry import load_geometry
+
+CAMERA = Camera(320, 240, 260.0, 260.0, 159.5, 119.5)
+WALL = 2.0
+CPU = torch.device("cpu")
+
+
+def patterns(seed: int = 0) -> torch.Tensor:
+    """Smooth descriptors (60, 80, 8)."""
+    noise = torch.randn(1, 8, 15, 20, generator=torch.Generator().manual_seed(seed))
+    smooth = torch.nn.functional.interpolate(noise, (60, 80), mode="bicubic")[0].permute(1, 2, 0)
+    return torch.nn.functional.normalize(smooth, dim=2)
+
+
+@pytest.mark.parametrize("cells", [(0, 0), (1, 0), (0, -1), (-1, 1)])
+def test_the_offset_of_an_image_is_found(cells: tuple[int, int]) -> None:
+    image, certain = patterns(), torch.ones(60, 80)
+    shifted = torch.roll(image, (-cells[1], -cells[0]), (0, 1))
+    found = ImageGrid(image, certain).likeness(shifted, certain)
+    assert found is not None
+    assert found.offset == pytest.approx([STRIDE * cells[0], STRIDE * cells[1]], abs=0.4 * STRIDE)
+    other = ImageGrid(image, certain).likeness(patterns(1), certain)
+    assert other is not None and other.value < 0.3 * found.value
+
+
+def test_what_a_whole_wall_has_in_common_does_not_count() -> None:
+    image, certain = patterns(), torch.ones(60, 80)
+    wall = torch.nn.functional.normalize(torch.ones(60, 80, 8), dim=2)
+    found = ImageGrid(wall, certain).likeness(wall, certain)
+    assert found is not None and abs(found.value) < 1e-5
+    assert ImageGrid(image, certain).likeness(image, 0 * certain) is None
+
+
+def test_only_reliable_cells_count() -> None:
+    image, left = patterns(), torch.zeros(60, 80)
+    left[:, :40] = 1
+    half = image.clone()
+    half[:, 42:] = patterns(1)[:, 42:]
+    of_half, of_all = (ImageGrid(image, left).likeness(each, torch.ones(60, 80)) for each in (half, image))
+    assert of_half is not None and of_all is not None and of_half.value == pytest.approx(of_all.value)
+
+
+@pytest.mark.parametrize(("axis", "size"), [(0, 0.2), (1, -0.15), (2, 0.1)])
+def test_the_best_pose_is_found(axis: int, size: float) -> None:
+    """By a value that falls with the square of the distance, and the offsets that turns give."""
+    truth = np.eye(4)
+
+    def compare(pose: Array) -> Likeness:
+        there = invert(truth) @ pose
+        ahead = there[:3, :3] @ [0, 0, WALL] + there[:3, 3]  # where the camera looks at
+        offset = CAMERA.fx * ahead[0] / ahead[2], CAMERA.fy * ahead[1] / ahead[2]
+        apart = translation_error(pose, truth)
+        return Likeness(1 - apart**2, offset)
+
+    start = orbited(truth, axis, size, WALL)
+    found = search(compare, start, WALL, CAMERA, CPU)
+    assert translation_error(found, truth) < 0.2 * translation_error(start, truth)
+    assert rotation_error_deg(found, truth) < 2.5
+
+
+def test_a_pose_that_sees_nothing_stays() -> None:
+    assert (search(lambda pose: None, np.eye(4), WALL, CAMERA, CPU) == np.eye(4)).all()
+
+
+def of_room(room: Room, model: GeometryFeatures, grid: ImageGrid, pose: Array) -> Likeness | None:
+    depth = room.scene.render(CAMERA, pose)[1].astype(np.float32)
+    return grid.likeness(*model.describe_depth_densely(depth, CAMERA))
+
+
+def test_poses_on_an_orbit_come_back() -> None:
+    """From 8 degrees beside, about the middle of what is seen, in a room that the weights do not know."""
+    room, model = make_room(20_003), load_geometry()
+    before, after = [], []
+    for truth in camera_path(room, 3, 20_003):
+        picture, depth = room.scene.render(CAMERA, truth)
+        distance = float(np.median(depth))
+        image = model.describe_image(np.rint(picture).astype(np.uint8), 10)
+        compare = partial(of_room, room, model, ImageGrid.of(image))
+        for axis, size in ((0, 0.14), (1, -0.14)):
+            start = orbited(truth, axis, size, distance)
+            found = search(compare, start, distance, CAMERA, CPU)
+            before.append(translation_error(start, truth))
+            after.append(translation_error(found, truth))
+    assert np.median(after) < 0.25 * np.median(before)
