@@ -8,7 +8,7 @@ have the same descriptors at the same pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +33,9 @@ _AROUND = 4
 nothing about where on it a point is. Measured: without, the best of poses on an orbit is 1.9 deg from the
 right one in hololens_office, with it 1.2."""
 
+_MARGIN = 1
+"""Cells by which an image may be shifted against a render. Measured: with two, fewer poses become exact."""
+
 
 class Likeness(NamedTuple):
     value: float
@@ -48,8 +51,9 @@ class ImageGrid:
         """`dense` (h, w, C) unit-length descriptors every `STRIDE` pixels, and their `reliability` (h, w)."""
         cells = dense.permute(2, 0, 1)[None]
         mean = F.avg_pool2d(cells, 2 * _AROUND + 1, 1, _AROUND, count_include_pad=False)
-        self._cells = F.pad((cells - mean)[0].permute(1, 2, 0), (0, 0, 1, 1, 1, 1)).contiguous()
-        self._weights = F.pad(reliability, (1, 1, 1, 1))
+        margin = (_MARGIN,) * 4
+        self._cells = F.pad((cells - mean)[0].permute(1, 2, 0), (0, 0, *margin)).contiguous()
+        self._weights = F.pad(reliability, margin)
 
     @classmethod
     def of(cls, image: Keypoints) -> ImageGrid:
@@ -61,19 +65,19 @@ class ImageGrid:
         nothing."""
         if not bool(reliability.any()):
             return None
-        here = self._shifted(dense, reliability, 0, 0)
-        left, right, above, below = (
-            self._shifted(dense, reliability, *cells) for cells in ((-1, 0), (1, 0), (0, -1), (0, 1))
+        here, left, right, above, below = (
+            self._shifted(dense, reliability, u, v) for u, v in ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
         )
-        u, more_u = _peak(left, right, here)
-        v, more_v = _peak(above, below, here)
-        return Likeness(here + more_u + more_v, (u * STRIDE, v * STRIDE))
+        along_u, more_u = _peak(left, right, here)
+        along_v, more_v = _peak(above, below, here)
+        return Likeness(here + more_u + more_v, (along_u * STRIDE, along_v * STRIDE))
 
-    def _shifted(self, dense: Tensor, reliability: Tensor, du: int, dv: int) -> float:
+    def _shifted(self, dense: Tensor, reliability: Tensor, u: int, v: int) -> float:
         """The mean product of descriptors of cells that are this far apart."""
-        rows, columns = slice(1 + dv, 1 + dv + dense.shape[0]), slice(1 + du, 1 + du + dense.shape[1])
+        rows = slice(_MARGIN + v, _MARGIN + v + dense.shape[0])
+        columns = slice(_MARGIN + u, _MARGIN + u + dense.shape[1])
         weights = self._weights[rows, columns] * reliability
-        products = torch.einsum("hwc,hwc->hw", self._cells[rows, columns], dense)
+        products = (self._cells[rows, columns] * dense).sum(dim=2)
         return float((products * weights).sum() / weights.sum().clamp(min=1e-9))
 
 
@@ -87,37 +91,42 @@ def _peak(less: float, more: float, here: float) -> tuple[float, float]:
     return at, -bend * at * at / 2
 
 
-def search(
-    compare: Callable[[Array], Likeness | None],
-    pose: Array,
-    distance: float,
-    camera: Camera,
-    device: torch.device,
-) -> Array:
-    """The best pose near `pose` (both map_from_camera) by `compare`, which renders the map from a pose with
-    `camera`, and computes on `device`.
+Compare = Callable[[Array], Likeness | None]
+"""How alike the image and a render of the map from a pose (map_from_camera) are; None if it shows nothing."""
+
+
+def search(compare: Compare, pose: Array, distance: float, camera: Camera, device: torch.device) -> Array:
+    """The best pose near `pose` (both map_from_camera) by `compare`, which renders with `camera` and computes
+    on `device`.
 
     What matches determine least is searched: orbits about the point `distance` metres ahead, to the side and
-    up, and the way to it. After each step, the camera is turned by the offset that was found.
+    up, and the way to it. In each round, one step to both sides of each, and from the parabolas through these
+    a pose for all; the best of all seven is kept, turned by the offset that was found.
     """
-    found = compare(pose)
-    if found is None:
+    first = compare(pose)
+    if first is None:
         return pose
-    best, pose = found.value, _turned(pose, found, camera)
+    best, pose = first.value, _turned(pose, first, camera)
     for steps in _STEPS:
-        moves = np.zeros(3)
-        for axis, step in enumerate(steps):
-            beside = [orbited(pose, axis, sign * step, distance) for sign in (-1, 1)]
-            less, more = (0.0 if seen is None else seen.value for seen in in_pairs(compare, beside, device))
-            moves[axis] = step * _step(less, more, best)
-        there = pose
-        for axis, move in enumerate(moves):
-            there = orbited(there, axis, move, distance)
-        found = compare(there)
-        if found is None or found.value < best:
-            continue
-        best, pose = found.value, _turned(there, found, camera)
+        for tried, found in _round(compare, pose, best, steps, distance, device):
+            if found is not None and found.value >= best:
+                best, pose = found.value, _turned(tried, found, camera)
     return pose
+
+
+def _round(
+    compare: Compare, pose: Array, value: float, steps: Sequence[float], distance: float, device: torch.device
+) -> list[tuple[Array, Likeness | None]]:
+    """Poses around one with this value, and how alike image and map are there."""
+    tried: list[tuple[Array, Likeness | None]] = []
+    there = pose
+    for axis, step in enumerate(steps):
+        sides = [orbited(pose, axis, sign * step, distance) for sign in (-1, 1)]
+        seen = list(in_pairs(compare, sides, device))
+        less, more = (0.0 if each is None else each.value for each in seen)
+        there = orbited(there, axis, step * _step(less, more, value), distance)
+        tried += zip(sides, seen, strict=True)
+    return [*tried, (there, compare(there))]
 
 
 def _step(less: float, more: float, here: float) -> float:

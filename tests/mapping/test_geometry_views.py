@@ -65,6 +65,14 @@ def test_a_map_without_colours_localizes_images(localizer: Localizer, folder: Pa
     assert max(metres for metres, _ in errors) < 0.25 and max(degrees for _, degrees in errors) < 10
 
 
+def test_it_is_searched_around_poses_unless_a_prior_tells_them(localizer: Localizer, folder: Path) -> None:
+    frame, camera = PosedFrames(folder)[5], PosedFrames(folder).camera
+    anywhere = localizer.localize(frame.image, camera)
+    near = localizer.localize(frame.image, camera, prior=POSES[5])
+    assert anywhere.localized and near.localized
+    assert anywhere.latency_ms["search"] > 0 and "search" not in near.latency_ms
+
+
 def test_noise_is_refused(localizer: Localizer) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
     assert not localizer.localize(noise, CAMERA).localized
