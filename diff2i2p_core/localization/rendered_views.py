@@ -75,7 +75,8 @@ class RenderedViews:
         features = self.features(query)
         votes = None if features.dense is None else Votes()
         if query.suggested and votes is not None:
-            suggested = [self._rendered(query, pose, "a suggested pose") for pose in query.suggested]
+            renders, source = settings.renders, "a suggested pose"  # they are exact, so nothing is searched
+            suggested = [self._rested(query, pose, source, -1, renders) for pose in query.suggested]
             yield [replace(hypothesis, votes=votes) for hypothesis in suggested]
         ranked = ranked_views(self.views, features.descriptors, settings)[: settings.candidates]
         query.clock.spent("retrieve")
