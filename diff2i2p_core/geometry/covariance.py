@@ -37,6 +37,16 @@ def in_sigmas(map_from_camera: Array, covariance: Array, truth: Array) -> Array:
     return difference(map_from_camera, truth) / np.sqrt(covariance.diagonal())
 
 
+UNLIKELY = 12.6
+"""The squared distance of two estimates of one pose that one of 20 exceeds: six degrees of freedom."""
+
+
+def squared_distance(map_from_camera: Array, reference: Array, covariance: Array) -> float:
+    """The squared Mahalanobis distance of two poses, whose difference has this covariance (6, 6)."""
+    step = difference(map_from_camera, reference)
+    return float(step @ np.linalg.inv(covariance) @ step)
+
+
 def fused(poses: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
     """The mean of independent estimates of one pose, weighted by their covariances, and its covariance.
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
-from diff2i2p_core.geometry.covariance import difference, fused
+from diff2i2p_core.geometry.covariance import fused, squared_distance
 from diff2i2p_core.geometry.pnp import PoseEstimate
 from diff2i2p_core.geometry.se3 import is_near, translation_error
 from diff2i2p_core.localization.depth_registration import DepthFit, Fit
@@ -159,8 +157,7 @@ def _combined(answer: Localization, fit: DepthFit, settings: LocalizerSettings) 
     pose, covariance = answer.map_from_camera, answer.covariance
     assert pose is not None and covariance is not None
     by_depth = _calibrated(fit, settings)
-    step = difference(fit.map_from_camera, pose)
-    if step @ np.linalg.inv(covariance + by_depth) @ step > _CONTRADICTING:
+    if squared_distance(fit.map_from_camera, pose, covariance + by_depth) > _CONTRADICTING:
         return None
     mean, combined = fused([(pose, covariance), (fit.map_from_camera, by_depth)])
     return replace(

@@ -13,7 +13,13 @@ import cv2
 import numpy as np
 
 from diff2i2p_core.geometry.camera import Camera
-from diff2i2p_core.geometry.covariance import difference, perturb, reprojection
+from diff2i2p_core.geometry.covariance import (
+    UNLIKELY,
+    difference,
+    perturb,
+    reprojection,
+    squared_distance,
+)
 from diff2i2p_core.geometry.se3 import transform_points
 from diff2i2p_core.localization.query import Query
 from diff2i2p_core.localization.rendering_again import is_at_rest
@@ -33,9 +39,6 @@ _SURROUNDINGS, _LEVELS = 20.0, 2.0
 """Pixels (standard deviation), and grey levels per pixel below which everything is noise."""
 _SIGMA, _ALIKE = 1.5, 20.0
 """Pixels: standard deviation of a right edge; and the number of neighbours whose errors are the same."""
-_CONTRADICTING = 12.6
-"""Squared Mahalanobis distance from the pose of the features that one of 20 errors exceeds: such edges are
-those of something else."""
 _SIGMA_SCALE = 5.0
 """Factor on the standard deviations by edges, because errors of the map move many in the same way."""
 _FEWEST = 30
@@ -106,8 +109,7 @@ class ImageEdges:
             information = rows.T @ (rows * weights[:, None])
             pull = rows.T @ (weights * offsets) + prior @ difference(start, pose)
             pose = perturb(pose, np.linalg.solve(information + prior, pull))
-        moved = difference(pose, start)
-        if moved @ prior @ moved > _CONTRADICTING:
+        if squared_distance(pose, start, covariance) > UNLIKELY:  # these are edges of something else
             return start, covariance
         return pose, np.asarray(np.linalg.inv(information / _SIGMA_SCALE**2 + prior))
 

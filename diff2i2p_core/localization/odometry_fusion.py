@@ -7,16 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from diff2i2p_core.geometry.covariance import difference, fused
+from diff2i2p_core.geometry.covariance import UNLIKELY, fused, squared_distance
 from diff2i2p_core.localization.motion import Prediction
 from diff2i2p_core.typing import Array
 
 _ALIKE = 3.0
 """Number of images in a row whose errors are about the same: those of one view of the map."""
-_CONTRADICTING = 12.6
-"""Squared Mahalanobis distance that one of 20 right poses exceeds (six degrees of freedom)."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +35,8 @@ class Measured:
         measured = self.covariance * _ALIKE
         if prediction is None or prediction.covariance is None:
             return Measured(self.map_from_body, measured)
-        step = difference(self.map_from_body, prediction.map_from_body)
-        distance = float(step @ np.linalg.inv(measured + prediction.covariance) @ step)
-        measured = measured * max(1.0, distance / _CONTRADICTING)
+        both_errors = measured + prediction.covariance
+        distance = squared_distance(self.map_from_body, prediction.map_from_body, both_errors)
+        measured = measured * max(1.0, distance / UNLIKELY)
         both = (prediction.map_from_body, prediction.covariance), (self.map_from_body, measured)
         return Measured(*fused(both))
