@@ -25,7 +25,12 @@ from diff2i2p_core.localization.local_agreement import local_agreement
 from diff2i2p_core.localization.near_matches import search_near
 from diff2i2p_core.localization.pose_search import ImageGrid, Likeness, search
 from diff2i2p_core.localization.query import Query
-from diff2i2p_core.localization.rendering_again import in_groups, is_last_render, is_restless
+from diff2i2p_core.localization.rendering_again import (
+    has_wandered,
+    in_groups,
+    is_last_render,
+    is_restless,
+)
 from diff2i2p_core.localization.retrieval import near_prior
 from diff2i2p_core.localization.view_ranking import ranked_views
 from diff2i2p_core.localization.votes import Votes
@@ -198,7 +203,10 @@ class RenderedViews:
         renders = views.first_renders if searches else views.renders
         hypothesis = self._rested(query, pose, source, view, renders)
         if searches and (hypothesis.agreement or 0.0) >= views.searched_agreement:
+            before = hypothesis.map_from_camera
             hypothesis = self._rested(query, self._searched(query, hypothesis), source, view, 1)
+            if has_wandered(views, before, hypothesis.map_from_camera):
+                hypothesis = replace(hypothesis, restless=True)
         return replace(hypothesis, near_prior=near)
 
     def _rested(self, query: Query, pose: Array, source: str, view: int, renders: int) -> Hypothesis:

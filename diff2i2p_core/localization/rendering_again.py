@@ -24,6 +24,12 @@ def is_restless(settings: ViewSettings, before: Array, after: Array | None) -> b
     return after is not None and not is_near(after, before, *limits)
 
 
+def has_wandered(settings: ViewSettings, before: Array | None, after: Array | None) -> bool:
+    """Whether a search moved the pose `before` so far that the one after it is not trusted."""
+    limits = settings.wandered_distance, settings.wandered_angle_deg
+    return before is not None and after is not None and not is_near(after, before, *limits)
+
+
 def is_last_render(settings: ViewSettings, support: int, before: Array, after: Array) -> bool:
     """Whether to keep the pose `after` that was found in a render from `before`."""
     if support < settings.promising_inliers or is_at_rest(before, after):

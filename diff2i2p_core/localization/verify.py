@@ -176,7 +176,7 @@ def gates_for(
 def unsure(restless: bool, covariance: Array, max_sigma: float) -> str:
     """Why a settled pose is too uncertain, or ""."""
     if restless:
-        return "restless (renders from the pose still move it)"
+        return "restless (renders from the pose or around it move it far)"
     sigma = float(np.sqrt(np.trace(covariance[:3, :3])))
     return f"uncertain (standard deviation {sigma:.2f} m, at most {max_sigma})" if sigma > max_sigma else ""
 

@@ -11,6 +11,8 @@ import torch
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import invert, rotation_error_deg, translation_error
 from diff2i2p_core.localization.pose_search import ImageGrid, Likeness, orbited, search
+from diff2i2p_core.localization.rendering_again import has_wandered
+from diff2i2p_core.localization.settings import LocalizerSettings
 from diff2i2p_core.models.geometry_features import STRIDE, GeometryFeatures
 from diff2i2p_core.rooms.room import Room, camera_path, make_room
 from diff2i2p_core.typing import Array
@@ -76,6 +78,15 @@ def test_the_best_pose_is_found(axis: int, size: float) -> None:
 
 def test_a_pose_that_sees_nothing_stays() -> None:
     assert (search(lambda pose: None, np.eye(4), WALL, CAMERA, CPU) == np.eye(4)).all()
+
+
+@pytest.mark.parametrize(
+    ("axis", "size", "far"), [(0, 0.1, False), (0, 0.14, True), (2, 0.1, False), (2, 0.2, True)]
+)
+def test_a_pose_that_a_search_moves_far_is_not_trusted(axis: int, size: float, far: bool) -> None:
+    start = np.eye(4)
+    assert has_wandered(LocalizerSettings().shapes, start, orbited(start, axis, size, WALL)) == far
+    assert not has_wandered(LocalizerSettings().shapes, start, None)
 
 
 def of_room(room: Room, model: GeometryFeatures, grid: ImageGrid, pose: Array) -> Likeness | None:
