@@ -32,7 +32,6 @@ _AROUND = 4
 """Cells to each side, whose mean is subtracted from the image's descriptors: what all of a wall has says
 nothing about where on it a point is. Measured: without, the best of poses on an orbit is 1.9 deg from the
 right one in hololens_office, with it 1.2."""
-
 _MARGIN = 1
 """Cells by which an image may be shifted against a render. Measured: with two, fewer poses become exact."""
 

@@ -100,10 +100,10 @@ def describe_densely(
 
 def _render_where(
     cloud: Blocks, spacing: float, map_from_view: Array, camera: Camera, settings: RenderSettings
-) -> View | RenderedView:
+) -> View:
     """A render on the device on which the cloud is."""
-    render = render_look if isinstance(cloud, BlockCloud) else _render_there
-    return render(cloud, spacing, map_from_view, camera, settings)  # type: ignore[arg-type]
+    scene = spacing, map_from_view, camera, settings
+    return render_look(cloud, *scene) if isinstance(cloud, BlockCloud) else _render_there(cloud, *scene)
 
 
 def render_look(
