@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from functools import partial
@@ -183,4 +184,10 @@ def test_every_key_of_the_diagnostics_is_documented(
     documented = (REPO / "docs/ros2.md").read_text(encoding="utf-8").split("| key | what |")[1]
     rows = documented.split("\n\n")[0].splitlines()[2:]
     of_several_cameras = {"cameras", "silent_cameras", "topics_NAME"}
-    assert {row.split("`")[1] for row in rows} == set(found) | of_several_cameras
+    stages = {  # those of all matchers and maps
+        f"latency_{stage}_ms"
+        for path in (REPO / "diff2i2p_core" / "localization").glob("*.py")
+        for stage in re.findall(r'clock\.spent\("(\w+)"\)', path.read_text(encoding="utf-8"))
+    }
+    assert {"latency_match_ms", "latency_search_ms"} <= stages
+    assert {row.split("`")[1] for row in rows} == set(found) | of_several_cameras | stages
