@@ -67,9 +67,9 @@ class ImageGrid:
         here, left, right, above, below = (
             self._shifted(dense, reliability, u, v) for u, v in ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
         )
-        along_u, more_u = _peak(left, right, here)
-        along_v, more_v = _peak(above, below, here)
-        return Likeness(here + more_u + more_v, (along_u * STRIDE, along_v * STRIDE))
+        u, v = _peak(left, right, here, _MARGIN), _peak(above, below, here, _MARGIN)
+        value = here + _rise(left, right, here, u) + _rise(above, below, here, v)
+        return Likeness(value, (u * STRIDE, v * STRIDE))
 
     def _shifted(self, dense: Tensor, reliability: Tensor, u: int, v: int) -> float:
         """The mean product of descriptors of cells that are this far apart."""
@@ -80,14 +80,17 @@ class ImageGrid:
         return float((products * weights).sum() / weights.sum().clamp(min=1e-9))
 
 
-def _peak(less: float, more: float, here: float) -> tuple[float, float]:
-    """Where the parabola through values at -1, 1 and 0 is highest, between these, and by how much."""
+def _peak(less: float, more: float, here: float, farthest: float) -> float:
+    """Where the parabola through values at -1, 1 and 0 is highest, at most this far from 0."""
     bend = less + more - 2 * here
-    if bend >= 0 or abs(less - more) > -2 * bend:
-        best = max(less, more)
-        return (0.0, 0.0) if best <= here else (1.0 if more > less else -1.0, best - here)
-    at = (less - more) / (2 * bend)
-    return at, -bend * at * at / 2
+    if bend >= 0:
+        return 0.0 if max(less, more) <= here else farthest * float(np.sign(more - less))
+    return float(np.clip((less - more) / (2 * bend), -farthest, farthest))
+
+
+def _rise(less: float, more: float, here: float, at: float) -> float:
+    """How much higher than at 0 this parabola is."""
+    return at * (more - less) / 2 + at * at * (less + more - 2 * here) / 2
 
 
 Compare = Callable[[Array], Likeness | None]
@@ -123,17 +126,9 @@ def _round(
         sides = [orbited(pose, axis, sign * step, distance) for sign in (-1, 1)]
         seen = list(in_pairs(compare, sides, device))
         less, more = (0.0 if each is None else each.value for each in seen)
-        there = orbited(there, axis, step * _step(less, more, value), distance)
+        there = orbited(there, axis, step * _peak(less, more, value, _FARTHEST), distance)
         tried += zip(sides, seen, strict=True)
     return [*tried, (there, compare(there))]
-
-
-def _step(less: float, more: float, here: float) -> float:
-    """How many steps to move, from values one step to each side: to the peak of the parabola through them."""
-    bend = less + more - 2 * here
-    if bend >= 0:
-        return 0.0 if max(less, more) <= here else _FARTHEST * float(np.sign(more - less))
-    return float(np.clip((less - more) / (2 * bend), -_FARTHEST, _FARTHEST))
 
 
 def orbited(pose: Array, axis: int, move: float, distance: float) -> Array:

@@ -20,14 +20,16 @@ def is_at_rest(before: Array, after: Array) -> bool:
 
 def is_restless(settings: ViewSettings, before: Array, after: Array | None) -> bool:
     """Whether the pose `after`, found in a render from `before`, is so far from it that it is not trusted."""
-    limits = settings.restless_distance, settings.restless_angle_deg
-    return after is not None and not is_near(after, before, *limits)
+    return _is_far(before, after, settings.restless_distance, settings.restless_angle_deg)
 
 
 def has_wandered(settings: ViewSettings, before: Array | None, after: Array | None) -> bool:
     """Whether a search moved the pose `before` so far that the one after it is not trusted."""
-    limits = settings.wandered_distance, settings.wandered_angle_deg
-    return before is not None and after is not None and not is_near(after, before, *limits)
+    return _is_far(before, after, settings.wandered_distance, settings.wandered_angle_deg)
+
+
+def _is_far(before: Array | None, after: Array | None, metres: float, degrees: float) -> bool:
+    return before is not None and after is not None and not is_near(after, before, metres, degrees)
 
 
 def is_last_render(settings: ViewSettings, support: int, before: Array, after: Array) -> bool:

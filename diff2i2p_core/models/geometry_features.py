@@ -7,7 +7,6 @@ and are trained together (`engine.geometry_training`).
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -20,7 +19,6 @@ from torch import Tensor, nn
 
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.models.xfeat import CELL, COARSEST, DIMENSION, ConvLayer, Keypoints, XFeat
-from diff2i2p_core.ops.backend import computes_bfloat16
 from diff2i2p_core.ops.depth_channels import CHANNELS, depth_channels
 
 STRIDE = 4
@@ -138,12 +136,6 @@ class GeometryFeatures(nn.Module):
         there = torch.from_numpy(depth[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE] > 0)
         known[: there.shape[0], : there.shape[1]] = there.to(known)
         return dense, reliability * known
-
-    def rounded(self) -> GeometryFeatures:
-        """As `XFeat.rounded`: a copy in bfloat16 on a CPU that computes with it, else itself."""
-        if self.device.type != "cpu" or not computes_bfloat16():
-            return self
-        return copy.deepcopy(self).bfloat16()
 
     @property
     def device(self) -> torch.device:

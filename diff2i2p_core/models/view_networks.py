@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diff2i2p_core.models.geometry_features import GeometryFeatures
-from diff2i2p_core.models.xfeat import Keypoints, XFeat, dense_features, detect
+from diff2i2p_core.models.xfeat import Keypoints, XFeat, dense_features, detect, rounded
 from diff2i2p_core.ops.render_there import DeviceView, View
 
 State = Mapping[str, Tensor]
@@ -60,7 +60,7 @@ class ShapeNetworks:
     def __init__(self, networks: GeometryFeatures, device: str = "cpu") -> None:
         self._networks: GeometryFeatures = networks.eval().requires_grad_(False).to(device)
         self._networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._fast = self._networks.rounded()
+        self._fast = rounded(self._networks)
 
     @property
     def device(self) -> torch.device:

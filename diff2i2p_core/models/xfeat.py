@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeVar, cast
 
 import cv2
 import numpy as np
@@ -144,14 +144,19 @@ class XFeat(nn.Module):
         return model
 
     def rounded(self) -> XFeat:
-        """A copy in bfloat16 if this is on a CPU that computes with it, else itself.
+        """See the function `rounded`. Measured: 40 % less time. Descriptors turn by 0.6 degrees in the mean,
+        so other pixels match, but as many, and errors of poses stay the same (docs/benchmarks.md)."""
+        return rounded(self)
 
-        Measured: 40 % less time. Descriptors turn by 0.6 degrees in the mean, so other pixels match, but as
-        many, and errors of poses stay the same (docs/benchmarks.md).
-        """
-        if next(self.parameters()).device.type != "cpu" or not computes_bfloat16():
-            return self
-        return copy.deepcopy(self).bfloat16()
+
+N = TypeVar("N", bound=nn.Module)
+
+
+def rounded(network: N) -> N:
+    """A copy in bfloat16 if the network is on a CPU that computes with it, else the network itself."""
+    if next(network.parameters()).device.type != "cpu" or not computes_bfloat16():
+        return network
+    return copy.deepcopy(network).bfloat16()
 
 
 @torch.no_grad()
