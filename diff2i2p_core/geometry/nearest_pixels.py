@@ -20,7 +20,5 @@ def nearest_pixels(
     distance, labels = cv2.distanceTransformWithLabels(
         unknown, cv2.DIST_L2, mask, labelType=cv2.DIST_LABEL_PIXEL
     )
-    label = np.asarray(labels, np.int32)
-    row_of_label = np.zeros(len(known) + 1, np.int64)
-    row_of_label[label.ravel()[known]] = np.arange(len(known))
-    return row_of_label.take(label), np.asarray(distance, np.float32)
+    # OpenCV numbers them in the order of the pixels, from 1
+    return np.asarray(labels, np.int64) - 1, np.asarray(distance, np.float32)
