@@ -87,9 +87,10 @@ class RenderedViews:
         query.clock.spent("retrieve")
         likely = ranked[: settings.likely]
         matched = self.matched(query, features, likely, votes, until=settings.clear_inliers)
-        yield from self._refined(query, matched, few=True)
-        others = likely[len(matched) :], ranked[len(likely) :]
-        for views in filter(None, others):
+        others = [views for views in (likely[len(matched) :], ranked[len(likely) :]) if views]
+        if not others or max(hypothesis.strength for hypothesis in matched) >= settings.early_strength:
+            yield from self._refined(query, matched, few=True)
+        for views in others:
             more = self.matched(query, features, views, votes)
             # votes may have shown that one of those before is right
             matched = more if votes is None else [*matched, *more]
