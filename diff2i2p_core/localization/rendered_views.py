@@ -88,7 +88,8 @@ class RenderedViews:
         likely = ranked[: settings.likely]
         matched = self.matched(query, features, likely, votes, until=settings.clear_inliers)
         others = [views for views in (likely[len(matched) :], ranked[len(likely) :]) if views]
-        if not others or max(hypothesis.strength for hypothesis in matched) >= settings.early_strength:
+        best = max((hypothesis.strength for hypothesis in matched), default=0.0)
+        if not others or best >= settings.early_strength:
             yield from self._refined(query, matched, few=True)
         for views in others:
             more = self.matched(query, features, views, votes)

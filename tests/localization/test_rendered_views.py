@@ -81,9 +81,15 @@ def test_a_rough_prior_needs_no_view(
     assert translation_error(found.map_from_camera, query.world_from_camera) < 0.08
 
 
+@pytest.mark.parametrize(("early_strength", "tries"), [(0.0, 3), (1.0, 2)])
 def test_less_likely_views_are_matched_after_the_likely_ones(
-    localizer: Localizer, frames: PosedFrames, monkeypatch: pytest.MonkeyPatch
+    localizer: Localizer,
+    frames: PosedFrames,
+    early_strength: float,
+    tries: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """And at once if none of the likely ones is strong enough to be rendered again."""
     asked: list[int] = []
 
     def nothing(
@@ -95,11 +101,12 @@ def test_less_likely_views_are_matched_after_the_likely_ones(
     monkeypatch.setattr(RenderedViews, "matched", nothing)
     proposer = next(each for each in localizer.proposers if isinstance(each, RenderedViews))
     settings = LocalizerSettings()
-    settings = replace(settings, views=replace(settings.views, candidates=4, likely=2))
+    views = replace(settings.views, candidates=4, likely=2, early_strength=early_strength)
+    settings = replace(settings, views=views)
     query = Query.of(frame(frames, QUERIES[0]).image, frames.camera, settings)
     groups = list(proposer.propose(query))
     assert len(proposer.views.poses) == 4
-    assert asked == [2, 2, 2] and groups == [[], [], []]
+    assert asked == [2, 2, 2] and groups == [[]] * tries
 
 
 def test_one_core_and_two_give_the_same_pose_and_leave_no_thread(
