@@ -1,4 +1,4 @@
-"""Uses a second processor core: a task runs on a thread of its own while its caller goes on.
+"""Uses further processor cores: tasks run on threads of their own while their caller goes on.
 
 This is the only place where the core starts threads for numerical work. torch, OpenCV and numpy release
 Python's lock while they compute.
@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from threading import Thread
 from typing import TypeVar
 
 import torch
+
+_AT_ONCE = 4
+"""Most threads that compute at a time: a robot has other work for its cores."""
 
 T = TypeVar("T")
 X = TypeVar("X")
@@ -53,23 +56,23 @@ def beside(task: Callable[[], object], device: torch.device) -> Iterator[None]:
         raise errors[0]
 
 
-def in_pairs(compute: Callable[[X], T], items: Sequence[X], device: torch.device) -> Iterator[T]:
-    """The results for the items, in order, computed two at a time where `beside` would use a thread, else one
-    by one. So at most one is computed that is not asked for."""
-    at_once = 2 if _gains(device) else 1
+def side_by_side(compute: Callable[[X], T], items: Sequence[X], device: torch.device) -> Iterator[T]:
+    """The results for the items, in order. Where `beside` would use a thread, as many are computed at a time
+    as there are cores, up to `_AT_ONCE`; so a few may be computed that are not asked for."""
+    at_once = min(_AT_ONCE, _cores()) if _gains(device) else 1
 
-    def put(item: X, results: list[T]) -> None:
-        results.append(compute(item))
+    def put(number: int, item: X, results: dict[int, T]) -> None:
+        results[number] = compute(item)
 
     for first in range(0, len(items), at_once):
         ahead, *later = items[first : first + at_once]
-        if not later:
-            yield compute(ahead)
-            continue
-        results: list[T] = []
-        with beside(partial(put, later[0], results), device):
+        results = dict[int, T]()
+        with ExitStack() as threads:
+            for number, item in enumerate(later):
+                threads.enter_context(beside(partial(put, number, item, results), device))
             result = compute(ahead)
-        yield from (result, *results)
+        yield result
+        yield from (results[number] for number in range(len(later)))
 
 
 def _gains(device: torch.device) -> bool:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import compose
-from diff2i2p_core.localization.beside import in_pairs
+from diff2i2p_core.localization.beside import side_by_side
 from diff2i2p_core.models.geometry_features import STRIDE
 from diff2i2p_core.models.xfeat import Keypoints
 from diff2i2p_core.typing import Array
@@ -120,15 +120,16 @@ def _round(
     compare: Compare, pose: Array, value: float, steps: Sequence[float], distance: float, device: torch.device
 ) -> list[tuple[Array, Likeness | None]]:
     """Poses around one with this value, and how alike image and map are there."""
-    tried: list[tuple[Array, Likeness | None]] = []
+    sides = [
+        orbited(pose, axis, sign * step, distance) for axis, step in enumerate(steps) for sign in (-1, 1)
+    ]
+    seen = list(side_by_side(compare, sides, device))
+    values = [0.0 if each is None else each.value for each in seen]
     there = pose
     for axis, step in enumerate(steps):
-        sides = [orbited(pose, axis, sign * step, distance) for sign in (-1, 1)]
-        seen = list(in_pairs(compare, sides, device))
-        less, more = (0.0 if each is None else each.value for each in seen)
+        less, more = values[2 * axis : 2 * axis + 2]
         there = orbited(there, axis, step * _peak(less, more, value, _FARTHEST), distance)
-        tried += zip(sides, seen, strict=True)
-    return [*tried, (there, compare(there))]
+    return [*zip(sides, seen, strict=True), (there, compare(there))]
 
 
 def orbited(pose: Array, axis: int, move: float, distance: float) -> Array:

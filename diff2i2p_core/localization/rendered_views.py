@@ -18,7 +18,7 @@ from torch import Tensor
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.pnp import NoPose, PoseEstimate, solve_pnp
 from diff2i2p_core.geometry.se3 import invert, transform_points
-from diff2i2p_core.localization.beside import beside, in_pairs
+from diff2i2p_core.localization.beside import beside, side_by_side
 from diff2i2p_core.localization.hypothesis import Hypothesis
 from diff2i2p_core.localization.intensity_alignment import IntensityAlignment, IntensityTarget
 from diff2i2p_core.localization.local_agreement import local_agreement
@@ -160,7 +160,7 @@ class RenderedViews:
         """A hypothesis for each of the views, in order, `until` one is this strong. Their poses are added to
         `votes`."""
         hypotheses = []
-        for hypothesis in in_pairs(lambda view: self._of_view(query, features, view), views, self.device):
+        for hypothesis in side_by_side(lambda view: self._of_view(query, features, view), views, self.device):
             hypotheses.append(replace(hypothesis, votes=votes))
             if votes is not None and hypothesis.map_from_camera is not None:
                 votes.add(hypothesis.map_from_camera, hypothesis.strength)

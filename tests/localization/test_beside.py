@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from diff2i2p_core.localization import beside as module
-from diff2i2p_core.localization.beside import beside, in_pairs
+from diff2i2p_core.localization.beside import beside, side_by_side
 
 CPU = torch.device("cpu")
 
@@ -81,31 +81,38 @@ def test_without_gain_it_runs_after_the_body_in_the_same_thread(
     assert order == ["body", threading.current_thread()]
 
 
-@pytest.mark.parametrize("cores", [1, 2])
-@pytest.mark.parametrize("count", [0, 1, 2, 5])
-def test_results_in_pairs_are_in_order(monkeypatch: pytest.MonkeyPatch, cores: int, count: int) -> None:
+@pytest.mark.parametrize("cores", [1, 2, 3, 64])
+@pytest.mark.parametrize("count", [0, 1, 2, 5, 11])
+def test_results_are_in_order(monkeypatch: pytest.MonkeyPatch, cores: int, count: int) -> None:
     monkeypatch.setattr(module, "_cores", lambda: cores)
-    assert list(in_pairs(lambda item: 2 * item, range(count), CPU)) == [2 * item for item in range(count)]
+    assert list(side_by_side(lambda item: 2 * item, range(count), CPU)) == [2 * item for item in range(count)]
     assert not other_threads()
 
 
-def test_at_most_one_result_too_many_is_computed() -> None:
+@pytest.mark.parametrize(("cores", "at_once"), [(1, 1), (2, 2), (3, 3), (4, 4), (64, 4)])
+def test_as_many_are_computed_at_a_time_as_there_are_cores_up_to_four(
+    monkeypatch: pytest.MonkeyPatch, cores: int, at_once: int
+) -> None:
+    """And only these, if no more results are asked for."""
+    monkeypatch.setattr(module, "_cores", lambda: cores)
+    together = threading.Barrier(at_once)
     computed: list[int] = []
 
     def compute(item: int) -> int:
+        together.wait(10)
         computed.append(item)
         return item
 
-    results = in_pairs(compute, range(10), CPU)
-    assert [next(results) for _ in range(3)] == [0, 1, 2]
-    assert sorted(computed) == [0, 1, 2, 3]
+    results = side_by_side(compute, range(3 * at_once), CPU)
+    assert [next(results) for _ in range(at_once + 1)] == list(range(at_once + 1))
+    assert sorted(computed) == list(range(2 * at_once))
 
 
-def test_an_exception_of_either_of_a_pair_is_raised() -> None:
+def test_an_exception_of_any_of_several_is_raised() -> None:
     def fails(item: int) -> int:
         if item == 1:
             raise ValueError("of the second")
         return item
 
     with pytest.raises(ValueError, match="of the second"):
-        list(in_pairs(fails, range(4), CPU))
+        list(side_by_side(fails, range(4), CPU))
