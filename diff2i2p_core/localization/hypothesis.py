@@ -40,8 +40,8 @@ class Hypothesis:
     """How the image agrees with the map's intensity, if they were compared."""
     settled: bool = False
     """Whether the matches were made from about this pose. Then many inliers are enough to accept it."""
-    restless: bool = False
-    """Whether the last of these renders still moved the pose by much."""
+    doubt: str = ""
+    """Why the pose is not trusted, however many inliers it has, or ""."""
     agreement: float | None = None
     """The fraction of the features of the map that are found where the pose predicts them
     (`local_agreement`), if that was compared."""

@@ -23,14 +23,9 @@ from diff2i2p_core.localization.hypothesis import Hypothesis
 from diff2i2p_core.localization.intensity_alignment import IntensityAlignment, IntensityTarget
 from diff2i2p_core.localization.local_agreement import local_agreement
 from diff2i2p_core.localization.near_matches import search_near
-from diff2i2p_core.localization.pose_search import ImageGrid, Likeness, search
+from diff2i2p_core.localization.pose_search import ImageGrid, Likeness, Surroundings
 from diff2i2p_core.localization.query import Query
-from diff2i2p_core.localization.rendering_again import (
-    has_wandered,
-    in_groups,
-    is_last_render,
-    is_restless,
-)
+from diff2i2p_core.localization.rendering_again import doubt_after_search, in_groups, is_last_render, unrest
 from diff2i2p_core.localization.retrieval import near_prior
 from diff2i2p_core.localization.view_ranking import ranked_views
 from diff2i2p_core.localization.votes import Votes
@@ -205,10 +200,7 @@ class RenderedViews:
         renders = views.first_renders if searches else views.renders
         hypothesis = self._rested(query, pose, source, view, renders)
         if searches and (hypothesis.agreement or 0.0) >= views.searched_agreement:
-            before = hypothesis.map_from_camera
-            hypothesis = self._rested(query, self._searched(query, hypothesis), source, view, 1)
-            if has_wandered(views, before, hypothesis.map_from_camera):
-                hypothesis = replace(hypothesis, restless=True)
+            hypothesis = self._searched(query, hypothesis, source, view)
         return replace(hypothesis, near_prior=near)
 
     def _rested(self, query: Query, pose: Array, source: str, view: int, renders: int) -> Hypothesis:
@@ -218,17 +210,29 @@ class RenderedViews:
             image, seen = self.image_and_view(query, pose)
             hypothesis = self._solved(query, image, seen, source, view)
             after = hypothesis.map_from_camera
-            restless = is_restless(views, pose, after)
+            doubt = unrest(views, pose, after)
             if after is None or is_last_render(views, hypothesis.support, pose, after):
                 break
             pose = after
-        return self._compared(query, image, seen, replace(hypothesis, settled=True, restless=restless))
+        return self._compared(query, image, seen, replace(hypothesis, settled=True, doubt=doubt))
 
-    def _searched(self, query: Query, hypothesis: Hypothesis) -> Array:
-        """The pose near the hypothesis's from which the map looks most like the image."""
-        pose, estimate = hypothesis.map_from_camera, hypothesis.estimate
-        assert pose is not None and isinstance(estimate, PoseEstimate)
-        networks, settings = self.networks, self.views.settings
+    def _searched(self, query: Query, hypothesis: Hypothesis, source: str, view: int) -> Hypothesis:
+        """The hypothesis of a render from the best pose around this one's."""
+        views, around = query.settings.views, self._around(query, hypothesis)
+        before = hypothesis.map_from_camera
+        assert before is not None, "its estimate has a pose"
+        found = around.best(before)
+        query.clock.spent("search")
+        hypothesis = self._rested(query, found, source, view, 1)
+        after, agreement = hypothesis.map_from_camera, hypothesis.agreement
+        doubt = doubt_after_search(views, before, after, agreement, around.is_distinct)
+        query.clock.spent("search")
+        return replace(hypothesis, doubt=hypothesis.doubt or doubt)
+
+    def _around(self, query: Query, hypothesis: Hypothesis) -> Surroundings:
+        """How much the map looks like the image from poses around the hypothesis's."""
+        estimate, networks, settings = hypothesis.estimate, self.networks, self.views.settings
+        assert isinstance(estimate, PoseEstimate)
         assert isinstance(networks, ShapeNetworks), "only these describe renders densely"
         camera, image = settings.resampled(query.camera), self._features(query)
         grid = query.computed("grid", lambda: ImageGrid.of(image))
@@ -238,9 +242,7 @@ class RenderedViews:
             return grid.likeness(*describe_densely(*scene, networks))
 
         away = transform_points(estimate.camera_from_points, hypothesis.points[estimate.inliers])[:, 2]
-        found = search(compare, pose, float(np.median(away)), camera, self.device)
-        query.clock.spent("search")
-        return found
+        return Surroundings(compare, float(np.median(away)), camera, self.device)
 
     def image_and_view(self, query: Query, pose: Array) -> tuple[Keypoints, ViewFeatures]:
         """The features of the query's image, and of the map from `pose` (map_from_camera) with its camera. On

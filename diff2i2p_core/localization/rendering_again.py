@@ -9,6 +9,9 @@ from diff2i2p_core.localization.gates import H, is_same_pose
 from diff2i2p_core.localization.settings import LocalizerSettings, ViewSettings
 from diff2i2p_core.typing import Array
 
+RESTLESS = "restless (renders from the pose or around it move it far)"
+INDISTINCT = "indistinct (the map looks as much like the image from poses beside it)"
+"""Doubts about a pose."""
 _RESTS_METRES, _RESTS_DEG = 0.02, 0.5
 """If a render moves the pose by less, it is the last one."""
 
@@ -18,14 +21,26 @@ def is_at_rest(before: Array, after: Array) -> bool:
     return is_near(after, before, _RESTS_METRES, _RESTS_DEG)
 
 
-def is_restless(settings: ViewSettings, before: Array, after: Array | None) -> bool:
-    """Whether the pose `after`, found in a render from `before`, is so far from it that it is not trusted."""
-    return _is_far(before, after, settings.restless_distance, settings.restless_angle_deg)
+def unrest(settings: ViewSettings, before: Array, after: Array | None) -> str:
+    """The doubt about a pose that was found in a render from `before`, if that is far from it, else ""."""
+    far = _is_far(before, after, settings.restless_distance, settings.restless_angle_deg)
+    return RESTLESS if far else ""
 
 
-def has_wandered(settings: ViewSettings, before: Array | None, after: Array | None) -> bool:
-    """Whether a search moved the pose `before` so far that the one after it is not trusted."""
-    return _is_far(before, after, settings.wandered_distance, settings.wandered_angle_deg)
+def doubt_after_search(
+    settings: ViewSettings,
+    before: Array,
+    after: Array | None,
+    agreement: float | None,
+    is_distinct: Callable[[Array], bool],
+) -> str:
+    """The doubt about a pose with this agreement, from the best pose around `before`: it is far from there,
+    or not `is_distinct` from poses beside it; else ""."""
+    if _is_far(before, after, settings.wandered_distance, settings.wandered_angle_deg):
+        return RESTLESS
+    if after is None or (agreement or 0.0) < settings.alone_agreement:
+        return ""  # it is refused anyway
+    return "" if is_distinct(after) else INDISTINCT
 
 
 def _is_far(before: Array | None, after: Array | None, metres: float, degrees: float) -> bool:

@@ -86,7 +86,7 @@ class RigHypothesis:
     estimate: RigEstimate | NoPose
     near_prior: bool = False
     settled: bool = False
-    restless: bool = False
+    doubt: str = ""
     """As in `Hypothesis`."""
 
     @property

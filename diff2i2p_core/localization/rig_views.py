@@ -13,7 +13,7 @@ from diff2i2p_core.geometry.rig_pnp import solve_rig_pnp
 from diff2i2p_core.localization.gates import contributing
 from diff2i2p_core.localization.hypothesis import Proposer
 from diff2i2p_core.localization.rendered_views import RenderedViews
-from diff2i2p_core.localization.rendering_again import in_groups, is_last_render, is_restless
+from diff2i2p_core.localization.rendering_again import in_groups, is_last_render, unrest
 from diff2i2p_core.localization.retrieval import near_prior
 from diff2i2p_core.localization.rig_joint import joined, propose_jointly
 from diff2i2p_core.localization.rig_query import Candidate, RigHypothesis, RigQuery
@@ -108,7 +108,7 @@ class RigViews:
         for _ in range(settings.views.renders):
             hypothesis = self._solved(pose, source, near)
             after = hypothesis.map_from_body
-            hypothesis = replace(hypothesis, restless=is_restless(settings.views, pose, after))
+            hypothesis = replace(hypothesis, doubt=unrest(settings.views, pose, after))
             if after is None or is_last_render(settings.views, hypothesis.support, pose, after):
                 break
             pose = after

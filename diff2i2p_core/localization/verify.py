@@ -109,7 +109,7 @@ def _by_inliers(
         reason = disagreement(best.alignment, query.settings.near)
     covariance = _covariance(best, estimate, query.settings)
     if not reason and best.settled and not agrees:
-        reason = unsure(best.restless, covariance, query.settings.views.max_sigma)
+        reason = unsure(best.doubt, covariance, query.settings.views.max_sigma)
     if not reason and prior is None:
         reason = _rival(ranked, gates)
     return Localization(
@@ -173,10 +173,10 @@ def gates_for(
     )
 
 
-def unsure(restless: bool, covariance: Array, max_sigma: float) -> str:
+def unsure(doubt: str, covariance: Array, max_sigma: float) -> str:
     """Why a settled pose is too uncertain, or ""."""
-    if restless:
-        return "restless (renders from the pose or around it move it far)"
+    if doubt:
+        return doubt
     sigma = float(np.sqrt(np.trace(covariance[:3, :3])))
     return f"uncertain (standard deviation {sigma:.2f} m, at most {max_sigma})" if sigma > max_sigma else ""
 

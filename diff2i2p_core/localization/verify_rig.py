@@ -68,7 +68,7 @@ def _by_inliers(ranked: Sequence[RigHypothesis], rig: RigQuery, prior: Array | N
     # More cameras do not average out what is wrong for all of them: the map, and how they are mounted.
     covariance = sum(used) * calibrated(estimate.covariance, count / inliers, settings, settled=best.settled)
     if not reason and best.settled and not agrees:
-        reason = unsure(best.restless, covariance, settings.views.max_sigma)
+        reason = unsure(best.doubt, covariance, settings.views.max_sigma)
     if not reason and prior is None:
         reason = _rival(ranked, gates)
     return _answer(rig, best, pose, covariance, reason)

@@ -10,8 +10,8 @@ import torch
 
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import invert, rotation_error_deg, translation_error
-from diff2i2p_core.localization.pose_search import ImageGrid, Likeness, orbited, search
-from diff2i2p_core.localization.rendering_again import has_wandered
+from diff2i2p_core.localization.pose_search import ImageGrid, Likeness, Surroundings, orbited
+from diff2i2p_core.localization.rendering_again import INDISTINCT, RESTLESS, doubt_after_search
 from diff2i2p_core.localization.settings import LocalizerSettings
 from diff2i2p_core.models.geometry_features import STRIDE, GeometryFeatures
 from diff2i2p_core.rooms.room import Room, camera_path, make_room
@@ -71,22 +71,49 @@ def test_the_best_pose_is_found(axis: int, size: float) -> None:
         return Likeness(1 - apart**2, offset)
 
     start = orbited(truth, axis, size, WALL)
-    found = search(compare, start, WALL, CAMERA, CPU)
+    found = Surroundings(compare, WALL, CAMERA, CPU).best(start)
     assert translation_error(found, truth) < 0.2 * translation_error(start, truth)
     assert rotation_error_deg(found, truth) < 2.5
 
 
 def test_a_pose_that_sees_nothing_stays() -> None:
-    assert (search(lambda pose: None, np.eye(4), WALL, CAMERA, CPU) == np.eye(4)).all()
+    around = Surroundings(lambda pose: None, WALL, CAMERA, CPU)
+    assert (around.best(np.eye(4)) == np.eye(4)).all() and not around.is_distinct(np.eye(4))
+
+
+@pytest.mark.parametrize("flat", [None, 0, 1])
+@pytest.mark.parametrize("size", [0.0, 0.1])
+def test_a_pose_is_distinct_if_the_map_looks_less_like_the_image_from_orbits_beside_it(
+    flat: int | None, size: float
+) -> None:
+    """`flat` is the axis of the orbits on which the value stays."""
+    truth = np.eye(4)
+
+    def compare(pose: Array) -> Likeness:
+        apart = pose[:3, 3].copy()
+        if flat is not None:
+            apart[flat] = 0
+        return Likeness(0.2 * (1 - float(apart @ apart)), (0, 0))
+
+    around = Surroundings(compare, WALL, CAMERA, CPU)
+    assert around.is_distinct(orbited(truth, 0, size / 10, WALL)) == (flat is None)
+    assert not around.is_distinct(orbited(truth, 0, 0.16, WALL)), "it is better on one side"
 
 
 @pytest.mark.parametrize(
     ("axis", "size", "far"), [(0, 0.1, False), (0, 0.14, True), (2, 0.1, False), (2, 0.2, True)]
 )
-def test_a_pose_that_a_search_moves_far_is_not_trusted(axis: int, size: float, far: bool) -> None:
-    start = np.eye(4)
-    assert has_wandered(LocalizerSettings().shapes, start, orbited(start, axis, size, WALL)) == far
-    assert not has_wandered(LocalizerSettings().shapes, start, None)
+@pytest.mark.parametrize("distinct", [True, False])
+def test_a_pose_that_a_search_moves_far_or_that_is_not_distinct_is_not_trusted(
+    axis: int, size: float, far: bool, distinct: bool
+) -> None:
+    settings, start = LocalizerSettings().shapes, np.eye(4)
+    found = orbited(start, axis, size, WALL)
+    doubt = doubt_after_search(settings, start, found, 0.6, lambda pose: distinct)
+    assert doubt == (RESTLESS if far else "" if distinct else INDISTINCT)
+    assert doubt_after_search(settings, start, None, None, lambda pose: False) == ""
+    unlikely = doubt_after_search(settings, start, start, 0.2, lambda pose: False)
+    assert unlikely == "", "a pose with this agreement is refused without renders from beside it"
 
 
 def of_room(room: Room, model: GeometryFeatures, grid: ImageGrid, pose: Array) -> Likeness | None:
@@ -105,7 +132,7 @@ def test_poses_on_an_orbit_come_back() -> None:
         compare = partial(of_room, room, model, ImageGrid.of(image))
         for axis, size in ((0, 0.14), (1, -0.14)):
             start = orbited(truth, axis, size, distance)
-            found = search(compare, start, distance, CAMERA, CPU)
+            found = Surroundings(compare, distance, CAMERA, CPU).best(start)
             before.append(translation_error(start, truth))
             after.append(translation_error(found, truth))
     assert np.median(after) < 0.25 * np.median(before)

@@ -16,7 +16,7 @@ from diff2i2p_core.localization.depth_cells import Comparison
 from diff2i2p_core.localization.depth_registration import DepthFit
 from diff2i2p_core.localization.hypothesis import Hypothesis
 from diff2i2p_core.localization.query import Query
-from diff2i2p_core.localization.rendering_again import is_last_render
+from diff2i2p_core.localization.rendering_again import RESTLESS, is_last_render
 from diff2i2p_core.localization.result import Localization
 from diff2i2p_core.localization.settings import LocalizerSettings
 from diff2i2p_core.localization.verify import verify
@@ -189,7 +189,7 @@ def test_inliers_of_shapes_in_a_part_of_the_image_are_refused() -> None:
 
 def test_a_pose_that_does_not_come_to_rest_is_refused_unless_a_prior_agrees() -> None:
     settings = SETTINGS.for_look("geometry")
-    moving = replace(hypothesis(HERE, 390), settled=True, near_prior=True, restless=True)
+    moving = replace(hypothesis(HERE, 390), settled=True, near_prior=True, doubt=RESTLESS)
     assert verify(Query(IMAGE, CAMERA, settings), [moving]).reason.startswith("restless")
     assert verify(Query(IMAGE, CAMERA, settings, prior=HERE), [moving]).localized
 

@@ -14,6 +14,7 @@ from diff2i2p_core.geometry.rig import RigCamera
 from diff2i2p_core.geometry.rig_pnp import RigEstimate
 from diff2i2p_core.geometry.se3 import compose, exp, transform_points, translation_error
 from diff2i2p_core.localization.alignment import Alignment
+from diff2i2p_core.localization.rendering_again import RESTLESS
 from diff2i2p_core.localization.rig_query import RigHypothesis, RigQuery
 from diff2i2p_core.localization.rig_result import RigLocalization
 from diff2i2p_core.localization.settings import LocalizerSettings
@@ -118,7 +119,7 @@ def test_the_spread_of_inliers_is_that_over_all_images() -> None:
 
 def test_a_pose_that_does_not_come_to_rest_is_refused_unless_a_prior_agrees() -> None:
     settings = SETTINGS.for_look("geometry")
-    moving = replace(hypothesis(HERE, (390, 390)), near_prior=True, restless=True)
+    moving = replace(hypothesis(HERE, (390, 390)), near_prior=True, doubt=RESTLESS)
     refused = verify_rig(RigQuery.of(IMAGES, CAMERAS, settings), [moving])
     assert refused.reason.startswith("restless")
     assert verify_rig(RigQuery.of(IMAGES, CAMERAS, settings, prior=HERE), [moving]).localized
