@@ -225,9 +225,9 @@ class RenderedViews:
         query.clock.spent("search")
         hypothesis = self._rested(query, found, source, view, 1)
         after, agreement = hypothesis.map_from_camera, hypothesis.agreement
-        doubt = doubt_after_search(views, before, after, agreement, around.is_distinct)
+        doubt = hypothesis.doubt or doubt_after_search(views, before, after, agreement, around.is_distinct)
         query.clock.spent("search")
-        return replace(hypothesis, doubt=hypothesis.doubt or doubt)
+        return replace(hypothesis, doubt=doubt)
 
     def _around(self, query: Query, hypothesis: Hypothesis) -> Surroundings:
         """How much the map looks like the image from poses around the hypothesis's."""

@@ -96,23 +96,14 @@ def filled_view(
     if not len(filled):
         empty = np.zeros((*shape, *channels), np.uint8)
         return RenderedView(empty, np.zeros(shape, np.float32), camera, pose)
-    depth, shown, nearest = _depth(filled, means[:, 0], camera, spacing)
+    nearest, distance = nearest_pixels(filled, shape)
+    inverse_depth = means[:, 0].take(nearest)
+    shown = distance <= np.maximum(REACH * spacing * camera.fx * inverse_depth, 1)
     image = means[:, 1:].round().astype(np.uint8).reshape(-1, *channels).take(nearest, axis=0)
     image = cv2.medianBlur(image, 3)  # removes single points of a surface behind
     background = cv2.blur(image, (background_side(camera.width),) * 2)
     image = np.asarray(cv2.copyTo(image, shown.astype(np.uint8), background), np.uint8)
-    return RenderedView(image, depth, camera, pose)
-
-
-def _depth(
-    filled: NDArray[np.int64], inverse: NDArray[np.float32], camera: Camera, spacing: float
-) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.int64]]:
-    """Depth (H, W) from the mean inverse depths (P,) of the pixels `filled` (P,); which pixels have it; and
-    for each pixel, the nearest one of the filled."""
-    nearest, distance = nearest_pixels(filled, (camera.height, camera.width))
-    inverse_depth = inverse.take(nearest)
-    shown = distance <= np.maximum(REACH * spacing * camera.fx * inverse_depth, 1)
-    return np.where(shown, 1 / inverse_depth, np.float32(0)), shown, nearest
+    return RenderedView(image, np.where(shown, 1 / inverse_depth, np.float32(0)), camera, pose)
 
 
 def background_side(width: int) -> int:
@@ -139,16 +130,8 @@ def render_shape(
     max_depth: float = 10.0,
 ) -> RenderedView:
     """The same with a black image: only the depth of the cloud counts."""
-    pose = np.asarray(camera_from_cloud, np.float64)
-    _, pixel, z = seen_points(cloud.points, pose, camera, spacing, min_depth, max_depth)
-    shape = camera.height, camera.width
-    count = np.bincount(pixel, minlength=shape[0] * shape[1])
-    filled = np.flatnonzero(count)
-    depth = np.zeros(shape, np.float32)
-    if len(filled):
-        sums = np.bincount(pixel, 1 / z, minlength=len(count))
-        depth, *_ = _depth(filled, (sums[filled] / count[filled]).astype(np.float32), camera, spacing)
-    return RenderedView(np.zeros(shape, np.uint8), depth, camera, pose)
+    black = PointCloud(cloud.points, intensity=np.zeros(len(cloud), np.uint8))
+    return render_view(black, camera_from_cloud, camera, spacing, min_depth=min_depth, max_depth=max_depth)
 
 
 def seen_points(
