@@ -15,7 +15,7 @@ ARM64_WHEELS = frozenset(
         *("torch", "numpy", "scipy", "opencv-python-headless", "pydantic", "pyyaml", "typer", "rich"),
         *("safetensors", "pillow", "laspy", "small-gicp", "joblib", "dask", "distributed", "viser"),
         *("accelerate", "diffusers", "transformers", "tensorboard", "matplotlib", "timm", "rosbags"),
-        *("trimesh", "av"),
+        *("trimesh", "av", "numba"),
         *(
             "pytest",
             "pytest-xdist",

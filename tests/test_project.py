@@ -40,6 +40,7 @@ LAYERS = [
     "parallel",
     "settings",
     "typing",
+    "compiled",
     "errors",
 ]
 """Top first. A part imports only from parts below it."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 
+from diff2i2p_core.compiled import compiled
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.point_cloud import PointCloud
 
@@ -98,18 +98,16 @@ def visible_points(
     v = (np.float32(camera.fy) * y / z + np.float32(camera.cy + 0.5 + margin * camera.height)) * scale
     inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
     indices, z = indices[inside], z[inside]
-    columns, rows = u[inside].astype(np.int64), v[inside].astype(np.int64)
-    limit = front_limit(
-        z, columns, rows, (height, width), 1.5 * spacing * max(camera.fx, camera.fy) * scale, spacing
-    )
-    shown: NDArray[np.int64] = indices[z <= limit[rows, columns]]
+    cells = v[inside].astype(np.int32) * width + u[inside].astype(np.int32)
+    footprint_at_1m = float(1.5 * spacing * max(camera.fx, camera.fy) * scale)
+    limit = front_limit(z, cells, (height, width), footprint_at_1m, spacing)
+    shown: NDArray[np.int64] = indices[z <= limit.reshape(-1)[cells]]
     return shown
 
 
 def front_limit(
     z: NDArray[np.float32],
-    columns: NDArray[np.int64],
-    rows: NDArray[np.int64],
+    cells: NDArray[np.int32],
     shape: tuple[int, int],
     footprint_at_1m: float,
     spacing: float,
@@ -118,29 +116,47 @@ def front_limit(
 ) -> NDArray[np.float32]:
     """The largest visible depth at each pixel (H, W) of a coarse buffer; inf where there is no surface.
 
-    For points with depths `z` (N,) in these columns and rows. A point covers `footprint_at_1m` pixels of the
-    buffer at 1 m. The limit is behind the front by `spacing`, 3 % of the depth and the surface's slope.
+    For points with depths `z` (N,) in these pixels (row by row) of it. A point covers `footprint_at_1m` of
+    them at 1 m. The limit is behind the front by `spacing`, 3 % of the depth and the surface's slope.
     `closed`: gaps of one cell are closed, so that a footprint of half the spacing leaves none.
     """
-    height, width = shape
     overlap = 2**OVERLAP if closed else 1.0
+    levels = np.arange(MAX_LEVEL + 1)
+    # At these depths, a footprint is 2^(n-1) to 2^n pixels wide.
+    low, high = footprint_at_1m / 2.0**levels, overlap * footprint_at_1m / 2.0 ** (levels - 1)
+    low[-1], high[0] = 0.0, math.inf
+    fronts = _front_depths(z, cells, *shape, low.astype(np.float32), high.astype(np.float32))
     limit = np.full(shape, np.inf, np.float32)
-    for n in range(MAX_LEVEL + 1):
-        # At these depths, a footprint is 2^(n-1) to 2^n pixels wide.
-        low = footprint_at_1m / 2**n if n < MAX_LEVEL else 0.0
-        high = overlap * footprint_at_1m / 2 ** (n - 1) if n > 0 else math.inf
-        members = np.flatnonzero((z >= np.float32(low)) & (z < np.float32(high)))
-        if not len(members):
-            continue
-        step = 1 << n
-        h, w = -(-height // step), -(-width // step)
-        cell = torch.from_numpy((rows[members] >> n) * w + (columns[members] >> n))
-        nearest = torch.full((h * w,), math.inf).scatter_reduce_(
-            0, cell, torch.from_numpy(z[members]), "amin"
-        )
-        front = nearest.numpy().reshape(h, w)
-        np.minimum(limit, level_limit(front, n, shape, spacing, closed=closed), out=limit)
+    for level, front in enumerate(fronts):
+        if np.isfinite(front).any():
+            step = 1 << level
+            front = front[: -(-shape[0] // step), : -(-shape[1] // step)]
+            np.minimum(limit, level_limit(front, level, shape, spacing, closed=closed), out=limit)
     return limit
+
+
+@compiled
+def _front_depths(
+    z: NDArray[np.float32],
+    cells: NDArray[np.int32],
+    height: int,
+    width: int,
+    low: NDArray[np.float32],
+    high: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """The smallest depth in each cell of each level (L, H, W), of depths from `low` to `high` (L,), which
+    descend; inf if there is none. A cell of level n is 2^n wide, so higher levels fill only a corner."""
+    fronts = np.full((len(low), height * width), np.inf, np.float32)
+    for i in range(len(z)):
+        for n in range(len(low)):
+            if z[i] >= high[n]:
+                break
+            if z[i] >= low[n]:
+                cell = cells[i]
+                if n > 0:  # a division takes longer than the rest
+                    cell = (cell // width >> n) * width + (cell % width >> n)
+                fronts[n, cell] = min(fronts[n, cell], z[i])
+    return fronts.reshape(len(low), height, width)
 
 
 def level_limit(

@@ -58,8 +58,7 @@ class Localizer:
         """`proposers` (one or more) are asked in order until an answer is accepted."""
         self.map = point_map
         self.proposers = tuple(proposers)
-        self.settings = settings or LocalizerSettings()
-        """Can be replaced at any time."""
+        self.settings = settings or LocalizerSettings()  # can be replaced at any time
         self.needs_depth = any(proposer.needs_depth for proposer in self.proposers)
         shared = (proposer.surface for proposer in self.proposers if isinstance(proposer, RegisteredDepth))
         self.surface = next(shared, None) or surface_of(point_map)
@@ -294,7 +293,8 @@ class Localizer:
         return sorted(self.proposers, key=lambda proposer: proposer.name != RegisteredDepth.name)
 
     def warm_up(self, *, depth: bool = False) -> None:
-        """Localize a synthetic image, because the first image takes longer; with `depth`, the first depth."""
+        """Localize a synthetic image, because the first one takes longer; with `depth`, the first depth."""
         image = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
         plane = np.full((480, 640), 2, np.float32) if depth or self.needs_depth else None
-        self.localize(image, Camera(640, 480, 550, 550, 320, 240), depth=plane)
+        for prior in (None, *self.map.viewpoints[:1]):  # from a view, the map is rendered
+            self.localize(image, Camera(640, 480, 550, 550, 320, 240), depth=plane, prior=prior)

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from diff2i2p_core.compiled import compiled
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.nearest_pixels import nearest_pixels
 
@@ -40,7 +41,7 @@ def depth_channels(depth: NDArray[np.float32], camera: Camera) -> Channel:
     inverse = _filled_inverse(depth, known)
     channels = np.empty((CHANNELS, *depth.shape), np.float32)
     for at, half in enumerate(WINDOWS):
-        channels[3 * at : 3 * at + 3] = _normals(*_fitted_planes(inverse, half), camera)
+        channels[3 * at : 3 * at + 3] = _normals(inverse, half, camera)
     smooth = _without_outliers(inverse)
     around = cv2.blur(smooth, (round(depth.shape[1] * _SURROUNDINGS) | 1,) * 2)
     kernel = np.ones((3, 3), np.uint8)
@@ -58,8 +59,7 @@ def fine_normals(depth: NDArray[np.float32], camera: Camera) -> Channel:
     known = depth > 0
     if not known.any():
         return np.zeros((3, *depth.shape), np.float32)
-    plane = _fitted_planes(_filled_inverse(depth, known), WINDOWS[0])
-    return np.asarray(np.stack(_normals(*plane, camera)) * known, np.float32)
+    return np.asarray(_normals(_filled_inverse(depth, known), WINDOWS[0], camera) * known, np.float32)
 
 
 def _filled_inverse(depth: NDArray[np.float32], known: NDArray[np.bool_]) -> Channel:
@@ -73,8 +73,9 @@ def _without_outliers(inverse: Channel) -> Channel:
     return np.asarray(cv2.medianBlur(inverse, 5), np.float32)
 
 
-def _fitted_planes(inverse: Channel, half: int) -> tuple[Channel, Channel, Channel]:
-    """Inverse depth of the best plane at each pixel, and its slopes along u and v."""
+def _normals(inverse: Channel, half: int, camera: Camera) -> Channel:
+    """(3, H, W) cosine to the line of sight, and x and y, of the unit normal (away from the camera) of the
+    best plane at each pixel."""
     side = 2 * half + 1
     offsets = np.arange(-half, half + 1, dtype=np.float32)
     ones = np.full(side, 1 / side, np.float32)
@@ -83,22 +84,12 @@ def _fitted_planes(inverse: Channel, half: int) -> tuple[Channel, Channel, Chann
     def filtered(image: Channel, row: Channel, column: Channel) -> Channel:
         return np.asarray(cv2.sepFilter2D(image, cv2.CV_32F, row, column, borderType=cv2.BORDER_REPLICATE))
 
-    mean = filtered(inverse, ones, ones)
+    mean, square = filtered(inverse, ones, ones), filtered(inverse * inverse, ones, ones)
     along_u, along_v = filtered(inverse, slope, ones), filtered(inverse, ones, slope)
-    spread = (offsets @ offsets) / np.float32(side)
-    residual = filtered(inverse * inverse, ones, ones) - mean**2 - (along_u**2 + along_v**2) * spread
-    residual = np.maximum(residual, 0) + (np.float32(_RELATIVE_NOISE) * mean) ** 2
-    around = [_padded(image, half) for image in (mean, along_u, along_v, residual)]
-    height, width = inverse.shape
-    for dv, du in ((-half, -half), (-half, half), (half, -half), (half, half)):
-        rows, columns = slice(half + dv, half + dv + height), slice(half + du, half + du + width)
-        there, slope_u, slope_v, error = (image[rows, columns] for image in around)
-        # OpenCV needs a third of numpy's time for a masked copy
-        better = cv2.compare(error, np.float32(_BETTER) * residual, cv2.CMP_LT)
-        here = cv2.scaleAdd(slope_v, -dv, cv2.scaleAdd(slope_u, -du, there))
-        for best, new in ((residual, error), (mean, here), (along_u, slope_u), (along_v, slope_v)):
-            cv2.copyTo(new, better, best)
-    return mean, along_u, along_v
+    residual = _residuals(mean, square, along_u, along_v, offsets @ offsets / np.float32(side))
+    planes = np.stack([_padded(image, half) for image in (mean, along_u, along_v, residual)])
+    pinhole = np.float32(camera.fx), np.float32(camera.fy), np.float32(camera.cx), np.float32(camera.cy)
+    return _best_normals(planes, half, *pinhole)
 
 
 def _padded(image: Channel, margin: int) -> Channel:
@@ -106,12 +97,60 @@ def _padded(image: Channel, margin: int) -> Channel:
     return np.asarray(cv2.copyMakeBorder(image, *(margin,) * 4, cv2.BORDER_REPLICATE))
 
 
-def _normals(inverse: Channel, along_u: Channel, along_v: Channel, camera: Camera) -> list[Channel]:
-    """Cosine to the line of sight, and x and y, of the unit normals (away from the camera) of planes."""
-    u = (np.arange(camera.width) - camera.cx).astype(np.float32)
-    v = (np.arange(camera.height) - camera.cy).astype(np.float32)[:, None]
-    x, y = along_u * np.float32(camera.fx), along_v * np.float32(camera.fy)
-    z = inverse - along_u * u - along_v * v
-    length = np.sqrt(x * x + y * y + z * z) + np.float32(1e-9)
-    sight = np.sqrt((u / np.float32(camera.fx)) ** 2 + (v / np.float32(camera.fy)) ** 2 + 1)
-    return [np.abs(inverse) / (length * sight), x / length, y / length]
+@compiled
+def _residuals(
+    mean: Channel, square: Channel, along_u: Channel, along_v: Channel, spread: np.float32
+) -> Channel:
+    """Mean squares of what planes do not explain, and of the noise, from the mean and the mean square of
+    inverse depth, its slopes, and the mean square of the window's offsets."""
+    residual = np.empty_like(mean)
+    for row in range(mean.shape[0]):
+        for column in range(mean.shape[1]):
+            middle, u, v = mean[row, column], along_u[row, column], along_v[row, column]
+            unexplained = square[row, column] - middle * middle - (u * u + v * v) * spread
+            noise = np.float32(_RELATIVE_NOISE) * middle
+            residual[row, column] = max(unexplained, np.float32(0)) + noise * noise
+    return residual
+
+
+@compiled
+def _best_normals(
+    planes: Channel,
+    half: int,
+    fx: np.float32,
+    fy: np.float32,
+    cx: np.float32,
+    cy: np.float32,
+) -> Channel:
+    """`_normals` from the planes (4, H, W) of the windows around all pixels, and `half` more to each side:
+    mean, slopes along u and v, and residual."""
+    mean, along_u, along_v, residual = planes
+    height, width = mean.shape[0] - 2 * half, mean.shape[1] - 2 * half
+    normals = np.empty((3, height, width), np.float32)
+    for row in range(height):
+        middle = slice(half, half + width)
+        best, here = residual[row + half, middle].copy(), mean[row + half, middle].copy()
+        slope_u, slope_v = along_u[row + half, middle].copy(), along_v[row + half, middle].copy()
+        for dv in (-half, half):
+            for du in (-half, half):
+                there, corner = row + half + dv, slice(half + du, half + du + width)
+                errors, means = residual[there, corner], mean[there, corner]
+                us, vs = along_u[there, corner], along_v[there, corner]
+                left, up = np.float32(du), np.float32(dv)
+                for column in range(width):
+                    better = errors[column] < np.float32(_BETTER) * best[column]
+                    plane = means[column] - left * us[column] - up * vs[column]
+                    best[column] = errors[column] if better else best[column]
+                    here[column] = plane if better else here[column]
+                    slope_u[column] = us[column] if better else slope_u[column]
+                    slope_v[column] = vs[column] if better else slope_v[column]
+        v = np.float32(row) - cy
+        for column in range(width):
+            u = np.float32(column) - cx
+            x, y = slope_u[column] * fx, slope_v[column] * fy
+            z = here[column] - slope_u[column] * u - slope_v[column] * v
+            length = np.sqrt(x * x + y * y + z * z) + np.float32(1e-9)
+            sight = np.sqrt((u / fx) * (u / fx) + (v / fy) * (v / fy) + np.float32(1))
+            normals[0, row, column] = abs(here[column]) / (length * sight)
+            normals[1, row, column], normals[2, row, column] = x / length, y / length
+    return normals

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from diff2i2p_core.compiled import compiled
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.nearest_pixels import nearest_pixels
@@ -27,8 +28,6 @@ from diff2i2p_core.typing import Array
 
 BUFFER_LONG_SIDE = 160
 """Pixels of the coarse z-buffer along its long side."""
-AT_ONCE = 32768
-"""Points that are projected at once, so that they stay in the cache."""
 REACH = 1.6
 """A point fills pixels up to this many spacings away, so holes of three spacings are closed."""
 
@@ -96,14 +95,22 @@ def filled_view(
     if not len(filled):
         empty = np.zeros((*shape, *channels), np.uint8)
         return RenderedView(empty, np.zeros(shape, np.float32), camera, pose)
-    nearest, distance = nearest_pixels(filled, shape)
-    inverse_depth = means[:, 0].take(nearest)
-    shown = distance <= np.maximum(REACH * spacing * camera.fx * inverse_depth, 1)
+    nearest, inverse_depth, shown = _spread(filled, means[:, 0], camera, spacing)
     image = means[:, 1:].round().astype(np.uint8).reshape(-1, *channels).take(nearest, axis=0)
     image = cv2.medianBlur(image, 3)  # removes single points of a surface behind
     background = cv2.blur(image, (background_side(camera.width),) * 2)
     image = np.asarray(cv2.copyTo(image, shown.astype(np.uint8), background), np.uint8)
     return RenderedView(image, np.where(shown, 1 / inverse_depth, np.float32(0)), camera, pose)
+
+
+def _spread(
+    filled: NDArray[np.int64], inverse_depth: NDArray[np.float32], camera: Camera, spacing: float
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]]:
+    """For each pixel (H, W), which of the pixels with points is the nearest, its inverse depth, and whether
+    it is near enough to be shown."""
+    nearest, distance = nearest_pixels(filled, (camera.height, camera.width))
+    inverse = inverse_depth.take(nearest)
+    return nearest, inverse, distance <= np.maximum(np.float32(REACH * spacing * camera.fx) * inverse, 1)
 
 
 def background_side(width: int) -> int:
@@ -130,8 +137,14 @@ def render_shape(
     max_depth: float = 10.0,
 ) -> RenderedView:
     """The same with a black image: only the depth of the cloud counts."""
-    black = PointCloud(cloud.points, intensity=np.zeros(len(cloud), np.uint8))
-    return render_view(black, camera_from_cloud, camera, spacing, min_depth=min_depth, max_depth=max_depth)
+    shape, pose = (camera.height, camera.width), np.asarray(camera_from_cloud, np.float64)
+    _, pixel, z = seen_points(cloud.points, pose, camera, spacing, min_depth, max_depth)
+    filled, means = pixel_means(pixel, np.float32(1) / z[:, None], camera.width * camera.height)
+    depth = np.zeros(shape, np.float32)
+    if len(filled):
+        _, inverse_depth, shown = _spread(filled, means[:, 0], camera, spacing)
+        np.divide(1, inverse_depth, out=depth, where=shown)
+    return RenderedView(np.zeros(shape, np.uint8), depth, camera, pose)
 
 
 def seen_points(
@@ -141,41 +154,72 @@ def seen_points(
     spacing: float,
     min_depth: float,
     max_depth: float,
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
     """Indices of the points that the camera sees, their pixels (row by row) and depths."""
-    matrix = pose[:3] * [[camera.fx], [camera.fy], [1]]
-    projection = matrix[:, :3].astype(np.float32), matrix[:, 3:].astype(np.float32)
-    blocks = range(0, max(1, len(points)), AT_ONCE)
-    parts = [_in_image(points, first, projection, camera, (min_depth, max_depth)) for first in blocks]
-    inside, columns, rows, z = (np.concatenate(each) for each in zip(*parts, strict=True))
     step = buffer_step(camera)
-    coarse = columns // step, rows // step
     shape = -(-camera.height // step), -(-camera.width // step)
+    scale = np.array([[camera.fx, 0, camera.cx + 0.5], [0, camera.fy, camera.cy + 0.5], [0, 0, 1]])
+    projection = (scale @ pose[:3]).astype(np.float32)
+    depths = np.float32(max(min_depth, 0.0)), np.float32(max_depth)
+    size = np.int32(camera.width), np.int32(camera.height)
+    cell_of_row = (np.arange(camera.height) // step * shape[1]).astype(np.int32)
+    cell_of_column = (np.arange(camera.width) // step).astype(np.int32)
+    index, pixel, cell, z = _in_image(points, projection, *size, *depths, cell_of_row, cell_of_column)
     footprint_at_1m = 0.5 * spacing * max(camera.fx, camera.fy) / step
-    limit = front_limit(z, *coarse, shape, footprint_at_1m, spacing, closed=True)
-    front = np.flatnonzero(z <= limit[coarse[1], coarse[0]])
-    return inside[front], rows[front] * camera.width + columns[front], z[front]
+    limit = front_limit(z, cell, shape, footprint_at_1m, spacing, closed=True)
+    return _in_front(index, pixel, cell, z, limit.reshape(-1))
 
 
+@compiled
 def _in_image(
     points: NDArray[np.float32],
-    first: int,
-    projection: tuple[NDArray[np.float32], NDArray[np.float32]],
-    camera: Camera,
-    depths: tuple[float, float],
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    """Of `AT_ONCE` points from the `first` one on: indices of those whose projection (3, 3), (3, 1) is in the
-    image and between the depths; their columns, rows and depths."""
-    u, v, z = projection[0] @ points[first : first + AT_ONCE].T + projection[1]
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # points beside the camera
-        u /= z
-        v /= z
-    u += np.float32(camera.cx + 0.5)
-    v += np.float32(camera.cy + 0.5)
-    inside = (z > depths[0]) & (z < depths[1])
-    inside &= (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
-    rows = np.flatnonzero(inside)
-    return rows + first, u[rows].astype(np.int64), v[rows].astype(np.int64), z[rows]
+    projection: NDArray[np.float32],
+    width: np.int32,
+    height: np.int32,
+    nearest: np.float32,
+    farthest: np.float32,
+    cell_of_row: NDArray[np.int32],
+    cell_of_column: NDArray[np.int32],
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
+    """Of the points whose `projection` (3, 4) is in the image and between the depths: their indices, pixels,
+    cells (the sum of those of their row and their column) and depths."""
+    (ux, uy, uz, u0), (vx, vy, vz, v0), (zx, zy, zz, z0) = projection
+    count = len(points) + 1
+    index, depth = np.empty(count, np.int32), np.empty(count, np.float32)
+    us, vs = np.empty(count, np.float32), np.empty(count, np.float32)
+    found = 0
+    for i in range(len(points)):  # without branches, which points all over would mislead
+        x, y, z = points[i, 0], points[i, 1], points[i, 2]
+        away = zx * x + zy * y + zz * z + z0
+        u = ux * x + uy * y + uz * z + u0
+        v = vx * x + vy * y + vz * z + v0
+        index[found], depth[found], us[found], vs[found] = i, away, u, v
+        in_rows = (v >= 0) & (v < np.float32(height) * away)
+        in_columns = (u >= 0) & (u < np.float32(width) * away)
+        found += int((away > nearest) & (away < farthest) & in_rows & in_columns)
+    pixel, cell = np.empty(found, np.int32), np.empty(found, np.int32)
+    for i in range(found):
+        column = min(np.int32(us[i] / depth[i]), width - np.int32(1))
+        row = min(np.int32(vs[i] / depth[i]), height - np.int32(1))
+        pixel[i], cell[i] = row * width + column, cell_of_row[row] + cell_of_column[column]
+    return index[:found], pixel, cell, depth[:found]
+
+
+@compiled
+def _in_front(
+    index: NDArray[np.int32],
+    pixel: NDArray[np.int32],
+    cell: NDArray[np.int32],
+    depth: NDArray[np.float32],
+    limit: NDArray[np.float32],
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
+    """Indices, pixels and depths of the points that are not behind the limit of their cell."""
+    found = 0
+    for i in range(len(depth)):
+        if depth[i] <= limit[cell[i]]:
+            index[found], pixel[found], depth[found] = index[i], pixel[i], depth[i]
+            found += 1
+    return index[:found], pixel[:found], depth[:found]
 
 
 def buffer_step(camera: Camera) -> int:
@@ -184,13 +228,23 @@ def buffer_step(camera: Camera) -> int:
 
 
 def pixel_means(
-    pixel: NDArray[np.int64], rows: NDArray[np.float32], pixels: int
+    pixel: NDArray[np.integer], rows: NDArray[np.float32], pixels: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Those of `pixels` that have points, ascending, and the mean of their rows (N, C)."""
-    count = np.bincount(pixel, minlength=pixels)
+    sums, count = _pixel_sums(pixel, rows, pixels)
     filled = np.flatnonzero(count)
-    index = (np.cumsum(count > 0) - 1)[pixel]
-    sums = torch.zeros(len(filled), rows.shape[1]).index_add_(
-        0, torch.from_numpy(index), torch.from_numpy(rows)
-    )
-    return filled, np.asarray(sums.numpy() / count[filled, None].astype(np.float32), np.float32)
+    return filled, sums[filled] / count[filled, None]
+
+
+@compiled
+def _pixel_sums(
+    pixel: NDArray[np.integer], rows: NDArray[np.float32], pixels: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The sums (pixels, C) of the rows (N, C) of each pixel's points, and how many there are."""
+    channels = rows.shape[1]
+    sums, count = np.zeros((pixels, channels), np.float32), np.zeros(pixels, np.float32)
+    for i in range(len(pixel)):
+        count[pixel[i]] += 1
+        for channel in range(channels):
+            sums[pixel[i], channel] += rows[i, channel]
+    return sums, count

@@ -16,7 +16,6 @@ from diff2i2p_core.geometry.point_cloud import PointCloud
 from diff2i2p_core.geometry.se3 import compose, invert, transform_points
 from diff2i2p_core.io.fused_frames import fuse_frames
 from diff2i2p_core.io.rgbd_folder import PosedFrames
-from diff2i2p_core.ops import render_view as module
 from diff2i2p_core.ops.render_view import REACH, RenderedView, render_view
 
 CAMERA = Camera(120, 90, 110.0, 108.0, 58.3, 45.9)
@@ -63,15 +62,6 @@ def test_surfaces_at_any_distance_have_no_holes(depth: float) -> None:
     np.testing.assert_allclose(view.depth[view.depth > 0], depth, rtol=1e-6)
     assert (view.depth[10:-10, 10:-10] > 0).all()
     assert (view.image == RED).all()
-
-
-def test_points_may_be_projected_in_any_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    near, far = wall(1.5, 0.02, (-0.3, -0.2), (0.3, 0.2)), wall(3.0, 0.02, (-3, -3), (3, 3))
-    cloud = painted((far, BLUE), (near, RED))
-    whole = render_view(cloud, IDENTITY, CAMERA, 0.02)
-    monkeypatch.setattr(module, "AT_ONCE", 1000)
-    parts = render_view(cloud, IDENTITY, CAMERA, 0.02)
-    assert len(cloud) > 20000 and (parts.image == whole.image).all() and (parts.depth == whole.depth).all()
 
 
 def test_small_holes_are_filled_and_large_ones_are_not() -> None:
