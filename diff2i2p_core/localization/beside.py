@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from itertools import pairwise
 from threading import Thread
 from typing import TypeVar
 
@@ -59,7 +60,7 @@ def beside(task: Callable[[], object], device: torch.device) -> Iterator[None]:
 def side_by_side(compute: Callable[[X], T], items: Sequence[X], device: torch.device) -> Iterator[T]:
     """The results for the items, in order. Where `beside` would use a thread, as many are computed at a time
     as there are cores, up to `_AT_ONCE`; so a few may be computed that are not asked for."""
-    at_once = min(_AT_ONCE, _cores()) if _gains(device) else 1
+    at_once = _at_once(device)
 
     def put(number: int, item: X, results: dict[int, T]) -> None:
         results[number] = compute(item)
@@ -73,6 +74,19 @@ def side_by_side(compute: Callable[[X], T], items: Sequence[X], device: torch.de
             result = compute(ahead)
         yield result
         yield from (results[number] for number in range(len(later)))
+
+
+def in_parts(items: Sequence[X], device: torch.device) -> list[Sequence[X]]:
+    """The items in as many parts as `side_by_side` computes at a time, for a task that takes several."""
+    parts = min(_at_once(device), len(items))
+    size, larger = divmod(len(items), max(1, parts))
+    starts = [number * size + min(number, larger) for number in range(parts + 1)]
+    return [items[start:end] for start, end in pairwise(starts)]
+
+
+def _at_once(device: torch.device) -> int:
+    """How many tasks are computed at a time."""
+    return min(_AT_ONCE, _cores()) if _gains(device) else 1
 
 
 def _gains(device: torch.device) -> bool:

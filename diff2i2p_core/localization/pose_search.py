@@ -19,7 +19,7 @@ from torch import Tensor
 
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import compose
-from diff2i2p_core.localization.beside import side_by_side
+from diff2i2p_core.localization.beside import in_parts, side_by_side
 from diff2i2p_core.models.geometry_features import STRIDE
 from diff2i2p_core.models.xfeat import Keypoints
 from diff2i2p_core.typing import Array
@@ -98,8 +98,8 @@ def _rise(less: float, more: float, here: float, at: float) -> float:
     return at * (more - less) / 2 + at * at * (less + more - 2 * here) / 2
 
 
-Compare = Callable[[Array], Likeness | None]
-"""How alike the image and a render of the map from a pose (map_from_camera) are; None if it shows nothing."""
+Compare = Callable[[Sequence[Array]], list[Likeness | None]]
+"""How alike the image and renders of the map from poses (map_from_camera) are; None if one shows nothing."""
 
 
 class Surroundings:
@@ -116,7 +116,7 @@ class Surroundings:
         way to it. In each round, one step to both sides of each, and from the parabolas through these a pose
         for all; the best of all seven is kept, turned by the offset that was found.
         """
-        first = self._compare(pose)
+        (first,) = self._compare([pose])
         if first is None:
             return pose
         best, pose = first.value, _turned(pose, first, self._camera)
@@ -145,13 +145,15 @@ class Surroundings:
         for axis, step in enumerate(steps):
             less, more = values[2 * axis : 2 * axis + 2]
             there = self._beside(there, axis, step * _peak(less, more, value, _FARTHEST))
-        return [*zip(sides, seen, strict=True), (there, self._compare(there))]
+        (found,) = self._compare([there])
+        return [*zip(sides, seen, strict=True), (there, found)]
 
     def _beside(self, pose: Array, axis: int, move: float) -> Array:
         return orbited(pose, axis, move, self._distance)
 
     def _compared(self, poses: Sequence[Array]) -> list[Likeness | None]:
-        return list(side_by_side(self._compare, poses, self._device))
+        parts = in_parts(poses, self._device)
+        return [found for part in side_by_side(self._compare, parts, self._device) for found in part]
 
 
 def orbited(pose: Array, axis: int, move: float, distance: float) -> Array:

@@ -237,9 +237,9 @@ class RenderedViews:
         camera, image = settings.resampled(query.camera), self._features(query)
         grid = query.computed("grid", lambda: ImageGrid.of(image))
 
-        def compare(pose: Array) -> Likeness | None:
-            scene = self._placed, self._spacing, pose, camera, settings
-            return grid.likeness(*describe_densely(*scene, networks))
+        def compare(poses: Sequence[Array]) -> list[Likeness | None]:
+            scene = self._placed, self._spacing, poses, camera, settings
+            return [grid.likeness(*seen) for seen in describe_densely(*scene, networks)]
 
         away = transform_points(estimate.camera_from_points, hypothesis.points[estimate.inliers])[:, 2]
         return Surroundings(compare, float(np.median(away)), camera, self.device)

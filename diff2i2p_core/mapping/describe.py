@@ -88,14 +88,14 @@ def describe_view(
 def describe_densely(
     cloud: Blocks,
     spacing: float,
-    map_from_view: Array,
+    poses: Sequence[Array],
     camera: Camera,
     settings: RenderSettings,
     networks: ShapeNetworks,
-) -> tuple[Tensor, Tensor]:
-    """Dense descriptors (h, w, D) of such a render, and their reliability (h, w), 0 where it is empty."""
-    view = _render_where(cloud, spacing, map_from_view, camera, settings)
-    return networks.describe_render_densely(view)
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Dense descriptors (h, w, D) of such renders, and their reliability (h, w), 0 where they are empty."""
+    views = [_render_where(cloud, spacing, pose, camera, settings) for pose in poses]
+    return zip(*networks.describe_renders_densely(views), strict=True)
 
 
 def _render_where(

@@ -111,30 +111,30 @@ class GeometryFeatures(nn.Module):
         """The `most` most reliable features of a grey (H, W) or RGB (H, W, 3) image, and dense ones every
         `STRIDE` pixels."""
         grey = grey_tensor(image)
-        descriptors, logits = self.photos(grey[None].to(self.device))
+        descriptors, logits = _described(self.photos, grey[None])
         features = _grid_features(descriptors, logits, grey.shape[1:], None, most)
         dense, reliability = _dense(descriptors, logits)
-        return replace(features, dense=dense, reliability=reliability)
+        return replace(features, dense=dense[0], reliability=reliability[0])
 
     @torch.no_grad()
     def describe_depth(self, depth: NDArray[np.float32], camera: Camera, most: int) -> Keypoints:
         """The `most` most reliable features of rendered depth (H, W) in metres, 0 where unknown."""
         channels = torch.from_numpy(depth_channels(depth, camera))
-        descriptors, logits = self.shapes(channels[None].to(self.device))
+        descriptors, logits = _described(self.shapes, channels[None])
         known = torch.from_numpy(depth > 0)
         return _grid_features(descriptors, logits, channels.shape[1:], known, most)
 
     @torch.no_grad()
-    def describe_depth_densely(self, depth: NDArray[np.float32], camera: Camera) -> tuple[Tensor, Tensor]:
-        """Descriptors (h, w, 64) every `STRIDE` pixels of rendered depth (H, W), and their reliability
-        (h, w): 0 where the depth is unknown."""
-        channels = _padded(torch.from_numpy(depth_channels(depth, camera))[None])
-        weights = next(self.shapes.parameters())
-        maps = self.shapes(channels.to(weights).contiguous(memory_format=torch.channels_last))
-        dense, reliability = _dense(*(found.float() for found in maps))
+    def describe_depths_densely(
+        self, depths: Sequence[NDArray[np.float32]], camera: Camera
+    ) -> tuple[Tensor, Tensor]:
+        """Descriptors (B, h, w, 64) every `STRIDE` pixels of rendered depths (H, W), and their reliability
+        (B, h, w): 0 where the depth is unknown."""
+        channels = np.stack([depth_channels(depth, camera) for depth in depths])
+        dense, reliability = _dense(*_described(self.shapes, torch.from_numpy(channels)))
         known = torch.zeros_like(reliability)
-        there = torch.from_numpy(depth[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE] > 0)
-        known[: there.shape[0], : there.shape[1]] = there.to(known)
+        there = torch.from_numpy(np.stack(depths)[:, STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE] > 0)
+        known[:, : there.shape[1], : there.shape[2]] = there.to(known)
         return dense, reliability * known
 
     @property
@@ -143,6 +143,14 @@ class GeometryFeatures(nn.Module):
 
 
 _USED = ("skip1", "block", "heatmap_head")
+
+
+def _described(network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """What a network returns for images (B, C, H, W), in float32; computed in its weights' precision."""
+    weights = next(network.parameters())
+    padded = _padded(images).to(weights)  # before rounding: to pad bfloat16 takes much longer
+    descriptors, logits = network(padded.contiguous(memory_format=torch.channels_last))
+    return descriptors.float(), logits.float()
 
 
 def _padded(image: Tensor) -> Tensor:
@@ -176,10 +184,10 @@ def _grid_features(
 
 
 def _dense(descriptors: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
-    """What the networks return for one image, as unit-length descriptors (h, w, 64) and reliability (h, w),
-    both every `STRIDE` pixels."""
-    dense = F.normalize(descriptors[0].permute(1, 2, 0), dim=2).contiguous()
-    return dense, F.interpolate(logits.sigmoid(), scale_factor=CELL // STRIDE)[0, 0]
+    """What the networks return, as unit-length descriptors (B, h, w, 64) and reliability (B, h, w), both
+    every `STRIDE` pixels."""
+    dense = F.normalize(descriptors.permute(0, 2, 3, 1), dim=3).contiguous()
+    return dense, F.interpolate(logits.sigmoid(), scale_factor=CELL // STRIDE)[:, 0]
 
 
 def sampled(descriptors: Tensor, pixels: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from diff2i2p_core.localization import beside as module
-from diff2i2p_core.localization.beside import beside, side_by_side
+from diff2i2p_core.localization.beside import beside, in_parts, side_by_side
 
 CPU = torch.device("cpu")
 
@@ -116,3 +116,11 @@ def test_an_exception_of_any_of_several_is_raised() -> None:
 
     with pytest.raises(ValueError, match="of the second"):
         list(side_by_side(fails, range(4), CPU))
+
+
+@pytest.mark.parametrize(("number", "sizes"), [(0, []), (1, [1]), (5, [3, 2]), (6, [3, 3])])
+def test_items_are_divided_among_the_cores(number: int, sizes: list[int]) -> None:
+    items = list(range(number))
+    parts = in_parts(items, CPU)
+    assert [len(part) for part in parts] == sizes and [item for part in parts for item in part] == items
+    assert in_parts(items, torch.device("cuda")) == ([items] if items else []), "a GPU takes all at once"

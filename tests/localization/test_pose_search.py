@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import invert, rotation_error_deg, translation_error
-from diff2i2p_core.localization.pose_search import ImageGrid, Likeness, Surroundings, orbited
+from diff2i2p_core.localization.pose_search import Compare, ImageGrid, Likeness, Surroundings, orbited
 from diff2i2p_core.localization.rendering_again import INDISTINCT, RESTLESS, doubt_after_search
 from diff2i2p_core.localization.settings import LocalizerSettings
 from diff2i2p_core.models.geometry_features import STRIDE, GeometryFeatures
@@ -21,6 +22,10 @@ from diff2i2p_core.weights.geometry import load_geometry
 CAMERA = Camera(320, 240, 260.0, 260.0, 159.5, 119.5)
 WALL = 2.0
 CPU = torch.device("cpu")
+
+
+def each(compare: Callable[[Array], Likeness | None]) -> Compare:
+    return lambda poses: [compare(pose) for pose in poses]
 
 
 def patterns(seed: int = 0) -> torch.Tensor:
@@ -71,13 +76,13 @@ def test_the_best_pose_is_found(axis: int, size: float) -> None:
         return Likeness(1 - apart**2, offset)
 
     start = orbited(truth, axis, size, WALL)
-    found = Surroundings(compare, WALL, CAMERA, CPU).best(start)
+    found = Surroundings(each(compare), WALL, CAMERA, CPU).best(start)
     assert translation_error(found, truth) < 0.2 * translation_error(start, truth)
     assert rotation_error_deg(found, truth) < 2.5
 
 
 def test_a_pose_that_sees_nothing_stays() -> None:
-    around = Surroundings(lambda pose: None, WALL, CAMERA, CPU)
+    around = Surroundings(each(lambda pose: None), WALL, CAMERA, CPU)
     assert (around.best(np.eye(4)) == np.eye(4)).all() and not around.is_distinct(np.eye(4))
 
 
@@ -95,7 +100,7 @@ def test_a_pose_is_distinct_if_the_map_looks_less_like_the_image_from_orbits_bes
             apart[flat] = 0
         return Likeness(0.2 * (1 - float(apart @ apart)), (0, 0))
 
-    around = Surroundings(compare, WALL, CAMERA, CPU)
+    around = Surroundings(each(compare), WALL, CAMERA, CPU)
     assert around.is_distinct(orbited(truth, 0, size / 10, WALL)) == (flat is None)
     assert not around.is_distinct(orbited(truth, 0, 0.16, WALL)), "it is better on one side"
 
@@ -116,9 +121,11 @@ def test_a_pose_that_a_search_moves_far_or_that_is_not_distinct_is_not_trusted(
     assert unlikely == "", "a pose with this agreement is refused without renders from beside it"
 
 
-def of_room(room: Room, model: GeometryFeatures, grid: ImageGrid, pose: Array) -> Likeness | None:
-    depth = room.scene.render(CAMERA, pose)[1].astype(np.float32)
-    return grid.likeness(*model.describe_depth_densely(depth, CAMERA))
+def of_room(
+    room: Room, model: GeometryFeatures, grid: ImageGrid, poses: Sequence[Array]
+) -> list[Likeness | None]:
+    depths = [room.scene.render(CAMERA, pose)[1].astype(np.float32) for pose in poses]
+    return [grid.likeness(*seen) for seen in zip(*model.describe_depths_densely(depths, CAMERA), strict=True)]
 
 
 def test_poses_on_an_orbit_come_back() -> None:
