@@ -34,9 +34,8 @@ nothing about where on it a point is. Measured: without, the best of poses on an
 right one in hololens_office, with it 1.2."""
 _ASIDE = 0.16
 """Radians of the orbits on which a pose must be distinct."""
-_LEAST_DROP = 0.045
-"""By which part of its value the likeness must at least be lower there. Measured: this refuses two of five
-wrong poses that nothing else refused, those farthest from the right ones, and 8 of 314 right ones."""
+_LEAST_DROP = 0.06
+"""By which part of its value the likeness must at least be lower there (docs/benchmarks.md)."""
 _MARGIN = 1
 """Cells by which an image may be shifted against a render. Measured: with two, fewer poses become exact."""
 
@@ -116,23 +115,32 @@ class Surroundings:
         way to it. In each round, one step to both sides of each, and from the parabolas through these a pose
         for all; the best of all seven is kept, turned by the offset that was found.
         """
+        return self._best(pose)[0]
+
+    def _best(self, pose: Array) -> tuple[Array, float]:
+        """`best`, and how alike image and map are there."""
         (first,) = self._compare([pose])
         if first is None:
-            return pose
+            return pose, 0.0
         best, pose = first.value, _turned(pose, first, self._camera)
         for steps in _STEPS:
             for tried, found in self._round(pose, best, steps):
                 if found is not None and found.value >= best:
                     best, pose = found.value, _turned(tried, found, self._camera)
-        return pose
+        return pose, best
 
-    def is_distinct(self, pose: Array) -> bool:
-        """Whether the map looks less like the image from orbits beside the pose than from itself."""
+    def beside(self, pose: Array) -> tuple[bool, Array | None]:
+        """Whether the pose is distinct: from orbits beside it, the map looks less like the image. If it is
+        not, also a better pose, if a search from the most alike side finds one."""
         sides = [self._beside(pose, axis, sign * _ASIDE) for axis in (0, 1) for sign in (-1, 1)]
         here, *others = self._compared([pose, *sides])
-        return here is not None and all(
-            other is None or other.value <= (1 - _LEAST_DROP) * here.value for other in others
-        )
+        if here is None:
+            return False, None
+        values = [0.0 if other is None else other.value for other in others]
+        if max(values) <= (1 - _LEAST_DROP) * here.value:
+            return True, None
+        better, value = self._best(sides[int(np.argmax(values))])
+        return False, better if value > here.value else None
 
     def _round(
         self, pose: Array, value: float, steps: Sequence[float]

@@ -25,7 +25,7 @@ from diff2i2p_core.localization.local_agreement import local_agreement
 from diff2i2p_core.localization.near_matches import search_near
 from diff2i2p_core.localization.pose_search import ImageGrid, Likeness, Surroundings
 from diff2i2p_core.localization.query import Query
-from diff2i2p_core.localization.rendering_again import doubt_after_search, in_groups, is_last_render, unrest
+from diff2i2p_core.localization.rendering_again import in_groups, is_last_render, searched, unrest
 from diff2i2p_core.localization.retrieval import near_prior
 from diff2i2p_core.localization.view_ranking import ranked_views
 from diff2i2p_core.localization.votes import Votes
@@ -218,16 +218,14 @@ class RenderedViews:
 
     def _searched(self, query: Query, hypothesis: Hypothesis, source: str, view: int) -> Hypothesis:
         """The hypothesis of a render from the best pose around this one's."""
-        views, around = query.settings.views, self._around(query, hypothesis)
-        before = hypothesis.map_from_camera
-        assert before is not None, "its estimate has a pose"
-        found = around.best(before)
+
+        def matched_from(pose: Array) -> Hypothesis:
+            query.clock.spent("search")
+            return self._rested(query, pose, source, view, 1)
+
+        found = searched(query.settings.views, hypothesis, self._around(query, hypothesis), matched_from)
         query.clock.spent("search")
-        hypothesis = self._rested(query, found, source, view, 1)
-        after, agreement = hypothesis.map_from_camera, hypothesis.agreement
-        doubt = hypothesis.doubt or doubt_after_search(views, before, after, agreement, around.is_distinct)
-        query.clock.spent("search")
-        return replace(hypothesis, doubt=doubt)
+        return found
 
     def _around(self, query: Query, hypothesis: Hypothesis) -> Surroundings:
         """How much the map looks like the image from poses around the hypothesis's."""

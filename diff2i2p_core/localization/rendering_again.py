@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from diff2i2p_core.geometry.se3 import is_near
 from diff2i2p_core.localization.gates import H, is_same_pose
+from diff2i2p_core.localization.hypothesis import Hypothesis
+from diff2i2p_core.localization.pose_search import Surroundings
 from diff2i2p_core.localization.settings import LocalizerSettings, ViewSettings
 from diff2i2p_core.typing import Array
 
 RESTLESS = "restless (renders from the pose or around it move it far)"
 INDISTINCT = "indistinct (the map looks as much like the image from poses beside it)"
 """Doubts about a pose."""
+_MOVES = 1
+"""How often a pose that is not distinct is left for a better one beside it."""
 _RESTS_METRES, _RESTS_DEG = 0.02, 0.5
 """If a render moves the pose by less, it is the last one."""
 
@@ -27,20 +32,33 @@ def unrest(settings: ViewSettings, before: Array, after: Array | None) -> str:
     return RESTLESS if far else ""
 
 
-def doubt_after_search(
+def searched(
     settings: ViewSettings,
-    before: Array,
-    after: Array | None,
-    agreement: float | None,
-    is_distinct: Callable[[Array], bool],
-) -> str:
-    """The doubt about a pose with this agreement, from the best pose around `before`: it is far from there,
-    or not `is_distinct` from poses beside it; else ""."""
-    if _is_far(before, after, settings.wandered_distance, settings.wandered_angle_deg):
-        return RESTLESS
-    if after is None or (agreement or 0.0) < settings.alone_agreement:
-        return ""  # it is refused anyway
-    return "" if is_distinct(after) else INDISTINCT
+    start: Hypothesis,
+    around: Surroundings,
+    matched_from: Callable[[Array], Hypothesis],
+) -> Hypothesis:
+    """What is `matched_from` the best pose around that of `start`, with a doubt if it is far from where the
+    search began, or not distinct. If a pose beside it is better, then what is matched from there."""
+    before = start.map_from_camera
+    assert before is not None, "only poses are searched around"
+    found = around.best(before)
+    for _ in range(1 + _MOVES):
+        hypothesis = matched_from(found)
+        after = hypothesis.map_from_camera
+        if hypothesis.doubt or after is None:
+            return hypothesis
+        if _is_far(before, after, settings.wandered_distance, settings.wandered_angle_deg):
+            return replace(hypothesis, doubt=RESTLESS)
+        if (hypothesis.agreement or 0.0) < settings.alone_agreement:
+            return hypothesis  # it is refused anyway
+        distinct, better = around.beside(after)
+        if distinct:
+            return hypothesis
+        if better is None:
+            break
+        before = found = better
+    return replace(hypothesis, doubt=INDISTINCT)
 
 
 def _is_far(before: Array | None, after: Array | None, metres: float, degrees: float) -> bool:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
 
 from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.pnp import NoPose, PoseEstimate
 from diff2i2p_core.geometry.se3 import invert, rotation_error_deg, translation_error
+from diff2i2p_core.localization.hypothesis import Hypothesis
 from diff2i2p_core.localization.pose_search import Compare, ImageGrid, Likeness, Surroundings, orbited
-from diff2i2p_core.localization.rendering_again import INDISTINCT, RESTLESS, doubt_after_search
+from diff2i2p_core.localization.rendering_again import INDISTINCT, RESTLESS, searched
 from diff2i2p_core.localization.settings import LocalizerSettings
 from diff2i2p_core.models.geometry_features import STRIDE, GeometryFeatures
 from diff2i2p_core.rooms.room import Room, camera_path, make_room
@@ -21,6 +25,7 @@ from diff2i2p_core.weights.geometry import load_geometry
 
 CAMERA = Camera(320, 240, 260.0, 260.0, 159.5, 119.5)
 WALL = 2.0
+MANY = np.ones(200, bool)
 CPU = torch.device("cpu")
 
 
@@ -83,7 +88,7 @@ def test_the_best_pose_is_found(axis: int, size: float) -> None:
 
 def test_a_pose_that_sees_nothing_stays() -> None:
     around = Surroundings(each(lambda pose: None), WALL, CAMERA, CPU)
-    assert (around.best(np.eye(4)) == np.eye(4)).all() and not around.is_distinct(np.eye(4))
+    assert (around.best(np.eye(4)) == np.eye(4)).all() and around.beside(np.eye(4)) == (False, None)
 
 
 @pytest.mark.parametrize("flat", [None, 0, 1])
@@ -101,8 +106,45 @@ def test_a_pose_is_distinct_if_the_map_looks_less_like_the_image_from_orbits_bes
         return Likeness(0.2 * (1 - float(apart @ apart)), (0, 0))
 
     around = Surroundings(each(compare), WALL, CAMERA, CPU)
-    assert around.is_distinct(orbited(truth, 0, size / 10, WALL)) == (flat is None)
-    assert not around.is_distinct(orbited(truth, 0, 0.16, WALL)), "it is better on one side"
+    distinct, _ = around.beside(orbited(truth, 0, size / 10, WALL))
+    assert distinct == (flat is None)
+    distinct, better = around.beside(orbited(truth, 0, 0.16, WALL))
+    assert not distinct, "it is better on one side"
+    if flat is None:
+        assert better is not None and translation_error(better, truth) < 0.03
+
+
+class Around:
+    """`Surroundings` that say what they are told."""
+
+    def __init__(self, best: Array, beside: Sequence[tuple[bool, Array | None]]) -> None:
+        self._best, self._beside = best, list(beside)
+
+    def best(self, pose: Array) -> Array:
+        return self._best
+
+    def beside(self, pose: Array) -> tuple[bool, Array | None]:
+        return self._beside.pop(0)
+
+
+def hypothesis(pose: Array | None, agreement: float = 0.6) -> Hypothesis:
+    pose_or_none = NoPose("none") if pose is None else PoseEstimate(invert(pose), MANY, 200, 1.0, np.eye(6))
+    pixels, points = np.zeros((200, 2)), np.zeros((200, 3))
+    return Hypothesis("views", "view 0", pixels, points, pose_or_none, agreement=agreement)
+
+
+def found_from(
+    start: Array, best: Array, beside: Sequence[tuple[bool, Array | None]], agreement: float = 0.6
+) -> tuple[Hypothesis, list[Array]]:
+    """What is found, and from where it was matched; matches confirm each pose."""
+    asked: list[Array] = []
+
+    def matched_from(pose: Array) -> Hypothesis:
+        asked.append(pose)
+        return hypothesis(pose, agreement)
+
+    around = cast(Surroundings, Around(best, beside))
+    return searched(LocalizerSettings().shapes, hypothesis(start), around, matched_from), asked
 
 
 @pytest.mark.parametrize(
@@ -112,13 +154,30 @@ def test_a_pose_is_distinct_if_the_map_looks_less_like_the_image_from_orbits_bes
 def test_a_pose_that_a_search_moves_far_or_that_is_not_distinct_is_not_trusted(
     axis: int, size: float, far: bool, distinct: bool
 ) -> None:
-    settings, start = LocalizerSettings().shapes, np.eye(4)
-    found = orbited(start, axis, size, WALL)
-    doubt = doubt_after_search(settings, start, found, 0.6, lambda pose: distinct)
-    assert doubt == (RESTLESS if far else "" if distinct else INDISTINCT)
-    assert doubt_after_search(settings, start, None, None, lambda pose: False) == ""
-    unlikely = doubt_after_search(settings, start, start, 0.2, lambda pose: False)
-    assert unlikely == "", "a pose with this agreement is refused without renders from beside it"
+    start = np.eye(4)
+    best = orbited(start, axis, size, WALL)
+    found, asked = found_from(start, best, [(distinct, None)])
+    assert found.doubt == (RESTLESS if far else "" if distinct else INDISTINCT) and len(asked) == 1
+
+
+def test_a_pose_that_is_not_distinct_is_left_for_a_better_one_once() -> None:
+    start, better = np.eye(4), orbited(np.eye(4), 0, 0.2, WALL)
+    found, asked = found_from(start, start, [(False, better), (True, None)])
+    assert found.doubt == "" and len(asked) == 2
+    assert found.map_from_camera is not None
+    assert translation_error(found.map_from_camera, better) < 1e-9, "far from the start, but not from here"
+    found, asked = found_from(start, start, [(False, better), (False, start)])
+    assert found.doubt == INDISTINCT and len(asked) == 2
+
+
+def test_nothing_is_rendered_beside_poses_that_are_refused_anyway() -> None:
+    found, _ = found_from(np.eye(4), np.eye(4), [], agreement=0.2)
+    assert found.doubt == ""
+    around = cast(Surroundings, Around(np.eye(4), []))
+    views = LocalizerSettings().shapes
+    assert searched(views, hypothesis(np.eye(4)), around, lambda pose: hypothesis(None)).doubt == ""
+    doubted = replace(hypothesis(np.eye(4)), doubt=RESTLESS)
+    assert searched(views, hypothesis(np.eye(4)), around, lambda pose: doubted) is doubted
 
 
 def of_room(
