@@ -25,14 +25,14 @@ def compiled(function: F) -> F:
     def machine_code() -> Callable[..., Any]:
         from numba import njit
 
-        def compile(keep: bool) -> Callable[..., Any]:
+        def translated(keep: bool) -> Callable[..., Any]:
             options = njit(cache=keep, nogil=True, error_model="numpy", fastmath={"reassoc"})
             return cast(Callable[..., Any], options(function))
 
         try:
-            return compile(keep=True)
+            return translated(keep=True)
         except RuntimeError:  # there is no place to keep it
-            return compile(keep=False)
+            return translated(keep=False)
 
     @wraps(function)
     def call(*arguments: Any) -> Any:
