@@ -49,7 +49,7 @@ def verify(
     """
     if all(hypothesis.fit is not None for hypothesis in hypotheses):
         return replace(answer_by_fit(hypotheses, query), latency_ms=dict(query.clock.ms))
-    ranked = sorted(hypotheses, key=lambda hypothesis: -hypothesis.strength)
+    ranked = _undoubted_first(sorted(hypotheses, key=lambda each: -each.strength), query.settings.gates)
     prior = query.prior if all(hypothesis.near_prior for hypothesis in hypotheses) else None
     answer = _by_inliers(ranked, query, prior, searched)
     query.clock.spent("pose")
@@ -67,6 +67,18 @@ def verify(
         answer = refined(answer, ranked, query, fit)
         query.clock.spent("depth")
     return replace(answer, latency_ms=dict(query.clock.ms))
+
+
+def _undoubted_first(ranked: list[Hypothesis], gates: GateSettings) -> list[Hypothesis]:
+    """If the strongest pose is doubted, but another search came to the same pose and is not, that first."""
+    pose = ranked[0].map_from_camera
+    if pose is None or not ranked[0].doubt:
+        return ranked
+    for other in ranked:
+        theirs = other.map_from_camera
+        if theirs is not None and other.settled and not other.doubt and is_same_pose(pose, theirs, gates):
+            return [other, *(each for each in ranked if each is not other)]
+    return ranked
 
 
 def _by_inliers(

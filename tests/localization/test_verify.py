@@ -194,6 +194,16 @@ def test_a_pose_that_does_not_come_to_rest_is_refused_unless_a_prior_agrees() ->
     assert verify(Query(IMAGE, CAMERA, settings, prior=HERE), [moving]).localized
 
 
+def test_a_doubted_pose_gives_way_to_one_that_is_the_same_and_not_doubted() -> None:
+    query = Query(IMAGE, CAMERA, SETTINGS.for_look("geometry"))
+    moving = replace(hypothesis(HERE, 390, submap=1), settled=True, doubt=RESTLESS)
+    same = replace(hypothesis(HERE, 320, submap=2), settled=True)
+    answer = verify(query, [moving, same])
+    assert answer.localized and answer.submap == 2
+    assert verify(query, [moving, replace(same, settled=False)]).reason == RESTLESS
+    assert verify(query, [moving, replace(hypothesis(THERE, 380), settled=True)]).reason == RESTLESS
+
+
 def test_an_uncertain_pose_is_refused() -> None:
     settings = SETTINGS.for_look("geometry")
     settled = replace(hypothesis(HERE, 390), settled=True)
