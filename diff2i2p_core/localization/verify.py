@@ -42,6 +42,7 @@ def verify(
     the most inliers if it passes the gates.
 
     Hypotheses near a prior have no rivals, and a pose that agrees with the prior needs no spread of inliers.
+    A doubted pose gives way to the same one from another search that is not doubted.
     There must be at least one hypothesis. `searched`: these are all that the proposer has, so that a pose may
     be accepted because it stands alone. `edges` makes accepted poses in maps of shapes more exact. If the
     query has depth, `fit` registers it: that refines and confirms poses in maps of all kinds, and alone
