@@ -17,6 +17,7 @@ from diff2i2p_core.localization.view_ranking import ranked_views
 from diff2i2p_core.mapping.blocks import BlockCloud
 from diff2i2p_core.mapping.describe import GRID, describe_grid
 from diff2i2p_core.mapping.packed_views import PackedViews, RenderSettings
+from diff2i2p_core.models import xfeat
 from diff2i2p_core.models.geometry_features import GeometryFeatures
 from diff2i2p_core.models.view_networks import PictureNetworks, ShapeNetworks
 from diff2i2p_core.models.xfeat import XFeat, dense_features, detect
@@ -74,6 +75,7 @@ def test_xfeat_describes_a_render_where_it_is(
 
 
 def test_shapes_of_a_render_on_the_gpu_are_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xfeat, "computes_bfloat16", lambda: False)
     torch.manual_seed(0)
     expected = ShapeNetworks(GeometryFeatures()).describe_render(a_render(True), 50)
     with pretended_gpu(monkeypatch):
