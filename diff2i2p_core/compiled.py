@@ -1,13 +1,13 @@
 """Loops over points and pixels in machine code, by numba.
 
 NumPy passes through memory once for each operation, and holds Python's lock meanwhile. A compiled loop does
-all operations in one pass, without the lock, so two threads are twice as fast.
+all operations in one pass, without the lock, so two threads do not wait for each other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, wraps
+from functools import cache, partial, wraps
 from typing import Any, TypeVar, cast
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -22,17 +22,14 @@ def compiled(function: F) -> F:
     """
 
     @cache
-    def machine_code() -> Callable[..., Any]:
+    def machine_code() -> Any:
         from numba import njit
 
-        def translated(keep: bool) -> Callable[..., Any]:
-            options = njit(cache=keep, nogil=True, error_model="numpy", fastmath={"reassoc"})
-            return cast(Callable[..., Any], options(function))
-
+        translated: Any = partial(njit, nogil=True, error_model="numpy", fastmath={"reassoc"})
         try:
-            return translated(keep=True)
+            return translated(cache=True)(function)
         except RuntimeError:  # there is no place to keep it
-            return translated(keep=False)
+            return translated()(function)
 
     @wraps(function)
     def call(*arguments: Any) -> Any:

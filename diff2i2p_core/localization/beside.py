@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from itertools import pairwise
 from threading import Thread
 from typing import TypeVar
 
@@ -78,10 +77,8 @@ def side_by_side(compute: Callable[[X], T], items: Sequence[X], device: torch.de
 
 def in_parts(items: Sequence[X], device: torch.device) -> list[Sequence[X]]:
     """The items in as many parts as `side_by_side` computes at a time, for a task that takes several."""
-    parts = min(_at_once(device), len(items))
-    size, larger = divmod(len(items), max(1, parts))
-    starts = [number * size + min(number, larger) for number in range(parts + 1)]
-    return [items[start:end] for start, end in pairwise(starts)]
+    size = max(1, -(-len(items) // _at_once(device)))
+    return [items[first : first + size] for first in range(0, len(items), size)]
 
 
 def _at_once(device: torch.device) -> int:

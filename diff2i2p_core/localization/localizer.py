@@ -58,7 +58,7 @@ class Localizer:
         """`proposers` (one or more) are asked in order until an answer is accepted."""
         self.map = point_map
         self.proposers = tuple(proposers)
-        self.settings = settings or LocalizerSettings()  # can be replaced at any time
+        self.settings = settings or LocalizerSettings()  #: Can be replaced at any time.
         self.needs_depth = any(proposer.needs_depth for proposer in self.proposers)
         shared = (proposer.surface for proposer in self.proposers if isinstance(proposer, RegisteredDepth))
         self.surface = next(shared, None) or surface_of(point_map)

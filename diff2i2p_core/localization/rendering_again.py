@@ -61,8 +61,8 @@ def searched(
     return replace(hypothesis, doubt=INDISTINCT)
 
 
-def _is_far(before: Array | None, after: Array | None, metres: float, degrees: float) -> bool:
-    return before is not None and after is not None and not is_near(after, before, metres, degrees)
+def _is_far(before: Array, after: Array | None, metres: float, degrees: float) -> bool:
+    return after is not None and not is_near(after, before, metres, degrees)
 
 
 def is_last_render(settings: ViewSettings, support: int, before: Array, after: Array) -> bool:

@@ -137,7 +137,7 @@ def _best_normals(
                 errors, means = residual[there, corner], mean[there, corner]
                 us, vs = along_u[there, corner], along_v[there, corner]
                 left, up = np.float32(du), np.float32(dv)
-                for column in range(width):
+                for column in range(width):  # without branches, it is several columns at a time
                     better = errors[column] < np.float32(_BETTER) * best[column]
                     plane = means[column] - left * us[column] - up * vs[column]
                     best[column] = errors[column] if better else best[column]

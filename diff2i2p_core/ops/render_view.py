@@ -95,22 +95,23 @@ def filled_view(
     if not len(filled):
         empty = np.zeros((*shape, *channels), np.uint8)
         return RenderedView(empty, np.zeros(shape, np.float32), camera, pose)
-    nearest, inverse_depth, shown = _spread(filled, means[:, 0], camera, spacing)
+    depth, shown, nearest = _depth(filled, means[:, 0], camera, spacing)
     image = means[:, 1:].round().astype(np.uint8).reshape(-1, *channels).take(nearest, axis=0)
     image = cv2.medianBlur(image, 3)  # removes single points of a surface behind
     background = cv2.blur(image, (background_side(camera.width),) * 2)
     image = np.asarray(cv2.copyTo(image, shown.astype(np.uint8), background), np.uint8)
-    return RenderedView(image, np.where(shown, 1 / inverse_depth, np.float32(0)), camera, pose)
+    return RenderedView(image, depth, camera, pose)
 
 
-def _spread(
-    filled: NDArray[np.int64], inverse_depth: NDArray[np.float32], camera: Camera, spacing: float
-) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]]:
-    """For each pixel (H, W), which of the pixels with points is the nearest, its inverse depth, and whether
-    it is near enough to be shown."""
+def _depth(
+    filled: NDArray[np.int64], inverse: NDArray[np.float32], camera: Camera, spacing: float
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.int64]]:
+    """Depth (H, W) from the mean inverse depths (P,) of the pixels `filled` (P,); which pixels have it; and
+    for each pixel, the nearest one of the filled."""
     nearest, distance = nearest_pixels(filled, (camera.height, camera.width))
-    inverse = inverse_depth.take(nearest)
-    return nearest, inverse, distance <= np.maximum(np.float32(REACH * spacing * camera.fx) * inverse, 1)
+    inverse_depth = inverse.take(nearest)
+    shown = distance <= np.maximum(np.float32(REACH * spacing * camera.fx) * inverse_depth, 1)
+    return np.where(shown, 1 / inverse_depth, np.float32(0)), shown, nearest
 
 
 def background_side(width: int) -> int:
@@ -142,8 +143,7 @@ def render_shape(
     filled, means = pixel_means(pixel, np.float32(1) / z[:, None], camera.width * camera.height)
     depth = np.zeros(shape, np.float32)
     if len(filled):
-        _, inverse_depth, shown = _spread(filled, means[:, 0], camera, spacing)
-        np.divide(1, inverse_depth, out=depth, where=shown)
+        depth, *_ = _depth(filled, means[:, 0], camera, spacing)
     return RenderedView(np.zeros(shape, np.uint8), depth, camera, pose)
 
 
@@ -158,8 +158,8 @@ def seen_points(
     """Indices of the points that the camera sees, their pixels (row by row) and depths."""
     step = buffer_step(camera)
     shape = -(-camera.height // step), -(-camera.width // step)
-    scale = np.array([[camera.fx, 0, camera.cx + 0.5], [0, camera.fy, camera.cy + 0.5], [0, 0, 1]])
-    projection = (scale @ pose[:3]).astype(np.float32)
+    to_corner = np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])  # pixels are rounded down
+    projection = ((camera.matrix + to_corner) @ pose[:3]).astype(np.float32)
     depths = np.float32(max(min_depth, 0.0)), np.float32(max_depth)
     size = np.int32(camera.width), np.int32(camera.height)
     cell_of_row = (np.arange(camera.height) // step * shape[1]).astype(np.int32)
