@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
-from diff2i2p_core.geometry.covariance import perturb, pose_covariance, reprojection
+from diff2i2p_core.geometry.camera_matches import CameraMatches, inliers_at
+from diff2i2p_core.geometry.covariance import pose_covariance
+from diff2i2p_core.geometry.pose_refinement import refine
 from diff2i2p_core.geometry.se3 import compose, invert
 from diff2i2p_core.typing import Array
 
@@ -85,11 +86,8 @@ def solve_pnp(
     start = ransac_pose(uv[order], local, camera, settings, ranked=scores is not None)
     if start is None:
         return NoPose("no consistent pose")
-    points_from_camera, _ = refine(
-        invert(start),
-        lambda pose: inliers_at(pose, uv[order], local, camera, settings.max_error_px),
-        settings.max_error_px,
-    )
+    matches = CameraMatches(uv[order], local, camera, np.eye(4), settings.max_error_px)
+    points_from_camera, _ = refine(invert(start), [matches])
     points_from_camera[:3, 3] += center
     inliers = np.zeros(len(uv), bool)
     finite = np.isfinite(uv).all(axis=1) & np.isfinite(xyz).all(axis=1)
@@ -200,61 +198,3 @@ def _opencv(uv: Array, xyz: Array, camera: Camera, settings: PnpSettings, ranked
         return None
     camera_from_points = compose(cv2.Rodrigues(rotation)[0], translation.ravel())
     return camera_from_points if np.isfinite(camera_from_points).all() else None
-
-
-def inliers_at(
-    points_from_camera: Array, uv: Array, xyz: Array, camera: Camera, max_error_px: float
-) -> tuple[NDArray[np.bool_], Array, Array]:
-    """Inlier mask (N,), residuals (N, 2) and their Jacobian (N, 2, 6)."""
-    projected, z, jacobian = reprojection(points_from_camera, xyz, camera)
-    residual = projected - uv
-    with np.errstate(over="ignore"):
-        close = (residual**2).sum(axis=1) < max_error_px**2
-    return close & (z > 0), residual, jacobian
-
-
-Evaluate = Callable[[Array], tuple[NDArray[np.bool_], Array, Array]]
-"""A pose to its inlier mask (N,), residuals (N, 2) and their Jacobian (N, 2, 6)."""
-
-
-def refine(start: Array, evaluate: Evaluate, max_error_px: float, steps: int = 10) -> tuple[Array, float]:
-    """Levenberg-Marquardt on a Cauchy loss truncated at `max_error_px`, from the pose `start`.
-
-    Inliers are reselected each step. Returns the pose and its loss.
-    """
-    scale2 = (max_error_px / 4) ** 2
-    limit = np.log1p(max_error_px**2 / scale2)
-
-    def cost_of(inliers: NDArray[np.bool_], residual: Array) -> float:
-        squared = (residual[inliers] ** 2).sum(axis=1) / scale2
-        return float(np.log1p(squared).sum() + limit * (len(inliers) - inliers.sum()))
-
-    pose = np.array(start)
-    inliers, residual, jacobian = evaluate(pose)
-    cost, damping = cost_of(inliers, residual), 1e-4
-    for _ in range(steps):
-        if inliers.sum() < 4:
-            break
-        r = residual[inliers]
-        weight = 1 / (1 + (r**2).sum(axis=1) / scale2)
-        j = jacobian[inliers].reshape(-1, 6)
-        weighted = j * weight.repeat(2)[:, None]
-        hessian, gradient = weighted.T @ j, weighted.T @ r.ravel()
-        try:
-            step = -np.linalg.solve(hessian + damping * np.diag(hessian.diagonal() + 1e-12), gradient)
-        except np.linalg.LinAlgError:
-            break
-        trial = perturb(pose, step)
-        trial_inliers, trial_residual, trial_jacobian = evaluate(trial)
-        trial_cost = cost_of(trial_inliers, trial_residual)
-        if trial_cost >= cost:
-            damping *= 10
-            if damping > 1e4:
-                break
-            continue
-        converged = cost - trial_cost < 1e-6 * cost
-        pose, cost, damping = trial, trial_cost, max(damping / 10, 1e-10)
-        inliers, residual, jacobian = trial_inliers, trial_residual, trial_jacobian
-        if converged:
-            break
-    return pose, cost

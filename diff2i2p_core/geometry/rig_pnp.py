@@ -13,45 +13,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.camera_matches import CameraMatches, inliers_at
 from diff2i2p_core.geometry.covariance import lever_jacobian, pose_covariance
 from diff2i2p_core.geometry.pnp import (
     NoPose,
     PnpSettings,
     best_rows,
-    inliers_at,
     is_collinear,
     poselib_camera,
     poselib_options,
     ransac_pose,
-    refine,
     uses_poselib,
 )
+from diff2i2p_core.geometry.pose_refinement import refine
 from diff2i2p_core.geometry.se3 import compose, invert, rigid
 from diff2i2p_core.typing import Array
-
-
-@dataclass(frozen=True)
-class CameraMatches:
-    """Matches of one camera of a body with a map."""
-
-    pixels: Array
-    """(N, 2) in the rectified image."""
-    points: Array
-    """(N, 3)."""
-    camera: Camera
-    """Without distortion."""
-    body_from_camera: Array
-    max_error_px: float
-    """Maximum reprojection error of an inlier in this camera's image."""
-    scores: Array | None = None
-    """(N,) higher for better matches."""
-
-    def inliers_at(self, map_from_body: Array) -> tuple[NDArray[np.bool_], Array]:
-        """Inlier mask (N,) and residuals (N, 2) at a pose of the body."""
-        pose = map_from_body @ self.body_from_camera
-        inliers, residual, _ = inliers_at(pose, self.pixels, self.points, self.camera, self.max_error_px)
-        return inliers, residual
 
 
 @dataclass(frozen=True)
@@ -85,10 +61,7 @@ def solve_rig_pnp(
         return NoPose(f"too few correspondences ({count})")
     center = np.concatenate([each.points for each in used]).mean(axis=0)  # solvers need small numbers
     local = [replace(each, points=each.points - center) for each in used]
-    refined = [
-        refine(start, lambda pose: _evaluate(pose, local), settings.max_error_px)
-        for start in _starts(local, settings)
-    ]
+    refined = [refine(start, local) for start in _starts(local, settings)]
     if not refined:
         return NoPose("no consistent pose")
     pose = min(refined, key=lambda pose_and_loss: pose_and_loss[1])[0]

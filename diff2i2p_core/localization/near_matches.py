@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from diff2i2p_core.geometry.camera import Camera
-from diff2i2p_core.geometry.pnp import NoPose, PnpSettings, PoseEstimate, inliers_at, solve_pnp
+from diff2i2p_core.geometry.camera_matches import inliers_at
+from diff2i2p_core.geometry.pnp import NoPose, PnpSettings, PoseEstimate, solve_pnp
 from diff2i2p_core.geometry.se3 import invert, is_near
 from diff2i2p_core.localization.intensity_alignment import IntensityAlignment
 from diff2i2p_core.localization.settings import NearSettings

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diff2i2p_core.geometry.camera import Camera
-from diff2i2p_core.geometry.pnp import inliers_at
+from diff2i2p_core.geometry.camera_matches import inliers_at
 from diff2i2p_core.localization.hypothesis import Hypothesis, Proposer
 from diff2i2p_core.localization.localizer import Localizer
 from diff2i2p_core.localization.query import Query

@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from diff2i2p_core.errors import InputError, located
+from diff2i2p_core.geometry.camera_matches import CameraMatches
 from diff2i2p_core.geometry.pnp import NoPose
 from diff2i2p_core.geometry.rig import RigCamera, check_rig
-from diff2i2p_core.geometry.rig_pnp import CameraMatches, RigEstimate
+from diff2i2p_core.geometry.rig_pnp import RigEstimate
 from diff2i2p_core.geometry.se3 import invert, is_rigid
 from diff2i2p_core.localization.hypothesis import Hypothesis
 from diff2i2p_core.localization.query import Clock, Query

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from diff2i2p_core.geometry.pnp import NoPose, PoseEstimate, inliers_at
+from diff2i2p_core.geometry.camera_matches import inliers_at
+from diff2i2p_core.geometry.pnp import NoPose, PoseEstimate
 from diff2i2p_core.localization.aligner import Align
 from diff2i2p_core.localization.alignment import Alignment
 from diff2i2p_core.localization.depth_registration import Fit

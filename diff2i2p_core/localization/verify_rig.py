@@ -12,9 +12,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from diff2i2p_core.geometry.camera_matches import CameraMatches
 from diff2i2p_core.geometry.covariance import covariance_at, fused
 from diff2i2p_core.geometry.pnp import NoPose
-from diff2i2p_core.geometry.rig_pnp import CameraMatches
 from diff2i2p_core.localization.aligner import Align
 from diff2i2p_core.localization.alignment import Alignment
 from diff2i2p_core.localization.gates import contributing, coverage, is_same_pose, rejection, rivals

@@ -10,10 +10,11 @@ from scipy.spatial.transform import Rotation
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.geometry.camera import Camera
+from diff2i2p_core.geometry.camera_matches import CameraMatches
 from diff2i2p_core.geometry.covariance import in_sigmas
 from diff2i2p_core.geometry.pnp import NoPose, PnpSettings, PoseEstimate, solve_pnp
 from diff2i2p_core.geometry.rig import RigCamera, check_rig
-from diff2i2p_core.geometry.rig_pnp import CameraMatches, RigEstimate, solve_rig_pnp
+from diff2i2p_core.geometry.rig_pnp import RigEstimate, solve_rig_pnp
 from diff2i2p_core.geometry.se3 import (
     compose,
     exp,
