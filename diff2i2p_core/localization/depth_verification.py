@@ -9,9 +9,10 @@ from diff2i2p_core.geometry.covariance import fused, squared_distance
 from diff2i2p_core.geometry.pnp import PoseEstimate
 from diff2i2p_core.geometry.se3 import is_near, translation_error
 from diff2i2p_core.localization.depth_registration import DepthFit, Fit
-from diff2i2p_core.localization.gates import is_same_pose, rivals
+from diff2i2p_core.localization.gates import is_same_pose
 from diff2i2p_core.localization.hypothesis import Hypothesis
 from diff2i2p_core.localization.query import Query
+from diff2i2p_core.localization.ranking import is_alone
 from diff2i2p_core.localization.result import Localization
 from diff2i2p_core.localization.settings import DepthSettings, LocalizerSettings
 from diff2i2p_core.typing import Array
@@ -136,11 +137,7 @@ def _together(
     best, pose = ranked[0], ranked[0].map_from_camera
     if pose is None or best.agreement is None or best.strength < settings.depth.together_strength:
         return None
-    weaker = replace(settings.gates, max_rival_support=settings.depth.together_rival)
-    if (
-        next(rivals(pose, best.strength, ranked, lambda other: other.map_from_camera, weaker), None)
-        is not None
-    ):
+    if not is_alone(ranked, settings.gates, settings.depth.together_rival):
         return None
     found = fit(pose)
     if misfit(found, settings.depth, slides=True):

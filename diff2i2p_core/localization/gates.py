@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -45,21 +45,17 @@ class Supported(Protocol):
     @property
     def strength(self) -> float: ...
 
+    @property
+    def pose(self) -> Array | None: ...
+
 
 H = TypeVar("H", bound=Supported)
 
 
-def rivals(
-    pose: Array,
-    strength: float,
-    ranked: Sequence[H],
-    pose_of: Callable[[H], Array | None],
-    gates: GateSettings,
-) -> Iterator[H]:
+def rivals(pose: Array, strength: float, ranked: Sequence[H], gates: GateSettings) -> Iterator[H]:
     """Hypotheses with another pose that are nearly as strong."""
     for other in ranked:
-        theirs = pose_of(other)
-        if theirs is None or is_same_pose(pose, theirs, gates):
+        if other.pose is None or is_same_pose(pose, other.pose, gates):
             continue
         if other.strength > gates.max_rival_support * strength:
             yield other

@@ -68,6 +68,11 @@ class Hypothesis:
         return self.strength + votes
 
     @property
+    def pose(self) -> Array | None:
+        """`map_from_camera`."""
+        return self.map_from_camera
+
+    @property
     def map_from_camera(self) -> Array | None:
         if isinstance(self.estimate, NoPose):
             return None

@@ -18,6 +18,7 @@ from diff2i2p_core.geometry.se3 import is_rigid
 from diff2i2p_core.io.clouds import usable
 from diff2i2p_core.io.rgbd_folder import PosedFrames
 from diff2i2p_core.localization.aligner import Aligner
+from diff2i2p_core.localization.answering import first_accepted
 from diff2i2p_core.localization.depth_registration import DepthRegistration
 from diff2i2p_core.localization.edge_alignment import EdgeAligner
 from diff2i2p_core.localization.hypothesis import Hypothesis, Proposer
@@ -258,13 +259,14 @@ class Localizer:
         able = [each for each in self.proposers if any(can_propose(each, query) for query in rig.queries)]
         nothing = "nothing proposes a pose" if able else "no camera has depth, which the matcher needs"
         answer = RigLocalization.refused(nothing)
+
+        def judge(hypotheses: Sequence[RigHypothesis], searched: bool) -> RigLocalization:
+            return verify_rig(rig, hypotheses, aligns, searched=searched)
+
         for proposer in able:
-            hypotheses: list[RigHypothesis] = []
-            for group in propose_rig(proposer, rig):
-                hypotheses += group
-                answer = verify_rig(rig, hypotheses, aligns)
-                if answer.localized:
-                    return answer
+            answer = first_accepted(propose_rig(proposer, rig), judge, answer)
+            if answer.localized:
+                break
         return answer
 
     def _answer(self, query: Query) -> Localization:
@@ -273,17 +275,14 @@ class Localizer:
         fit = None if registration is None else registration.fit
         edges = self._edges.to(query) if self._edges and query.settings.align else None
         answer = Localization.refused("nothing proposes a pose")
+
+        def judge(hypotheses: Sequence[Hypothesis], searched: bool) -> Localization:
+            return verify(query, hypotheses, align, fit, edges, searched=searched)
+
         for proposer in self._in_order(query):
-            hypotheses: list[Hypothesis] = []
-            for group in proposer.propose(query):
-                hypotheses += group
-                answer = verify(query, hypotheses, align, fit, edges)
-                if answer.localized:
-                    return answer
-            if any(hypothesis.agreement is not None for hypothesis in hypotheses):
-                answer = verify(query, hypotheses, align, fit, edges, searched=True)
-                if answer.localized:
-                    return answer
+            answer = first_accepted(proposer.propose(query), judge, answer)
+            if answer.localized:
+                break
         return answer
 
     def _in_order(self, query: Query) -> Sequence[Proposer]:

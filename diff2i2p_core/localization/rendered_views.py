@@ -10,33 +10,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.pnp import NoPose, PoseEstimate, solve_pnp
 from diff2i2p_core.geometry.se3 import invert, transform_points
-from diff2i2p_core.localization.beside import beside, side_by_side
+from diff2i2p_core.localization.beside import side_by_side
 from diff2i2p_core.localization.hypothesis import Hypothesis
 from diff2i2p_core.localization.intensity_alignment import IntensityAlignment, IntensityTarget
-from diff2i2p_core.localization.local_agreement import local_agreement
 from diff2i2p_core.localization.near_matches import search_near
-from diff2i2p_core.localization.pose_search import ImageGrid, Likeness, Surroundings
+from diff2i2p_core.localization.pose_search import Surroundings
 from diff2i2p_core.localization.query import Query
 from diff2i2p_core.localization.rendering_again import in_groups, is_last_render, searched, unrest
 from diff2i2p_core.localization.retrieval import near_prior
+from diff2i2p_core.localization.view_matching import ViewMatching, pixels_in_image
 from diff2i2p_core.localization.view_ranking import ranked_views
 from diff2i2p_core.localization.votes import Votes
-from diff2i2p_core.mapping.describe import GridFeatures, describe_densely, describe_grid, describe_view
-from diff2i2p_core.mapping.device_blocks import placed
+from diff2i2p_core.mapping.describe import GridFeatures, describe_grid
 from diff2i2p_core.mapping.packed_views import ViewFeatures
 from diff2i2p_core.mapping.view_map import ViewMap
 from diff2i2p_core.models.inputs import resized
-from diff2i2p_core.models.view_networks import PictureNetworks, ShapeNetworks, ViewNetworks
+from diff2i2p_core.models.view_networks import PictureNetworks, ViewNetworks
 from diff2i2p_core.models.xfeat import Keypoints, dense_features, detect
-from diff2i2p_core.ops.mutual import mutual_nearest
 from diff2i2p_core.typing import Array
 
 
@@ -47,19 +44,16 @@ class RenderedViews:
     needs_depth = False
 
     def __init__(self, networks: ViewNetworks, view_map: ViewMap) -> None:
-        self.networks = networks
-        self.device = networks.device
+        self.matching, self.device = ViewMatching(networks, view_map), networks.device
         there = {name: getattr(view_map.views, name).to(self.device) for name in ("signatures", "words")}
-        self.views, self._look = replace(view_map.views, **there), view_map.look
-        self._cloud, self._spacing = view_map.cloud, view_map.spacing
-        self._placed = placed(view_map.cloud, self._look, self.device)
+        self.views = replace(view_map.views, **there)
 
     def propose(self, query: Query) -> Iterator[list[Hypothesis]]:
         """With a prior: a render from it, then the views around it. Without: views that look like the image,
         with the best poses rendered again; then the less likely ones, one by one."""
         settings = query.settings.views
         if query.prior is not None:
-            guided = self._look.unlike_photos
+            guided = self.matching.look.unlike_photos
             if guided:  # describes the image in its own way
                 yield [self._guided(query, query.prior)]
             else:
@@ -69,10 +63,10 @@ class RenderedViews:
             if near and guided:
                 return
             if near:
-                matched = self.matched(query, self.features(query), near)
+                matched = self.matched(query, self.matching.features(query), near)
                 yield from self._refined(query, matched, near=True)
                 return
-        features = self.features(query)
+        features = self.matching.features(query)
         votes = None if features.dense is None else Votes()
         if query.suggested and votes is not None:
             renders, source = settings.renders, "a suggested pose"  # they are exact, so nothing is searched
@@ -92,24 +86,11 @@ class RenderedViews:
             matched = more if votes is None else [*matched, *more]
             yield from self._refined(query, matched)
 
-    def features(self, query: Query) -> Keypoints:
-        """The features of the query's image, with pixels in it."""
-        features = self._features(query)
-        query.clock.spent("image")
-        return features
-
-    def _features(self, query: Query) -> Keypoints:
-        return query.computed(f"features {self.views.settings.look}", lambda: self._described(query))
-
-    def _described(self, query: Query) -> Keypoints:
-        camera = self.views.settings.resampled(query.camera)
-        keypoints = self.networks.describe_image(resized(query.image, camera), self.views.settings.keypoints)
-        return replace(keypoints, pixels=_in_image(keypoints.pixels, camera, query))
-
     def _guided(self, query: Query, prior: Array) -> Hypothesis:
         """The pose near the prior, from matches around the predicted pixels."""
-        assert isinstance(self.networks, PictureNetworks), "renders unlike photos are pictures, too"
-        network = self.networks.network
+        matching = self.matching
+        assert isinstance(matching.networks, PictureNetworks), "renders unlike photos are pictures, too"
+        network = matching.networks.network
         settings = self.views.settings
         camera = settings.resampled(query.camera)
         image = resized(query.image, camera)
@@ -118,21 +99,21 @@ class RenderedViews:
         depths = settings.min_depth, settings.max_depth
 
         def describe(pose: Array) -> GridFeatures:
-            view = describe_grid(self._cloud, self._spacing, pose, camera, settings, network)
+            view = describe_grid(matching.cloud, matching.spacing, pose, camera, settings, network)
             query.clock.spent("render")
             return view
 
         def align(pose: Array) -> IntensityAlignment | None:
             target = query.computed("intensity", lambda: IntensityTarget(query.image, query.camera))
-            aligned = target.align(self._cloud.seen(invert(pose), camera, depths), pose, depths)
+            aligned = target.align(matching.cloud.seen(invert(pose), camera, depths), pose, depths)
             query.clock.spent("align")
             return aligned
 
-        shows_intensity = self._cloud.cloud.intensity is not None and query.settings.align
+        shows_intensity = matching.cloud.cloud.intensity is not None and query.settings.align
         near = query.settings.near
         matches = search_near(keypoints, camera, prior, near, describe, align if shows_intensity else None)
         query.clock.spent("match")
-        pixels = _in_image(torch.from_numpy(matches.pixels), camera, query).numpy()
+        pixels = pixels_in_image(torch.from_numpy(matches.pixels), camera, query).numpy()
         return Hypothesis(
             self.name,
             "the prior",
@@ -175,7 +156,7 @@ class RenderedViews:
         pose that are nearly as strong. Each further group has one more. `few`: not enough views are matched
         for votes to count."""
         ranked = sorted(matched, key=lambda h: -(h.strength if few else h.standing))
-        groups = in_groups(ranked, lambda h: h.map_from_camera, query.settings, near=near)
+        groups = in_groups(ranked, query.settings, near=near)
         if not groups:
             yield list(matched)  # so that the answer can report the low support
             return
@@ -196,7 +177,7 @@ class RenderedViews:
         """Render from `pose` (map_from_camera) with the query's camera, match, solve, and repeat. If images
         can be compared with renders, and it is not `near` a prior, then search around the pose."""
         views = query.settings.views
-        searches = self._look.compared and not near
+        searches = self.matching.look.compared and not near
         renders = views.first_renders if searches else views.renders
         hypothesis = self._rested(query, pose, source, view, renders)
         if searches and (hypothesis.agreement or 0.0) >= views.searched_agreement:
@@ -207,7 +188,7 @@ class RenderedViews:
         """The hypothesis of the last of several renders."""
         views = query.settings.views
         for _ in range(renders):
-            image, seen = self.image_and_view(query, pose)
+            image, seen = self.matching.image_and_view(query, pose)
             hypothesis = self._solved(query, image, seen, source, view)
             after = hypothesis.map_from_camera
             doubt = unrest(views, pose, after)
@@ -223,57 +204,27 @@ class RenderedViews:
             query.clock.spent("search")
             return self._rested(query, pose, source, view, 1)
 
-        found = searched(query.settings.views, hypothesis, self._around(query, hypothesis), matched_from)
+        pose = hypothesis.map_from_camera
+        assert pose is not None, "only poses are searched around"
+        around = self._around(query, hypothesis)
+        found = searched(query.settings.views, pose, around, matched_from, lambda h: h.map_from_camera)
         query.clock.spent("search")
         return found
 
     def _around(self, query: Query, hypothesis: Hypothesis) -> Surroundings:
         """How much the map looks like the image from poses around the hypothesis's."""
-        estimate, networks, settings = hypothesis.estimate, self.networks, self.views.settings
+        estimate = hypothesis.estimate
         assert isinstance(estimate, PoseEstimate)
-        assert isinstance(networks, ShapeNetworks), "only these describe renders densely"
-        camera, image = settings.resampled(query.camera), self._features(query)
-        grid = query.computed("grid", lambda: ImageGrid.of(image))
-
-        def compare(poses: Sequence[Array]) -> list[Likeness | None]:
-            scene = self._placed, self._spacing, poses, camera, settings
-            return [grid.likeness(*seen) for seen in describe_densely(*scene, networks)]
-
         away = transform_points(estimate.camera_from_points, hypothesis.points[estimate.inliers])[:, 2]
-        return Surroundings(compare, float(np.median(away)), camera, self.device)
-
-    def image_and_view(self, query: Query, pose: Array) -> tuple[Keypoints, ViewFeatures]:
-        """The features of the query's image, and of the map from `pose` (map_from_camera) with its camera. On
-        two cores, both are computed at the same time."""
-        with beside(lambda: self._features(query), self.device):
-            view = self._view_from(query, pose)
-        return self.features(query), view
-
-    def _view_from(self, query: Query, pose: Array) -> ViewFeatures:
         camera = self.views.settings.resampled(query.camera)
-        seen = describe_view(self._placed, self._spacing, pose, camera, self.views.settings, self.networks)
-        query.clock.spent("render")
-        return seen
-
-    def matches(self, query: Query, image: Keypoints, view: ViewFeatures) -> tuple[Array, Array, Array]:
-        """Pixels (C, 2) and points (C, 3) of the features that match, and their likeness (C,)."""
-        likely = query.settings.views.min_likeness
-        theirs = view.descriptors.to(image.descriptors.device).float()  # stored ones are in main memory
-        rows, view_rows, likeness = mutual_nearest(image.descriptors, theirs, likely)
-        query.clock.spent("match")
-        # In one copy, because each waits for a GPU. Indices are exact in float32.
-        found = torch.column_stack([image.pixels[rows], likeness, view_rows]).cpu().numpy().astype(np.float64)
-        return found[:, :2].copy(), view.points[found[:, 3].astype(np.int64)], found[:, 2].copy()
-
-    def inlier_px(self, query: Query) -> float:
-        """Maximum reprojection error of an inlier in the query's image."""
-        return query.settings.views.max_error_px * query.camera.fx / self.views.settings.focal
+        compare = partial(self.matching.likeness, query)
+        return Surroundings(compare, float(np.median(away)), camera, self.device)
 
     def _solved(
         self, query: Query, image: Keypoints, view: ViewFeatures, source: str, number: int
     ) -> Hypothesis:
-        pixels, points, likeness = self.matches(query, image, view)
-        pnp = replace(query.settings.pnp, max_error_px=self.inlier_px(query))
+        pixels, points, likeness = self.matching.matches(query, image, view)
+        pnp = replace(query.settings.pnp, max_error_px=self.matching.inlier_px(query))
         estimate = solve_pnp(pixels, points, query.camera, likeness, pnp)
         query.clock.spent("pose")
         return Hypothesis(self.name, source, pixels, points, estimate, submap=number)
@@ -283,15 +234,7 @@ class RenderedViews:
     ) -> Hypothesis:
         """With the agreement of the image with the view at the pose, if there are dense features for it."""
         estimate = hypothesis.estimate
-        if image.dense is None or isinstance(estimate, NoPose):
+        if isinstance(estimate, NoPose):
             return hypothesis
-        camera = self.views.settings.resampled(query.camera)
-        agreement = local_agreement(image.dense, camera, view, estimate.camera_from_points)
-        query.clock.spent("agreement")
+        agreement = self.matching.agreement(query, image, view, estimate.camera_from_points)
         return replace(hypothesis, agreement=agreement)
-
-
-def _in_image(pixels: Tensor, camera: Camera, query: Query) -> Tensor:
-    """Pixels (N, 2) of the image resampled to `camera` in the query's image."""
-    scale = query.camera.width / camera.width, query.camera.height / camera.height
-    return torch.stack([(x + 0.5) * s - 0.5 for x, s in zip(pixels.unbind(1), scale, strict=True)], dim=1)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from diff2i2p_core.geometry.se3 import is_near
 from diff2i2p_core.localization.gates import H, is_same_pose
 from diff2i2p_core.localization.hypothesis import Hypothesis
 from diff2i2p_core.localization.pose_search import Surroundings
+from diff2i2p_core.localization.rig_query import RigHypothesis
 from diff2i2p_core.localization.settings import LocalizerSettings, ViewSettings
 from diff2i2p_core.typing import Array
+
+S = TypeVar("S", Hypothesis, RigHypothesis)
 
 RESTLESS = "restless (renders from the pose or around it move it far)"
 INDISTINCT = "indistinct (the map looks as much like the image from poses beside it)"
@@ -34,18 +38,18 @@ def unrest(settings: ViewSettings, before: Array, after: Array | None) -> str:
 
 def searched(
     settings: ViewSettings,
-    start: Hypothesis,
+    before: Array,
     around: Surroundings,
-    matched_from: Callable[[Array], Hypothesis],
-) -> Hypothesis:
-    """What is `matched_from` the best pose around that of `start`, with a doubt if it is far from where the
-    search began, or not distinct. If a pose beside it is better, then what is matched from there."""
-    before = start.map_from_camera
-    assert before is not None, "only poses are searched around"
+    matched_from: Callable[[Array], S],
+    pose_of: Callable[[S], Array | None],
+) -> S:
+    """What is `matched_from` the best pose around `before` (map_from_camera), with a doubt if its pose is far
+    from where the search began, or not distinct. If a pose beside it is better, what is matched from there.
+    """
     found = around.best(before)
     for _ in range(1 + _MOVES):
         hypothesis = matched_from(found)
-        after = hypothesis.map_from_camera
+        after = pose_of(hypothesis)
         if hypothesis.doubt or after is None:
             return hypothesis
         if _is_far(before, after, settings.wandered_distance, settings.wandered_angle_deg):
@@ -75,7 +79,6 @@ def is_last_render(settings: ViewSettings, support: int, before: Array, after: A
 
 def in_groups(
     candidates: Sequence[H],
-    pose_of: Callable[[H], Array | None],
     settings: LocalizerSettings,
     *,
     near: bool,
@@ -90,7 +93,7 @@ def in_groups(
     views, gates = settings.views, settings.gates
     distinct: list[tuple[H, Array]] = []
     for candidate in candidates:
-        pose = pose_of(candidate)
+        pose = candidate.pose
         if pose is None or candidate.support < views.least_inliers:
             continue
         if not any(is_same_pose(other, pose, gates) for _, other in distinct):

@@ -15,9 +15,11 @@ from diff2i2p_core.geometry.pnp import NoPose
 from diff2i2p_core.geometry.rig import RigCamera, check_rig
 from diff2i2p_core.geometry.rig_pnp import RigEstimate
 from diff2i2p_core.geometry.se3 import invert, is_rigid
+from diff2i2p_core.localization.gates import contributing
 from diff2i2p_core.localization.hypothesis import Hypothesis
 from diff2i2p_core.localization.query import Clock, Query
 from diff2i2p_core.localization.settings import LocalizerSettings
+from diff2i2p_core.localization.votes import Votes
 from diff2i2p_core.typing import Array, Image
 
 
@@ -89,6 +91,10 @@ class RigHypothesis:
     settled: bool = False
     doubt: str = ""
     """As in `Hypothesis`."""
+    agreements: tuple[float, ...] = ()
+    """Each camera's, as in `Hypothesis`; empty if they were not compared."""
+    votes: Votes | None = None
+    """Those of the views that were matched, for poses of the body, if they count."""
 
     @property
     def support(self) -> int:
@@ -96,9 +102,39 @@ class RigHypothesis:
         return self.estimate.num_inliers if isinstance(self.estimate, RigEstimate) else 0
 
     @property
+    def strengths(self) -> list[float]:
+        """Each camera's inliers, weighed by its agreement."""
+        if not self.agreements:
+            return list(self.counts)
+        return [count * share for count, share in zip(self.counts, self.agreements, strict=True)]
+
+    @property
     def strength(self) -> float:
         """Orders hypotheses."""
-        return self.support
+        return sum(self.strengths)
+
+    @property
+    def agreement(self) -> float | None:
+        """The mean of the cameras', weighted by their inliers, if they were compared."""
+        return self.strength / max(self.support, 1) if self.agreements else None
+
+    def supporting(self, settings: LocalizerSettings) -> list[bool]:
+        """Which cameras support the pose. The matches of others, as of a blank wall, are wrong."""
+        if self.agreements:
+            least = settings.views.alone_agreement
+            return [count > 0 and a >= least for count, a in zip(self.counts, self.agreements, strict=True)]
+        ratio = settings.views.min_inlier_ratio if self.settled else settings.gates.min_inlier_ratio
+        return contributing(self.counts, self.totals, ratio)
+
+    @property
+    def standing(self) -> float:
+        """As of `Hypothesis`."""
+        return self.strength + _votes(self.votes, self.map_from_body)
+
+    @property
+    def pose(self) -> Array | None:
+        """`map_from_body`."""
+        return self.map_from_body
 
     @property
     def map_from_body(self) -> Array | None:
@@ -124,11 +160,13 @@ class Candidate:
     camera: int
     hypothesis: Hypothesis
     map_from_body: Array | None
+    votes: Votes | None = None
+    """For poses of the body."""
 
     @classmethod
-    def of(cls, rig: RigQuery, camera: int, hypothesis: Hypothesis) -> Candidate:
+    def of(cls, rig: RigQuery, camera: int, hypothesis: Hypothesis, votes: Votes | None = None) -> Candidate:
         pose = hypothesis.map_from_camera
-        return cls(camera, hypothesis, None if pose is None else rig.body_pose(camera, pose))
+        return cls(camera, hypothesis, None if pose is None else rig.body_pose(camera, pose), votes)
 
     @property
     def support(self) -> int:
@@ -138,6 +176,19 @@ class Candidate:
     def strength(self) -> float:
         return self.hypothesis.strength
 
+    @property
+    def standing(self) -> float:
+        return self.strength + _votes(self.votes, self.map_from_body)
+
+    @property
+    def pose(self) -> Array | None:
+        """`map_from_body`."""
+        return self.map_from_body
+
     def source(self, rig: RigQuery) -> str:
         """In words."""
         return f"{self.hypothesis.source} of {rig.cameras[self.camera].name}"
+
+
+def _votes(votes: Votes | None, pose: Array | None) -> float:
+    return 0.0 if votes is None or pose is None else votes.for_pose(pose)

@@ -9,15 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from diff2i2p_core.geometry.rig_pnp import solve_rig_pnp
-from diff2i2p_core.localization.gates import contributing
+import numpy as np
+
+from diff2i2p_core.geometry.rig_pnp import RigEstimate, solve_rig_pnp
+from diff2i2p_core.geometry.se3 import invert, transform_points
 from diff2i2p_core.localization.hypothesis import Proposer
+from diff2i2p_core.localization.pose_search import Likeness, Surroundings
 from diff2i2p_core.localization.rendered_views import RenderedViews
-from diff2i2p_core.localization.rendering_again import in_groups, is_last_render, unrest
+from diff2i2p_core.localization.rendering_again import in_groups, is_last_render, searched, unrest
 from diff2i2p_core.localization.retrieval import near_prior
 from diff2i2p_core.localization.rig_joint import joined, propose_jointly
 from diff2i2p_core.localization.rig_query import Candidate, RigHypothesis, RigQuery
 from diff2i2p_core.localization.view_ranking import ranked_views
+from diff2i2p_core.localization.votes import Votes
 from diff2i2p_core.typing import Array
 
 
@@ -32,20 +36,21 @@ class RigViews:
     """Searches the rendered views for all images of a rig."""
 
     def __init__(self, views: RenderedViews, rig: RigQuery) -> None:
-        self._views, self._rig = views, rig
+        self._views, self._matching, self._rig = views, views.matching, rig
         self._settled: dict[str, RigHypothesis] = {}
+        self._votes = Votes() if self._matching.look.compared else None
 
     def propose(self) -> Iterator[list[RigHypothesis]]:
         """With a prior: renders from it, then the views around it. Without: views that look like an image."""
         rig = self._rig
         if rig.prior is not None:
-            yield [self._rendered(rig.prior, "the prior", near=True)]
+            yield [self.rendered(rig.prior, "the prior", near=True)]
             limits = rig.settings.prior_distance, rig.settings.prior_angle_deg
             near = []
             for camera, query in enumerate(rig.queries):
                 assert query.prior is not None
                 around = near_prior(self._views.views.poses, query.prior, *limits)
-                near += self._matched(camera, around[: rig.settings.views.candidates])
+                near += self._matched(camera, around[: rig.settings.views.likely])
             if near:
                 yield from self._refined(near, near=True)
                 return
@@ -58,36 +63,43 @@ class RigViews:
         found: list[Candidate] = []
         unlikely: list[list[int]] = []
         for camera, query in enumerate(self._rig.queries):
-            descriptors = self._views.features(query).descriptors
+            descriptors = self._matching.features(query).descriptors
             ranked = ranked_views(self._views.views, descriptors, settings)[: settings.candidates]
             query.clock.spent("retrieve")
-            matched = self._matched(camera, ranked, until=settings.clear_inliers)
+            matched = self._matched(camera, ranked[: settings.likely], until=settings.clear_inliers)
             unlikely.append(ranked[len(matched) :])
             found += matched
             is_clear = any(candidate.strength >= settings.clear_inliers for candidate in matched)
             if is_clear and camera + 1 < len(self._rig.queries):
                 group = next(self._refined(found))
-                best = max(group, key=lambda hypothesis: hypothesis.support)
-                if all(contributing(best.counts, best.totals, settings.min_inlier_ratio)):
+                best = max(group, key=lambda hypothesis: hypothesis.strength)
+                if all(best.supporting(self._rig.settings)):
                     yield group
-        yield from self._refined(found)
+        strongest = max((candidate.strength for candidate in found), default=0.0)
+        if not any(unlikely) or strongest >= settings.early_strength:
+            yield from self._refined(found)
         others = [
             candidate for camera, views in enumerate(unlikely) for candidate in self._matched(camera, views)
         ]
         if others:
-            yield from self._refined(others)
+            # votes may have shown that one of those before is right
+            yield from self._refined(others if self._votes is None else [*found, *others])
 
     def _matched(self, camera: int, views: Sequence[int], until: int | None = None) -> list[Candidate]:
         query = self._rig.queries[camera]
-        hypotheses = self._views.matched(query, self._views.features(query), views, until=until)
-        return [Candidate.of(self._rig, camera, hypothesis) for hypothesis in hypotheses]
+        hypotheses = self._views.matched(query, self._matching.features(query), views, until=until)
+        found = [Candidate.of(self._rig, camera, hypothesis, self._votes) for hypothesis in hypotheses]
+        for candidate in found:
+            if self._votes is not None and candidate.map_from_body is not None:
+                self._votes.add(candidate.map_from_body, candidate.strength)
+        return found
 
     def _refined(self, found: Sequence[Candidate], near: bool = False) -> Iterator[list[RigHypothesis]]:
         """As for a single camera; if no candidate has enough support, the best one."""
         settings = self._rig.settings
         most = settings.views.refined * len(self._rig.queries)
-        ranked = sorted(found, key=lambda candidate: -candidate.strength)
-        groups = in_groups(ranked, lambda c: c.map_from_body, settings, near=near, most=most)
+        ranked = sorted(found, key=lambda candidate: -candidate.standing)
+        groups = in_groups(ranked, settings, near=near, most=most)
         if not groups:
             best = max(found, key=lambda candidate: candidate.support)
             yield [joined(self._rig, best, [[]] * len(self._rig.queries))]  # for the reason
@@ -99,28 +111,103 @@ class RigViews:
         assert candidate.map_from_body is not None
         source = candidate.source(self._rig)
         if source not in self._settled:
-            self._settled[source] = self._rendered(candidate.map_from_body, source, near)
+            self._settled[source] = self.rendered(candidate.map_from_body, source, near)
         return self._settled[source]
 
-    def _rendered(self, pose: Array, source: str, near: bool = False) -> RigHypothesis:
-        """Render from `pose` (map_from_body) with all cameras, match, solve for the body, and repeat."""
-        settings = self._rig.settings
-        for _ in range(settings.views.renders):
-            hypothesis = self._solved(pose, source, near)
+    def rendered(self, pose: Array, source: str, near: bool = False) -> RigHypothesis:
+        """Render from `pose` (map_from_body) with all cameras, match, solve for the body, and repeat. If
+        images can be compared with renders, and it is not `near` a prior, then search around the pose."""
+        views = self._rig.settings.views
+        searches = self._matching.look.compared and not near
+        hypothesis = self._rested(pose, source, views.first_renders if searches else views.renders)
+        if searches and (hypothesis.agreement or 0.0) >= views.searched_agreement:
+            hypothesis = self._searched(hypothesis, source)
+        return replace(hypothesis, near_prior=near)
+
+    def _rested(self, pose: Array, source: str, renders: int) -> RigHypothesis:
+        """The hypothesis of the last of several renders."""
+        views = self._rig.settings.views
+        for _ in range(renders):
+            hypothesis = self._solved(pose, source)
             after = hypothesis.map_from_body
-            hypothesis = replace(hypothesis, doubt=unrest(settings.views, pose, after))
-            if after is None or is_last_render(settings.views, hypothesis.support, pose, after):
+            hypothesis = replace(hypothesis, doubt=unrest(views, pose, after))
+            if after is None or is_last_render(views, hypothesis.support, pose, after):
                 break
             pose = after
         return hypothesis
 
-    def _solved(self, pose: Array, source: str, near: bool) -> RigHypothesis:
-        rig, matches = self._rig, []
+    def _searched(self, hypothesis: RigHypothesis, source: str) -> RigHypothesis:
+        """The hypothesis of a render from the best pose around this one's, for all cameras that support it.
+        Poses are searched on orbits about what the strongest camera sees."""
+        rig, body = self._rig, hypothesis.map_from_body
+        assert body is not None, "only poses are searched around"
+        leader = int(np.argmax(hypothesis.strengths))
+        mount = rig.cameras[leader].body_from_camera
+
+        def matched_from(pose: Array) -> RigHypothesis:
+            rig.clock.spent("search")
+            return self._rested(pose @ invert(mount), source, 1)
+
+        def pose_of(each: RigHypothesis) -> Array | None:
+            return None if each.map_from_body is None else each.map_from_body @ mount
+
+        around = self._around(hypothesis, leader)
+        found = searched(rig.settings.views, body @ mount, around, matched_from, pose_of)
+        rig.clock.spent("search")
+        return found
+
+    def _around(self, hypothesis: RigHypothesis, leader: int) -> Surroundings:
+        """How much the map looks like the images from poses around that of the camera `leader`."""
+        rig, estimate = self._rig, hypothesis.estimate
+        assert isinstance(estimate, RigEstimate)
+        mount, seen = rig.cameras[leader].body_from_camera, hypothesis.matches[leader]
+        strengths = np.array(hypothesis.strengths) * hypothesis.supporting(rig.settings)
+        strengths[leader] = hypothesis.strengths[leader]
+        weights = strengths / strengths.sum()
+
+        def compare(poses: Sequence[Array]) -> list[Likeness | None]:
+            bodies = [pose @ invert(mount) for pose in poses]
+            together = [0.0] * len(poses)
+            for camera in np.flatnonzero(weights):
+                from_body = rig.cameras[camera].body_from_camera
+                of_camera = self._matching.likeness(
+                    rig.queries[camera], [body @ from_body for body in bodies]
+                )
+                if camera == leader:
+                    offsets = [None if found is None else found.offset for found in of_camera]
+                for number, found in enumerate(of_camera):
+                    together[number] += 0.0 if found is None else weights[camera] * found.value
+            return [
+                None if offset is None else Likeness(value, offset)
+                for value, offset in zip(together, offsets, strict=True)
+            ]
+
+        points = seen.points[estimate.inliers[leader]]
+        away = transform_points(invert(estimate.map_from_body @ mount), points)[:, 2]
+        camera = self._matching.settings.resampled(rig.queries[leader].camera)
+        return Surroundings(compare, float(np.median(away)), camera, self._views.device)
+
+    def _solved(self, pose: Array, source: str) -> RigHypothesis:
+        rig, matches, seen = self._rig, [], []
         for camera, (mounted, query) in enumerate(zip(rig.cameras, rig.queries, strict=True)):
-            features, view = self._views.image_and_view(query, pose @ mounted.body_from_camera)
-            pixels, points, likeness = self._views.matches(query, features, view)
-            matches.append(rig.matches(camera, pixels, points, self._views.inlier_px(query), likeness))
+            features, view = self._matching.image_and_view(query, pose @ mounted.body_from_camera)
+            pixels, points, likeness = self._matching.matches(query, features, view)
+            matches.append(rig.matches(camera, pixels, points, self._matching.inlier_px(query), likeness))
+            seen.append((query, features, view, mounted.body_from_camera))
         pnp = replace(rig.settings.pnp, max_error_px=rig.settings.views.max_error_px)
         estimate = solve_rig_pnp(matches, pnp)
         rig.clock.spent("pose")
-        return RigHypothesis(self._views.name, source, tuple(matches), estimate, near, settled=True)
+        agreements = []
+        if isinstance(estimate, RigEstimate):
+            for query, features, view, mount in seen:
+                camera_from_map = invert(estimate.map_from_body @ mount)
+                agreements.append(self._matching.agreement(query, features, view, camera_from_map))
+        return RigHypothesis(
+            self._views.name,
+            source,
+            tuple(matches),
+            estimate,
+            settled=True,
+            agreements=tuple(each for each in agreements if each is not None),
+            votes=self._votes,
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -25,6 +25,7 @@ from diff2i2p_core.localization.gates import (
 )
 from diff2i2p_core.localization.hypothesis import Hypothesis
 from diff2i2p_core.localization.query import Query
+from diff2i2p_core.localization.ranking import by_strength, is_alone
 from diff2i2p_core.localization.result import Localization
 from diff2i2p_core.localization.settings import GateSettings, LocalizerSettings
 from diff2i2p_core.typing import Array
@@ -51,7 +52,7 @@ def verify(
     """
     if all(hypothesis.fit is not None for hypothesis in hypotheses):
         return replace(answer_by_fit(hypotheses, query), latency_ms=dict(query.clock.ms))
-    ranked = _undoubted_first(sorted(hypotheses, key=lambda each: -each.strength), query.settings.gates)
+    ranked = by_strength(hypotheses, query.settings.gates)
     prior = query.prior if all(hypothesis.near_prior for hypothesis in hypotheses) else None
     answer = _by_inliers(ranked, query, prior, searched)
     query.clock.spent("pose")
@@ -71,25 +72,15 @@ def verify(
     return replace(answer, latency_ms=dict(query.clock.ms))
 
 
-def _undoubted_first(ranked: list[Hypothesis], gates: GateSettings) -> list[Hypothesis]:
-    """If the strongest pose is doubted, but another search came to the same pose and is not, that first."""
-    pose = ranked[0].map_from_camera
-    if pose is None or not ranked[0].doubt:
-        return ranked
-    for other in ranked:
-        theirs = other.map_from_camera
-        if theirs is not None and other.settled and not other.doubt and is_same_pose(pose, theirs, gates):
-            return [other, *(each for each in ranked if each is not other)]
-    return ranked
-
-
 def _by_inliers(
     ranked: Sequence[Hypothesis], query: Query, prior: Array | None, searched: bool
 ) -> Localization:
     best, camera = ranked[0], query.camera
     pose = best.map_from_camera
     agrees = prior is not None and pose is not None and is_same_pose(prior, pose, query.settings.gates)
-    alone = searched and prior is None and _is_alone(ranked, query.settings)
+    compared = best.settled and best.agreement is not None
+    most = query.settings.views.alone_rival
+    alone = searched and prior is None and compared and is_alone(ranked, query.settings.gates, most)
     gates = gates_for(
         query.settings,
         settled=best.settled,
@@ -214,27 +205,11 @@ def calibrated(
     return scaled
 
 
-def _is_alone(ranked: Sequence[Hypothesis], settings: LocalizerSettings) -> bool:
-    """Whether the image and the views agree with the strongest pose, and no other is nearly as strong."""
-    best, views = ranked[0], settings.views
-    pose = best.map_from_camera
-    if pose is None or not best.settled or best.agreement is None:
-        return False
-    limits = replace(settings.gates, max_rival_support=views.alone_rival)
-    return next(_rivals(pose, best.strength, ranked, limits), None) is None
-
-
-def _rivals(
-    pose: Array, strength: float, ranked: Sequence[Hypothesis], gates: GateSettings
-) -> Iterator[Hypothesis]:
-    return rivals(pose, strength, ranked, lambda other: other.map_from_camera, gates)
-
-
 def _rival(ranked: Sequence[Hypothesis], gates: GateSettings) -> str:
     """Why the pose with the most inliers is ambiguous: another place supports another pose; else ""."""
     pose = ranked[0].map_from_camera
     assert pose is not None
-    for other in _rivals(pose, ranked[0].strength, ranked, gates):
+    for other in rivals(pose, ranked[0].strength, ranked, gates):
         return f"ambiguous ({other.source} has {other.support} inliers for another pose)"
     return ""
 
@@ -262,7 +237,7 @@ def _second_place(
 ) -> str:
     """Why a confirmed pose is ambiguous: the colours confirm another place as well. "" if they do not."""
     gates = settings.gates
-    for other in _rivals(confirmed.map_from_camera, ranked[0].strength, ranked, gates):
+    for other in rivals(confirmed.map_from_camera, ranked[0].strength, ranked, gates):
         assert other.map_from_camera is not None
         alignment = align(other.map_from_camera)
         if alignment is None or not agrees_with_colors(alignment, gates):

@@ -10,15 +10,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from diff2i2p_core.geometry.camera_matches import CameraMatches
 from diff2i2p_core.geometry.covariance import covariance_at, fused
 from diff2i2p_core.geometry.pnp import NoPose
 from diff2i2p_core.localization.aligner import Align
 from diff2i2p_core.localization.alignment import Alignment
-from diff2i2p_core.localization.gates import contributing, coverage, is_same_pose, rejection, rivals
+from diff2i2p_core.localization.gates import (
+    contributing,
+    is_same_pose,
+    rejection,
+    rivals,
+)
+from diff2i2p_core.localization.ranking import by_strength, is_alone
 from diff2i2p_core.localization.result import Localization
+from diff2i2p_core.localization.rig_gates import shares_of
 from diff2i2p_core.localization.rig_query import RigHypothesis, RigQuery
 from diff2i2p_core.localization.rig_result import RigLocalization
 from diff2i2p_core.localization.settings import GateSettings
@@ -27,12 +33,16 @@ from diff2i2p_core.typing import Array
 
 
 def verify_rig(
-    rig: RigQuery, hypotheses: Sequence[RigHypothesis], aligns: Sequence[Align] = ()
+    rig: RigQuery,
+    hypotheses: Sequence[RigHypothesis],
+    aligns: Sequence[Align] = (),
+    *,
+    searched: bool = False,
 ) -> RigLocalization:
     """As `verify.verify`, for the body. `aligns`: one per camera, if the map has colours."""
-    ranked = sorted(hypotheses, key=lambda hypothesis: -hypothesis.support)
+    ranked = by_strength(hypotheses, rig.settings.gates)
     prior = rig.prior if all(hypothesis.near_prior for hypothesis in hypotheses) else None
-    answer = _by_inliers(ranked, rig, prior)
+    answer = _by_inliers(ranked, rig, prior, searched)
     rig.clock.spent("pose")
     if aligns and not (answer.localized and ranked[0].settled):
         confirmed = _Confirmed.first(ranked, rig, prior, aligns)
@@ -42,52 +52,41 @@ def verify_rig(
     return replace(answer, latency_ms=dict(rig.clock.ms))
 
 
-def _by_inliers(ranked: Sequence[RigHypothesis], rig: RigQuery, prior: Array | None) -> RigLocalization:
+def _by_inliers(
+    ranked: Sequence[RigHypothesis], rig: RigQuery, prior: Array | None, searched: bool
+) -> RigLocalization:
     best, settings = ranked[0], rig.settings
-    gates = gates_for(settings, settled=best.settled)
     estimate, total = best.estimate, sum(best.totals)
     if isinstance(estimate, NoPose):
+        gates = gates_for(settings, settled=best.settled, agreement=best.agreement)
         few = rejection(total, 0, 0.0, 0.0, gates) if total < gates.min_correspondences else ""
         return _answer(rig, best, None, None, few or estimate.reason)
     pose = estimate.map_from_body
-    agrees = prior is not None and is_same_pose(prior, pose, gates)
-    used = contributing(best.counts, best.totals, gates.min_inlier_ratio)
+    used = best.supporting(settings)
     if not any(used):
         used = [True] * len(used)
-    count, inliers = (
-        sum(number for number, use in zip(numbers, used, strict=True) if use)
-        for numbers in (best.totals, best.counts)
-    )
-    reason = rejection(
-        count,
-        inliers,
-        estimate.reprojection_error_px,
-        1.0 if agrees else _coverage(best, used, estimate.inliers),
-        gates,
-    )
+    agrees = prior is not None and is_same_pose(prior, pose, settings.gates)
+    alone = searched and prior is None and is_alone(ranked, settings.gates, settings.views.alone_rival)
+    reasons = [
+        share.rejection(best, settings, agrees=agrees, alone=alone)
+        for share in shares_of(best, estimate, used)
+    ]
+    reason = reasons[0] if all(reasons) else ""
+    count, inliers = (sum(np.array(numbers)[used]) for numbers in (best.totals, best.counts))
     # More cameras do not average out what is wrong for all of them: the map, and how they are mounted.
     covariance = sum(used) * calibrated(estimate.covariance, count / inliers, settings, settled=best.settled)
     if not reason and best.settled and not agrees:
         reason = unsure(best.doubt, covariance, settings.views.max_sigma)
     if not reason and prior is None:
-        reason = _rival(ranked, gates)
+        reason = _rival(ranked, gates_for(settings, settled=best.settled, agreement=best.agreement))
     return _answer(rig, best, pose, covariance, reason)
-
-
-def _coverage(hypothesis: RigHypothesis, used: Sequence[bool], inliers: Sequence[NDArray[np.bool_]]) -> float:
-    """The fraction of an image that the inliers cover, summed over the images that are used."""
-    return sum(
-        coverage(each.pixels[mask], each.camera.width, each.camera.height)
-        for each, mask, use in zip(hypothesis.matches, inliers, used, strict=True)
-        if use
-    )
 
 
 def _rivals(
     pose: Array, best: RigHypothesis, ranked: Sequence[RigHypothesis], gates: GateSettings
 ) -> Iterator[RigHypothesis]:
     """Hypotheses with another pose and nearly as much support, which no camera alone refutes."""
-    for other in rivals(pose, best.strength, ranked, lambda other: other.map_from_body, gates):
+    for other in rivals(pose, best.strength, ranked, gates):
         if not _refutes(best, other, gates):
             yield other
 
@@ -184,15 +183,19 @@ def _answer(
     rig: RigQuery, best: RigHypothesis, pose: Array | None, covariance: Array | None, reason: str
 ) -> RigLocalization:
     """The answer for a pose of the body, with the matches of `best`. Without a pose if there is a reason."""
+    agreements = best.agreements or (0.0,) * len(rig.cameras)
     cameras = {
-        mounted.name: _share(matches, pose, covariance, reason, best.matcher)
-        for mounted, matches in zip(rig.cameras, best.matches, strict=True)
+        mounted.name: replace(_share(matches, pose, covariance, reason, best.matcher), agreement=agreement)
+        for mounted, matches, agreement in zip(rig.cameras, best.matches, agreements, strict=True)
     }
-    ratio = gates_for(rig.settings, settled=best.settled).min_inlier_ratio
-    shares = cameras.values()
-    used = contributing(
-        [share.num_inliers for share in shares], [share.num_correspondences for share in shares], ratio
-    )
+    if best.agreements:
+        used = best.supporting(rig.settings)
+    else:
+        ratio = gates_for(rig.settings, settled=best.settled).min_inlier_ratio
+        shares = cameras.values()
+        used = contributing(
+            [share.num_inliers for share in shares], [share.num_correspondences for share in shares], ratio
+        )
     return RigLocalization(
         localized=not reason,
         reason=reason,
@@ -200,6 +203,7 @@ def _answer(
         covariance=None if reason else covariance,
         cameras=cameras,
         contributing=tuple(name for name, use in zip(cameras, used, strict=True) if use),
+        agreement=max(agreements),
         matcher=best.matcher,
     )
 

@@ -176,7 +176,7 @@ def test_rendered_views(
         localizer = Localizer.open(tmp_path / "room.map", matcher="views", device="cuda")
         (proposer,) = localizer.proposers
         assert isinstance(proposer, RenderedViews) and proposer.device == CUDA
-        features = proposer.features(Query.of(image, CAMERA, localizer.settings, device="cuda"))
+        features = proposer.matching.features(Query.of(image, CAMERA, localizer.settings, device="cuda"))
         assert all_on_gpu(features)
         there = localizer.localize(image, CAMERA)
         with_prior = localizer.localize(image, CAMERA, prior=pose)

@@ -144,7 +144,11 @@ def found_from(
         return hypothesis(pose, agreement)
 
     around = cast(Surroundings, Around(best, beside))
-    return searched(LocalizerSettings().shapes, hypothesis(start), around, matched_from), asked
+    return search(start, around, matched_from), asked
+
+
+def search(start: Array, around: Surroundings, matched_from: Callable[[Array], Hypothesis]) -> Hypothesis:
+    return searched(LocalizerSettings().shapes, start, around, matched_from, lambda found: found.pose)
 
 
 @pytest.mark.parametrize(
@@ -174,10 +178,9 @@ def test_nothing_is_rendered_beside_poses_that_are_refused_anyway() -> None:
     found, _ = found_from(np.eye(4), np.eye(4), [], agreement=0.2)
     assert found.doubt == ""
     around = cast(Surroundings, Around(np.eye(4), []))
-    views = LocalizerSettings().shapes
-    assert searched(views, hypothesis(np.eye(4)), around, lambda pose: hypothesis(None)).doubt == ""
+    assert search(np.eye(4), around, lambda pose: hypothesis(None)).doubt == ""
     doubted = replace(hypothesis(np.eye(4)), doubt=RESTLESS)
-    assert searched(views, hypothesis(np.eye(4)), around, lambda pose: doubted) is doubted
+    assert search(np.eye(4), around, lambda pose: doubted) is doubted
 
 
 def of_room(

@@ -19,6 +19,7 @@ from diff2i2p_core.localization.rig_query import RigHypothesis, RigQuery
 from diff2i2p_core.localization.rig_result import RigLocalization
 from diff2i2p_core.localization.settings import LocalizerSettings
 from diff2i2p_core.localization.verify_rig import verify_rig
+from diff2i2p_core.localization.votes import Votes
 from diff2i2p_core.typing import Array
 
 CAMERA = Camera(640, 480, 550, 550, 319.5, 239.5)
@@ -159,3 +160,61 @@ def test_a_second_place_must_look_like_all_images(left_knows: bool) -> None:
     )
     assert found.localized == left_knows
     assert left_knows or found.reason.startswith("ambiguous (the map looks like the images near")
+
+
+def compared(
+    pose: Array,
+    counts: Sequence[int],
+    agreements: tuple[float, float],
+    spreads: Sequence[float] = (1.0, 1.0),
+    votes: float = 0.0,
+) -> RigHypothesis:
+    """With images compared with renders, and inliers in these parts of the images."""
+    plain = hypothesis(pose, counts)
+    matches = [
+        replace(each, pixels=each.pixels * [spread, 1])
+        for each, spread in zip(plain.matches, spreads, strict=True)
+    ]
+    found = Votes()
+    found.add(pose, votes)
+    return replace(plain, matches=tuple(matches), agreements=agreements, votes=found)
+
+
+def judge(*hypotheses: RigHypothesis, searched: bool = False) -> RigLocalization:
+    rig = RigQuery.of(IMAGES, CAMERAS, SETTINGS.for_look("geometry"))
+    return verify_rig(rig, hypotheses, searched=searched)
+
+
+def test_in_maps_of_shapes_cameras_are_judged_by_their_agreement() -> None:
+    found = judge(compared(HERE, (200, 200), (0.6, 0.6)))
+    assert found.localized and found.contributing == ("front", "left")
+    assert found.agreement == found.cameras["left"].agreement == 0.6
+    assert judge(compared(HERE, (200, 200), (0.36, 0.36))).reason.startswith("low agreement (0.36")
+    assert judge(compared(HERE, (200, 200), (0.6, 0.1))).contributing == ("front",)
+
+
+def test_in_maps_of_shapes_inliers_in_a_part_of_each_image_are_not_enough() -> None:
+    """Those of a wrong pose can be; what they cover is not added up."""
+    refused = judge(compared(HERE, (200, 200), (0.6, 0.6), spreads=(0.24, 0.24)))
+    assert refused.reason.startswith("low coverage (inliers in 0.25")
+    assert judge(compared(HERE, (200, 200), (0.6, 0.6), spreads=(0.8, 0.13))).localized, "one is enough"
+
+
+def test_in_maps_of_shapes_votes_of_the_views_count() -> None:
+    assert judge(compared(HERE, (110, 0), (0.6, 0.0))).reason.startswith("weak (evidence 59")
+    assert judge(compared(HERE, (110, 0), (0.6, 0.0), votes=60)).localized
+
+
+def test_in_maps_of_shapes_less_is_enough_for_a_pose_without_rival() -> None:
+    poor, rival = compared(HERE, (280, 0), (0.4, 0.0)), compared(THERE, (100, 100), (0.33, 0.33))
+    assert judge(poor).reason.startswith("low agreement")
+    assert judge(poor, searched=True).localized
+    assert judge(poor, rival, searched=True).reason.startswith("low agreement")
+
+
+def test_a_doubted_pose_gives_way_to_the_same_without_a_doubt() -> None:
+    strong, weaker = compared(HERE, (300, 300), (0.7, 0.7)), compared(HERE, (250, 250), (0.6, 0.6))
+    doubted = replace(strong, doubt=RESTLESS)
+    assert judge(doubted).reason == RESTLESS
+    assert judge(doubted, weaker).localized
+    assert judge(doubted, replace(weaker, doubt=RESTLESS)).reason == RESTLESS

@@ -1,0 +1,75 @@
+"""Decides whether the cameras of a rig are enough to accept a pose of the body."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from diff2i2p_core.geometry.rig_pnp import RigEstimate
+from diff2i2p_core.localization.gates import coverage, doubtful, rejection, weak
+from diff2i2p_core.localization.rig_query import RigHypothesis
+from diff2i2p_core.localization.settings import LocalizerSettings
+from diff2i2p_core.localization.verify import gates_for
+
+
+class Share(NamedTuple):
+    """What some of the cameras have together."""
+
+    matches: int
+    inliers: int
+    spread: float
+    """The fraction of an image that the inliers cover."""
+    agreement: float | None
+    """Of the images with the renders, if they were compared."""
+    evidence: float
+    """Strength and votes, times the spread."""
+
+    def rejection(
+        self, best: RigHypothesis, settings: LocalizerSettings, *, agrees: bool, alone: bool
+    ) -> str:
+        """Why to reject the pose of `best`, or "". `agrees`: with a prior; `alone`: it has no rival."""
+        views, compared = settings.views, self.agreement is not None
+        gates = gates_for(
+            settings,
+            settled=best.settled,
+            near=agrees,
+            agreement=self.agreement,
+            alone=alone and compared,
+        )
+        error = best.estimate.reprojection_error_px if isinstance(best.estimate, RigEstimate) else 0.0
+        reason = rejection(self.matches, self.inliers, error, 1.0 if agrees else self.spread, gates)
+        if reason or self.agreement is None:
+            return reason
+        least = views.alone_agreement if alone else views.min_agreement
+        reason = doubtful(self.agreement, views.near_least_agreement if agrees else least)
+        return reason or ("" if agrees else weak(self.evidence, views.min_evidence))
+
+
+def shares_of(best: RigHypothesis, estimate: RigEstimate, used: Sequence[bool]) -> list[Share]:
+    """What is judged of the cameras that are `used`: one of the shares must be enough.
+
+    If the images were not compared with renders, that is all of them, and the sum of what their inliers
+    cover. Else the spread is the mean, because the inliers of a wrong pose can cover a part of each image.
+    As a camera that sees little must do no harm, the camera that is covered most, the first two, and so on
+    are judged. The share with the most evidence is first.
+    """
+    spreads = [
+        coverage(each.pixels[inliers], each.camera.width, each.camera.height)
+        for each, inliers in zip(best.matches, estimate.inliers, strict=True)
+    ]
+    cameras = sorted((number for number, use in enumerate(used) if use), key=lambda number: -spreads[number])
+    if not best.agreements:
+        return [_share(best, cameras, sum(spreads[number] for number in cameras))]
+    shares = []
+    for count in range(1, len(cameras) + 1):
+        first = cameras[:count]
+        shares.append(_share(best, first, sum(spreads[number] for number in first) / count))
+    return sorted(shares, key=lambda share: -share.evidence)
+
+
+def _share(best: RigHypothesis, cameras: Sequence[int], spread: float) -> Share:
+    matches, inliers = (sum(numbers[camera] for camera in cameras) for numbers in (best.totals, best.counts))
+    strength = sum(best.strengths[camera] for camera in cameras)
+    votes = best.standing - best.strength
+    agreement = strength / max(inliers, 1) if best.agreements else None
+    return Share(matches, inliers, spread, agreement, (strength + votes) * spread)
