@@ -18,7 +18,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from diff2i2p_core.geometry.camera import Camera
-from diff2i2p_core.geometry.se3 import compose
+from diff2i2p_core.geometry.se3 import compose, is_near
 from diff2i2p_core.localization.beside import in_parts, side_by_side
 from diff2i2p_core.models.geometry_features import STRIDE
 from diff2i2p_core.models.xfeat import Keypoints
@@ -36,6 +36,9 @@ _ASIDE = 0.16
 """Radians of the orbits on which a pose must be distinct."""
 _LEAST_DROP = 0.06
 """By which part of its value the likeness must at least be lower there (docs/benchmarks.md)."""
+_CLEAR_DROP = 0.15
+"""If it is lower by less, it is searched from there for a better pose elsewhere: on the way from a wrong pose
+to the right one, the likeness may fall before it rises. Measured: a sixth of the poses."""
 _MARGIN = 1
 """Cells by which an image may be shifted against a render. Measured: with two, fewer poses become exact."""
 
@@ -130,17 +133,22 @@ class Surroundings:
         return pose, best
 
     def beside(self, pose: Array) -> tuple[bool, Array | None]:
-        """Whether the pose is distinct: from orbits beside it, the map looks less like the image. If it is
-        not, also a better pose, if a search from the most alike side finds one."""
+        """Whether the pose is distinct: from orbits beside it, the map looks less like the image, and a
+        search from the most alike side finds no better one elsewhere. If it is not, also a better pose, or
+        None."""
         sides = [self._beside(pose, axis, sign * _ASIDE) for axis in (0, 1) for sign in (-1, 1)]
         here, *others = self._compared([pose, *sides])
         if here is None:
             return False, None
         values = [0.0 if other is None else other.value for other in others]
-        if max(values) <= (1 - _LEAST_DROP) * here.value:
+        if max(values) <= (1 - _CLEAR_DROP) * here.value:
             return True, None
+        distinct = max(values) <= (1 - _LEAST_DROP) * here.value
         better, value = self._best(sides[int(np.argmax(values))])
-        return False, better if value > here.value else None
+        is_here = is_near(better, pose, _ASIDE / 2 * self._distance, float(np.degrees(_ASIDE / 2)))
+        if value <= here.value or (distinct and is_here):
+            return distinct, None
+        return False, better
 
     def _round(
         self, pose: Array, value: float, steps: Sequence[float]

@@ -114,6 +114,23 @@ def test_a_pose_is_distinct_if_the_map_looks_less_like_the_image_from_orbits_bes
         assert better is not None and translation_error(better, truth) < 0.03
 
 
+@pytest.mark.parametrize("other", [0.18, 0.22])
+def test_a_pose_is_not_distinct_if_the_likeness_rises_again_beyond_a_dip(other: float) -> None:
+    """At a pose 0.2 rad beside, the map looks a little less like the image, or a little more."""
+    truth = orbited(np.eye(4), 0, 0.2, WALL)
+
+    def compare(pose: Array) -> Likeness:
+        here, there = (translation_error(pose, each) / (0.13 * WALL) for each in (np.eye(4), truth))
+        return Likeness(max(0.2 * np.exp(-(here**2)), other * np.exp(-(there**2))), (0, 0))
+
+    around = Surroundings(each(compare), WALL, CAMERA, CPU)
+    distinct, better = around.beside(np.eye(4))
+    assert distinct == (other < 0.2)
+    if not distinct:
+        assert better is not None and translation_error(better, truth) < 0.05
+        assert around.beside(better)[0], "that one is"
+
+
 class Around:
     """`Surroundings` that say what they are told."""
 
