@@ -12,7 +12,7 @@ from diff2i2p_core.localization.settings import LocalizerSettings
 from diff2i2p_core.localization.verify import gates_for
 
 
-class Share(NamedTuple):
+class Subset(NamedTuple):
     """What some of the cameras have together."""
 
     matches: int
@@ -42,16 +42,16 @@ class Share(NamedTuple):
             return reason
         least = views.alone_agreement if alone else views.min_agreement
         reason = doubtful(self.agreement, views.near_least_agreement if agrees else least)
-        return reason or ("" if agrees else weak(self.evidence, views.min_evidence))
+        return reason or ("" if best.near_prior else weak(self.evidence, views.min_evidence))
 
 
-def shares_of(best: RigHypothesis, estimate: RigEstimate, used: Sequence[bool]) -> list[Share]:
-    """What is judged of the cameras that are `used`: one of the shares must be enough.
+def subsets_of(best: RigHypothesis, estimate: RigEstimate, used: Sequence[bool]) -> list[Subset]:
+    """What is judged of the cameras that are `used`: one of these subsets must be enough.
 
     If the images were not compared with renders, that is all of them, and the sum of what their inliers
     cover. Else the spread is the mean, because the inliers of a wrong pose can cover a part of each image.
-    As a camera that sees little must do no harm, the camera that is covered most, the first two, and so on
-    are judged. The share with the most evidence is first.
+    As a camera that sees little must do no harm, each camera is judged alone, and the one that is covered
+    most with the next, the next two, and so on. The subset with the most evidence is first.
     """
     spreads = [
         coverage(each.pixels[inliers], each.camera.width, each.camera.height)
@@ -59,17 +59,16 @@ def shares_of(best: RigHypothesis, estimate: RigEstimate, used: Sequence[bool]) 
     ]
     cameras = sorted((number for number, use in enumerate(used) if use), key=lambda number: -spreads[number])
     if not best.agreements:
-        return [_share(best, cameras, sum(spreads[number] for number in cameras))]
-    shares = []
-    for count in range(1, len(cameras) + 1):
-        first = cameras[:count]
-        shares.append(_share(best, first, sum(spreads[number] for number in first) / count))
-    return sorted(shares, key=lambda share: -share.evidence)
+        return [_subset(best, cameras, sum(spreads[camera] for camera in cameras))]
+    subsets = [[camera] for camera in cameras] + [cameras[:count] for count in range(2, len(cameras) + 1)]
+    judged = [_subset(best, some, sum(spreads[camera] for camera in some) / len(some)) for some in subsets]
+    return sorted(judged, key=lambda subset: -subset.evidence)
 
 
-def _share(best: RigHypothesis, cameras: Sequence[int], spread: float) -> Share:
+def _subset(best: RigHypothesis, cameras: Sequence[int], spread: float) -> Subset:
     matches, inliers = (sum(numbers[camera] for camera in cameras) for numbers in (best.totals, best.counts))
     strength = sum(best.strengths[camera] for camera in cameras)
-    votes = best.standing - best.strength
+    pose = best.map_from_body
+    voted = [] if pose is None else [best.votes[camera].for_pose(pose) for camera in cameras if best.votes]
     agreement = strength / max(inliers, 1) if best.agreements else None
-    return Share(matches, inliers, spread, agreement, (strength + votes) * spread)
+    return Subset(matches, inliers, spread, agreement, (strength + sum(voted)) * spread)

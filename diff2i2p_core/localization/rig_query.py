@@ -93,8 +93,8 @@ class RigHypothesis:
     """As in `Hypothesis`."""
     agreements: tuple[float, ...] = ()
     """Each camera's, as in `Hypothesis`; empty if they were not compared."""
-    votes: Votes | None = None
-    """Those of the views that were matched, for poses of the body, if they count."""
+    votes: tuple[Votes, ...] = ()
+    """Those of the views that were matched with each camera, for poses of the body, if they count."""
 
     @property
     def support(self) -> int:
@@ -105,7 +105,7 @@ class RigHypothesis:
     def strengths(self) -> list[float]:
         """Each camera's inliers, weighed by its agreement."""
         if not self.agreements:
-            return list(self.counts)
+            return [float(count) for count in self.counts]
         return [count * share for count, share in zip(self.counts, self.agreements, strict=True)]
 
     @property
@@ -118,11 +118,14 @@ class RigHypothesis:
         """The mean of the cameras', weighted by their inliers, if they were compared."""
         return self.strength / max(self.support, 1) if self.agreements else None
 
-    def supporting(self, settings: LocalizerSettings) -> list[bool]:
-        """Which cameras support the pose. The matches of others, as of a blank wall, are wrong."""
+    def supporting(self, settings: LocalizerSettings, *, near: bool = False) -> list[bool]:
+        """Which cameras support the pose. The matches of others, as of a blank wall, are wrong. `near`: it
+        agrees with a prior."""
         if self.agreements:
-            least = settings.views.alone_agreement
-            return [count > 0 and a >= least for count, a in zip(self.counts, self.agreements, strict=True)]
+            views = settings.views
+            least = views.near_least_agreement if near else views.alone_agreement
+            counted = zip(self.counts, self.agreements, strict=True)
+            return [count >= views.least_inliers and agreement >= least for count, agreement in counted]
         ratio = settings.views.min_inlier_ratio if self.settled else settings.gates.min_inlier_ratio
         return contributing(self.counts, self.totals, ratio)
 
@@ -160,11 +163,13 @@ class Candidate:
     camera: int
     hypothesis: Hypothesis
     map_from_body: Array | None
-    votes: Votes | None = None
-    """For poses of the body."""
+    votes: tuple[Votes, ...] = ()
+    """As in `RigHypothesis`."""
 
     @classmethod
-    def of(cls, rig: RigQuery, camera: int, hypothesis: Hypothesis, votes: Votes | None = None) -> Candidate:
+    def of(
+        cls, rig: RigQuery, camera: int, hypothesis: Hypothesis, votes: tuple[Votes, ...] = ()
+    ) -> Candidate:
         pose = hypothesis.map_from_camera
         return cls(camera, hypothesis, None if pose is None else rig.body_pose(camera, pose), votes)
 
@@ -190,5 +195,5 @@ class Candidate:
         return f"{self.hypothesis.source} of {rig.cameras[self.camera].name}"
 
 
-def _votes(votes: Votes | None, pose: Array | None) -> float:
-    return 0.0 if votes is None or pose is None else votes.for_pose(pose)
+def _votes(votes: Sequence[Votes], pose: Array | None) -> float:
+    return 0.0 if pose is None else sum(of_camera.for_pose(pose) for of_camera in votes)

@@ -38,7 +38,7 @@ class RigViews:
     def __init__(self, views: RenderedViews, rig: RigQuery) -> None:
         self._views, self._matching, self._rig = views, views.matching, rig
         self._settled: dict[str, RigHypothesis] = {}
-        self._votes = Votes() if self._matching.look.compared else None
+        self._votes = tuple(Votes() for _ in rig.queries) if self._matching.look.compared else ()
 
     def propose(self) -> Iterator[list[RigHypothesis]]:
         """With a prior: renders from it, then the views around it. Without: views that look like an image."""
@@ -71,34 +71,36 @@ class RigViews:
             found += matched
             is_clear = any(candidate.strength >= settings.clear_inliers for candidate in matched)
             if is_clear and camera + 1 < len(self._rig.queries):
-                group = next(self._refined(found))
+                group = next(self._refined(found, few=True))
                 best = max(group, key=lambda hypothesis: hypothesis.strength)
                 if all(best.supporting(self._rig.settings)):
                     yield group
         strongest = max((candidate.strength for candidate in found), default=0.0)
         if not any(unlikely) or strongest >= settings.early_strength:
-            yield from self._refined(found)
+            yield from self._refined(found, few=True)
         others = [
             candidate for camera, views in enumerate(unlikely) for candidate in self._matched(camera, views)
         ]
         if others:
             # votes may have shown that one of those before is right
-            yield from self._refined(others if self._votes is None else [*found, *others])
+            yield from self._refined([*found, *others] if self._votes else others)
 
     def _matched(self, camera: int, views: Sequence[int], until: int | None = None) -> list[Candidate]:
         query = self._rig.queries[camera]
         hypotheses = self._views.matched(query, self._matching.features(query), views, until=until)
         found = [Candidate.of(self._rig, camera, hypothesis, self._votes) for hypothesis in hypotheses]
         for candidate in found:
-            if self._votes is not None and candidate.map_from_body is not None:
-                self._votes.add(candidate.map_from_body, candidate.strength)
+            if self._votes and candidate.map_from_body is not None:
+                self._votes[camera].add(candidate.map_from_body, candidate.strength)
         return found
 
-    def _refined(self, found: Sequence[Candidate], near: bool = False) -> Iterator[list[RigHypothesis]]:
+    def _refined(
+        self, found: Sequence[Candidate], near: bool = False, *, few: bool = False
+    ) -> Iterator[list[RigHypothesis]]:
         """As for a single camera; if no candidate has enough support, the best one."""
         settings = self._rig.settings
         most = settings.views.refined * len(self._rig.queries)
-        ranked = sorted(found, key=lambda candidate: -candidate.standing)
+        ranked = sorted(found, key=lambda c: -(c.strength if few or near else c.standing))
         groups = in_groups(ranked, settings, near=near, most=most)
         if not groups:
             best = max(found, key=lambda candidate: candidate.support)
@@ -197,17 +199,18 @@ class RigViews:
         pnp = replace(rig.settings.pnp, max_error_px=rig.settings.views.max_error_px)
         estimate = solve_rig_pnp(matches, pnp)
         rig.clock.spent("pose")
-        agreements = []
-        if isinstance(estimate, RigEstimate):
+        agreements: list[float] = []
+        if isinstance(estimate, RigEstimate) and self._matching.look.compared:
             for query, features, view, mount in seen:
                 camera_from_map = invert(estimate.map_from_body @ mount)
-                agreements.append(self._matching.agreement(query, features, view, camera_from_map))
+                agreement = self._matching.agreement(query, features, view, camera_from_map)
+                agreements.append(agreement or 0.0)
         return RigHypothesis(
             self._views.name,
             source,
             tuple(matches),
             estimate,
             settled=True,
-            agreements=tuple(each for each in agreements if each is not None),
+            agreements=tuple(agreements),
             votes=self._votes,
         )

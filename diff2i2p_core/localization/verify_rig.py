@@ -24,10 +24,10 @@ from diff2i2p_core.localization.gates import (
 )
 from diff2i2p_core.localization.ranking import by_strength, is_alone
 from diff2i2p_core.localization.result import Localization
-from diff2i2p_core.localization.rig_gates import shares_of
+from diff2i2p_core.localization.rig_gates import subsets_of
 from diff2i2p_core.localization.rig_query import RigHypothesis, RigQuery
 from diff2i2p_core.localization.rig_result import RigLocalization
-from diff2i2p_core.localization.settings import GateSettings
+from diff2i2p_core.localization.settings import GateSettings, LocalizerSettings
 from diff2i2p_core.localization.verify import agrees_with_colors, calibrated, gates_for, unsure
 from diff2i2p_core.typing import Array
 
@@ -62,14 +62,13 @@ def _by_inliers(
         few = rejection(total, 0, 0.0, 0.0, gates) if total < gates.min_correspondences else ""
         return _answer(rig, best, None, None, few or estimate.reason)
     pose = estimate.map_from_body
-    used = best.supporting(settings)
-    if not any(used):
-        used = [True] * len(used)
     agrees = prior is not None and is_same_pose(prior, pose, settings.gates)
+    supporting = best.supporting(settings, near=agrees)
+    used = supporting if any(supporting) else [True] * len(supporting)
     alone = searched and prior is None and is_alone(ranked, settings.gates, settings.views.alone_rival)
     reasons = [
-        share.rejection(best, settings, agrees=agrees, alone=alone)
-        for share in shares_of(best, estimate, used)
+        subset.rejection(best, settings, agrees=agrees, alone=alone)
+        for subset in subsets_of(best, estimate, used)
     ]
     reason = reasons[0] if all(reasons) else ""
     count, inliers = (sum(np.array(numbers)[used]) for numbers in (best.totals, best.counts))
@@ -78,35 +77,41 @@ def _by_inliers(
     if not reason and best.settled and not agrees:
         reason = unsure(best.doubt, covariance, settings.views.max_sigma)
     if not reason and prior is None:
-        reason = _rival(ranked, gates_for(settings, settled=best.settled, agreement=best.agreement))
-    return _answer(rig, best, pose, covariance, reason)
+        reason = _rival(ranked, settings)
+    return _answer(rig, best, pose, covariance, reason, supporting if best.agreements else None)
 
 
 def _rivals(
-    pose: Array, best: RigHypothesis, ranked: Sequence[RigHypothesis], gates: GateSettings
+    pose: Array, ranked: Sequence[RigHypothesis], gates: GateSettings, settings: LocalizerSettings
 ) -> Iterator[RigHypothesis]:
     """Hypotheses with another pose and nearly as much support, which no camera alone refutes."""
-    for other in rivals(pose, best.strength, ranked, gates):
-        if not _refutes(best, other, gates):
+    for other in rivals(pose, ranked[0].strength, ranked, gates):
+        if not _refutes(ranked[0], other, gates, settings):
             yield other
 
 
-def _refutes(best: RigHypothesis, other: RigHypothesis, gates: GateSettings) -> bool:
+def _refutes(
+    best: RigHypothesis, other: RigHypothesis, gates: GateSettings, settings: LocalizerSettings
+) -> bool:
     """Whether a camera alone prefers one pose clearly, and none the other."""
 
     def preferred(one: RigHypothesis, two: RigHypothesis) -> bool:
+        judges = one.supporting(settings) if one.agreements else [True] * len(one.counts)
         return any(
-            mine >= gates.min_inliers and theirs <= gates.max_rival_support * mine
-            for mine, theirs in zip(one.counts, two.counts, strict=True)
+            judge and count >= gates.min_inliers and theirs <= gates.max_rival_support * mine
+            for judge, count, mine, theirs in zip(
+                judges, one.counts, one.strengths, two.strengths, strict=True
+            )
         )
 
     return preferred(best, other) and not preferred(other, best)
 
 
-def _rival(ranked: Sequence[RigHypothesis], gates: GateSettings) -> str:
+def _rival(ranked: Sequence[RigHypothesis], settings: LocalizerSettings) -> str:
     best = ranked[0]
     assert best.map_from_body is not None
-    for other in _rivals(best.map_from_body, best, ranked, gates):
+    gates = gates_for(settings, settled=best.settled, agreement=best.agreement)
+    for other in _rivals(best.map_from_body, ranked, gates, settings):
         return f"ambiguous ({other.source} has {other.support} inliers for another pose)"
     return ""
 
@@ -136,8 +141,9 @@ class _Confirmed:
 
     def second_place(self, ranked: Sequence[RigHypothesis]) -> str:
         """Why the pose is ambiguous: all these images look like another place as well. "" if they do not."""
-        gates = self._rig.settings.gates
-        for other in _rivals(self.pose, self._best, ranked, gates):
+        settings = self._rig.settings
+        gates = settings.gates
+        for other in _rivals(self.pose, ranked, gates, settings):
             assert other.map_from_body is not None
             elsewhere = _agreeing(other.map_from_body, self._rig, self._aligns)
             if set(self._found) <= set(elsewhere):
@@ -180,22 +186,27 @@ def _fused(rig: RigQuery, found: dict[int, Alignment]) -> tuple[Array, Array]:
 
 
 def _answer(
-    rig: RigQuery, best: RigHypothesis, pose: Array | None, covariance: Array | None, reason: str
+    rig: RigQuery,
+    best: RigHypothesis,
+    pose: Array | None,
+    covariance: Array | None,
+    reason: str,
+    supporting: Sequence[bool] | None = None,
 ) -> RigLocalization:
-    """The answer for a pose of the body, with the matches of `best`. Without a pose if there is a reason."""
+    """The answer for a pose of the body, with the matches of `best`. Without a pose if there is a reason.
+    `supporting`: which cameras support it, if its matches do not tell."""
     agreements = best.agreements or (0.0,) * len(rig.cameras)
     cameras = {
         mounted.name: replace(_share(matches, pose, covariance, reason, best.matcher), agreement=agreement)
         for mounted, matches, agreement in zip(rig.cameras, best.matches, agreements, strict=True)
     }
-    if best.agreements:
-        used = best.supporting(rig.settings)
-    else:
+    if supporting is None:
         ratio = gates_for(rig.settings, settled=best.settled).min_inlier_ratio
         shares = cameras.values()
-        used = contributing(
+        supporting = contributing(
             [share.num_inliers for share in shares], [share.num_correspondences for share in shares], ratio
         )
+    used = np.array(supporting)
     return RigLocalization(
         localized=not reason,
         reason=reason,
@@ -203,7 +214,7 @@ def _answer(
         covariance=None if reason else covariance,
         cameras=cameras,
         contributing=tuple(name for name, use in zip(cameras, used, strict=True) if use),
-        agreement=max(agreements),
+        agreement=max(np.array(agreements)[used], default=0.0),
         matcher=best.matcher,
     )
 

@@ -167,7 +167,7 @@ def compared(
     counts: Sequence[int],
     agreements: tuple[float, float],
     spreads: Sequence[float] = (1.0, 1.0),
-    votes: float = 0.0,
+    votes: tuple[float, float] = (0.0, 0.0),
 ) -> RigHypothesis:
     """With images compared with renders, and inliers in these parts of the images."""
     plain = hypothesis(pose, counts)
@@ -175,13 +175,14 @@ def compared(
         replace(each, pixels=each.pixels * [spread, 1])
         for each, spread in zip(plain.matches, spreads, strict=True)
     ]
-    found = Votes()
-    found.add(pose, votes)
+    found = Votes(), Votes()
+    for of_camera, strength in zip(found, votes, strict=True):
+        of_camera.add(pose, strength)
     return replace(plain, matches=tuple(matches), agreements=agreements, votes=found)
 
 
-def judge(*hypotheses: RigHypothesis, searched: bool = False) -> RigLocalization:
-    rig = RigQuery.of(IMAGES, CAMERAS, SETTINGS.for_look("geometry"))
+def judge(*hypotheses: RigHypothesis, searched: bool = False, prior: Array | None = None) -> RigLocalization:
+    rig = RigQuery.of(IMAGES, CAMERAS, SETTINGS.for_look("geometry"), prior=prior)
     return verify_rig(rig, hypotheses, searched=searched)
 
 
@@ -202,7 +203,31 @@ def test_in_maps_of_shapes_inliers_in_a_part_of_each_image_are_not_enough() -> N
 
 def test_in_maps_of_shapes_votes_of_the_views_count() -> None:
     assert judge(compared(HERE, (110, 0), (0.6, 0.0))).reason.startswith("weak (evidence 59")
-    assert judge(compared(HERE, (110, 0), (0.6, 0.0), votes=60)).localized
+    assert judge(compared(HERE, (110, 0), (0.6, 0.0), votes=(60, 0))).localized
+    elsewhere = compared(HERE, (110, 0), (0.6, 0.0), votes=(0, 60))
+    assert judge(elsewhere).reason.startswith("weak"), "those of a camera that sees nothing do not"
+
+
+def test_in_maps_of_shapes_a_camera_that_sees_little_does_no_harm() -> None:
+    good = compared(HERE, (300, 150), (0.36, 0.6), spreads=(0.9, 0.6), votes=(0, 90))
+    assert judge(good).localized, "the left one is enough"
+    lucky = judge(compared(HERE, (200, 1), (0.6, 1.0)))
+    assert lucky.contributing == ("front",) and lucky.agreement == 0.6
+    assert judge(compared(HERE, (40, 40), (0.1, 0.1))).contributing == ()
+
+
+def test_in_maps_of_shapes_only_cameras_that_support_a_pose_tell_places_apart() -> None:
+    best, rival = compared(HERE, (250, 200), (0.6, 0.05)), compared(THERE, (240, 100), (0.6, 0.0))
+    assert judge(best, rival).reason.startswith("ambiguous")
+    assert judge(best, compared(THERE, (100, 240), (0.6, 0.3))).localized
+
+
+def test_in_maps_of_shapes_less_is_enough_near_a_prior() -> None:
+    near = replace(compared(HERE, (250, 40), (0.32, 0.36)), near_prior=True)
+    found = judge(near, prior=HERE)
+    assert found.localized and found.contributing == ("front", "left")
+    away = replace(compared(HERE, (110, 0), (0.6, 0.0)), near_prior=True)
+    assert judge(away, prior=compose(np.eye(3), [0.7, 0, 0])).localized
 
 
 def test_in_maps_of_shapes_less_is_enough_for_a_pose_without_rival() -> None:
