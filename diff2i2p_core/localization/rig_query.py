@@ -130,11 +130,6 @@ class RigHypothesis:
         return contributing(self.counts, self.totals, ratio)
 
     @property
-    def standing(self) -> float:
-        """As of `Hypothesis`."""
-        return self.strength + _votes(self.votes, self.map_from_body)
-
-    @property
     def pose(self) -> Array | None:
         """`map_from_body`."""
         return self.map_from_body
@@ -183,7 +178,10 @@ class Candidate:
 
     @property
     def standing(self) -> float:
-        return self.strength + _votes(self.votes, self.map_from_body)
+        """The strength, and the votes of the views of all cameras. Orders what is rendered."""
+        pose = self.map_from_body
+        voted = [] if pose is None else [of_camera.for_pose(pose) for of_camera in self.votes]
+        return self.strength + sum(voted)
 
     @property
     def pose(self) -> Array | None:
@@ -193,7 +191,3 @@ class Candidate:
     def source(self, rig: RigQuery) -> str:
         """In words."""
         return f"{self.hypothesis.source} of {rig.cameras[self.camera].name}"
-
-
-def _votes(votes: Sequence[Votes], pose: Array | None) -> float:
-    return 0.0 if pose is None else sum(of_camera.for_pose(pose) for of_camera in votes)
