@@ -15,16 +15,23 @@ Answer = TypeVar("Answer", Localization, RigLocalization)
 
 
 def first_accepted(
-    groups: Iterable[Sequence[H]], judge: Callable[[Sequence[H], bool], Answer], answer: Answer
+    proposals: Iterable[Iterable[Sequence[H]]],
+    judge: Callable[[Sequence[H], bool], Answer],
+    answer: Answer,
 ) -> Answer:
-    """The first answer that is accepted, or the last one; `answer` without any. It is judged after each group
-    of hypotheses, with those before; and if they were compared with the image, once more at the end, as all.
+    """The first answer that is accepted, or the last one; `answer` without any. `proposals` are the groups of
+    hypotheses of each proposer. It is judged after each group, with those of the same proposer before; and if
+    they were compared with the image, once more at the end, as all.
     """
-    hypotheses: list[H] = []
-    for group in groups:
-        hypotheses += group
-        answer = judge(hypotheses, False)
-        if answer.localized:
-            return answer
-    compared = any(hypothesis.agreement is not None for hypothesis in hypotheses)
-    return judge(hypotheses, True) if compared else answer
+    for groups in proposals:
+        hypotheses: list[H] = []
+        for group in groups:
+            hypotheses += group
+            answer = judge(hypotheses, False)
+            if answer.localized:
+                return answer
+        if any(hypothesis.agreement is not None for hypothesis in hypotheses):
+            answer = judge(hypotheses, True)
+            if answer.localized:
+                return answer
+    return answer

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from diff2i2p_core.geometry.se3 import is_near
 from diff2i2p_core.localization.intensity_alignment import IntensityAlignment
-from diff2i2p_core.localization.settings import GateSettings, NearSettings
+from diff2i2p_core.localization.settings import GateSettings, NearSettings, ViewSettings
 from diff2i2p_core.typing import Array
 
 _CELLS = (8, 6)
@@ -90,8 +90,12 @@ def rejection(
     return ""
 
 
-def doubtful(agreement: float, least: float) -> str:
-    """The reason to reject a pose by its local agreement, or "" to accept it."""
+def doubtful(agreement: float, views: ViewSettings, *, agrees: bool, alone: bool) -> str:
+    """The reason to reject a pose by its local agreement, or "" to accept it. `agrees`: it does with a prior;
+    `alone`: it has no rival."""
+    least = views.alone_agreement if alone else views.min_agreement
+    if agrees:
+        least = views.near_least_agreement
     if agreement >= least:
         return ""
     return f"low agreement ({agreement:.2f} of the features as predicted, need {least})"

@@ -263,11 +263,7 @@ class Localizer:
         def judge(hypotheses: Sequence[RigHypothesis], searched: bool) -> RigLocalization:
             return verify_rig(rig, hypotheses, aligns, searched=searched)
 
-        for proposer in able:
-            answer = first_accepted(propose_rig(proposer, rig), judge, answer)
-            if answer.localized:
-                break
-        return answer
+        return first_accepted((propose_rig(proposer, rig) for proposer in able), judge, answer)
 
     def _answer(self, query: Query) -> Localization:
         align = self._aligner.to(query) if self._aligner and query.settings.align else None
@@ -279,11 +275,8 @@ class Localizer:
         def judge(hypotheses: Sequence[Hypothesis], searched: bool) -> Localization:
             return verify(query, hypotheses, align, fit, edges, searched=searched)
 
-        for proposer in self._in_order(query):
-            answer = first_accepted(proposer.propose(query), judge, answer)
-            if answer.localized:
-                break
-        return answer
+        proposals = (proposer.propose(query) for proposer in self._in_order(query))
+        return first_accepted(proposals, judge, answer)
 
     def _in_order(self, query: Query) -> Sequence[Proposer]:
         """The proposers for a query. Depth is faster and more exact than shapes, less exact than colours."""

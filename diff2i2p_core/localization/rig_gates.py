@@ -28,20 +28,19 @@ class Subset(NamedTuple):
         self, best: RigHypothesis, settings: LocalizerSettings, *, agrees: bool, alone: bool
     ) -> str:
         """Why to reject the pose of `best`, or "". `agrees`: with a prior; `alone`: it has no rival."""
-        views, compared = settings.views, self.agreement is not None
+        views = settings.views
         gates = gates_for(
             settings,
             settled=best.settled,
             near=agrees,
             agreement=self.agreement,
-            alone=alone and compared,
+            alone=alone,
         )
         error = best.estimate.reprojection_error_px if isinstance(best.estimate, RigEstimate) else 0.0
         reason = rejection(self.matches, self.inliers, error, 1.0 if agrees else self.spread, gates)
         if reason or self.agreement is None:
             return reason
-        least = views.alone_agreement if alone else views.min_agreement
-        reason = doubtful(self.agreement, views.near_least_agreement if agrees else least)
+        reason = doubtful(self.agreement, views, agrees=agrees, alone=alone)
         return reason or ("" if best.near_prior else weak(self.evidence, views.min_evidence))
 
 

@@ -169,19 +169,18 @@ class RigViews:
 
         def compare(poses: Sequence[Array]) -> list[Likeness | None]:
             bodies = [pose @ invert(mount) for pose in poses]
-            together = [0.0] * len(poses)
-            for camera in np.flatnonzero(weights):
-                from_body = rig.cameras[camera].body_from_camera
-                of_camera = self._matching.likeness(
-                    rig.queries[camera], [body @ from_body for body in bodies]
+            found = {
+                camera: self._matching.likeness(
+                    rig.queries[camera], [body @ rig.cameras[camera].body_from_camera for body in bodies]
                 )
-                if camera == leader:
-                    offsets = [None if found is None else found.offset for found in of_camera]
-                for number, found in enumerate(of_camera):
-                    together[number] += 0.0 if found is None else weights[camera] * found.value
+                for camera in np.flatnonzero(weights).tolist()
+            }
+            values = np.zeros(len(poses))
+            for camera, of_camera in found.items():
+                values += weights[camera] * np.array([each.value if each else 0.0 for each in of_camera])
             return [
-                None if offset is None else Likeness(value, offset)
-                for value, offset in zip(together, offsets, strict=True)
+                each._replace(value=float(value)) if each else None
+                for each, value in zip(found[leader], values, strict=True)
             ]
 
         points = seen.points[estimate.inliers[leader]]

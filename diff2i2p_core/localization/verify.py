@@ -78,9 +78,8 @@ def _by_inliers(
     best, camera = ranked[0], query.camera
     pose = best.map_from_camera
     agrees = prior is not None and pose is not None and is_same_pose(prior, pose, query.settings.gates)
-    compared = best.settled and best.agreement is not None
     most = query.settings.views.alone_rival
-    alone = searched and prior is None and compared and is_alone(ranked, query.settings.gates, most)
+    alone = searched and prior is None and is_alone(ranked, query.settings.gates, most)
     gates = gates_for(
         query.settings,
         settled=best.settled,
@@ -105,9 +104,7 @@ def _by_inliers(
         pixel_scale=camera.width / 640,
     )
     if not reason and best.settled and best.agreement is not None:
-        views = query.settings.views
-        least = views.alone_agreement if alone else views.min_agreement
-        reason = doubtful(best.agreement, views.near_least_agreement if agrees else least)
+        reason = doubtful(best.agreement, query.settings.views, agrees=agrees, alone=alone)
     if not reason and best.votes is not None:
         reason = weak(best.standing * spread, query.settings.views.min_evidence)
     if not reason and best.alignment is not None:

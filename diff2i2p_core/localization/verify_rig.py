@@ -16,12 +16,7 @@ from diff2i2p_core.geometry.covariance import covariance_at, fused
 from diff2i2p_core.geometry.pnp import NoPose
 from diff2i2p_core.localization.aligner import Align
 from diff2i2p_core.localization.alignment import Alignment
-from diff2i2p_core.localization.gates import (
-    contributing,
-    is_same_pose,
-    rejection,
-    rivals,
-)
+from diff2i2p_core.localization.gates import contributing, is_same_pose, rejection, rivals
 from diff2i2p_core.localization.ranking import by_strength, is_alone
 from diff2i2p_core.localization.result import Localization
 from diff2i2p_core.localization.rig_gates import subsets_of
