@@ -20,7 +20,6 @@ from diff2i2p_core.localization.rendering_again import in_groups, is_last_render
 from diff2i2p_core.localization.retrieval import near_prior
 from diff2i2p_core.localization.rig_joint import joined, propose_jointly
 from diff2i2p_core.localization.rig_query import Candidate, RigHypothesis, RigQuery
-from diff2i2p_core.localization.view_ranking import ranked_views
 from diff2i2p_core.localization.votes import Votes
 from diff2i2p_core.typing import Array
 
@@ -63,9 +62,7 @@ class RigViews:
         found: list[Candidate] = []
         unlikely: list[list[int]] = []
         for camera, query in enumerate(self._rig.queries):
-            descriptors = self._matching.features(query).descriptors
-            ranked = ranked_views(self._views.views, descriptors, settings)[: settings.candidates]
-            query.clock.spent("retrieve")
+            ranked = self._views.ranked(query, self._matching.features(query))
             matched = self._matched(camera, ranked[: settings.likely], until=settings.clear_inliers)
             unlikely.append(ranked[len(matched) :])
             found += matched

@@ -18,16 +18,20 @@ _AT_ONCE = 8
 
 def ranked_views(views: PackedViews, descriptors: Tensor, settings: ViewSettings) -> list[int]:
     """Indices of the views that look like an image with descriptors (N, D), strongest first; best view first.
-
-    Among the views with the most similar signatures, those that have the most features in common with the
-    image; among these, those with the most matches.
-    """
-    likely = views.ranked(descriptors, settings.glances)
-    if len(likely) > settings.compared:
-        likely = _by_count(likely, _in_common(views, likely, descriptors, settings))[: settings.compared]
+    Of the `likely_views`, those with the most matches."""
+    likely = likely_views(views, descriptors, settings)
     strongest = descriptors[: settings.compared_features]
     theirs = [views.descriptors_of(view, settings.compared_features) for view in likely]
-    return _by_count(likely, mutual_counts(strongest, theirs, settings.min_likeness))
+    return by_value(likely, mutual_counts(strongest, theirs, settings.min_likeness))
+
+
+def likely_views(views: PackedViews, descriptors: Tensor, settings: ViewSettings) -> list[int]:
+    """Among the views with the most similar signatures, the `compared` ones that have the most features in
+    common with an image with descriptors (N, D), strongest first."""
+    likely = views.ranked(descriptors, settings.glances)
+    if len(likely) > settings.compared:
+        likely = by_value(likely, _in_common(views, likely, descriptors, settings))[: settings.compared]
+    return likely
 
 
 def _in_common(
@@ -48,6 +52,6 @@ def _in_common(
     return counts
 
 
-def _by_count(views: Sequence[int], counts: Sequence[int]) -> list[int]:
-    """The views, largest count first."""
-    return [views[i] for i in np.argsort(-np.array(counts), kind="stable")]
+def by_value(views: Sequence[int], values: Sequence[float]) -> list[int]:
+    """The views, largest value first."""
+    return [views[i] for i in np.argsort(-np.array(values), kind="stable")]

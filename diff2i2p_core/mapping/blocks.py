@@ -138,13 +138,12 @@ class BlockCloud:
         corners = transform_points(invert(view_from_map), _frustum(half_width, half_height, depths[1]))
         low, high = np.floor(corners.min(axis=0) / BLOCK), np.floor(corners.max(axis=0) / BLOCK)
         blocks = self._existing(low, high)
-        middles = transform_points(view_from_map, (self.lows[blocks] + self.highs[blocks]) / 2.0)
-        radii = np.linalg.norm(self.highs[blocks] - self.lows[blocks], axis=1) / 2 + 1e-3
-        inside = (middles[:, 2] > depths[0] - radii) & (middles[:, 2] < depths[1] + radii)
-        for axis, half in ((0, half_width), (1, half_height)):
-            # distance to the nearer of the two planes through the view's centre; positive is outside
-            outside = (np.abs(middles[:, axis]) - half * middles[:, 2]) / np.hypot(1, half)
-            inside &= outside < radii
+        half_sides = (self.highs[blocks] - self.lows[blocks]).astype(np.float64) / 2
+        middles = transform_points(view_from_map, self.lows[blocks] + half_sides)
+        inside = np.ones(len(blocks), bool)
+        for plane in _planes(half_width, half_height, depths):
+            reach = half_sides @ np.abs(plane[:3] @ view_from_map[:3, :3]) + 1e-3
+            inside &= middles @ plane[:3] + plane[3] < reach
         return np.sort(blocks[inside])
 
     def _existing(self, low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -183,6 +182,12 @@ def _half_sizes(camera: Camera, margin: float) -> tuple[float, float]:
     x = max(camera.cx + 0.5, camera.width - 0.5 - camera.cx) + margin * camera.width + 8
     y = max(camera.cy + 0.5, camera.height - 0.5 - camera.cy) + margin * camera.height + 8
     return x / camera.fx, y / camera.fy
+
+
+def _planes(half_width: float, half_height: float, depths: tuple[float, float]) -> NDArray[np.float64]:
+    """(6, 4) normals that point out of the frustum, and offsets: a point is inside if all are negative."""
+    sides = [(x, 0, -half_width, 0) for x in (-1, 1)] + [(0, y, -half_height, 0) for y in (-1, 1)]
+    return np.array([*sides, (0, 0, -1, depths[0]), (0, 0, 1, -depths[1])], np.float64)
 
 
 def _frustum(half_width: float, half_height: float, far: float) -> NDArray[np.float64]:

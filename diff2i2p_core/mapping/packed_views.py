@@ -93,10 +93,13 @@ class ViewFeatures:
     points: Array
     """(N, 3)."""
     descriptors: Tensor
-    """(N, D) unit length; float32, or float16 if they are stored."""
+    """(N, D) unit length; float32, or float16 if they are stored. Best first."""
 
     def __len__(self) -> int:
         return len(self.points)
+
+    def strongest(self, count: int) -> ViewFeatures:
+        return ViewFeatures(self.points[:count], self.descriptors[:count])
 
 
 @dataclass(frozen=True)

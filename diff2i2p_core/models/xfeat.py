@@ -62,6 +62,11 @@ class Keypoints:
     reliability: Tensor | None = None
     """(h, w) how likely each of these is matched correctly."""
 
+    def strongest(self, count: int) -> Keypoints:
+        """With the first keypoints only, and all of the dense descriptors."""
+        pixels, scores, descriptors = (of[:count] for of in (self.pixels, self.scores, self.descriptors))
+        return Keypoints(pixels, scores, descriptors, self.dense, self.reliability)
+
 
 class ConvLayer(nn.Module):
     """Convolution, batch norm, ReLU."""

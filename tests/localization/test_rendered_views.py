@@ -81,6 +81,23 @@ def test_a_rough_prior_needs_no_view(
     assert translation_error(found.map_from_camera, query.world_from_camera) < 0.08
 
 
+@pytest.mark.parametrize("number", QUERIES)
+def test_views_can_be_ordered_by_their_poses(localizer: Localizer, frames: PosedFrames, number: int) -> None:
+    """From the strongest features: the first ones lead to the pose, and no more than wanted are returned."""
+    (proposer,) = (each for each in localizer.proposers if isinstance(each, RenderedViews))
+    settings = LocalizerSettings()
+    settings = replace(settings, views=replace(settings.views, rough_features=300, candidates=3))
+    shown = frame(frames, number)
+    query = Query.of(shown.image, frames.camera, settings)
+    features = proposer.matching.features(query)
+    ranked = proposer.ranked(query, features)
+    matched = {view: proposer.matched(query, features, [view])[0] for view in range(len(proposer.views))}
+    assert len(matched) > len(ranked) == len(set(ranked)) == 3
+    assert max(matched, key=lambda view: matched[view].strength) in ranked
+    pose = matched[ranked[0]].map_from_camera
+    assert pose is not None and translation_error(pose, shown.world_from_camera) < 0.1
+
+
 @pytest.mark.parametrize(("early_strength", "tries"), [(0.0, 3), (1.0, 2)])
 def test_less_likely_views_are_matched_after_the_likely_ones(
     localizer: Localizer,

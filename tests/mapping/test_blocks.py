@@ -46,6 +46,16 @@ def test_few_blocks_are_looked_at(street: PointCloud) -> None:
     assert (blocks.highs[looked_at][:, 0] > -BLOCK).all()
 
 
+@pytest.mark.parametrize(("across", "is_seen"), [(1.9, False), (0.6, True)])
+def test_a_wall_along_the_edge_of_the_view_is_seen_or_not(across: float, is_seen: bool) -> None:
+    """What counts is the box of its points, not a sphere around them."""
+    u, v = (each.ravel() for each in np.meshgrid(np.linspace(0.1, 1.9, 30), np.linspace(0.1, 1.9, 30)))
+    blocks = BlockCloud.of(PointCloud(np.stack([u, np.full_like(u, across), v], axis=1).astype(np.float32)))
+    assert len(blocks.keys) == 1
+    view = invert(looking(np.zeros(3), 0.0, 0.0))
+    assert (len(blocks.in_view(view, SETTINGS.camera(), (0.15, 5.0))) == 1) == is_seen
+
+
 def test_an_empty_view(street: PointCloud) -> None:
     cut = BlockCloud.of(street).cut(compose(np.eye(3), [0, 0, 500]), SETTINGS)
     assert cut.points.shape == (0, 3) and cut.colors is not None and cut.colors.shape == (0, 3)
