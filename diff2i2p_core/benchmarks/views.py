@@ -32,7 +32,7 @@ from diff2i2p_core.mapping.device_blocks import placed
 from diff2i2p_core.mapping.looks import LOOKS
 from diff2i2p_core.mapping.packed_views import PackedViews, RenderSettings
 from diff2i2p_core.models.view_networks import PictureNetworks
-from diff2i2p_core.models.xfeat import DIMENSION, XFeat, dense_features, detect
+from diff2i2p_core.models.xfeat import DIMENSION, XFeat, dense_features, detect, rounded
 from diff2i2p_core.ops.device_cloud import DeviceCloud
 from diff2i2p_core.ops.mutual import mutual_nearest
 from diff2i2p_core.ops.render_there import render_view_there
@@ -75,7 +75,7 @@ def view_work(width: int, height: int, device: str) -> Work:
 
 def _features(width: int, height: int, device: str) -> Work:
     """Features of an untrained network, with the maximum number of keypoints."""
-    model = XFeat().for_inference().to(device).rounded()
+    model = rounded(XFeat().for_inference().to(device))
     image = np.asarray(cv2.resize(wall_picture()[0], (width, height)), np.uint8)
     return lambda: detect(dense_features(model, image), min_heat=0)
 

@@ -8,7 +8,7 @@ poses.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -23,7 +23,7 @@ from diff2i2p_core.localization.intensity_alignment import IntensityAlignment, I
 from diff2i2p_core.localization.near_matches import search_near
 from diff2i2p_core.localization.pose_search import Surroundings
 from diff2i2p_core.localization.query import Query
-from diff2i2p_core.localization.rendering_again import in_groups, is_last_render, searched, unrest
+from diff2i2p_core.localization.rendering_again import in_groups, rendered_again, rested, searched
 from diff2i2p_core.localization.retrieval import near_prior
 from diff2i2p_core.localization.view_matching import ViewMatching, pixels_in_image
 from diff2i2p_core.localization.view_ranking import by_value, likely_views, ranked_views
@@ -72,8 +72,9 @@ class RenderedViews:
         features = self.matching.features(query)
         votes = None if features.dense is None else Votes()
         if query.suggested and votes is not None:
-            renders, source = settings.renders, "a suggested pose"  # they are exact, so nothing is searched
-            suggested = [self._rested(query, pose, source, -1, renders) for pose in query.suggested]
+            matched_from = partial(self._matched_from, query, "a suggested pose", -1)
+            # they are exact, so nothing is searched
+            suggested = [rendered_again(settings, pose, matched_from) for pose in query.suggested]
             yield [replace(hypothesis, votes=votes) for hypothesis in suggested]
         ranked = self.ranked(query, features)
         likely = ranked[: settings.likely]
@@ -202,38 +203,30 @@ class RenderedViews:
     ) -> Hypothesis:
         """Render from `pose` (map_from_camera) with the query's camera, match, solve, and repeat. If images
         can be compared with renders, and it is not `near` a prior, then search around the pose."""
-        views = query.settings.views
-        searches = self.matching.look.compared and not near
-        renders = views.first_renders if searches else views.renders
-        hypothesis = self._rested(query, pose, source, view, renders)
-        if searches and (hypothesis.agreement or 0.0) >= views.searched_agreement:
-            hypothesis = self._searched(query, hypothesis, source, view)
-        return replace(hypothesis, near_prior=near)
+        search: Callable[[Hypothesis], Hypothesis] | None = None
+        if self.matching.look.compared and not near:
+            search = partial(self._searched, query, source, view)
+        matched_from = partial(self._matched_from, query, source, view)
+        found = rendered_again(query.settings.views, pose, matched_from, search)
+        return replace(found, near_prior=near)
 
-    def _rested(self, query: Query, pose: Array, source: str, view: int, renders: int) -> Hypothesis:
-        """The hypothesis of the last of several renders."""
-        views = query.settings.views
-        for _ in range(renders):
-            image, seen = self.matching.image_and_view(query, pose)
-            hypothesis = self._solved(query, image, seen, source, view)
-            after = hypothesis.map_from_camera
-            doubt = unrest(views, pose, after)
-            if after is None or is_last_render(views, hypothesis.support, pose, after):
-                break
-            pose = after
-        return self._compared(query, image, seen, replace(hypothesis, settled=True, doubt=doubt))
+    def _matched_from(self, query: Query, source: str, view: int, pose: Array) -> Hypothesis:
+        """The hypothesis of a render."""
+        image, seen = self.matching.image_and_view(query, pose)
+        hypothesis = self._solved(query, image, seen, source, view)
+        return self._compared(query, image, seen, replace(hypothesis, settled=True))
 
-    def _searched(self, query: Query, hypothesis: Hypothesis, source: str, view: int) -> Hypothesis:
+    def _searched(self, query: Query, source: str, view: int, hypothesis: Hypothesis) -> Hypothesis:
         """The hypothesis of a render from the best pose around this one's."""
+        settings = query.settings.views
 
         def matched_from(pose: Array) -> Hypothesis:
             query.clock.spent("search")
-            return self._rested(query, pose, source, view, 1)
+            return rested(settings, pose, partial(self._matched_from, query, source, view), 1)
 
         pose = hypothesis.map_from_camera
         assert pose is not None, "only poses are searched around"
-        around = self._around(query, hypothesis)
-        found = searched(query.settings.views, pose, around, matched_from, lambda h: h.map_from_camera)
+        found = searched(settings, pose, self._around(query, hypothesis), matched_from, lambda h: h.pose)
         query.clock.spent("search")
         return found
 

@@ -36,6 +36,33 @@ def unrest(settings: ViewSettings, before: Array, after: Array | None) -> str:
     return RESTLESS if far else ""
 
 
+def rendered_again(
+    settings: ViewSettings,
+    pose: Array,
+    matched_from: Callable[[Array], S],
+    search: Callable[[S], S] | None = None,
+) -> S:
+    """What is `matched_from` renders of the map, each from the pose that the one before gave, until it rests.
+    If that agrees well enough, what the `search` around it finds."""
+    renders = settings.renders if search is None else settings.first_renders
+    hypothesis = rested(settings, pose, matched_from, renders)
+    if search is None or (hypothesis.agreement or 0.0) < settings.searched_agreement:
+        return hypothesis
+    return search(hypothesis)
+
+
+def rested(settings: ViewSettings, pose: Array, matched_from: Callable[[Array], S], renders: int) -> S:
+    """What is `matched_from` the last of several renders, with a doubt if that moved the pose far."""
+    for _ in range(renders):
+        hypothesis = matched_from(pose)
+        after = hypothesis.pose
+        hypothesis = replace(hypothesis, doubt=unrest(settings, pose, after))
+        if after is None or is_last_render(settings, hypothesis.support, pose, after):
+            break
+        pose = after
+    return hypothesis
+
+
 def searched(
     settings: ViewSettings,
     before: Array,

@@ -6,8 +6,9 @@ cameras, and the pose is solved with the matches of all of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from diff2i2p_core.geometry.se3 import invert, transform_points
 from diff2i2p_core.localization.hypothesis import Proposer
 from diff2i2p_core.localization.pose_search import Likeness, Surroundings
 from diff2i2p_core.localization.rendered_views import RenderedViews
-from diff2i2p_core.localization.rendering_again import in_groups, is_last_render, searched, unrest
+from diff2i2p_core.localization.rendering_again import in_groups, rendered_again, rested, searched
 from diff2i2p_core.localization.retrieval import near_prior
 from diff2i2p_core.localization.rig_joint import joined, propose_jointly
 from diff2i2p_core.localization.rig_query import Candidate, RigHypothesis, RigQuery
@@ -116,26 +117,13 @@ class RigViews:
     def rendered(self, pose: Array, source: str, near: bool = False) -> RigHypothesis:
         """Render from `pose` (map_from_body) with all cameras, match, solve for the body, and repeat. If
         images can be compared with renders, and it is not `near` a prior, then search around the pose."""
-        views = self._rig.settings.views
-        searches = self._matching.look.compared and not near
-        hypothesis = self._rested(pose, source, views.first_renders if searches else views.renders)
-        if searches and (hypothesis.agreement or 0.0) >= views.searched_agreement:
-            hypothesis = self._searched(hypothesis, source)
-        return replace(hypothesis, near_prior=near)
+        search: Callable[[RigHypothesis], RigHypothesis] | None = None
+        if self._matching.look.compared and not near:
+            search = partial(self._searched, source)
+        found = rendered_again(self._rig.settings.views, pose, partial(self._solved, source), search)
+        return replace(found, near_prior=near)
 
-    def _rested(self, pose: Array, source: str, renders: int) -> RigHypothesis:
-        """The hypothesis of the last of several renders."""
-        views = self._rig.settings.views
-        for _ in range(renders):
-            hypothesis = self._solved(pose, source)
-            after = hypothesis.map_from_body
-            hypothesis = replace(hypothesis, doubt=unrest(views, pose, after))
-            if after is None or is_last_render(views, hypothesis.support, pose, after):
-                break
-            pose = after
-        return hypothesis
-
-    def _searched(self, hypothesis: RigHypothesis, source: str) -> RigHypothesis:
+    def _searched(self, source: str, hypothesis: RigHypothesis) -> RigHypothesis:
         """The hypothesis of a render from the best pose around this one's, for all cameras that support it.
         Poses are searched on orbits about what the strongest camera sees."""
         rig, body = self._rig, hypothesis.map_from_body
@@ -145,7 +133,7 @@ class RigViews:
 
         def matched_from(pose: Array) -> RigHypothesis:
             rig.clock.spent("search")
-            return self._rested(pose @ invert(mount), source, 1)
+            return rested(rig.settings.views, pose @ invert(mount), partial(self._solved, source), 1)
 
         def pose_of(each: RigHypothesis) -> Array | None:
             return None if each.map_from_body is None else each.map_from_body @ mount
@@ -185,7 +173,7 @@ class RigViews:
         camera = self._matching.settings.resampled(rig.queries[leader].camera)
         return Surroundings(compare, float(np.median(away)), camera, self._views.device)
 
-    def _solved(self, pose: Array, source: str) -> RigHypothesis:
+    def _solved(self, source: str, pose: Array) -> RigHypothesis:
         rig, matches, seen = self._rig, [], []
         for camera, (mounted, query) in enumerate(zip(rig.cameras, rig.queries, strict=True)):
             features, view = self._matching.image_and_view(query, pose @ mounted.body_from_camera)

@@ -68,12 +68,11 @@ class ViewSettings:
     first_renders: int = 2
     """The same, if a search around the pose follows (`pose_search`)."""
     searched_agreement: float = 0.3
-    """Minimum agreement of a pose around which is searched. 95 % of those within a metre and 30 deg have it,
-    but not half of the others."""
+    """Minimum agreement of a pose around which is searched: of 95 % of those within a metre and 30 deg."""
     wandered_distance: float = 0.25
     wandered_angle_deg: float = 7.5
-    """A pose is refused if the search around it moved it by more (metres, degrees). Measured: two false poses
-    in drawn rooms by 0.3 m and 8 deg, and more; 95 % of right ones by at most 0.15 m and 6 deg."""
+    """A pose is refused if the search around it moved it by more (metres, degrees): false ones in drawn rooms
+    by 0.3 m and 8 deg, and more; 95 % of right ones by at most 0.15 m and 6 deg."""
     promising_inliers: int = 15
     """A pose with fewer inliers in a render is not rendered again. Right ones have at least 19."""
     plenty_inliers: int = 200

@@ -38,7 +38,7 @@ class PictureNetworks:
     def __init__(self, network: XFeat, device: str = "cpu") -> None:
         self.network = network.to(device)
         """As given. Features are computed with it in bfloat16 if that is faster."""
-        self._fast = self.network.rounded()
+        self._fast = rounded(self.network)
 
     @property
     def device(self) -> torch.device:

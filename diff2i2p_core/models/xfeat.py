@@ -148,17 +148,16 @@ class XFeat(nn.Module):
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return model
 
-    def rounded(self) -> XFeat:
-        """See the function `rounded`. Measured: 40 % less time. Descriptors turn by 0.6 degrees in the mean,
-        so other pixels match, but as many, and errors of poses stay the same (docs/benchmarks.md)."""
-        return rounded(self)
-
 
 N = TypeVar("N", bound=nn.Module)
 
 
 def rounded(network: N) -> N:
-    """A copy in bfloat16 if the network is on a CPU that computes with it, else the network itself."""
+    """A copy in bfloat16 if the network is on a CPU that computes with it, else the network itself.
+
+    Measured for XFeat: 40 % less time. Descriptors turn by 0.6 degrees in the mean, so other pixels match,
+    but as many, and errors of poses stay the same (docs/benchmarks.md).
+    """
     if next(network.parameters()).device.type != "cpu" or not computes_bfloat16():
         return network
     return copy.deepcopy(network).bfloat16()

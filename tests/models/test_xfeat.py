@@ -19,7 +19,15 @@ from torch import Tensor, nn
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.models import xfeat
-from diff2i2p_core.models.xfeat import CELL, DenseFeatures, XFeat, dense_features, descriptors_at, detect
+from diff2i2p_core.models.xfeat import (
+    CELL,
+    DenseFeatures,
+    XFeat,
+    dense_features,
+    descriptors_at,
+    detect,
+    rounded,
+)
 from diff2i2p_core.weights.xfeat import xfeat_path
 
 WHEEL = "DIFF2I2P_XFEAT_WHEEL"
@@ -275,11 +283,11 @@ def test_in_bfloat16_the_features_are_almost_the_same(
     published: XFeat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(xfeat, "computes_bfloat16", lambda: True)
-    rounded = published.rounded()
-    assert next(rounded.parameters()).dtype == torch.bfloat16
+    fast_model = rounded(published)
+    assert next(fast_model.parameters()).dtype == torch.bfloat16
     assert next(published.parameters()).dtype == torch.float32
     image = picture(320, 256)
-    exact, fast = (dense_features(model, image) for model in (published, rounded))
+    exact, fast = (dense_features(model, image) for model in (published, fast_model))
     assert fast.descriptors.dtype == fast.heatmap.dtype == fast.reliability.dtype == torch.float32
     likeness = (exact.descriptors * fast.descriptors).sum(dim=0)
     assert likeness.mean() > 0.9995 and not torch.equal(exact.descriptors, fast.descriptors)
@@ -291,4 +299,4 @@ def test_it_stays_in_float32_where_bfloat16_is_slow(
     published: XFeat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(xfeat, "computes_bfloat16", lambda: False)
-    assert published.rounded() is published
+    assert rounded(published) is published
