@@ -19,15 +19,7 @@ from torch import Tensor, nn
 
 from diff2i2p_core.errors import InputError
 from diff2i2p_core.models import xfeat
-from diff2i2p_core.models.xfeat import (
-    CELL,
-    DenseFeatures,
-    XFeat,
-    dense_features,
-    descriptors_at,
-    detect,
-    rounded,
-)
+from diff2i2p_core.models.xfeat import CELL, DenseFeatures, XFeat, dense_features, descriptors_at, detect
 from diff2i2p_core.weights.xfeat import xfeat_path
 
 WHEEL = "DIFF2I2P_XFEAT_WHEEL"
@@ -283,7 +275,7 @@ def test_in_bfloat16_the_features_are_almost_the_same(
     published: XFeat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(xfeat, "computes_bfloat16", lambda: True)
-    fast_model = rounded(published)
+    fast_model = xfeat.rounded(published)
     assert next(fast_model.parameters()).dtype == torch.bfloat16
     assert next(published.parameters()).dtype == torch.float32
     image = picture(320, 256)
@@ -299,4 +291,4 @@ def test_it_stays_in_float32_where_bfloat16_is_slow(
     published: XFeat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(xfeat, "computes_bfloat16", lambda: False)
-    assert rounded(published) is published
+    assert xfeat.rounded(published) is published
