@@ -41,6 +41,8 @@ _CLEAR_DROP = 0.15
 to the right one, the likeness may fall before it rises. Measured: a sixth of the poses."""
 _MARGIN = 1
 """Cells by which an image may be shifted against a render. Measured: with two, fewer poses become exact."""
+_ROLL = 0.05
+"""Radians by which an image may be turned against a render: about two cells at its sides."""
 
 
 class Likeness(NamedTuple):
@@ -48,6 +50,8 @@ class Likeness(NamedTuple):
     """Mean product of descriptors, at the best offset."""
     offset: tuple[float, float]
     """(u, v) pixels by which the image is shifted against the render."""
+    roll: float = 0.0
+    """Radians by which it is turned against the render, clockwise."""
 
 
 class ImageGrid:
@@ -58,8 +62,8 @@ class ImageGrid:
         cells = dense.permute(2, 0, 1)[None]
         mean = F.avg_pool2d(cells, 2 * _AROUND + 1, 1, _AROUND, count_include_pad=False)
         margin = (_MARGIN,) * 4
-        self._cells = F.pad((cells - mean)[0].permute(1, 2, 0), (0, 0, *margin)).contiguous()
-        self._weights = F.pad(reliability, margin)
+        both = F.pad(torch.cat([cells - mean, reliability[None, None]], dim=1), margin)
+        self._upright, *self._rolled = (_Cells.of(rolled(both, angle)) for angle in (0.0, -_ROLL, _ROLL))
 
     @classmethod
     def of(cls, image: Keypoints) -> ImageGrid:
@@ -72,19 +76,48 @@ class ImageGrid:
         if not bool(reliability.any()):
             return None
         here, left, right, above, below = (
-            self._shifted(dense, reliability, u, v) for u, v in ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
+            self._upright.likeness(dense, reliability, u, v)
+            for u, v in ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
         )
+        back, on = (cells.likeness(dense, reliability) for cells in self._rolled)
         u, v = _peak(left, right, here, _MARGIN), _peak(above, below, here, _MARGIN)
-        value = here + _rise(left, right, here, u) + _rise(above, below, here, v)
-        return Likeness(value, (u * STRIDE, v * STRIDE))
+        roll = _peak(back, on, here, 1)
+        value = (
+            here + _rise(left, right, here, u) + _rise(above, below, here, v) + _rise(back, on, here, roll)
+        )
+        return Likeness(value, (u * STRIDE, v * STRIDE), roll * _ROLL)
 
-    def _shifted(self, dense: Tensor, reliability: Tensor, u: int, v: int) -> float:
-        """The mean product of descriptors of cells that are this far apart."""
+
+class _Cells(NamedTuple):
+    """Descriptors (h, w, C) of an image, with a margin of `_MARGIN`, and their weights (h, w)."""
+
+    descriptors: Tensor
+    weights: Tensor
+
+    @classmethod
+    def of(cls, both: Tensor) -> _Cells:
+        """From both in one (1, C + 1, h, w)."""
+        return cls(both[0, :-1].permute(1, 2, 0).contiguous(), both[0, -1].contiguous())
+
+    def likeness(self, dense: Tensor, reliability: Tensor, u: int = 0, v: int = 0) -> float:
+        """The mean product of descriptors of an image and a render whose cells are this far apart."""
         rows = slice(_MARGIN + v, _MARGIN + v + dense.shape[0])
         columns = slice(_MARGIN + u, _MARGIN + u + dense.shape[1])
-        weights = self._weights[rows, columns] * reliability
-        products = (self._cells[rows, columns] * dense).sum(dim=2)
+        weights = self.weights[rows, columns] * reliability
+        products = (self.descriptors[rows, columns] * dense).sum(dim=2)
         return float((products * weights).sum() / weights.sum().clamp(min=1e-9))
+
+
+def rolled(images: Tensor, angle: float) -> Tensor:
+    """Images (B, C, H, W), turned back by an angle in radians about their middle: what is turned clockwise by
+    it becomes upright. 0 from outside."""
+    if not angle:
+        return images
+    height, width = images.shape[2:]
+    c, s = float(np.cos(angle)), float(np.sin(angle))
+    turn = images.new_tensor([[c, -s * height / width, 0], [s * width / height, c, 0]])
+    grid = F.affine_grid(turn[None].expand(len(images), -1, -1), list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, align_corners=False)
 
 
 def _peak(less: float, more: float, here: float, farthest: float) -> float:
@@ -183,8 +216,8 @@ def orbited(pose: Array, axis: int, move: float, distance: float) -> Array:
 
 
 def _turned(pose: Array, found: Likeness, camera: Camera) -> Array:
-    """The pose from which the render is not shifted against the image."""
+    """The pose from which the render is neither shifted nor turned against the image."""
     u, v = found.offset
-    turn = Rotation.from_rotvec([v / camera.fy, -u / camera.fx, 0.0]).as_matrix()
+    turn = Rotation.from_rotvec([v / camera.fy, -u / camera.fx, -found.roll]).as_matrix()
     turned: Array = pose @ compose(turn, np.zeros(3))
     return turned

@@ -13,7 +13,7 @@ import torch
 
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.pnp import NoPose, PoseEstimate
-from diff2i2p_core.geometry.se3 import invert, rotation_error_deg, translation_error
+from diff2i2p_core.geometry.se3 import exp, invert, rotation_error_deg, translation_error
 from diff2i2p_core.localization.hypothesis import Hypothesis
 from diff2i2p_core.localization.pose_search import Compare, ImageGrid, Likeness, Surroundings, orbited
 from diff2i2p_core.localization.rendering_again import INDISTINCT, RESTLESS, searched
@@ -49,6 +49,36 @@ def test_the_offset_of_an_image_is_found(cells: tuple[int, int]) -> None:
     assert found.offset == pytest.approx([STRIDE * cells[0], STRIDE * cells[1]], abs=0.4 * STRIDE)
     other = ImageGrid(image, certain).likeness(patterns(1), certain)
     assert other is not None and other.value < 0.3 * found.value
+
+
+def waves(angle: float) -> torch.Tensor:
+    """Descriptors (60, 80, 16) of waves in different directions, all turned clockwise about the middle."""
+    down, right = np.mgrid[:60, :80] - np.array([29.5, 39.5])[:, None, None]
+    x, y = right * np.cos(angle) + down * np.sin(angle), down * np.cos(angle) - right * np.sin(angle)
+    rng = np.random.default_rng(0)
+    each = [np.sin(u * x + v * y + at) for u, v, at in rng.uniform(-0.5, 0.5, (16, 3)) * [1, 1, 6]]
+    return torch.nn.functional.normalize(torch.from_numpy(np.stack(each, axis=2)).float(), dim=2)
+
+
+@pytest.mark.parametrize("angle", [-0.04, 0.0, 0.03])
+def test_the_roll_of_an_image_is_found(angle: float) -> None:
+    certain = torch.ones(60, 80)
+    found = ImageGrid(waves(angle), certain).likeness(waves(0.0), certain)
+    assert found is not None and found.roll == pytest.approx(angle, abs=0.012)
+    assert found.offset == pytest.approx([0, 0], abs=0.5)
+
+
+def test_a_rolled_pose_becomes_upright() -> None:
+    """The camera is turned clockwise, so its image is turned the other way, and an upright image clockwise
+    against it."""
+    truth, turned = np.eye(4), exp([0, 0, 0.08, 0, 0, 0])
+
+    def compare(pose: Array) -> Likeness:
+        roll = np.arctan2(pose[1, 0], pose[0, 0])
+        return Likeness(1 - roll**2 - translation_error(pose, truth), (0, 0), np.clip(roll, -0.05, 0.05))
+
+    found = Surroundings(each(compare), WALL, CAMERA, CPU).best(turned)
+    assert rotation_error_deg(found, truth) < 1.0 < rotation_error_deg(turned, truth)
 
 
 def test_what_a_whole_wall_has_in_common_does_not_count() -> None:
