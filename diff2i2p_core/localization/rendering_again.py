@@ -114,8 +114,8 @@ def in_groups(
     """The first candidates with different poses, at most `most` (default: the settings'), to be rendered
     again.
 
-    The first group has the best one and, unless the search is `near` a prior, those with nearly as much
-    support. Each further group has one more.
+    Each group has the best one that is left and, unless the search is `near` a prior, those with nearly as
+    much support as another of the group: so no pose is accepted before its rivals are known.
     """
     views, gates = settings.views, settings.gates
     distinct: list[tuple[H, Array]] = []
@@ -126,9 +126,14 @@ def in_groups(
         if not any(is_same_pose(other, pose, gates) for _, other in distinct):
             distinct.append((candidate, pose))
     chosen = [candidate for candidate, _ in distinct][: views.refined if most is None else most]
-    if not chosen:
-        return []
-    best, *others = chosen
-    rival = float("inf") if near else gates.max_rival_support * best.strength
-    rivals = [candidate for candidate in others if candidate.strength > rival]
-    return [[best, *rivals], *([candidate] for candidate in others if candidate.strength <= rival)]
+    groups = []
+    while chosen:
+        group = [chosen[0]]
+        for candidate in sorted(chosen[1:], key=lambda each: -each.strength):
+            least = min(member.strength for member in group)
+            if near or candidate.strength <= gates.max_rival_support * least:
+                break
+            group.append(candidate)
+        groups.append(group)
+        chosen = [candidate for candidate in chosen if all(candidate is not member for member in group)]
+    return groups
