@@ -63,7 +63,8 @@ class ImageGrid:
         mean = F.avg_pool2d(cells, 2 * _AROUND + 1, 1, _AROUND, count_include_pad=False)
         margin = (_MARGIN,) * 4
         both = F.pad(torch.cat([cells - mean, reliability[None, None]], dim=1), margin)
-        self._upright, *self._rolled = (_Cells.of(rolled(both, angle)) for angle in (0.0, -_ROLL, _ROLL))
+        angles = 0.0, -_ROLL, _ROLL
+        self._upright, *self._rolled = (_Cells.of(_turned_back(both, angle)) for angle in angles)
 
     @classmethod
     def of(cls, image: Keypoints) -> ImageGrid:
@@ -108,7 +109,7 @@ class _Cells(NamedTuple):
         return float((products * weights).sum() / weights.sum().clamp(min=1e-9))
 
 
-def rolled(images: Tensor, angle: float) -> Tensor:
+def _turned_back(images: Tensor, angle: float) -> Tensor:
     """Images (B, C, H, W), turned back by an angle in radians about their middle: what is turned clockwise by
     it becomes upright. 0 from outside."""
     if not angle:
