@@ -7,7 +7,7 @@ Python's lock while they compute.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from threading import Thread
@@ -73,6 +73,13 @@ def side_by_side(compute: Callable[[X], T], items: Sequence[X], device: torch.de
             result = compute(ahead)
         yield result
         yield from (results[number] for number in range(len(later)))
+
+
+def spread(
+    compute: Callable[[Sequence[X]], Iterable[T]], items: Sequence[X], device: torch.device
+) -> list[T]:
+    """The results for the items, in order, of a task that takes several: each of `in_parts` on a thread."""
+    return [result for part in side_by_side(compute, in_parts(items, device), device) for result in part]
 
 
 def in_parts(items: Sequence[X], device: torch.device) -> list[Sequence[X]]:

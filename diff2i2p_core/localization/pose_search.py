@@ -19,7 +19,7 @@ from torch import Tensor
 
 from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.se3 import compose, is_near
-from diff2i2p_core.localization.beside import in_parts, side_by_side
+from diff2i2p_core.localization.beside import spread
 from diff2i2p_core.models.geometry_features import STRIDE
 from diff2i2p_core.models.xfeat import Keypoints
 from diff2i2p_core.typing import Array
@@ -202,8 +202,7 @@ class Surroundings:
         return orbited(pose, axis, move, self._distance)
 
     def _compared(self, poses: Sequence[Array]) -> list[Likeness | None]:
-        parts = in_parts(poses, self._device)
-        return [found for part in side_by_side(self._compare, parts, self._device) for found in part]
+        return spread(self._compare, poses, self._device)
 
 
 def orbited(pose: Array, axis: int, move: float, distance: float) -> Array:

@@ -17,7 +17,7 @@ import torch
 
 from diff2i2p_core.geometry.pnp import NoPose, PnpSettings, PoseEstimate, solve_pnp
 from diff2i2p_core.geometry.se3 import invert, transform_points
-from diff2i2p_core.localization.beside import in_parts, side_by_side
+from diff2i2p_core.localization.beside import side_by_side, spread
 from diff2i2p_core.localization.hypothesis import Hypothesis
 from diff2i2p_core.localization.intensity_alignment import IntensityAlignment, IntensityTarget
 from diff2i2p_core.localization.near_matches import search_near
@@ -98,20 +98,20 @@ class RenderedViews:
             return ranked[: settings.candidates]
         likely = likely_views(self.views, features.descriptors, settings)
         query.clock.spent("retrieve")
-        parts = side_by_side(
-            lambda part: [self._rough_strength(query, features, view) for view in part],
-            in_parts(likely, self.device),
-            self.device,
-        )
-        return by_value(likely, [strength for part in parts for strength in part])[: settings.candidates]
+        strengths = spread(partial(self._rough_strengths, query, features), likely, self.device)
+        return by_value(likely, strengths)[: settings.candidates]
 
-    def _rough_strength(self, query: Query, features: Keypoints, view: int) -> float:
-        """That of the pose from the strongest features of the image and of a view."""
+    def _rough_strengths(self, query: Query, features: Keypoints, views: Sequence[int]) -> list[float]:
+        """Those of the poses from the strongest features of the image and of each view."""
         few = query.settings.views.rough_features
-        seen = self.views[view].strongest(few)
+        image = features.strongest(few)
         pnp = replace(query.settings.pnp, max_iterations=_ROUGH_ITERATIONS)
-        hypothesis = self._solved(query, features.strongest(few), seen, "", view, pnp)
-        return self._compared(query, features, seen, hypothesis).strength
+        strengths = []
+        for view in views:
+            seen = self.views[view].strongest(few)
+            hypothesis = self._solved(query, image, seen, "", view, pnp)
+            strengths.append(self._compared(query, image, seen, hypothesis).strength)
+        return strengths
 
     def _guided(self, query: Query, prior: Array) -> Hypothesis:
         """The pose near the prior, from matches around the predicted pixels."""
