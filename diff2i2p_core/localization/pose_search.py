@@ -24,16 +24,18 @@ from diff2i2p_core.models.geometry_features import STRIDE
 from diff2i2p_core.models.xfeat import Keypoints
 from diff2i2p_core.typing import Array
 
-_STEPS = ((0.12, 0.12, 0.08), (0.06, 0.06, 0.04))
-"""Of each round: radians of the orbits, and the step along the line of sight as a part of the distance."""
+_ASIDE = 0.16
+"""Radians of the orbits on which a pose must be distinct."""
+_STEPS = ((0.12, 0.12, 0.08), (_ASIDE, _ASIDE, 0.04))
+"""Of each round: radians of the orbits, and the step along the line of sight as a part of the distance.
+Measured: with orbits of 0.06 in the last round, it is not more exact; with these, it also tells whether the
+pose is distinct."""
 _FARTHEST = 1.2
 """Steps that a pose moves at most in a round."""
 _AROUND = 4
 """Cells to each side, whose mean is subtracted from the image's descriptors: what all of a wall has says
 nothing about where on it a point is. Measured: without, the best of poses on an orbit is 1.9 deg from the
 right one in hololens_office, with it 1.2."""
-_ASIDE = 0.16
-"""Radians of the orbits on which a pose must be distinct."""
 _LEAST_DROP = 0.07
 """By which part of its value the likeness must at least be lower there (docs/benchmarks.md)."""
 _CLEAR_DROP = 0.15
@@ -138,6 +140,16 @@ Compare = Callable[[Sequence[Array]], list[Likeness | None]]
 """How alike the image and renders of the map from poses (map_from_camera) are; None if one shows nothing."""
 
 
+class Best(NamedTuple):
+    """What a search finds."""
+
+    pose: Array
+    value: float
+    """How alike image and map are there; 0 if the map is not seen."""
+    drop: float
+    """By which part of that they are less alike on all orbits of the last round."""
+
+
 class Surroundings:
     """The poses (map_from_camera) around the point `distance` metres ahead, and how alike image and map are
     from there by `compare`, which renders with `camera` and computes on `device`."""
@@ -145,64 +157,74 @@ class Surroundings:
     def __init__(self, compare: Compare, distance: float, camera: Camera, device: torch.device) -> None:
         self._compare, self._distance, self._camera, self._device = compare, distance, camera, device
 
-    def best(self, pose: Array) -> Array:
+    def best(self, pose: Array) -> Best:
         """The best pose near `pose`.
 
         What matches determine least is searched: orbits about the point ahead, to the side and up, and the
         way to it. In each round, one step to both sides of each, and from the parabolas through these a pose
-        for all; the best of all seven is kept, turned by the offset that was found.
+        for all; the best of all eight is kept, turned by the offset that was found.
         """
-        return self._best(pose)[0]
-
-    def _best(self, pose: Array) -> tuple[Array, float]:
-        """`best`, and how alike image and map are there."""
         (first,) = self._compare([pose])
         if first is None:
-            return pose, 0.0
-        best, pose = first.value, _turned(pose, first, self._camera)
+            return Best(pose, 0.0, 0.0)
+        found = Best(_turned(pose, first, self._camera), first.value, 0.0)
         for steps in _STEPS:
-            for tried, found in self._round(pose, best, steps):
-                if found is not None and found.value >= best:
-                    best, pose = found.value, _turned(tried, found, self._camera)
-        return pose, best
+            found = self._round(found, steps)
+        return found
 
-    def beside(self, pose: Array) -> tuple[bool, Array | None]:
+    def _round(self, start: Best, steps: Sequence[float]) -> Best:
+        """The best of a pose and of those in these steps around it."""
+        pose, best, _ = start
+        sides = [self._beside(pose, axis, sign * step) for axis, step in enumerate(steps) for sign in (-1, 1)]
+        seen = self._compared(sides)
+        values = [_value(each) for each in seen]
+        there = pose
+        for axis, step in enumerate(steps):
+            less, more = values[2 * axis : 2 * axis + 2]
+            there = self._beside(there, axis, step * _peak(less, more, best, _FARTHEST))
+        for tried, found in zip([*sides, there], [*seen, *self._compare([there])], strict=True):
+            if found is not None and found.value >= best:
+                best, pose = found.value, _turned(tried, found, self._camera)
+        return Best(pose, best, _drop(best, values[:4]))
+
+    def beside(self, pose: Array, found: Best) -> tuple[bool, Best | None]:
         """Whether the pose is distinct: from orbits beside it, the map looks less like the image, and a
         search from the most alike side finds no better one elsewhere. If it is not, also a better pose, or
-        None."""
+        None. `found` is what the search found that led to the pose."""
+        if found.drop >= _CLEAR_DROP and self._is_near(pose, found.pose, _ASIDE / 4):
+            return True, None
         sides = [self._beside(pose, axis, sign * _ASIDE) for axis in (0, 1) for sign in (-1, 1)]
         here, *others = self._compared([pose, *sides])
         if here is None:
             return False, None
-        values = [0.0 if other is None else other.value for other in others]
-        if max(values) <= (1 - _CLEAR_DROP) * here.value:
+        values = [_value(other) for other in others]
+        drop = _drop(here.value, values)
+        if drop >= _CLEAR_DROP:
             return True, None
-        distinct = max(values) <= (1 - _LEAST_DROP) * here.value
-        better, value = self._best(sides[int(np.argmax(values))])
-        is_here = is_near(better, pose, _ASIDE / 2 * self._distance, float(np.degrees(_ASIDE / 2)))
-        if value <= here.value or (distinct and is_here):
+        distinct = drop >= _LEAST_DROP
+        better = self.best(sides[int(np.argmax(values))])
+        if better.value <= here.value or (distinct and self._is_near(better.pose, pose, _ASIDE / 2)):
             return distinct, None
         return False, better
 
-    def _round(
-        self, pose: Array, value: float, steps: Sequence[float]
-    ) -> list[tuple[Array, Likeness | None]]:
-        """Poses around one with this value, and how alike image and map are there."""
-        sides = [self._beside(pose, axis, sign * step) for axis, step in enumerate(steps) for sign in (-1, 1)]
-        seen = self._compared(sides)
-        values = [0.0 if each is None else each.value for each in seen]
-        there = pose
-        for axis, step in enumerate(steps):
-            less, more = values[2 * axis : 2 * axis + 2]
-            there = self._beside(there, axis, step * _peak(less, more, value, _FARTHEST))
-        (found,) = self._compare([there])
-        return [*zip(sides, seen, strict=True), (there, found)]
+    def _is_near(self, pose: Array, other: Array, angle: float) -> bool:
+        """Within this many radians of an orbit and of turn."""
+        return is_near(pose, other, angle * self._distance, float(np.degrees(angle)))
 
     def _beside(self, pose: Array, axis: int, move: float) -> Array:
         return orbited(pose, axis, move, self._distance)
 
     def _compared(self, poses: Sequence[Array]) -> list[Likeness | None]:
         return spread(self._compare, poses, self._device)
+
+
+def _value(found: Likeness | None) -> float:
+    return 0.0 if found is None else found.value
+
+
+def _drop(value: float, sides: Sequence[float]) -> float:
+    """By which part all sides are lower than a value."""
+    return 1 - max(sides) / value if value > 0 else 0.0
 
 
 def orbited(pose: Array, axis: int, move: float, distance: float) -> Array:

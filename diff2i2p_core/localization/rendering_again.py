@@ -75,7 +75,7 @@ def searched(
     """
     found = around.best(before)
     for _ in range(1 + _MOVES):
-        hypothesis = matched_from(found)
+        hypothesis = matched_from(found.pose)
         after = pose_of(hypothesis)
         if hypothesis.doubt or after is None:
             return hypothesis
@@ -83,12 +83,12 @@ def searched(
             return replace(hypothesis, doubt=RESTLESS)
         if (hypothesis.agreement or 0.0) < settings.alone_agreement:
             return hypothesis  # it is refused anyway
-        distinct, better = around.beside(after)
+        distinct, better = around.beside(after, found)
         if distinct:
             return hypothesis
         if better is None:
             break
-        before = found = better
+        before, found = better.pose, better
     return replace(hypothesis, doubt=INDISTINCT)
 
 

@@ -15,7 +15,7 @@ from diff2i2p_core.geometry.camera import Camera
 from diff2i2p_core.geometry.pnp import NoPose, PoseEstimate
 from diff2i2p_core.geometry.se3 import exp, invert, rotation_error_deg, translation_error
 from diff2i2p_core.localization.hypothesis import Hypothesis
-from diff2i2p_core.localization.pose_search import Compare, ImageGrid, Likeness, Surroundings, orbited
+from diff2i2p_core.localization.pose_search import Best, Compare, ImageGrid, Likeness, Surroundings, orbited
 from diff2i2p_core.localization.rendering_again import INDISTINCT, RESTLESS, searched
 from diff2i2p_core.localization.settings import LocalizerSettings
 from diff2i2p_core.models.geometry_features import STRIDE, GeometryFeatures
@@ -31,6 +31,11 @@ CPU = torch.device("cpu")
 
 def each(compare: Callable[[Array], Likeness | None]) -> Compare:
     return lambda poses: [compare(pose) for pose in poses]
+
+
+def unknown(pose: Array) -> Best:
+    """A pose that was found, without knowing what is beside it."""
+    return Best(pose, 0.2, 0.0)
 
 
 def patterns(seed: int = 0) -> torch.Tensor:
@@ -77,7 +82,7 @@ def test_a_rolled_pose_becomes_upright() -> None:
         roll = np.arctan2(pose[1, 0], pose[0, 0])
         return Likeness(1 - roll**2 - translation_error(pose, truth), (0, 0), np.clip(roll, -0.05, 0.05))
 
-    found = Surroundings(each(compare), WALL, CAMERA, CPU).best(turned)
+    found = Surroundings(each(compare), WALL, CAMERA, CPU).best(turned).pose
     assert rotation_error_deg(found, truth) < 1.0 < rotation_error_deg(turned, truth)
 
 
@@ -111,14 +116,16 @@ def test_the_best_pose_is_found(axis: int, size: float) -> None:
         return Likeness(1 - apart**2, offset)
 
     start = orbited(truth, axis, size, WALL)
-    found = Surroundings(each(compare), WALL, CAMERA, CPU).best(start)
+    found = Surroundings(each(compare), WALL, CAMERA, CPU).best(start).pose
     assert translation_error(found, truth) < 0.2 * translation_error(start, truth)
     assert rotation_error_deg(found, truth) < 2.5
 
 
 def test_a_pose_that_sees_nothing_stays() -> None:
     around = Surroundings(each(lambda pose: None), WALL, CAMERA, CPU)
-    assert (around.best(np.eye(4)) == np.eye(4)).all() and around.beside(np.eye(4)) == (False, None)
+    found = around.best(np.eye(4))
+    assert (found.pose == np.eye(4)).all() and found.value == found.drop == 0
+    assert around.beside(np.eye(4), found) == (False, None)
 
 
 @pytest.mark.parametrize("flat", [None, 0, 1])
@@ -136,12 +143,12 @@ def test_a_pose_is_distinct_if_the_map_looks_less_like_the_image_from_orbits_bes
         return Likeness(0.2 * (1 - float(apart @ apart)), (0, 0))
 
     around = Surroundings(each(compare), WALL, CAMERA, CPU)
-    distinct, _ = around.beside(orbited(truth, 0, size / 10, WALL))
+    distinct, _ = around.beside(orbited(truth, 0, size / 10, WALL), unknown(truth))
     assert distinct == (flat is None)
-    distinct, better = around.beside(orbited(truth, 0, 0.16, WALL))
+    distinct, better = around.beside(orbited(truth, 0, 0.16, WALL), unknown(truth))
     assert not distinct, "it is better on one side"
     if flat is None:
-        assert better is not None and translation_error(better, truth) < 0.03
+        assert better is not None and translation_error(better.pose, truth) < 0.03
 
 
 @pytest.mark.parametrize("other", [0.18, 0.22])
@@ -154,24 +161,44 @@ def test_a_pose_is_not_distinct_if_the_likeness_rises_again_beyond_a_dip(other: 
         return Likeness(max(0.2 * np.exp(-(here**2)), other * np.exp(-(there**2))), (0, 0))
 
     around = Surroundings(each(compare), WALL, CAMERA, CPU)
-    distinct, better = around.beside(np.eye(4))
+    distinct, better = around.beside(np.eye(4), unknown(np.eye(4)))
     assert distinct == (other < 0.2)
     if not distinct:
-        assert better is not None and translation_error(better, truth) < 0.05
-        assert around.beside(better)[0], "that one is"
+        assert better is not None and translation_error(better.pose, truth) < 0.1
+        assert around.beside(truth, better)[0], "that one is"
+
+
+@pytest.mark.parametrize("width", [0.1, 0.5])
+@pytest.mark.parametrize("moved", [0.0, 0.1])
+def test_what_the_search_has_seen_is_not_rendered_again(width: float, moved: float) -> None:
+    """If the likeness fell clearly on the orbits of its last round, and the match did not move the pose."""
+    asked: list[Array] = []
+
+    def compare(pose: Array) -> Likeness:
+        asked.append(pose)
+        return Likeness(0.2 * np.exp(-((translation_error(pose, np.eye(4)) / (width * WALL)) ** 2)), (0, 0))
+
+    around = Surroundings(each(compare), WALL, CAMERA, CPU)
+    found = around.best(orbited(np.eye(4), 0, 0.02, WALL))
+    assert translation_error(found.pose, np.eye(4)) < 0.02 and (found.drop > 0.5) == (width == 0.1)
+    asked.clear()
+    distinct, _ = around.beside(orbited(found.pose, 0, moved, WALL), found)
+    assert (not asked) == (width == 0.1 and not moved)
+    assert distinct == (not moved)
 
 
 class Around:
     """`Surroundings` that say what they are told."""
 
     def __init__(self, best: Array, beside: Sequence[tuple[bool, Array | None]]) -> None:
-        self._best, self._beside = best, list(beside)
+        self._best, self._beside = unknown(best), list(beside)
 
-    def best(self, pose: Array) -> Array:
+    def best(self, pose: Array) -> Best:
         return self._best
 
-    def beside(self, pose: Array) -> tuple[bool, Array | None]:
-        return self._beside.pop(0)
+    def beside(self, pose: Array, found: Best) -> tuple[bool, Best | None]:
+        distinct, better = self._beside.pop(0)
+        return distinct, None if better is None else unknown(better)
 
 
 def hypothesis(pose: Array | None, agreement: float = 0.6) -> Hypothesis:
@@ -248,7 +275,7 @@ def test_poses_on_an_orbit_come_back() -> None:
         compare = partial(of_room, room, model, ImageGrid.of(image))
         for axis, size in ((0, 0.14), (1, -0.14)):
             start = orbited(truth, axis, size, distance)
-            found = Surroundings(compare, distance, CAMERA, CPU).best(start)
+            found = Surroundings(compare, distance, CAMERA, CPU).best(start).pose
             before.append(translation_error(start, truth))
             after.append(translation_error(found, truth))
     assert np.median(after) < 0.25 * np.median(before)
