@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -53,6 +54,10 @@ class Localization:
         """This answer with another pose."""
         return replace(self, map_from_camera=map_from_camera, covariance=covariance)
 
+    def after(self, spent: Mapping[str, float]) -> Localization:
+        """This answer, with the time of a search before it, in milliseconds of each stage."""
+        return replace(self, latency_ms=summed(spent, self.latency_ms))
+
     def without_pose(self, reason: str) -> Localization:
         """This answer with its pose rejected."""
         return replace(self, localized=False, reason=reason, map_from_camera=None, covariance=None, submap=-1)
@@ -75,3 +80,8 @@ class Localization:
             "latency_ms": {name: round(value, 1) for name, value in self.latency_ms.items()},
             "warnings": list(self.warnings),
         }
+
+
+def summed(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    """The milliseconds of each stage in two searches of an image."""
+    return {name: before.get(name, 0.0) + after.get(name, 0.0) for name in {**before, **after}}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from diff2i2p_core.geometry.covariance import covariance_at
 from diff2i2p_core.geometry.se3 import invert
-from diff2i2p_core.localization.result import Localization
+from diff2i2p_core.localization.result import Localization, summed
 from diff2i2p_core.typing import Array
 
 
@@ -51,6 +52,10 @@ class RigLocalization:
                 answer = answer.at(pose, of_camera)
             cameras[name] = answer
         return replace(self, map_from_body=map_from_body, covariance=covariance, cameras=cameras)
+
+    def after(self, spent: Mapping[str, float]) -> RigLocalization:
+        """As `Localization.after`."""
+        return replace(self, latency_ms=summed(spent, self.latency_ms))
 
     def without_pose(self, reason: str) -> RigLocalization:
         """This answer with its pose rejected."""

@@ -279,8 +279,8 @@ class TrackerSettings:
     use_prior: bool = True
     """Whether accepted poses predict the next one; else every image is searched in the whole map."""
     misses: int = 1
-    """After this many consecutive misses near the prediction, an image is searched in the whole map. A larger
-    number would leave a carried robot lost for longer, and a miss takes as much time as a hit."""
+    """After this many consecutive misses near the prediction, the next image that is missed there is searched
+    in the whole map, too. A larger number would leave a carried robot lost for longer."""
     timeout_s: float = 2.0
     """Without odometry, an older pose predicts nothing: the robot may be in another room by then."""
     jump_distance: float = 0.5

@@ -70,9 +70,10 @@ class Tracker:
     Predicts a prior for each image, localizes with it, and checks the answer against motion and map. With
     odometry, answers are the mean of what image and prediction tell, weighted by their covariances.
 
-    After misses with the prior, images are searched alternately in the whole map and near the prior. An
-    answer from the whole map that contradicts the prediction is refused as a jump until a second one agrees
-    with it. So a robot that was carried is found, and a single wrong answer does no harm.
+    Images are searched near the prior. After misses there, the next one is searched in the whole map, too, if
+    it is missed again. An answer from the whole map that contradicts the prediction is refused as a jump
+    until a second one agrees with it. So a robot that was carried is found, and a single wrong answer does no
+    harm.
 
     Call `localize` from one thread only. `reset` and `set_pose` can be called from another thread meanwhile;
     the result of the current image is then not remembered.
@@ -97,7 +98,7 @@ class Tracker:
 
     @property
     def prior_used(self) -> bool:
-        """Whether the last image was searched near a prior."""
+        """Whether the last answer is from a search near a prior."""
         return self._track.prior_used
 
     def reset(self) -> None:
@@ -204,26 +205,34 @@ class Tracker:
         track = self._track
         track.now = now = (track.now or Moment(stamp_ns, None, 0.0, 0.0)).after(stamp_ns, odom_from_body)
         prediction = self._predict(track, now)
-        few_misses = track.near_misses[name] < self.settings.misses
-        near = prediction is not None and few_misses and not track.everywhere
-        prior = prediction.map_from_body if prediction is not None and near else None
-        track.prior_used = near
-        answer, measured = search(prior)
-        refusal = ""
-        if measured is not None:
-            pose = measured.map_from_body
-            refusal = self._refusal(pose @ mounting, pose, track, prediction, near)
-            if not refusal:
-                best = self._accept(measured, track, prediction)
-                if best.map_from_body is pose or best.covariance is None:
-                    return answer
-                return placed(answer, best.map_from_body, best.covariance)
+        spent: dict[str, float] = {}
+        for prior in self._priors(track, prediction, name):
+            track.prior_used = near = prior is not None
+            answer, measured = search(prior)
+            answer = answer.after(spent)
+            if measured is not None:
+                pose = measured.map_from_body
+                refusal = self._refusal(pose @ mounting, pose, track, prediction, near)
+                if not refusal:
+                    best = self._accept(measured, track, prediction)
+                    if best.map_from_body is pose or best.covariance is None:
+                        return answer
+                    return placed(answer, best.map_from_body, best.covariance)
+                answer = answer.without_pose(refusal)
+            spent = answer.latency_ms
         track.misses += 1
         track.near_misses[name] = track.near_misses[name] + 1 if near else 0
         if track.rival is not None and track.rival.moment is now:
             track.near_misses[name] = self.settings.misses  # the next image may confirm it
         track.state = "lost" if prediction is None else "searching"
-        return answer.without_pose(refusal) if refusal else answer
+        return answer
+
+    def _priors(self, track: _Track, prediction: Prediction | None, name: str) -> list[Array | None]:
+        """Of the body, for the searches of an image, in order; None for the whole map."""
+        if prediction is None or track.everywhere:
+            return [None]
+        prior = prediction.map_from_body
+        return [prior] if track.near_misses[name] < self.settings.misses else [prior, None]
 
     def _stale(self, stamp_ns: int, now_ns: int | None) -> str:
         """Why an image is too old, or "". If it is far back in time, the recording has started again."""

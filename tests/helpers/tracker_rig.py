@@ -48,7 +48,9 @@ class Scripted:
     ) -> Localization:
         self.priors.append(prior)
         answer = self.answer if prior is None or self.near_answer is None else self.near_answer
-        empty = Localization.refused("")
+        empty = replace(
+            Localization.refused(""), latency_ms={"match": 2.0, "near" if prior is not None else "map": 1.0}
+        )
         if isinstance(answer, str):
             return replace(empty, reason=answer)
         return replace(empty, localized=True, map_from_camera=answer, covariance=self.covariance, submap=3)

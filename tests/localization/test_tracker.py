@@ -81,19 +81,30 @@ def test_a_velocity_beyond_belief_is_bounded() -> None:
     assert rotation_error_deg(rig.prior, moved(HERE, 0.5, 29)) < 1e-6
 
 
-def test_misses_alternate_between_the_whole_map_and_the_prior() -> None:
+def test_after_misses_near_the_prior_the_whole_map_is_searched_too() -> None:
     rig = Rig()
     rig.see(HERE, odom=np.eye(4))
     for _ in range(6):
         assert rig.see(MISS, odom=np.eye(4)).reason == MISS
         assert rig.tracker.state == "searching"
-    assert [prior is not None for prior in rig.localizer.priors] == [False, True, False] + [True, False] * 2
+    assert [prior is not None for prior in rig.localizer.priors] == [False] + [True, True, False] * 3
     assert rig.see(HERE, odom=np.eye(4)).localized and rig.tracker.misses == 0
     rig = Rig(misses=3)
     rig.see(HERE, odom=np.eye(4))
     for _ in range(8):
         rig.see(MISS, odom=np.eye(4))
-    assert [prior is not None for prior in rig.localizer.priors[1:]] == ([True] * 3 + [False]) * 2
+    assert [prior is not None for prior in rig.localizer.priors[1:]] == ([True] * 4 + [False]) * 2
+
+
+def test_the_whole_map_is_not_searched_if_the_image_fits_near_the_prior() -> None:
+    rig = Rig()
+    rig.see(HERE, odom=np.eye(4))
+    for _ in range(2):
+        missed = rig.see(MISS, odom=np.eye(4))
+    assert missed.latency_ms == {"match": 4.0, "near": 1.0, "map": 1.0}, "of both searches"
+    assert rig.see(MISS, odom=np.eye(4)).latency_ms == {"match": 2.0, "near": 1.0}
+    assert rig.see(MISS, HERE, odom=np.eye(4)).localized and rig.tracker.prior_used
+    assert rig.tracker.state == "tracking" and rig.prior is not None
 
 
 @pytest.mark.parametrize("odom", [np.eye(4), None], ids=["standing odometry", "no odometry"])
@@ -105,7 +116,7 @@ def test_a_kidnapped_robot_is_found(odom: Array | None) -> None:
     assert [a.reason.split(" (")[0] for a in answers] == ["too few inliers", "jump", "", "too few inliers"]
     assert answers[1].map_from_camera is None and answers[1].covariance is None and answers[1].submap == -1
     assert answers[2].map_from_camera is THERE
-    assert [prior is not None for prior in rig.localizer.priors[1:]] == [True, False, False, True]
+    assert [prior is not None for prior in rig.localizer.priors[1:]] == [True] + [True, False] * 2 + [True]
     assert rig.prior is not None
     np.testing.assert_allclose(rig.prior, THERE)  # no velocity from the old place to the new
 
