@@ -191,22 +191,28 @@ def test_distorted_images_go_to_the_localizer_with_their_lens(
     assert call.image.shape == (HEIGHT, WIDTH, 3)
 
 
-def test_priors_follow_odometry_and_give_way_after_a_miss(
+def test_priors_follow_odometry_and_after_a_miss_the_whole_map_is_searched_too(
     robot: Robot, launch_node: Callable[..., Any], map_file: str
 ) -> None:
     node = launch_node(map=map_file, odom_frame="odom", prior_timeout=5.0).node
     robot.wait_camera_matched()
     robot.calibrate()
-    odometry = {10: np.eye(4), 11: exp([0, 0, 0.1, 0.2, 0, 0]), 12: invert(truth(5)) @ truth(6)}
+    on = exp([0, 0, 0.1, 0.2, 0, 0])
+    odometry = {10: np.eye(4), 11: on, 12: on @ on, 13: invert(truth(5)) @ truth(6)}
     for second, odom_from_camera in odometry.items():
         robot.send_transform("odom", CAMERA_FRAME, second * SECOND, odom_from_camera)
     robot.localize(5, 10 * SECOND)
+    calls = node._session.pipeline.localizer.calls
     robot.send_image(0, 11 * SECOND)
+    wait_for(lambda: len(calls) == 2, "the first image that is missed")
+    robot.send_image(0, 12 * SECOND)
+    wait_for(lambda: len(calls) == 4, "both searches of the second")
     robot.wait_status(WARN, "not localized")
-    robot.localize(6, 12 * SECOND)
-    first, missed, after = node._session.pipeline.localizer.calls
-    assert first.prior is None and after.prior is None
-    np.testing.assert_allclose(missed.prior, truth(5) @ odometry[11], atol=1e-9)
+    robot.localize(6, 13 * SECOND)
+    first, missed, again, everywhere, after = calls
+    assert first.prior is None and everywhere.prior is None
+    for call, second in ((missed, 11), (again, 12), (after, 13)):
+        np.testing.assert_allclose(call.prior, truth(5) @ odometry[second], atol=1e-9)
 
 
 def test_initialpose_is_the_next_prior(robot: Robot, launch_node: Callable[..., Any], map_file: str) -> None:
