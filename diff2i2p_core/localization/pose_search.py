@@ -37,10 +37,11 @@ _AROUND = 4
 nothing about where on it a point is. Measured: without, the best of poses on an orbit is 1.9 deg from the
 right one in hololens_office, with it 1.2."""
 _LEAST_DROP = 0.07
-"""By which part of its value the likeness must at least be lower there (docs/benchmarks.md)."""
+"""By which part of its value the likeness must at least be lower on these orbits (docs/benchmarks.md)."""
 _CLEAR_DROP = 0.15
 """If it is lower by less, it is searched from there for a better pose elsewhere: on the way from a wrong pose
-to the right one, the likeness may fall before it rises. Measured: a sixth of the poses."""
+to the right one, the likeness may fall before it rises. Measured: a sixth of the poses. If it is lower by
+more in the last round of the search already, nothing more is rendered."""
 _MARGIN = 1
 """Cells by which an image may be shifted against a render. Measured: with two, fewer poses become exact."""
 _ROLL = 0.05
@@ -146,8 +147,10 @@ class Best(NamedTuple):
     pose: Array
     value: float
     """How alike image and map are there; 0 if the map is not seen."""
+    middle: Array
+    """The pose around which the last round looked."""
     drop: float
-    """By which part of that they are less alike on all orbits of the last round."""
+    """By which part of the value they are less alike to the sides and up and down of it; 0 if not known."""
 
 
 class Surroundings:
@@ -166,15 +169,16 @@ class Surroundings:
         """
         (first,) = self._compare([pose])
         if first is None:
-            return Best(pose, 0.0, 0.0)
-        found = Best(_turned(pose, first, self._camera), first.value, 0.0)
+            return Best(pose, 0.0, pose, 0.0)
+        start = _turned(pose, first, self._camera)
+        found = Best(start, first.value, start, 0.0)
         for steps in _STEPS:
             found = self._round(found, steps)
         return found
 
     def _round(self, start: Best, steps: Sequence[float]) -> Best:
         """The best of a pose and of those in these steps around it."""
-        pose, best, _ = start
+        pose, best = start.pose, start.value
         sides = [self._beside(pose, axis, sign * step) for axis, step in enumerate(steps) for sign in (-1, 1)]
         seen = self._compared(sides)
         values = [_value(each) for each in seen]
@@ -185,13 +189,14 @@ class Surroundings:
         for tried, found in zip([*sides, there], [*seen, *self._compare([there])], strict=True):
             if found is not None and found.value >= best:
                 best, pose = found.value, _turned(tried, found, self._camera)
-        return Best(pose, best, _drop(best, values[:4]))
+        return Best(pose, best, start.pose, _drop(best, values[:4]))
 
     def beside(self, pose: Array, found: Best) -> tuple[bool, Best | None]:
         """Whether the pose is distinct: from orbits beside it, the map looks less like the image, and a
         search from the most alike side finds no better one elsewhere. If it is not, also a better pose, or
-        None. `found` is what the search found that led to the pose."""
-        if found.drop >= _CLEAR_DROP and self._is_near(pose, found.pose, _ASIDE / 4):
+        None. `found` is what the search found that led to the pose: if its last round looked around this
+        pose, and saw it clearly distinct, nothing is rendered."""
+        if found.drop >= _CLEAR_DROP and self._is_near(pose, found.middle, _ASIDE / 4):
             return True, None
         sides = [self._beside(pose, axis, sign * _ASIDE) for axis in (0, 1) for sign in (-1, 1)]
         here, *others = self._compared([pose, *sides])

@@ -72,8 +72,8 @@ class Tracker:
 
     Images are searched near the prior. After misses there, the next one is searched in the whole map, too, if
     it is missed again. An answer from the whole map that contradicts the prediction is refused as a jump
-    until a second one agrees with it. So a robot that was carried is found, and a single wrong answer does no
-    harm.
+    until a second one agrees with it, which is searched in the whole map alone. So a robot that was carried
+    is found, and a single wrong answer does no harm.
 
     Call `localize` from one thread only. `reset` and `set_pose` can be called from another thread meanwhile;
     the result of the current image is then not remembered.
@@ -231,8 +231,9 @@ class Tracker:
         """Of the body, for the searches of an image, in order; None for the whole map."""
         if prediction is None or track.everywhere:
             return [None]
-        prior = prediction.map_from_body
-        return [prior] if track.near_misses[name] < self.settings.misses else [prior, None]
+        if track.near_misses[name] < self.settings.misses:
+            return [prediction.map_from_body]
+        return [None] if track.rival is not None else [prediction.map_from_body, None]
 
     def _stale(self, stamp_ns: int, now_ns: int | None) -> str:
         """Why an image is too old, or "". If it is far back in time, the recording has started again."""

@@ -35,7 +35,7 @@ def each(compare: Callable[[Array], Likeness | None]) -> Compare:
 
 def unknown(pose: Array) -> Best:
     """A pose that was found, without knowing what is beside it."""
-    return Best(pose, 0.2, 0.0)
+    return Best(pose, 0.2, pose, 0.0)
 
 
 def patterns(seed: int = 0) -> torch.Tensor:
@@ -185,6 +185,20 @@ def test_what_the_search_has_seen_is_not_rendered_again(width: float, moved: flo
     distinct, _ = around.beside(orbited(found.pose, 0, moved, WALL), found)
     assert (not asked) == (width == 0.1 and not moved)
     assert distinct == (not moved)
+
+
+def test_a_pose_to_which_the_last_round_moved_is_looked_at_once_more() -> None:
+    """That round looked around another pose, from where the rival was not seen."""
+    rival = orbited(np.eye(4), 0, 0.17, WALL)
+
+    def compare(pose: Array) -> Likeness:
+        near, far = (translation_error(pose, each) / (0.08 * WALL) for each in (np.eye(4), rival))
+        return Likeness(max(0.21 * np.exp(-(near**2)), 0.2 * np.exp(-(far**2))), (0, 0))
+
+    around = Surroundings(each(compare), WALL, CAMERA, CPU)
+    clear = Best(np.eye(4), 0.21, orbited(np.eye(4), 0, -0.08, WALL), 0.5)
+    assert not around.beside(np.eye(4), clear)[0]
+    assert around.beside(np.eye(4), clear._replace(middle=np.eye(4)))[0], "believed, where it has looked"
 
 
 class Around:
