@@ -179,7 +179,7 @@ class Surroundings:
     def _round(self, start: Best, steps: Sequence[float]) -> Best:
         """The best of a pose and of those in these steps around it."""
         pose, best = start.pose, start.value
-        sides = [self._beside(pose, axis, sign * step) for axis, step in enumerate(steps) for sign in (-1, 1)]
+        sides = self._sides(pose, steps)
         seen = self._compared(sides)
         values = [_value(each) for each in seen]
         there = pose
@@ -198,7 +198,7 @@ class Surroundings:
         pose, and saw it clearly distinct, nothing is rendered."""
         if found.drop >= _CLEAR_DROP and self._is_near(pose, found.middle, _ASIDE / 4):
             return True, None
-        sides = [self._beside(pose, axis, sign * _ASIDE) for axis in (0, 1) for sign in (-1, 1)]
+        sides = self._sides(pose, (_ASIDE, _ASIDE))
         here, *others = self._compared([pose, *sides])
         if here is None:
             return False, None
@@ -215,6 +215,10 @@ class Surroundings:
     def _is_near(self, pose: Array, other: Array, angle: float) -> bool:
         """Within this many radians of an orbit and of turn."""
         return is_near(pose, other, angle * self._distance, float(np.degrees(angle)))
+
+    def _sides(self, pose: Array, steps: Sequence[float]) -> list[Array]:
+        """A step to both sides on each axis."""
+        return [self._beside(pose, axis, sign * step) for axis, step in enumerate(steps) for sign in (-1, 1)]
 
     def _beside(self, pose: Array, axis: int, move: float) -> Array:
         return orbited(pose, axis, move, self._distance)
